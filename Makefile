@@ -1,0 +1,76 @@
+# hwsim: set up, try, test. Needs Python >= 3.11 with venv, and make; the rest is installed into .venv once.
+#
+#   make demo     compare early_kill = 0 and 1 on a shipped scenario: table, sentence, plots
+#   make test     lint, types, import rules, tests                    (at most 5 minutes on 2 cores)
+#   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
+#   make bench    benchmarks, timed; leave the machine alone meanwhile
+#   make clean    remove caches and the demo's results; .venv stays
+#
+# Another Python: make PYTHON=/path/to/python3.12 test
+
+.POSIX:
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.PHONY: help demo test verify bench lint format schema clean
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV = .venv
+BIN = $(VENV)/bin
+SCENARIO = scenarios/database-server.toml
+DEMO = demo-results
+PYTEST = $(BIN)/python -m pytest
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/runtime
+	@mkdir -p $(DEMO)
+	@rm -f $(DEMO)/early-kill.sqlite $(DEMO)/early-kill.sqlite-wal $(DEMO)/early-kill.sqlite-shm
+	$(BIN)/hwsim compare $(SCENARIO) --out $(DEMO)/early-kill.sqlite
+	$(BIN)/hwsim plot $(DEMO)/early-kill.sqlite -o $(DEMO)/plots
+	@echo
+	@echo "The plots are in $(DEMO)/plots, the results in $(DEMO)/early-kill.sqlite (sqlite3 and pandas read it)."
+
+test: lint
+	$(PYTEST) -n $(WORKERS) --benchmark-disable --ignore=tests/verification tests
+
+verify: $(VENV)/dev
+	$(PYTEST) -n $(WORKERS) tests/verification
+
+bench: $(VENV)/dev
+	$(PYTEST) --benchmark-only --benchmark-group-by=group tests
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hwsim schema | diff -u scenarios/hwsim.schema.json -
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(VENV)/runtime
+	$(BIN)/hwsim schema > scenarios/hwsim.schema.json
+
+# The two stamps: what is installed is renewed when pyproject.toml changes and never otherwise, so that
+# everything works without a network afterwards. Editable: a changed source file needs no new install.
+$(VENV)/runtime: $(VENV)/created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/runtime $@
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "hwsim needs Python >= 3.11. Name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+clean:
+	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""Options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ScenarioFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Scenario file (TOML).", show_default=False)
+]
+ResultsFile = Annotated[
+    Path,
+    typer.Argument(metavar="RESULTS", help="Results file of an earlier run or compare.", show_default=False),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Root of all randomness.", show_default="as the scenario says"),
+]
+Repeat = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Replications.", show_default="as the scenario says")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario; may be repeated."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Results file. Running again into it adds only what is missing.",
+        show_default="results/NAME-HASH.sqlite",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: every number with low, high, method and n.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Processes; the results do not depend on it.", show_default="as many as pay"
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]

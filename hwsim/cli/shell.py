@@ -1,0 +1,121 @@
+"""What every command does at its edges: mistakes to plain words, signals to exit statuses."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn, ParamSpec
+
+import typer
+
+P = ParamSpec("P")
+
+FAILED = 1  # finished, but replications failed
+WRONG = 2  # command line, scenario or file
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into :class:`Interrupted`, except while something is being written.
+
+    Enter it around the work and hold :meth:`shield` around each write; a signal that comes meanwhile
+    is raised at the end of the write.
+    """
+
+    def __init__(self) -> None:
+        self._shielded = 0
+        self._pending: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
+                self._before[number] = signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def shield(self) -> Iterator[None]:
+        self._shielded += 1
+        try:
+            yield
+        finally:
+            self._shielded -= 1
+        if self._pending is not None and self._shielded == 0:
+            number, self._pending = self._pending, None
+            raise Interrupted(number)
+
+    def _arrived(self, number: int, _frame: FrameType | None) -> None:
+        if self._shielded:
+            self._pending = number
+        else:
+            raise Interrupted(number)
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """A command whose mistakes of the user end in plain words on stderr and status 2."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except (KeyboardInterrupt, Interrupted) as interrupt:
+            number = getattr(interrupt, "number", int(signal.SIGINT))
+            raise SystemExit(128 + number) from None
+        except BrokenPipeError:  # the reader, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        except _mistakes() as mistake:
+            wrong(str(mistake))
+
+    return run
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """Evaluated only once something was raised, so that no command pays for these imports."""
+    from hwsim.scenario import ScenarioError
+    from hwsim.study.errors import StudyError
+
+    return (ScenarioError, StudyError)
+
+
+def wrong(message: str) -> NoReturn:
+    """Say what is wrong and leave with status 2."""
+    note(f"hwsim: {message}")
+    raise typer.Exit(WRONG)
+
+
+def note(message: str) -> None:
+    """A line for the person, not for the pipe."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """The same value gives the same bytes."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show(*renderables: Any) -> None:
+    """Tables and text on stdout; rich leaves colour out for pipes and for NO_COLOR."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for renderable in renderables:
+        console.print(renderable)

@@ -1,0 +1,86 @@
+"""What ``run`` and ``compare`` share: where the results go, progress, failures, interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from hwsim.cli.progress import progress
+from hwsim.cli.shell import FAILED, WRONG, Interrupted, Interrupts, note
+
+if TYPE_CHECKING:
+    from hwsim.scenario import Scenario
+    from hwsim.study.manifest import Policy
+    from hwsim.study.results import Results
+
+T = TypeVar("T")
+FAILURES_SHOWN = 5
+SCRIPT_MISTAKE = "ScriptError"  # what the model raises for an impossible step of a script
+
+
+def default_out(name: str, scenario: Scenario, policies: Sequence[Policy]) -> Path:
+    """``results/NAME-HASH.sqlite``: another scenario or another policy is another file, so that
+    nothing is mixed up and running the same again finds its file."""
+    from hwsim.study.manifest import study_hash
+
+    plain = "".join(c if c.isalnum() else "-" for c in name.lower())
+    slug = "-".join(part for part in plain.split("-") if part) or "study"
+    return Path("results") / f"{slug}-{study_hash(scenario, policies)[:8]}.sqlite"
+
+
+def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T:
+    """Do the work with a progress bar; when interrupted, say what is kept and how to go on."""
+    interrupts = Interrupts()
+    try:
+        with interrupts, progress(what, quiet=quiet) as report:
+            return work(progress=report, shield=interrupts.shield)
+    except Interrupted as interrupt:
+        note(f"hwsim: interrupted. {_kept(out)}")
+        raise typer.Exit(128 + interrupt.number) from None
+
+
+def _kept(out: Path) -> str:
+    from hwsim.study.errors import StoreError
+    from hwsim.study.store import read_store
+
+    try:
+        with read_store(out) as store:
+            done = len(store.done())
+            asked = store.manifest()["repeat"] * len(store.policies())
+    except (StoreError, KeyError):
+        return "Nothing was finished; run the same command again to start over."
+    return f"{done} of {asked} replications are kept in {out}; run the same command again to go on."
+
+
+def report_failures(results: Results) -> None:
+    """Name the failed replications with the command that shows each; leaves with status 1, or 2 when a
+    script asked for something impossible."""
+    failures = results.failures
+    if not failures:
+        return
+    mistakes = sorted({failure.message for failure in failures if failure.kind == SCRIPT_MISTAKE})
+    for message in mistakes:
+        note(f"hwsim: {message}")
+    if mistakes:
+        raise typer.Exit(WRONG)
+    note(f"hwsim: {len(failures)} replication{'s' if len(failures) > 1 else ''} failed")
+    for failure in failures[:FAILURES_SHOWN]:
+        note(f"  {failure}")
+        policy = f" --policy {failure.policy}" if len(results.policy_list) > 1 else ""
+        note(f"    hwsim replay {results.path} --replication {failure.replication}{policy}")
+    if len(failures) > FAILURES_SHOWN:
+        note(f"  and {len(failures) - FAILURES_SHOWN} more")
+    raise typer.Exit(FAILED)
+
+
+def command_line(name: str, file: Path, **options: Any) -> list[str]:
+    """The command as recorded with the results: what shapes them, not where they went or how fast."""
+    words = ["hwsim", name, str(file)]
+    for option, value in options.items():
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is not None:
+                words += [f"--{option}", str(one)]
+    return words

@@ -1,0 +1,37 @@
+"""The page allocator as the gatekeeper of poisoned free pages (mm/page_alloc.c, patch 11 of v5).
+
+A poisoned page that is met in an allocation is dropped; in an allocation of order n the whole block of
+2^n pages is.  A poisoned page that is freed is not put on a free list: it is isolated at that moment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.struct_page import Page
+
+if TYPE_CHECKING:
+    from hwsim.kernel.system import Kernel
+
+PAGE_BYTES = 4096
+
+
+def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
+    """Whether the block may be handed out; if not, all of its 2^order pages are lost."""
+    if not page.flags & pg.HWPOISON:
+        return True
+    kernel.capacity_lost_pages += 1 << order
+    kernel.event("gatekeeper", pfn=page.pfn, order=order)
+    kernel.reach("allocator:block_dropped" if order else "allocator:page_dropped")
+    return False
+
+
+def free_pages_check(kernel: Kernel, page: Page) -> bool:
+    """Whether a freed page goes back to a free list: not if it is poisoned, and without a word."""
+    if not page.flags & pg.HWPOISON:
+        return True
+    kernel.capacity_lost_pages += 1
+    kernel.event("free_isolated", pfn=page.pfn)
+    kernel.reach("allocator:freed_poison_isolated")
+    return False

@@ -1,0 +1,134 @@
+"""The error-state table as data, and the vectorised lookup derived from it.
+
+A kernel version is a tuple of :class:`ErrorState`; the lookup, ``hwsim explain``, the
+documentation and the tests all come from it (see ``kernel/profiles``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.kernel.page_flags import (
+    COMPOUND,
+    HEAD,
+    MLOCKED,
+    TABLE_MASK,
+    TAIL,
+    UNEVICTABLE,
+)
+
+_CHUNK = 1 << 16  # pages per step of classify(): index and result buffers stay in cache
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorState:
+    """One row: it matches when all of ``must_set`` are set and all of ``must_clear`` are clear.
+
+    ``config`` is the build switch the row is compiled under ('' always, '!NAME' when off).
+    """
+
+    row: int
+    must_set: int
+    must_clear: int
+    message: str
+    handler: str
+    config: str = ""
+
+    @property
+    def mask(self) -> int:
+        """The kernel's ``mask``; its ``res`` is :attr:`must_set`."""
+        return self.must_set | self.must_clear
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The three build switches that change the table and remove flags from struct page."""
+
+    unevictable_lru: bool = True
+    mlocked_page_bit: bool = True
+    pageflags_extended: bool = True
+
+    def has(self, name: str) -> bool:
+        """Whether a row compiled under ``name`` exists in this build."""
+        if not name:
+            return True
+        wanted = not name.startswith("!")
+        value = {
+            "UNEVICTABLE_LRU": self.unevictable_lru,
+            "HAVE_MLOCKED_PAGE_BIT": self.mlocked_page_bit,
+            "PAGEFLAGS_EXTENDED": self.pageflags_extended,
+        }[name.removeprefix("!")]
+        return value is wanted
+
+    def build(self, table: Sequence[ErrorState]) -> tuple[ErrorState, ...]:
+        """The rows that exist in this build, in order."""
+        return tuple(state for state in table if self.has(state.config))
+
+    def real_flags(self, flags: int) -> int:
+        """``flags`` as this build can hold them: without the switch the bit itself does not exist."""
+        if not self.unevictable_lru:
+            flags &= ~UNEVICTABLE
+        if not self.mlocked_page_bit:
+            flags &= ~MLOCKED
+        if self.pageflags_extended:
+            flags &= ~COMPOUND
+        elif flags & (HEAD | TAIL):
+            flags = (flags & ~(HEAD | TAIL)) | COMPOUND
+        return flags
+
+
+def scan(states: Sequence[ErrorState], flags: int) -> ErrorState:
+    """The first row that matches, as the kernel's loop finds it; the last row matches everything."""
+    for state in states:
+        if flags & state.mask == state.must_set:
+            return state
+    raise AssertionError("the table has no catch-all row")
+
+
+@lru_cache(maxsize=16)
+def lookup(states: tuple[ErrorState, ...]) -> npt.NDArray[np.uint8]:
+    """Row number for each of the 65,536 values of the low flag bits; uint8, shape (65536,)."""
+    flags = np.arange(TABLE_MASK + 1, dtype=np.uint32)
+    rows = np.zeros(TABLE_MASK + 1, dtype=np.uint8)
+    for state in reversed(states):  # the first row wins, so it is written last
+        rows[(flags & np.uint32(state.mask)) == state.must_set] = state.row
+    rows.flags.writeable = False
+    return rows
+
+
+def classify(
+    states: tuple[ErrorState, ...],
+    flags: npt.NDArray[np.uint32],
+    out: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Row number of every page: one gather, in chunks with a reused index buffer.
+
+    ``flags`` is uint32 of shape (pages,); the result uint8 of the same shape.
+    """
+    table = lookup(states)
+    if out is None:
+        out = np.empty(flags.shape, dtype=np.uint8)
+    # The low half of each little-endian uint32 is the table index: a strided view, no arithmetic.
+    low = flags.view(np.uint16)[::2] if flags.dtype.newbyteorder("=").str[0] in "<=|" else flags & TABLE_MASK
+    index = np.empty(min(_CHUNK, max(1, flags.size)), dtype=np.intp)
+    for start in range(0, flags.size, _CHUNK):
+        stop = min(start + _CHUNK, flags.size)
+        part = index[: stop - start]
+        part[...] = low[start:stop]
+        table.take(part, out=out[start:stop], mode="clip")
+    return out
+
+
+def census(states: tuple[ErrorState, ...], flags: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """How many pages match each row; int64, shape (highest row + 1,), entry 0 unused."""
+    highest = max(state.row for state in states)
+    counts = np.zeros(highest + 1, dtype=np.int64)
+    for start in range(0, flags.size, _CHUNK):
+        rows = classify(states, flags[start : start + _CHUNK])
+        counts += np.bincount(rows, minlength=highest + 1)
+    return counts

@@ -1,0 +1,92 @@
+"""A task, or the kernel on its behalf, touches a page whose page-table entry was taken away.
+
+mm/memory.c (do_swap_page(), __do_fault()) and arch/x86/mm/fault.c of 2.6.30 with patches 5 to 7 of
+the HWPOISON v5 series.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.signals import BUS_MCEERR_AR, SIGBUS, Signal, force_sig_info
+from hwsim.kernel.struct_page import NONE, POISON, PRESENT, SWAP, Pte
+
+if TYPE_CHECKING:
+    from hwsim.kernel.memory_failure import Report
+    from hwsim.kernel.system import Kernel
+    from hwsim.kernel.task_struct import Vma
+
+# What a touch comes to.
+OK, KILLED_AR, BUS_ERROR, REREAD_SWAP, REREAD_DISK, STALE, ZEROES = (
+    "ok",
+    "VM_FAULT_HWPOISON",
+    "BUS_ADRERR",
+    "reread_swap",
+    "reread_disk",
+    "stale",
+    "zeroes",
+)
+EFAULT = 14
+
+
+def meets_poison(pte: Pte) -> bool:
+    """Whether a fault on this entry ends in VM_FAULT_HWPOISON."""
+    if pte.kind == POISON:
+        return True
+    return pte.kind == SWAP and bool(pte.page.flags & pg.SWAPCACHE) and bool(pte.page.flags & pg.HWPOISON)
+
+
+def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
+    """User space touches the entry; poison is answered with SIGBUS BUS_MCEERR_AR that cannot be escaped."""
+    if pte.kind == PRESENT:
+        return OK
+    if meets_poison(pte):
+        address = vma.address(pte.page.pgoff)
+        kernel.printk("fault", vma.task.comm, vma.task.pid, address)
+        kernel.reach(f"fault:{pte.kind}")
+        kernel.reach("signal:AR")
+        force_sig_info(kernel, Signal(vma.task, SIGBUS, BUS_MCEERR_AR, "late", report, address, False, vma))
+        return KILLED_AR
+    page = pte.page
+    if pte.kind == SWAP:
+        if page.flags & pg.SWAPCACHE:
+            if not page.flags & pg.UPTODATE:
+                return BUS_ERROR
+            return OK
+        kernel.reach("fault:reread_swap")
+        return REREAD_SWAP
+    if pte.kind == NONE and vma.mapping is not None:
+        if vma.mapping.swap_backed:
+            return ZEROES
+        kernel.reach("fault:reread_disk")
+        return STALE if page.lost_bytes else REREAD_DISK
+    return ZEROES
+
+
+def copy_user(kernel: Kernel, vma: Vma, pte: Pte) -> int:
+    """The kernel copies from or to user memory: poison gives no signal but -EFAULT; 0 otherwise."""
+    if pte.kind != PRESENT and meets_poison(pte):
+        kernel.reach("fault:EFAULT")
+        kernel.event("efault", task=vma.task.name)
+        return -EFAULT
+    return 0
+
+
+def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> int:
+    """fork(): poison and swap entries are copied to the child; returns how many poisoned ones."""
+    inherited = 0
+    for pgoff, pte in parent.ptes.items():
+        if pte.kind == PRESENT:
+            if pte.page.ptes.get(parent) is pte:
+                pte.writable = pte.writable and parent.shared
+                copy = pte.page.map(child, dirty=pte.dirty, writable=pte.writable)
+                child.ptes[pgoff] = copy
+            continue
+        copy = Pte(child, pte.page)
+        copy.kind = pte.kind
+        child.ptes[pgoff] = copy
+        inherited += meets_poison(copy)
+    if inherited:
+        kernel.reach("fork:poison_copied")
+    return inherited

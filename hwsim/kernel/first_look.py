@@ -1,0 +1,289 @@
+"""What a page is at the moment somebody first looks at it.
+
+The volatile state (present, dirty in the page table, PG_dirty, writeback, swap cache, buffers,
+pagevec) is drawn from the rates and clocks of the page's region: present is "touched since the
+start", dirty is "stored to since the last flush", a copy-on-write copy is "stored to since the
+fork".  PG_dirty and the dirty bit of a page-table entry are different bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp
+from typing import TYPE_CHECKING
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.struct_page import BUFFERS, CACHE, OWNER, PAGEVEC, SWAP, Page, Pte
+from hwsim.rng import Slot
+
+if TYPE_CHECKING:
+    from hwsim.kernel.mem_map import Region
+    from hwsim.kernel.memory_failure import Report
+    from hwsim.kernel.system import Kernel
+    from hwsim.kernel.task_struct import Vma
+
+PLAIN, DIRTY_MAPPED, DIRTY_UNMAPPED, CLEAN_UNMAPPED, CLEAN_MAPPED = range(5)
+
+
+def first_look(kernel: Kernel, pfn: int, report: Report) -> Page:
+    """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
+    region, index = kernel.mem_map.region_of(pfn)
+    page = Page(pfn, region, index)
+    if not region.alive:
+        _free(kernel, page, report)
+    else:
+        _LOOK[region.kind](kernel, page, report)
+    page.flags = kernel.config.real_flags(page.flags)
+    kernel.mem_map.overlay[pfn] = page
+    return page
+
+
+def _free(kernel: Kernel, page: Page, report: Report) -> None:
+    page.flags = pg.BUDDY
+
+
+def touched_since(vma: Vma, index: int, since_ns: int, now_ns: int, u: float) -> bool:
+    """Whether the task has touched the page since ``since_ns``."""
+    load, store = vma.region.touch_rates(index)
+    return u < 1.0 - exp(-(load + store) * (now_ns - since_ns))
+
+
+def stored_since(vma: Vma, index: int, since_ns: int, now_ns: int, u: float) -> bool:
+    """Whether the task has stored to the page since ``since_ns``."""
+    store = vma.region.touch_rates(index)[1]
+    return store > 0.0 and u < 1.0 - exp(-store * (now_ns - since_ns))
+
+
+def _anon(kernel: Kernel, page: Page, report: Report) -> None:
+    region, now = page.region, kernel.now
+    family = region.fork_family or region
+    page.anon_vma = family.anon_vma
+    copies = region.fork_family is not None
+    mappers = _copy_holder(page, region, now, report) if copies else _original_holders(page, region, now, report)
+    if not mappers:
+        page.anon_vma = None
+        _free(kernel, page, report)
+        return
+    page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
+    if region.layout.mlock:
+        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+    state = _swap_state(region, report)
+    if state == PLAIN:
+        for vma in mappers:
+            page.map(vma, dirty=True)
+    else:
+        _in_swap_cache(page, mappers, state)
+    _pagevec(kernel, page, report)
+
+
+def _original_holders(page: Page, region: Region, now: int, report: Report) -> list[Vma]:
+    """Who still maps the frame as it was at the fork: those who have not stored to it since.
+
+    If all have, the last one to copy found itself alone and kept the frame.
+    """
+    vmas = [vma for vma in region.anon_vma if vma.covers(page.pgoff) and vma.pgoff == 0]
+    if len(vmas) == 1:
+        vma = vmas[0]
+        if vma.populated or touched_since(vma, page.index, vma.since_ns, now, report.draw(Slot.PRESENT)):
+            return vmas
+        return []
+    holders = [
+        vma
+        for vma in vmas
+        if not stored_since(vma, page.index, vma.forked_ns, now, report.extra(Slot.WHO_STORED, vma.number))
+    ]
+    if not holders and vmas:
+        holders = [vmas[int(report.draw(Slot.WHO_STORED) * len(vmas))]]
+    return holders
+
+
+def _copy_holder(page: Page, region: Region, now: int, report: Report) -> list[Vma]:
+    """A copy-on-write copy exists if its task has stored to the page since the fork."""
+    vma = region.vmas[0] if region.vmas else None
+    if vma is None or not vma.alive:
+        return []
+    if stored_since(vma, page.index, vma.forked_ns, now, report.extra(Slot.WHO_STORED, vma.number)):
+        return [vma]
+    return []
+
+
+def _swap_state(region: Region, report: Report) -> int:
+    cycle = region.layout.swap
+    if cycle is None:
+        return PLAIN
+    u = report.draw(Slot.SWAP)
+    for state, share in (
+        (DIRTY_MAPPED, cycle.dirty_mapped),
+        (DIRTY_UNMAPPED, cycle.dirty_unmapped),
+        (CLEAN_UNMAPPED, cycle.clean_unmapped),
+        (CLEAN_MAPPED, cycle.clean_mapped),
+    ):
+        if u < share:
+            return state
+        u -= share
+    return PLAIN
+
+
+def _in_swap_cache(page: Page, mappers: list[Vma], state: int) -> None:
+    page.flags |= pg.SWAPCACHE
+    page.get(CACHE)
+    dirty = state in (DIRTY_MAPPED, DIRTY_UNMAPPED)
+    if dirty:
+        page.flags |= pg.DIRTY
+    else:
+        page.swap_entry = True
+    for vma in mappers:
+        if state in (DIRTY_MAPPED, CLEAN_MAPPED):
+            page.map(vma, dirty=False, writable=dirty)
+        else:
+            pte = Pte(vma, page)
+            pte.kind = SWAP
+            vma.ptes[page.pgoff] = pte
+
+
+def _shm(kernel: Kernel, page: Page, report: Report) -> None:
+    region, now = page.region, kernel.now
+    page.mapping = region.mapping
+    page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
+    page.get(CACHE)
+    if region.mapping is not None:
+        region.mapping.pages[page.pgoff] = page
+    written = region.layout.populate
+    for vma in region.vmas:
+        if not vma.alive or not vma.covers(page.pgoff):
+            continue
+        u = report.extra(Slot.PRESENT, vma.number)
+        if vma.populated or touched_since(vma, page.index, vma.since_ns, now, u):
+            stored = vma.populated or stored_since(vma, page.index, vma.since_ns, now, u)
+            page.map(vma, dirty=stored, writable=stored)
+            written = written or stored
+    if not written and not page.ptes:
+        page.put(CACHE)
+        page.mapping = None
+        _free(kernel, page, report)
+        return
+    if written:
+        page.flags |= pg.DIRTY
+    if region.layout.mlock:
+        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+    _pagevec(kernel, page, report)
+
+
+def _file(kernel: Kernel, page: Page, report: Report) -> None:
+    region, now = page.region, kernel.now
+    layout = region.layout
+    mapping = region.mapping
+    assert mapping is not None
+    page.mapping = mapping
+    mapping.pages[page.pgoff] = page
+    page.flags = pg.LRU | pg.UPTODATE
+    page.get(CACHE)
+    flushed = region.last_flush_ns(now)
+    dirty = not mapping.accounts_dirty  # tmpfs and ramfs are never written back
+    if mapping.swap_backed:
+        page.flags |= pg.SWAPBACKED
+    write = region.touch_rates(page.index)[1]
+    if write and report.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - flushed)):
+        dirty = True
+    stores = write
+    for vma in mapping.vmas:
+        if not vma.covers(page.pgoff):
+            continue
+        u = report.extra(Slot.PRESENT, vma.number)
+        if vma.populated or touched_since(vma, page.index, vma.since_ns, now, u):
+            stored = stored_since(vma, page.index, flushed, now, report.extra(Slot.DIRTY, vma.number))
+            page.map(vma, dirty=stored, writable=stored)
+            dirty = dirty or stored
+        stores += vma.region.touch_rates(page.index)[1]
+    if dirty:
+        page.flags |= pg.DIRTY
+    elif mapping.accounts_dirty and flushed > region.since_ns:
+        _writeback(kernel, page, stores, flushed, report)
+    if layout.buffers != "none":
+        page.flags |= pg.PRIVATE
+        page.get(BUFFERS)
+        page.buffers_busy = layout.buffers == "busy" or report.draw(Slot.BUFFERS) < layout.buffers_busy
+    if any(vma.mlocked for vma in page.ptes):
+        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+    _pagevec(kernel, page, report)
+
+
+def _writeback(kernel: Kernel, page: Page, stores: float, flushed: int, report: Report) -> None:
+    """The last flush may still be writing this page."""
+    u = report.draw(Slot.WRITEBACK)
+    interval = min(period for _, period in page.region.phases)
+    chance = 1.0 - exp(-stores * interval)  # that the page was dirty at that flush
+    if chance <= 0.0 or u >= chance:
+        return
+    done = flushed + kernel.times.writeback.draw(u / chance)
+    if done > kernel.now:
+        page.flags |= pg.WRITEBACK
+        page.writeback_until_ns = done
+
+
+def _hugetlb(kernel: Kernel, page: Page, report: Report) -> None:
+    region = page.region
+    size = 1 << region.layout.order
+    first = page.index // size * size
+    head = Page(page.pfn - (page.index - first), region, first) if page.index != first else page
+    page.head = head if head is not page else None
+    page.flags = pg.TAIL if page.index != first else pg.HEAD
+    head.flags = pg.HEAD
+    if report.draw(Slot.HUGE_FREE) < region.layout.huge_free:
+        return  # free in the pool: count 0
+    head.mapping = region.mapping
+    page.mapping = region.mapping
+    head.get(CACHE)
+    for vma in region.vmas:
+        if vma.alive and vma.covers(first):
+            u = report.extra(Slot.PRESENT, vma.number)
+            if vma.populated or touched_since(vma, page.index, vma.since_ns, kernel.now, u):
+                head.ptes[vma] = Pte(vma, head, dirty=True)
+
+
+def _kernel_pool(kernel: Kernel, page: Page, report: Report) -> None:
+    region = page.region
+    kind, order = region.kind, region.layout.order
+    offset = page.index % (1 << order)
+    if kind == "slab" or kind == "slab_multi":
+        # SLUB sets PG_slab on the first page only; the others are compound tails.
+        if order and offset:
+            page.flags = pg.TAIL
+            page.head = Page(page.pfn - offset, region, page.index - offset)
+            page.head.flags = pg.SLAB | pg.HEAD
+            page.head.get(OWNER)
+            return
+        page.flags = pg.SLAB | (pg.HEAD if order else 0)
+    elif kind == "reserved":
+        page.flags = pg.RESERVED
+    if offset == 0 or order == 0:
+        page.get(OWNER)  # the other pages of a non-compound allocation have count 0
+
+
+def _pagevec(kernel: Kernel, page: Page, report: Report) -> None:
+    """A page just added may still wait in a CPU's pagevec: not yet on the LRU, one reference more."""
+    chance = page.region.layout.pagevec
+    if not chance:
+        return
+    u = report.draw(Slot.PAGEVEC)
+    if u >= chance:
+        return
+    page.flags &= ~(pg.LRU | pg.UNEVICTABLE)
+    page.get(PAGEVEC)
+    page.pagevec_cpu = int(u / chance * kernel.cpus)
+
+
+_LOOK: dict[str, Callable[[Kernel, Page, Report], None]] = {
+    "anon": _anon,
+    "shm": _shm,
+    "file": _file,
+    "blockdev": _file,
+    "hugetlb": _hugetlb,
+    "slab": _kernel_pool,
+    "slab_multi": _kernel_pool,
+    "page_table": _kernel_pool,
+    "kernel_stack": _kernel_pool,
+    "high_order": _kernel_pool,
+    "reserved": _kernel_pool,
+    "free": _free,
+}

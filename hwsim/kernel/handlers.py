@@ -1,0 +1,111 @@
+"""The handlers of the error-state table (mm/memory-failure.c, HWPOISON v5).
+
+Each takes the kernel and the page, does what it does to flags, lists and references, and answers
+one of the four outcomes, numbered as in v5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hwsim.kernel.page_cache import (
+    delete_from_swap_cache,
+    isolate_lru_page,
+    page_cache_release,
+    truncate_inode_page,
+    try_to_release_page,
+)
+from hwsim.kernel.page_flags import DIRTY, ERROR, PRIVATE, UPTODATE
+from hwsim.kernel.struct_page import Page
+
+if TYPE_CHECKING:
+    from hwsim.kernel.system import Kernel
+
+FAILED, DELAYED, IGNORED, RECOVERED = 0, 1, 2, 3
+ACTION_NAME = ("Failed", "Delayed", "Ignored", "Recovered")
+
+
+def me_kernel(kernel: Kernel, page: Page) -> int:
+    """Memory of the kernel itself: nothing is done, in the hope that nobody touches it."""
+    return DELAYED
+
+
+def me_ignore(kernel: Kernel, page: Page) -> int:
+    """Already outside the kernel's control."""
+    return IGNORED
+
+
+def me_free(kernel: Kernel, page: Page) -> int:
+    """Free memory: the allocator is the gatekeeper."""
+    return DELAYED
+
+
+def me_unknown(kernel: Kernel, page: Page) -> int:
+    """A state the table does not know."""
+    kernel.printk("unknown_state", page.pfn)
+    return FAILED
+
+
+def me_huge_page(kernel: Kernel, page: Page) -> int:
+    """Huge pages have no reverse map in v5: nothing can be done."""
+    return FAILED
+
+
+def me_pagecache_clean(kernel: Kernel, page: Page) -> int:
+    """Drop a clean page from the page cache.  Anonymous memory has no mapping: nothing to drop."""
+    if isolate_lru_page(page):
+        page_cache_release(page)
+    mapping = page.page_mapping
+    # A block device's page may be file system metadata in use.  The test counts the page cache's own
+    # reference too, so in v5 it refuses every block-device page.
+    if mapping is not None and mapping.is_block_device and page.count > 1:
+        kernel.printk("metadata", page.pfn)
+        return FAILED
+    if mapping is not None:
+        truncate_inode_page(mapping, page)
+        if page.flags & PRIVATE and not try_to_release_page(page):
+            kernel.printk("buffers", page.pfn)
+            return FAILED
+    return RECOVERED
+
+
+def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
+    """Dirty page cache: leave an I/O error for fsync() in the mapping, then drop the page."""
+    page.flags |= ERROR
+    mapping = page.page_mapping
+    if mapping is not None:
+        mapping.as_eio = True  # mapping_set_error(mapping, -EIO)
+    return me_pagecache_clean(kernel, page)
+
+
+def me_swapcache_dirty(kernel: Kernel, page: Page) -> int:
+    """Dirty swap cache: keep the page there so that a later fault finds the poison."""
+    page.flags &= ~(DIRTY | UPTODATE)  # no I/O from it; shmem answers EIO
+    if isolate_lru_page(page):
+        page_cache_release(page)
+    return DELAYED
+
+
+def me_swapcache_clean(kernel: Kernel, page: Page) -> int:
+    """Clean swap cache: drop it, the good copy on the swap device will be read again."""
+    if isolate_lru_page(page):
+        page_cache_release(page)
+    delete_from_swap_cache(page)
+    return RECOVERED
+
+
+HANDLERS: dict[str, Callable[[Kernel, Page], int]] = {
+    handler.__name__: handler
+    for handler in (
+        me_kernel,
+        me_ignore,
+        me_free,
+        me_unknown,
+        me_huge_page,
+        me_pagecache_clean,
+        me_pagecache_dirty,
+        me_swapcache_dirty,
+        me_swapcache_clean,
+    )
+}

@@ -1,0 +1,293 @@
+"""The kernel's array of struct page: base, regions, overlay.
+
+*base*: dense numpy arrays, built once per scenario, read-only: which region a frame belongs to, its
+index there, its structural flags and counts.  *regions*: per replication, each with an epoch and
+clocks; a kill, exit or truncation raises the epoch in O(1), whatever the size.  *overlay*: the pages
+of this replication's stories as :class:`~hwsim.kernel.struct_page.Page`; forgetting a replication
+is dropping it.  Volatile bits (dirty, mapped, swap cache, ...) are never in the base: they are drawn
+when a page is first looked at (``kernel/first_look``).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.spec import SwapCycle, Touch
+
+if TYPE_CHECKING:
+    from hwsim.kernel.task_struct import Vma
+
+LINES_PER_PAGE = 64
+_NS = 1e-9
+
+# What a frame is structurally, by kind of region: (flags, references, entries in page tables).
+_STRUCTURE: dict[str, tuple[int, int, int]] = {
+    "anon": (pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON, 1, 1),
+    "shm": (pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.DIRTY, 2, 1),
+    "file": (pg.LRU | pg.UPTODATE, 1, 0),
+    "blockdev": (pg.LRU | pg.UPTODATE, 1, 0),
+    "hugetlb": (pg.HEAD, 1, 0),
+    "slab": (pg.SLAB, 1, 0),
+    "slab_multi": (pg.SLAB | pg.HEAD, 1, 0),
+    "page_table": (0, 1, 0),
+    "kernel_stack": (0, 1, 0),
+    "high_order": (0, 1, 0),
+    "reserved": (pg.RESERVED, 1, 0),
+    "free": (pg.BUDDY, 0, 0),
+}
+KINDS = tuple(_STRUCTURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One region as the machine is built: a run of ``pages`` frames from ``first_pfn``.
+
+    ``first_pfn`` -1: no frames of its own (a file mapping: the frames are the file's).
+    ``order`` is that of its allocations (hugetlb, multi-page slab, stacks, high order).
+    """
+
+    name: str
+    kind: str
+    first_pfn: int
+    pages: int
+    touch: tuple[Touch, ...] = (Touch(1.0),)
+    order: int = 0
+    lines_per_touch: float = 1.0
+    full_line: float = 0.1
+    mlock: bool = False
+    swap: SwapCycle | None = None
+    pagevec: float = 0.0
+    buffers: str = "none"
+    buffers_busy: float = 0.0
+    filesystem: str = ""
+    turnover_per_s: float = 0.0
+    truncate_per_s: float = 0.0
+    flush_every_ns: int = 0
+    lifetime_ns: int | None = None
+    huge_free: float = 0.0
+    unmap_fail: float = 0.0
+    populate: bool = True
+    cow_of: int = -1  # number of the region this one holds copy-on-write copies of
+
+
+class Region:
+    """A run of frames with one owner, one epoch and its clocks, in one replication.
+
+    Life: alive since ``since_ns`` -> :meth:`release` (killed, exited, truncated as a whole): the
+    frames are free and the epoch rises -> :meth:`revive` gives the same frames out again, without the
+    poisoned holes.  ``pages_of_interest`` are those with a story; nobody else needs to hear of it.
+    """
+
+    __slots__ = (
+        "alive",
+        "anon_vma",
+        "bands",
+        "epoch",
+        "fork_family",
+        "holes",
+        "kind",
+        "layout",
+        "mapping",
+        "name",
+        "number",
+        "pages_of_interest",
+        "phases",
+        "rates",
+        "since_ns",
+        "vmas",
+    )
+
+    def __init__(self, number: int, layout: Layout) -> None:
+        self.number = number
+        self.layout = layout
+        self.name = layout.name
+        self.kind = layout.kind
+        self.epoch = 0
+        self.alive = True
+        self.since_ns = 0
+        self.vmas: list[Vma] = []
+        self.anon_vma: list[Vma] = []
+        self.mapping: AddressSpace | None = None
+        self.pages_of_interest: dict[int, Any] = {}  # pfn -> story
+        self.holes = 0
+        self.fork_family: Region | None = None  # of a copy-on-write region: the originals
+        self.phases: list[tuple[int, int]] = []  # (phase_ns, period_ns) of each periodic flush
+        self.bands, self.rates = _bands(layout)
+
+    def touch_rates(self, index: int) -> tuple[float, float]:
+        """(loads, stores) per ns of one page by one task."""
+        return self.rates[min(bisect_right(self.bands, index), len(self.rates) - 1)]
+
+    def line_rates(self, index: int) -> tuple[float, float]:
+        """Per ns and task: accesses that read a given line, and stores that overwrite it unread."""
+        load, store = self.touch_rates(index)
+        share = min(1.0, self.layout.lines_per_touch / LINES_PER_PAGE)
+        full = self.layout.full_line
+        return (load + store * (1.0 - full)) * share, store * full * share
+
+    def last_flush_ns(self, now_ns: int) -> int:
+        """The latest flush, by flusher or fsync, at or before now; the start if there was none."""
+        last = self.since_ns
+        for phase, period in self.phases:
+            if now_ns >= phase:
+                last = max(last, phase + (now_ns - phase) // period * period)
+        return last
+
+    def next_flush_ns(self, now_ns: int) -> int | None:
+        """The first flush after now."""
+        best = None
+        for phase, period in self.phases:
+            tick = phase if now_ns < phase else phase + ((now_ns - phase) // period + 1) * period
+            if best is None or tick < best:
+                best = tick
+        return best
+
+    def release(self) -> None:
+        """The owner is gone: every frame is free.  O(1) in the size of the region."""
+        self.epoch += 1
+        self.alive = False
+
+    def revive(self, now_ns: int) -> None:
+        """A new owner takes the frames."""
+        self.epoch += 1
+        self.alive = True
+        self.since_ns = now_ns
+
+
+def _bands(layout: Layout) -> tuple[list[int], list[tuple[float, float]]]:
+    bounds, rates, share = [], [], 0.0
+    for touch in layout.touch:
+        share += touch.share
+        bounds.append(round(share * layout.pages))
+        rates.append((touch.load_per_s * _NS, touch.store_per_s * _NS))
+    if share < 1.0 - 1e-9:
+        rates.append((0.0, 0.0))
+    return bounds, rates or [(0.0, 0.0)]
+
+
+class Base:
+    """The dense, read-only arrays: 13 bytes a page.
+
+    ``flags`` uint32, ``region`` uint16, ``index`` uint32, ``refcount`` uint8 and ``mapcount`` uint16
+    (saturating); ``page_class`` is :data:`KINDS` of the region.  Shape (memory_pages,) each.
+    """
+
+    __slots__ = ("flags", "index", "mapcount", "refcount", "region")
+
+    def __init__(self, layouts: Iterable[Layout], memory_pages: int) -> None:
+        self.flags = np.empty(memory_pages, np.uint32)
+        self.region = np.empty(memory_pages, np.uint16)
+        self.index = np.empty(memory_pages, np.uint32)
+        self.refcount = np.empty(memory_pages, np.uint16)
+        self.mapcount = np.empty(memory_pages, np.uint16)
+        for number, layout in enumerate(layouts):
+            if layout.first_pfn < 0:
+                continue
+            here = slice(layout.first_pfn, layout.first_pfn + layout.pages)
+            flags, count, mapped = _STRUCTURE[layout.kind]
+            if layout.mlock:
+                flags |= pg.MLOCKED | pg.UNEVICTABLE
+            if layout.kind == "file" and layout.filesystem == "tmpfs":
+                flags |= pg.SWAPBACKED | pg.DIRTY
+            if layout.buffers != "none":
+                flags |= pg.PRIVATE
+                count += 1
+            if layout.cow_of >= 0:  # copies come into being one by one; until then the frames are free
+                flags, count, mapped = _STRUCTURE["free"]
+            self.flags[here] = flags
+            self.region[here] = number
+            self.index[here] = np.arange(layout.pages, dtype=np.uint32)
+            self.refcount[here] = count
+            self.mapcount[here] = mapped
+            if layout.order:
+                self._allocations(here, layout)
+        for array in (self.flags, self.region, self.index, self.refcount, self.mapcount):
+            array.flags.writeable = False
+
+    def _allocations(self, here: slice, layout: Layout) -> None:
+        """Pages that are not the first of their allocation: compound tails, or count 0."""
+        tail = {"hugetlb": pg.TAIL, "slab_multi": pg.TAIL}.get(layout.kind, 0)
+        step = 1 << layout.order
+        flags, counts = self.flags[here], self.refcount[here]
+        for offset in range(1, step):
+            flags[offset::step] = tail
+            counts[offset::step] = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays together."""
+        return sum(getattr(self, name).nbytes for name in self.__slots__)
+
+
+class MemMap:
+    """All regions and the overlay of one replication."""
+
+    __slots__ = ("_firsts", "_frames", "base", "by_name", "memory_pages", "moved", "overlay", "regions")
+
+    def __init__(self, layouts: Iterable[Layout], memory_pages: int, base: Base | None = None) -> None:
+        self.regions = [Region(number, layout) for number, layout in enumerate(layouts)]
+        self._frames = sorted(
+            (region for region in self.regions if region.layout.first_pfn >= 0 and region.layout.pages),
+            key=lambda region: region.layout.first_pfn,
+        )
+        self._firsts = [region.layout.first_pfn for region in self._frames]
+        self.by_name = {region.name: region for region in self.regions}
+        self.memory_pages = memory_pages
+        self.base = base
+        self.overlay: dict[int, Page] = {}
+        self.moved: dict[int, int] = {}  # pfn -> the frame whose place in its region it has taken
+
+    def region_of(self, pfn: int) -> tuple[Region, int]:
+        """The region that uses frame ``pfn``, and the page's index there."""
+        place = self.moved.get(pfn, pfn)
+        region = self._frames[bisect_right(self._firsts, place) - 1]
+        return region, place - region.layout.first_pfn
+
+    def move(self, pfn: int, u: float) -> None:
+        """Give frame ``pfn`` the role of a frame drawn from all memory: frames change hands at random."""
+        self.moved[pfn] = int(u * self.memory_pages)
+
+    def pfn_valid(self, pfn: int) -> bool:
+        """Whether the frame has a struct page."""
+        return 0 <= pfn < self.memory_pages
+
+    def dense(self) -> Base:
+        """The base, built on first use if none was handed in."""
+        if self.base is None:
+            self.base = Base([region.layout for region in self.regions], self.memory_pages)
+        return self.base
+
+    def materialise(self) -> dict[str, npt.NDArray[Any]]:
+        """The whole machine now, as dense arrays: base, then dead regions, then the overlay.
+
+        Keys ``flags`` (uint32), ``refcount``, ``mapcount`` (uint16), ``epoch`` (uint32), each of shape
+        (memory_pages,).  Volatile bits of pages that nobody has looked at show their structural
+        value.
+        """
+        base = self.dense()
+        flags = base.flags.copy()
+        refcount = base.refcount.copy()
+        mapcount = base.mapcount.copy()
+        epoch = np.zeros(self.memory_pages, np.uint32)
+        free_flags, free_count, free_mapped = _STRUCTURE["free"]
+        for region in self._frames:
+            first = region.layout.first_pfn
+            here = slice(first, first + region.layout.pages)
+            epoch[here] = region.epoch
+            if not region.alive:
+                flags[here] = free_flags
+                refcount[here] = free_count
+                mapcount[here] = free_mapped
+        for pfn, page in self.overlay.items():
+            flags[pfn] = page.flags
+            refcount[pfn] = min(page.count, 0xFFFF)
+            mapcount[pfn] = min(page.mapcount, 0xFFFF)
+        return {"flags": flags, "refcount": refcount, "mapcount": mapcount, "epoch": epoch}

@@ -1,0 +1,358 @@
+"""memory_failure() and its helpers, in the kernel's order (mm/memory-failure.c, HWPOISON v5).
+
+Everything here follows "[PATCH] [13/16] HWPOISON: The high level memory error handler in the VM v5",
+Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org.  The functions carry the kernel's names.
+``yield`` marks the places where the kernel may sleep or takes time; zero waits are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.error_states import ErrorState, scan
+from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED
+from hwsim.kernel.page_cache import lru_add_drain
+from hwsim.kernel.rmap import (
+    SWAP_SUCCESS,
+    TTU_IGNORE_ACCESS,
+    TTU_IGNORE_HWPOISON,
+    TTU_IGNORE_MLOCK,
+    TTU_UNMAP,
+    page_address_in_vma,
+    page_mapped,
+    page_mkclean,
+    try_to_unmap,
+)
+from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, Signal, force_kill, send_sig_info
+from hwsim.kernel.struct_page import HANDLER, Page, Pte
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.rng import ROW, Slot
+
+if TYPE_CHECKING:
+    from hwsim.kernel.system import Kernel
+
+Steps = Generator[Any, Any, None]
+
+
+class Report:
+    """One call of memory_failure() on one page: its draws, and what became of it.
+
+    ``attempt`` counts reports of the same error; the first uses the error's row of uniforms, later
+    ones extra draws.  ``exit`` is one of outside, already, free_or_high_order, already_unmapped,
+    table.  ``on_unmapped(report, page, entries)`` is called once, when the page is out of the page tables.
+    """
+
+    __slots__ = (
+        "_extra",
+        "_row",
+        "attempt",
+        "context",
+        "cpu",
+        "dirty",
+        "error",
+        "exit",
+        "mappers",
+        "message",
+        "on_unmapped",
+        "outcome",
+        "page",
+        "pfn",
+        "poisoned_ns",
+        "row",
+        "signals",
+        "started_ns",
+        "story",
+        "unmap_failed",
+    )
+
+    def __init__(
+        self,
+        error: int,
+        pfn: int,
+        row: list[float],
+        extra: Callable[[int, int, int], float],
+        attempt: int = 0,
+        story: Any = None,
+    ) -> None:
+        self.error = error
+        self.pfn = pfn
+        self._row = row
+        self._extra = extra
+        self.attempt = attempt
+        self.story = story
+        self.context = ""
+        self.cpu = 0
+        self.exit = ""
+        self.row = 0
+        self.message = ""
+        self.outcome = -1
+        self.dirty = False
+        self.mappers = 0
+        self.poisoned_ns: int | None = None
+        self.started_ns = 0
+        self.unmap_failed = False
+        self.page: Page | None = None
+        self.signals: list[Signal] = []
+        self.on_unmapped: Callable[[Report, Page, list[Pte]], None] | None = None
+
+    def draw(self, slot: Slot) -> float:
+        """The uniform of ``slot`` for this report."""
+        if self.attempt == 0:
+            return self._row[slot]
+        return self._extra(self.error, slot, self.attempt * ROW)
+
+    def extra(self, slot: Slot, k: int) -> float:
+        """A further uniform of this error, one per ``k`` (a VMA, a task)."""
+        return self._extra(self.error, slot, k)
+
+
+class ToKill(NamedTuple):
+    """struct to_kill: a task, the VMA it was found by, and the page's address there (None: -EFAULT)."""
+
+    task: Task
+    vma: Vma
+    address: int | None
+
+
+def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Steps:
+    """Handle the failure of one page in process context; see :class:`Report` for what comes out."""
+    report.started_ns = kernel.now
+    kernel.event("memory_failure", pfn=pfn, context=report.context, cpu=report.cpu)
+    if not kernel.mem_map.pfn_valid(pfn):
+        action_result(kernel, report, None, "memory outside kernel control", IGNORED, "outside")
+        return
+    page = kernel.pfn_to_page(pfn, report)
+    report.page = page
+    if page.flags & pg.HWPOISON:  # TestSetPageHWPoison
+        action_result(kernel, report, page, "already hardware poisoned", IGNORED, "already")
+        return
+    page.flags |= pg.HWPOISON
+    report.poisoned_ns = kernel.now
+    kernel.poisoned_pages += 1
+    kernel.event("poisoned", pfn=pfn)
+    if page.count == 0:  # get_page_unless_zero(compound_head(p))
+        action_result(kernel, report, page, "free or high order kernel", IGNORED, "free_or_high_order")
+        return
+    page.get(HANDLER)  # never dropped again: it keeps the page from the allocator
+    report.mappers = len((page.head or page).ptes)
+    yield from lock_page_nosync(kernel, page, report)
+    yield from wait_on_page_writeback(kernel, page)
+    yield from hwpoison_user_mappings(kernel, page, pfn, trapno, report)
+    report.dirty = bool(page.flags & pg.DIRTY)
+    if page.flags & pg.LRU and not page.flags & pg.SWAPCACHE and page.raw_mapping_is_null:
+        action_result(kernel, report, page, "already unmapped LRU", IGNORED, "already_unmapped")
+    else:
+        duration = kernel.times.page_handler.draw(report.draw(Slot.HANDLER))
+        if duration:
+            yield from kernel.pause(duration)
+        page_action(kernel, report, page, scan(kernel.error_states, page.flags))
+    unlock_page(kernel, page)
+
+
+def lock_page_nosync(kernel: Kernel, page: Page, report: Report) -> Steps:
+    """Wait, uninterruptibly and without bound, for the page lock (of the page, not of the head)."""
+    delay = kernel.times.lock_wait.draw(report.draw(Slot.LOCK_WAIT))
+    if delay:
+        yield from kernel.pause(delay)
+    while page.flags & pg.LOCKED:
+        yield from kernel.wait_on_page(page)
+    page.flags |= pg.LOCKED
+
+
+def unlock_page(kernel: Kernel, page: Page) -> None:
+    """Let the next waiter have the page lock."""
+    page.flags &= ~pg.LOCKED
+    kernel.wake_up_page(page)
+
+
+def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
+    """Wait, without bound, until the page is no longer under I/O."""
+    while page.flags & pg.WRITEBACK:
+        if page.writeback_until_ns > kernel.now:
+            yield from kernel.pause(page.writeback_until_ns - kernel.now)
+            page.flags &= ~pg.WRITEBACK
+        else:
+            yield from kernel.wait_on_page(page)
+
+
+def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, report: Report) -> Steps:
+    """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
+    ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
+    kill = kernel.early_kill
+    if page.flags & (pg.RESERVED | pg.HEAD | pg.TAIL | pg.COMPOUND | pg.SLAB):
+        kernel.reach("mappings:not_mappable")
+        return
+    if not page.flags & pg.LRU:
+        lru_add_drain(page, report.cpu)
+    if not page_mapped(page):
+        kernel.reach("mappings:not_mapped")
+        return
+    if page.flags & pg.SWAPCACHE:
+        kernel.printk("swapcache", pfn)
+        ttu |= TTU_IGNORE_HWPOISON
+    # Only file pages with dirty accounting can be known to be clean: the rest goes as dirty.
+    mapping = page.page_mapping
+    if (
+        not page.flags & (pg.DIRTY | pg.ANON | pg.SWAPBACKED)
+        and mapping is not None
+        and mapping.accounts_dirty
+    ):
+        if page_mkclean(page):
+            page.flags |= pg.DIRTY
+            kernel.reach("mappings:mkclean_dirty")
+        else:
+            kill = 0
+            ttu |= TTU_IGNORE_HWPOISON
+            kernel.printk("clean", pfn)
+            kernel.reach("mappings:clean")
+    to_kill: list[ToKill] = []
+    walked = collect_procs(kernel, page, to_kill, report) if kill else 0
+    duration = walked * kernel.times.rmap_per_vma.draw(report.draw(Slot.RMAP))
+    duration += len(page.ptes) * kernel.times.unmap.draw(report.draw(Slot.UNMAP))
+    if duration:
+        yield from kernel.pause(duration)
+    entries = list(page.ptes.values())
+    fail = page.region.layout.unmap_fail
+    for attempt in range(kernel.profile.n_unmap_tries):
+        if fail and report.extra(Slot.UNMAP_FAIL, attempt) < fail and page.unmap_failures == 0:
+            page.unmap_failures = 1
+        result = try_to_unmap(page, ttu)
+        if result == SWAP_SUCCESS:
+            break
+        kernel.printk("retry", pfn, result)
+        kernel.reach("unmap:retry")
+    report.unmap_failed = result != SWAP_SUCCESS
+    kernel.reach("unmap:failed" if report.unmap_failed else "unmap:done")
+    for pte in entries:
+        kernel.reach(f"pte:{_pte_kind(page)}->{pte.kind}")
+        kernel.event("unmapped", pfn=pfn, task=pte.vma.task.name, pte=pte.kind)
+    if report.on_unmapped is not None:
+        report.on_unmapped(report, page, entries)
+    kill_procs_ao(kernel, to_kill, bool(page.flags & pg.DIRTY), trapno, report.unmap_failed, pfn, report)
+
+
+def _pte_kind(page: Page) -> str:
+    if page.flags & pg.SWAPCACHE:
+        return "swapcache"
+    if page.flags & pg.ANON:
+        return "anon"
+    return "file_dirty" if page.flags & pg.DIRTY else "file_clean"
+
+
+def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report) -> int:
+    """Enter every process that could map the page; returns the process x VMA pairs walked.
+
+    One entry is allocated up front with GFP_KERNEL, so that at least one task can be killed; the
+    others are atomic and may fail.
+    """
+    spare = kernel.kmalloc(report, 0)
+    if page.flags & pg.ANON:
+        return collect_procs_anon(kernel, page, to_kill, report, spare)
+    return collect_procs_file(kernel, page, to_kill, report, spare)
+
+
+def collect_procs_anon(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report, spare: bool) -> int:
+    """Every process with a VMA on the page's anon_vma, whether or not the page is mapped there."""
+    vmas = page.anon_vma or []
+    wide = kernel.profile.collect_anon == "anon_vma_wide"
+    for vma in sorted(vmas, key=_task_number):
+        if wide or vma in page.ptes:
+            spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
+    return kernel.process_count * len(vmas)
+
+
+def collect_procs_file(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report, spare: bool) -> int:
+    """Every process with a VMA that covers the page's offset in the file, touched or not."""
+    mapping = page.page_mapping  # of a shmem page in swap cache the swapper, which nobody maps
+    vmas = [vma for vma in mapping.vmas if vma.covers(page.pgoff)] if mapping is not None else []
+    for vma in sorted(vmas, key=_task_number):
+        spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
+    return kernel.process_count * len(vmas)
+
+
+def _task_number(vma: Vma) -> tuple[int, int]:
+    return vma.task.pid, vma.number
+
+
+def add_to_kill(
+    kernel: Kernel, page: Page, vma: Vma, to_kill: list[ToKill], report: Report, spare: bool
+) -> bool:
+    """Enter one pair of task and VMA; returns whether the entry allocated up front is still there."""
+    if not spare and not kernel.kmalloc(report, 1 + len(to_kill)):
+        kernel.printk("out_of_memory")
+        kernel.reach("collect:out_of_memory")
+        return False
+    address = page_address_in_vma(page, vma)
+    if address is None:
+        kernel.printk("no_address", page.pfn, vma.task.comm)
+        kernel.reach("collect:no_address")
+    to_kill.append(ToKill(vma.task, vma, address))
+    return False
+
+
+def kill_procs_ao(
+    kernel: Kernel, to_kill: list[ToKill], doit: bool, trapno: int, fail: bool, pfn: int, report: Report
+) -> None:
+    """SIGBUS BUS_MCEERR_AO to each collected task; SIGKILL if unmapping failed or it has no address."""
+    if not doit:
+        return
+    for task, vma, address in to_kill:
+        innocent = not _was_mapped(report, vma)
+        if fail or address is None:
+            kernel.printk("killing_forcibly", pfn, task.comm, task.pid)
+            kernel.reach("signal:SIGKILL unmap failed" if fail else "signal:SIGKILL no address")
+            force_kill(kernel, Signal(task, SIGKILL, "", "forced", report, address, innocent, vma))
+        elif kill_proc_ao(kernel, task, vma, address, trapno, pfn, report, innocent) < 0:
+            kernel.printk("cannot_send", pfn, task.comm, task.pid)
+            kernel.reach("signal:AO not sent")
+
+
+def _was_mapped(report: Report, vma: Vma) -> bool:
+    page = report.page
+    assert page is not None
+    entry = vma.ptes.get(page.pgoff)
+    return entry is not None and entry.page is page
+
+
+def kill_proc_ao(
+    kernel: Kernel, task: Task, vma: Vma, address: int, trapno: int, pfn: int, report: Report, innocent: bool
+) -> int:
+    """Send the advisory signal: not forced, so it can be blocked or ignored; 0 or a negative errno."""
+    kernel.printk("killing_early", pfn, task.comm, task.pid)
+    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, "early", report, address, innocent, vma)
+    result = send_sig_info(kernel, signal)
+    if result < 0:
+        kernel.printk("send_error", task.comm, task.pid, result)
+    else:
+        kernel.reach("signal:AO")
+    return result
+
+
+def page_action(kernel: Kernel, report: Report, page: Page, state: ErrorState) -> None:
+    """Run the row's handler, print its result, report odd references, count the page."""
+    kernel.reach(f"row:{state.row}")
+    report.row = state.row
+    result = HANDLERS[state.handler](kernel, page)
+    action_result(kernel, report, page, state.message, result, "table")
+    if page.count != 1:
+        kernel.printk("still_referenced", page.pfn, state.message, page.count - 1)
+    kernel.mce_bad_pages += 1
+
+
+def action_result(
+    kernel: Kernel, report: Report, page: Page | None, message: str, result: int, exit_name: str
+) -> None:
+    """Print the result line and note the outcome.
+
+    v5 reads PG_dirty of the struct page even of a pfn that has none, which may oops; here such a
+    pfn prints as not dirty.
+    """
+    dirty = "dirty " if page is not None and page.flags & pg.DIRTY else ""
+    kernel.printk(kernel.result_format, report.pfn, dirty, message, ACTION_NAME[result])
+    kernel.event("result", pfn=report.pfn, exit=exit_name, message=message, outcome=ACTION_NAME[result])
+    kernel.reach(f"exit:{exit_name}")
+    report.exit = exit_name
+    report.message = message
+    report.outcome = result

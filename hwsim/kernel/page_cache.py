@@ -1,0 +1,59 @@
+"""Page cache and LRU as the handlers use them (mm/truncate.c, mm/vmscan.c, fs/buffer.c of 2.6.3x)."""
+
+from __future__ import annotations
+
+from hwsim.kernel.page_flags import DIRTY, LRU, MLOCKED, PRIVATE, SWAPCACHE, UNEVICTABLE
+from hwsim.kernel.struct_page import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page
+
+
+def isolate_lru_page(page: Page) -> bool:
+    """Take the page off its LRU list with a reference of our own; False if it is on none."""
+    if not page.flags & LRU:
+        return False
+    page.flags &= ~LRU  # PG_unevictable stays: del_page_from_lru_list() does not clear it
+    page.get(ISOLATED)
+    return True
+
+
+def page_cache_release(page: Page) -> None:
+    """Drop the reference that isolate_lru_page() took."""
+    page.put(ISOLATED)
+
+
+def try_to_release_page(page: Page) -> bool:
+    """Detach buffers; False if they are busy (journal head, held, dirty or locked buffer head)."""
+    if not page.flags & PRIVATE:
+        return True
+    if page.buffers_busy:
+        return False
+    page.flags &= ~PRIVATE
+    page.put(BUFFERS)
+    return True
+
+
+def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
+    """Remove the page from the page cache: zap mappings, buffers, dirty state, mlock, cache reference.
+
+    Disk block and file size stay as they are.
+    """
+    for vma in list(page.ptes):
+        page.unmap(vma, NONE)
+    try_to_release_page(page)
+    page.flags &= ~(DIRTY | MLOCKED)
+    mapping.pages.pop(page.pgoff, None)
+    page.mapping = None
+    page.put(CACHE)
+
+
+def delete_from_swap_cache(page: Page) -> None:
+    """Drop the page from the swap cache; its copy on the swap device stays for the swap entries."""
+    page.flags &= ~SWAPCACHE
+    page.put(CACHE)
+
+
+def lru_add_drain(page: Page, cpu: int) -> None:
+    """Put the page on its LRU list if it waits in the pagevec of **this** CPU."""
+    if page.pagevec_cpu == cpu and PAGEVEC in page.holders:
+        page.put(PAGEVEC)
+        page.pagevec_cpu = -1
+        page.flags |= LRU | (UNEVICTABLE if page.flags & MLOCKED else 0)

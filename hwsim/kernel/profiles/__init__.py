@@ -1,0 +1,10 @@
+"""Kernel versions: each whole in one file, found by name."""
+
+from __future__ import annotations
+
+from hwsim.kernel.profiles.profile import Profile
+from hwsim.kernel.profiles.v5 import V5
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (V5,)}
+
+__all__ = ["PROFILES", "Profile"]

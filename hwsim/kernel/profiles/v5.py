@@ -1,0 +1,94 @@
+"""The HWPOISON v5 handler: the patch of 3 June 2009 on top of 2.6.30.
+
+Source: "[PATCH] [13/16] HWPOISON: The high level memory error handler in the VM v5", Andi Kleen,
+linux-mm, Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org, with the other patches of
+that series; reviewed by Wu Fengguang, Message-ID 20090604032441.GC5740@localhost.  Machine-check
+delivery follows arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32, the first release that has it.
+"""
+
+from __future__ import annotations
+
+from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.page_flags import (
+    BUDDY,
+    COMPOUND,
+    DIRTY,
+    HEAD,
+    LRU,
+    MLOCKED,
+    RESERVED,
+    SLAB,
+    SWAPBACKED,
+    SWAPCACHE,
+    TAIL,
+    UNEVICTABLE,
+)
+from hwsim.kernel.profiles.profile import Profile
+
+KERN_ERR, KERN_INFO, KERN_DEBUG = 3, 6, 7
+
+ERROR_STATES: tuple[ErrorState, ...] = (
+    ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
+    ErrorState(2, BUDDY, 0, "free kernel", "me_free"),
+    ErrorState(3, SLAB, 0, "kernel slab", "me_kernel"),
+    ErrorState(4, HEAD, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
+    ErrorState(5, TAIL, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
+    ErrorState(4, COMPOUND, 0, "huge", "me_huge_page", "!PAGEFLAGS_EXTENDED"),
+    ErrorState(6, SWAPCACHE | DIRTY, 0, "swapcache", "me_swapcache_dirty"),
+    ErrorState(7, SWAPCACHE, DIRTY, "swapcache", "me_swapcache_clean"),
+    ErrorState(8, UNEVICTABLE | DIRTY, 0, "unevictable LRU", "me_pagecache_dirty", "UNEVICTABLE_LRU"),
+    ErrorState(9, UNEVICTABLE, 0, "unevictable LRU", "me_pagecache_clean", "UNEVICTABLE_LRU"),
+    ErrorState(10, MLOCKED | DIRTY, 0, "mlocked LRU", "me_pagecache_dirty", "HAVE_MLOCKED_PAGE_BIT"),
+    ErrorState(11, MLOCKED, 0, "mlocked LRU", "me_pagecache_clean", "HAVE_MLOCKED_PAGE_BIT"),
+    ErrorState(12, LRU | DIRTY, 0, "LRU", "me_pagecache_dirty"),
+    ErrorState(13, LRU, DIRTY, "clean LRU", "me_pagecache_clean"),
+    ErrorState(14, SWAPBACKED, 0, "anonymous", "me_pagecache_clean"),
+    ErrorState(15, 0, 0, "unknown page state", "me_unknown"),
+)
+
+FORMATS: dict[str, tuple[int, str]] = {
+    # The slots stand in another order than the arguments (pfn, dirty, message, outcome); 2.6.32 mends it.
+    "result": (KERN_ERR, "MCE %#x: %s page recovery: %s%s"),
+    "result_as_meant": (KERN_ERR, "MCE %#x: %s%s page recovery: %s"),
+    "still_referenced": (KERN_ERR, "MCE %#x: %s page still referenced by %d users"),
+    "killing_early": (KERN_ERR, "MCE %#x: Killing %s:%d early due to hardware memory corruption"),
+    "send_error": (KERN_INFO, "MCE: Error sending signal to %s:%d: %d"),
+    "out_of_memory": (KERN_ERR, "MCE: Out of memory while machine check handling"),
+    "no_address": (KERN_DEBUG, "MCE: Unable to find user space address %x in %s"),
+    "killing_forcibly": (
+        KERN_ERR,
+        "MCE %#x: forcibly killing %s:%d because of failure to unmap corrupted page",
+    ),
+    "cannot_send": (KERN_ERR, "MCE %#x: Cannot send advisory machine check signal to %s:%d"),
+    "unknown_state": (KERN_ERR, "MCE %#x: Unknown page state"),
+    "metadata": (KERN_ERR, "MCE %#x: page looks like a unsupported file system metadata page"),
+    # A second level marker stands inside the text, so the log shows it literally.
+    "buffers": (KERN_DEBUG, "<3>MCE %#x: failed to release buffers"),
+    "swapcache": (KERN_ERR, "MCE %#x: keeping poisoned page in swap cache"),
+    "clean": (KERN_INFO, "MCE %#x: corrupted page was clean: dropped without side effects"),
+    "retry": (KERN_DEBUG, "MCE %#x: try_to_unmap retry needed %d"),
+    "fault": (KERN_ERR, "MCE: Killing %s:%d due to hardware memory corruption fault at %x"),
+    "madvise": (KERN_INFO, "Injecting memory failure for page %x at %x"),
+    "inject": (KERN_INFO, "Injecting memory failure at pfn %x"),
+    "logged": (KERN_INFO, "Machine check events logged"),
+    "timeout": (KERN_ERR, "Some CPUs didn't answer in synchronization"),
+    "panic": (0, "Kernel panic - not syncing: %s"),
+}
+
+V5 = Profile(
+    name="v5",
+    source="HWPOISON v5, 3 June 2009, Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org",
+    early_kill_default=1,
+    error_states=ERROR_STATES,
+    formats=FORMATS,
+    n_unmap_tries=5,
+    ring_slots=15,
+    trapno=18,
+    rendezvous_timeout_ns=1_000_000_000,
+    collect_anon="anon_vma_wide",
+    scan_result_order="as_printed",
+    meminfo_format="BadPages:       %8d kB",
+    has_prctl=False,
+    ucna_calls_memory_failure=False,
+    consumption_recovers=False,
+)

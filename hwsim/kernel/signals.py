@@ -1,0 +1,141 @@
+"""Signals as hwpoison sends them (kernel/signal.c, 2.6.30; codes from patch 4 of the v5 series).
+
+SIGBUS is not queued: one at most is pending, a second merges into it.  A normal signal can be
+blocked or ignored; a forced one resets the disposition to default when it meets either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwsim.kernel.system import Kernel
+    from hwsim.kernel.task_struct import Task, Vma
+
+SIGBUS, SIGKILL = "SIGBUS", "SIGKILL"
+BUS_MCEERR_AR, BUS_MCEERR_AO = "BUS_MCEERR_AR", "BUS_MCEERR_AO"
+ESRCH = 3
+
+
+class Signal:
+    """One signal from being sent to its end.
+
+    ``cause``: early, late, forced, group_death.  ``result``: '' while under way, then killed,
+    handled, ignored, pending (still blocked at the end), merged, lost (the target was dead) or
+    looping (the handler returned to the same access again and again).  ``address`` is si_addr.
+    """
+
+    __slots__ = (
+        "address",
+        "cause",
+        "code",
+        "done_ns",
+        "forced",
+        "innocent",
+        "report",
+        "result",
+        "sent_ns",
+        "signal",
+        "task",
+        "vma",
+        "would_touch_ns",
+    )
+
+    def __init__(
+        self,
+        task: Task,
+        signal: str,
+        code: str,
+        cause: str,
+        report: Any,
+        address: int | None,
+        innocent: bool,
+        vma: Vma | None,
+    ) -> None:
+        self.task = task
+        self.signal = signal
+        self.code = code
+        self.cause = cause
+        self.report = report
+        self.address = address
+        self.innocent = innocent
+        self.vma = vma
+        self.sent_ns = 0
+        self.result = ""
+        self.done_ns: int | None = None
+        self.forced = False
+        self.would_touch_ns: int | None = None  # set by who knows the future: see page_story
+
+
+def send_sig_info(kernel: Kernel, signal: Signal) -> int:
+    """Send a normal signal; 0, or -ESRCH for a task that is gone."""
+    task = signal.task
+    _note(kernel, signal)
+    if not task.alive:
+        signal.result = "lost"
+        return -ESRCH
+    if task.ignored and not task.blocked:
+        signal.result = "ignored"
+        kernel.event("ignored", task=task.name, signal=signal.signal)
+    elif task.pending is not None:
+        signal.result = "merged"
+        kernel.event("merged", task=task.name, signal=signal.signal)
+    else:
+        task.pending = signal
+        if task.blocked:
+            kernel.event("pending", task=task.name, signal=signal.signal)
+            kernel.signal_blocked(task, signal)
+        else:
+            kernel.deliver(task, signal)
+    return 0
+
+
+def force_sig_info(kernel: Kernel, signal: Signal) -> None:
+    """Send a signal that cannot be escaped: blocked or ignored becomes default, and that is death."""
+    task = signal.task
+    _note(kernel, signal)
+    signal.forced = True
+    if task.blocked or task.ignored:
+        task.blocked = task.ignored = False
+        kernel.event("disposition_reset", task=task.name)
+        kernel.reach("signal:AR forced on blocked or ignored")
+        kernel.deliver(task, signal, default=True)
+        return
+    kernel.deliver(task, signal)
+
+
+def force_kill(kernel: Kernel, signal: Signal) -> None:
+    """SIGKILL: cannot be caught, blocked or ignored."""
+    _note(kernel, signal)
+    if signal.task.alive:
+        kernel.deliver(signal.task, signal, default=True)
+    else:
+        signal.result = "lost"
+
+
+def unblock(kernel: Kernel, task: Task) -> None:
+    """sigprocmask(SIG_UNBLOCK): a pending signal is delivered now."""
+    task.blocked = False
+    signal = task.pending
+    if signal is None:
+        return
+    if task.ignored:
+        signal.result = "ignored"
+        task.pending = None
+    else:
+        kernel.deliver(task, signal)
+
+
+def _note(kernel: Kernel, signal: Signal) -> None:
+    signal.sent_ns = kernel.now
+    signal.report.signals.append(signal)
+    kernel.event(
+        "signal",
+        task=signal.task.name,
+        pid=signal.task.pid,
+        signal=signal.signal,
+        code=signal.code,
+        cause=signal.cause,
+        address=signal.address,
+    )
+    kernel.signal_sent(signal)

@@ -1,0 +1,176 @@
+"""struct page, page-table entries and address spaces, for the few pages that have a story.
+
+The reference count is not stored: it is the sum of a ledger of holders (page-table entries, page
+cache, buffers, pagevec, pins, the handler), as in include/linux/mm.h and mm/swap.c of 2.6.30.
+Being on an LRU list holds no reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.kernel.page_flags import ANON, SWAPCACHE
+
+if TYPE_CHECKING:
+    from hwsim.kernel.mem_map import Region
+    from hwsim.kernel.task_struct import Vma
+
+# Who can hold a reference.
+CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, ISOLATED = (
+    "cache",
+    "buffers",
+    "pagevec",
+    "pin",
+    "owner",
+    "handler",
+    "isolated",
+)
+
+# What a page-table entry can be.
+PRESENT, POISON, SWAP, NONE = "present", "poison", "swap", "none"
+
+
+class Pte:
+    """One page-table entry of a page of interest.
+
+    Life: ``present`` (maps the page; ``dirty``, ``writable``) -> by try_to_unmap() ``poison`` (the
+    hwpoison swap type), ``swap`` or ``none`` -> dropped by munmap() or exit.  A poison entry is
+    copied by fork().
+    """
+
+    __slots__ = ("dirty", "kind", "page", "vma", "writable")
+
+    def __init__(self, vma: Vma, page: Page, *, dirty: bool = False, writable: bool = True) -> None:
+        self.vma = vma
+        self.page = page
+        self.kind = PRESENT
+        self.dirty = dirty
+        self.writable = writable
+
+
+class AddressSpace:
+    """struct address_space: a file, a block device, a tmpfs file or the swapper.
+
+    ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit.  ``vmas`` is the
+    i_mmap tree.
+    """
+
+    __slots__ = ("accounts_dirty", "as_eio", "filesystem", "is_block_device", "name", "pages", "swap_backed", "vmas")
+
+    def __init__(self, name: str, filesystem: str) -> None:
+        self.name = name
+        self.filesystem = filesystem
+        self.is_block_device = filesystem == "blockdev"
+        self.swap_backed = filesystem == "tmpfs"
+        self.accounts_dirty = filesystem not in ("tmpfs", "ramfs", "swapper", "hugetlbfs")
+        self.as_eio = False
+        self.vmas: list[Vma] = []
+        self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
+
+
+SWAPPER = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
+
+
+class Page:
+    """One struct page.
+
+    ``holders`` maps a holder to its number of references; entries in page tables are counted from
+    ``ptes``.  ``anon_vma`` stands in for page->mapping of an anonymous page; ``pgoff`` is
+    page->index.  ``head`` is the head of a compound page (itself for a head).
+    """
+
+    __slots__ = (
+        "anon_vma",
+        "buffers_busy",
+        "epoch",
+        "flags",
+        "head",
+        "holders",
+        "index",
+        "lost_bytes",
+        "mapping",
+        "pagevec_cpu",
+        "pfn",
+        "pgoff",
+        "ptes",
+        "region",
+        "swap_entry",
+        "unmap_failures",
+        "waiters",
+        "writeback_until_ns",
+    )
+
+    def __init__(self, pfn: int, region: Region, index: int) -> None:
+        self.pfn = pfn
+        self.region = region
+        self.index = index
+        self.epoch = region.epoch
+        self.flags = 0
+        self.holders: dict[str, int] = {}
+        self.ptes: dict[Vma, Pte] = {}
+        self.mapping: AddressSpace | None = None
+        self.anon_vma: list[Vma] | None = None
+        self.pgoff = index
+        self.head: Page | None = None
+        self.pagevec_cpu = -1
+        self.buffers_busy = False
+        self.writeback_until_ns = 0  # a script may set it to a time far away
+        self.unmap_failures = 0  # tries of try_to_unmap() that will fail
+        self.swap_entry = False  # a copy of the contents exists on the swap device
+        self.lost_bytes = 0
+        self.waiters: list[object] = []
+
+    @property
+    def count(self) -> int:
+        """page_count(): of a compound tail the head's; otherwise the sum of the ledger."""
+        page = self.head or self
+        return sum(page.holders.values()) + len(page.ptes)
+
+    @property
+    def mapcount(self) -> int:
+        """Entries in page tables that map the page."""
+        return len(self.ptes)
+
+    @property
+    def page_mapping(self) -> AddressSpace | None:
+        """page_mapping(): the swapper for swap cache, none for anonymous memory, else the file's."""
+        if self.flags & SWAPCACHE:
+            return SWAPPER
+        if self.flags & ANON:
+            return None
+        return self.mapping
+
+    @property
+    def raw_mapping_is_null(self) -> bool:
+        """Whether page->mapping itself is NULL (an anonymous page points at its anon_vma)."""
+        return self.mapping is None and self.anon_vma is None
+
+    def get(self, holder: str) -> None:
+        """Take a reference in the name of ``holder``."""
+        page = self.head or self
+        page.holders[holder] = page.holders.get(holder, 0) + 1
+
+    def put(self, holder: str) -> None:
+        """Drop a reference of ``holder``; dropping one it does not have is an error in the model."""
+        page = self.head or self
+        left = page.holders.get(holder, 0) - 1
+        if left < 0:
+            raise RuntimeError(f"pfn {self.pfn:#x}: {holder} dropped a reference it does not hold")
+        if left:
+            page.holders[holder] = left
+        else:
+            del page.holders[holder]
+
+    def map(self, vma: Vma, *, dirty: bool = False, writable: bool = True) -> Pte:
+        """Enter the page in the page table of ``vma``."""
+        pte = Pte(vma, self, dirty=dirty, writable=writable)
+        self.ptes[vma] = pte
+        vma.ptes[self.pgoff] = pte
+        return pte
+
+    def unmap(self, vma: Vma, kind: str) -> None:
+        """Take the page out of the page table of ``vma`` and leave an entry of ``kind`` behind."""
+        pte = self.ptes.pop(vma)
+        pte.kind = kind
+        if kind == NONE:
+            vma.ptes[self.pgoff] = pte

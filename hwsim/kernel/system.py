@@ -1,0 +1,167 @@
+"""One booted kernel: its profile, sysctls, counters, tasks and memory map.
+
+The functions of the other files take it as their first argument.  Behaviour that is not the kernel's
+(what a task does with a signal, what follows from a handled page) is registered as hooks by the
+machine; this package never imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from hwsim.engine import HANDLER_STEP, Engine
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.error_states import Config
+from hwsim.kernel.first_look import first_look
+from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.printk import Printk
+from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.signals import Signal
+from hwsim.kernel.struct_page import Page
+from hwsim.kernel.task_struct import Task
+from hwsim.kernel.workqueue import Cpu, Halted
+from hwsim.rng import Slot
+from hwsim.spec import MachineSpec
+
+EINVAL = 22
+Hook = Callable[..., None]
+
+
+class Kernel:
+    """A kernel from boot to halt.
+
+    Life: made by the machine at boot with all tasks not yet started -> runs -> :attr:`halted` at a
+    panic, after which everything that was under way in it stops.  ``mce_bad_pages`` counts as the
+    profile counts; ``poisoned_pages`` is the true number of frames with PG_hwpoison.
+    """
+
+    def __init__(
+        self, spec: MachineSpec, engine: Engine, mem_map: MemMap, printk: Printk, reached: dict[str, int]
+    ) -> None:
+        self.spec = spec
+        self.engine = engine
+        self.mem_map = mem_map
+        self.profile = PROFILES[spec.kernel]
+        self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
+        self.error_states = self.config.build(self.profile.error_states)
+        self.times = spec.times
+        self.early_kill = self.profile.early_kill_default if spec.early_kill is None else spec.early_kill
+        as_meant = spec.corrected_message_order or self.profile.scan_result_order == "as_meant"
+        self.result_format = "result_as_meant" if as_meant else "result"
+        self.cpus = spec.cpus
+        self._cpu: list[Cpu | None] = [None] * spec.cpus  # made when first needed
+        self.mce_bad_pages = 0
+        self.poisoned_pages = 0
+        self.capacity_lost_pages = 0
+        self.halted = False
+        self.stalled_until_ns = 0
+        self.process_count = 0
+        self.alloc_failures = 0
+        self.atomic_alloc_fail = spec.atomic_alloc_fail
+        self._printk = printk
+        self._reached = reached
+        self.trace: list[tuple[int, str, dict[str, Any]]] | None = None
+        self.deliver: Hook = _nobody
+        self.signal_blocked: Hook = _nobody
+        self.signal_sent: Hook = _nobody
+        self.reported: Hook = _nobody
+
+    @property
+    def now(self) -> int:
+        """Simulated time in ns."""
+        return self.engine.now
+
+    def cpu(self, number: int) -> Cpu:
+        """CPU ``number`` with its ring."""
+        cpu = self._cpu[number]
+        if cpu is None:
+            cpu = self._cpu[number] = Cpu(self, number)
+        return cpu
+
+    def printk(self, name: str, *args: Any) -> None:
+        """One line for the kernel log: a format id of the profile and its arguments."""
+        if self._printk.enabled:
+            self._printk.facts.append((self.engine.now, name, args))
+
+    def event(self, name: str, **facts: Any) -> None:
+        """One entry of the event log, if somebody wants it."""
+        if self.trace is not None:
+            self.trace.append((self.engine.now, name, facts))
+
+    def reach(self, what: str) -> None:
+        """Count that an exit, row, page-table result or path was met."""
+        self._reached[what] = self._reached.get(what, 0) + 1
+
+    def pfn_to_page(self, pfn: int, report: Report) -> Page:
+        """The struct page; a frame nobody has looked at yet is settled first."""
+        page = self.mem_map.overlay.get(pfn)
+        return first_look(self, pfn, report) if page is None else page
+
+    def set_sysctl(self, name: str, value: int) -> int:
+        """Write a sysctl; 0, or -EINVAL with the value unchanged (proc_dointvec_minmax)."""
+        if name == "vm.memory_failure_early_kill" and value in (0, 1):
+            self.early_kill = value
+            return 0
+        if name == "vm.memory_failure_early_kill":
+            return -EINVAL
+        return -2  # ENOENT: this kernel has no such file
+
+    def prctl(self, task: Task, option: str, value: str) -> int:
+        """prctl(): v5 has no PR_MCE_KILL and answers -EINVAL."""
+        return 0 if self.profile.has_prctl else -EINVAL
+
+    def meminfo(self) -> str:
+        """The line of /proc/meminfo about bad pages, in 4 KiB pages turned to kB."""
+        return self.profile.meminfo_format % (self.mce_bad_pages << 2)
+
+    def kmalloc(self, report: Report, number: int) -> bool:
+        """Whether allocation ``number`` of a kill list succeeds."""
+        if self.alloc_failures > 0:
+            self.alloc_failures -= 1
+            return False
+        fail = self.atomic_alloc_fail
+        return not fail or number == 0 or report.extra(Slot.ATOMIC_ALLOC, number) >= fail
+
+    def workqueue_delay(self, report: Report) -> int:
+        """How long the shared workqueue takes to run the work item, in ns."""
+        return self.times.workqueue.draw(report.draw(Slot.NOTIFY))
+
+    def pause(self, delay_ns: int) -> Generator[Any, Any, None]:
+        """Let ``delay_ns`` pass in process context; longer if a machine check stops all CPUs meanwhile."""
+        yield self.engine.wait(delay_ns, HANDLER_STEP)
+        yield from self.stalled()
+
+    def stalled(self) -> Generator[Any, Any, None]:
+        """Wait for the end of a rendezvous; raises Halted if the kernel has panicked."""
+        while self.stalled_until_ns > self.engine.now and not self.halted:
+            yield self.engine.wait(self.stalled_until_ns - self.engine.now, HANDLER_STEP)
+        if self.halted:
+            raise Halted
+
+    def wait_on_page(self, page: Page) -> Generator[Any, Any, None]:
+        """Sleep until the page's lock or writeback state changes."""
+        bell = self.engine.sleep()
+        page.waiters.append(bell)
+        yield bell
+        yield from self.stalled()
+
+    def wake_up_page(self, page: Page) -> None:
+        """Wake those who sleep in wait_on_page(), in the order they came."""
+        waiters, page.waiters = page.waiters, []
+        for bell in waiters:
+            self.engine.wake(bell, 0, HANDLER_STEP)  # type: ignore[arg-type]
+
+    def end_page_writeback(self, page: Page) -> None:
+        """The I/O is done: the page is clean unless it was stored to again."""
+        page.flags &= ~pg.WRITEBACK
+        page.writeback_until_ns = 0
+        self.wake_up_page(page)
+
+
+def _nobody(*_args: Any, **_kwargs: Any) -> None:
+    """A hook nobody has registered for."""
+
+
+__all__ = ["Kernel", "Signal"]

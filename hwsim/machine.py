@@ -1,0 +1,394 @@
+"""One machine, built from a spec on one SimPy environment; and ``run_replication``.
+
+The machine owns what outlives a kernel: the engine, the scrubber, the errors and their stories.  A
+reboot makes a new kernel and starts the tasks again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import log1p
+from typing import Any
+
+from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
+from hwsim.hardware.machine_check import PANIC, TIMED_OUT, MachineCheck
+from hwsim.hardware.scrubber import Scrubber
+from hwsim.kernel.allocator import PAGE_BYTES
+from hwsim.kernel.mem_map import MemMap, Region
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.printk import Printk
+from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
+from hwsim.kernel.struct_page import AddressSpace
+from hwsim.kernel.system import Kernel
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.page_story import OVER, PageStory
+from hwsim.plan import Plan
+from hwsim.record import Replication, ReplicationRow
+from hwsim.rng import Arrivals, Draws, Slot
+from hwsim.spec import ErrorSpec, Spec
+from hwsim.userspace.script import Script
+from hwsim.userspace.tasks import Group, Member
+
+_FIRST_PID = 100
+
+
+class Machine:
+    """A machine from power-on to the horizon.
+
+    Life: :meth:`__init__` lays out memory and boots -> :meth:`run` -> :meth:`result`.  A panic halts
+    the kernel; after ``reboot_ns`` :meth:`_boot` makes a new one, or the run ends there.
+    """
+
+    def __init__(self, spec: Spec, index: int, plan: Plan, trace: bool = False) -> None:
+        self.spec = spec
+        self.index = index
+        self.plan = plan
+        self.horizon_ns = spec.horizon_ns
+        self.engine = Engine()
+        self.draws = Draws(spec.seed, index)
+        self.printk = Printk(trace)
+        self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
+        self.reached: dict[str, int] = {}
+        machine = spec.machine
+        frames = machine.memory_pages + machine.hidden_pages
+        self.scrubber = Scrubber(machine.scrub, frames, self.draws.extra(-1, Slot.PHASE))
+        # How often one free page is handed out, per ns.
+        self.allocation_rate = machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
+        self.stories: list[PageStory] = []
+        self.by_pfn: dict[int, PageStory] = {}
+        self.error_count = 0
+        self.panics = 0
+        self.downtime_ns = 0
+        self.ended_ns: int | None = None
+        self.bad_pages = 0
+        self.poisoned_pages = 0
+        self._waiting: list[PageStory] = []  # errors whose onset fell into a reboot
+        self._pid = _FIRST_PID
+        self.kernel: Kernel
+        self.groups: list[Group] = []
+        self._boot()
+        self._arrivals = [self.draws.arrivals(source) for source in range(len(spec.errors))]
+        for source in range(len(spec.errors)):
+            self._next_arrival(source, spec.errors[source].start_ns)
+        self.script = Script(self, spec.script)
+
+    # -- boot, panic, reboot ------------------------------------------------------------------------
+
+    def _boot(self) -> None:
+        spec = self.spec
+        mem_map = MemMap(self.plan.layouts, spec.machine.memory_pages)
+        self.kernel = kernel = Kernel(spec.machine, self.engine, mem_map, self.printk, self.reached)
+        kernel.trace = self.events
+        kernel.deliver = self._deliver
+        kernel.signal_blocked = self._signal_blocked
+        kernel.signal_sent = self._signal_sent
+        kernel.reported = _reported
+        self.check = MachineCheck(
+            self.engine, kernel.profile.rendezvous_timeout_ns, spec.machine.tolerant
+        )
+        now = self.engine.now
+        for region in mem_map.regions:
+            region.since_ns = now
+            layout = region.layout
+            if layout.filesystem:
+                region.mapping = AddressSpace(layout.name, layout.filesystem)
+            elif region.kind == "shm":
+                region.mapping = AddressSpace(layout.name, "tmpfs")
+            elif region.kind == "hugetlb":
+                region.mapping = AddressSpace(layout.name, "hugetlbfs")
+            if layout.cow_of >= 0:
+                region.fork_family = mem_map.regions[layout.cow_of]
+            if layout.flush_every_ns and region.mapping is not None and region.mapping.accounts_dirty:
+                phase = int(self.draws.extra(-2 - region.number, Slot.PHASE) * layout.flush_every_ns)
+                region.phases.append((now + phase, layout.flush_every_ns))
+        self.groups = []
+        number = 0
+        for group_number, task in enumerate(spec.tasks):
+            group = Group(self, task, group_number)
+            self.groups.append(group)
+            for parent_number in range(task.count):
+                parent = Member(self, group, f"{task.name}.{parent_number}", number, None)
+                number += 1
+                group.members.append(parent)
+                for child_number in range(task.children):
+                    child = Member(self, group, f"{parent.name}.{child_number}", number, parent)
+                    number += 1
+                    parent.children.append(child)
+                    group.members.append(child)
+            self._give_regions(group, mem_map)
+            self._fsync_phases(group, mem_map, now)
+            group.start()
+
+    def _give_regions(self, group: Group, mem_map: MemMap) -> None:
+        for region in group.spec.regions:
+            shared = mem_map.by_name.get(f"{group.spec.name}/{region.name}")
+            if shared is not None and shared.kind != "file":
+                group.shared.append(shared)
+                continue
+            for member in group.members:
+                own = mem_map.by_name.get(f"{member.name}/{region.name}")
+                if own is not None:
+                    (member.private if member.parent is None else member.copies)[region.name] = own
+
+    def _fsync_phases(self, group: Group, mem_map: MemMap, now: int) -> None:
+        fsync = group.spec.fsync
+        if fsync is None:
+            return
+        file = mem_map.by_name[f"file:{fsync.file}"]
+        for member in group.members:
+            phase = int(self.draws.extra(-1_000_000 - member.number, Slot.PHASE) * fsync.every_ns)
+            file.phases.append((now + phase, fsync.every_ns))
+
+    def next_pid(self) -> int:
+        """Process ids count up from 100 and are not used twice."""
+        self._pid += 1
+        return self._pid - 1
+
+    def panic(self, reason: str, story: PageStory | None = None) -> None:
+        """The machine stops; it reboots after ``reboot_ns`` or the run ends here."""
+        kernel, now = self.kernel, self.engine.now
+        if kernel.halted:
+            return
+        kernel.printk("panic", reason)
+        kernel.event("panic", reason=reason, error=story.error if story else None)
+        kernel.reach(f"panic:{reason}")
+        kernel.halted = True
+        self.panics += 1
+        if story is not None:
+            story.end = "panic"
+        for each in self.stories:
+            each.generation += 1
+        reboot = self.spec.machine.reboot_ns
+        if reboot is None:
+            self.ended_ns = now
+            self.engine.stop()
+            return
+        self.downtime_ns += min(reboot, self.horizon_ns - now)
+        self.engine.at(now + reboot, MACHINE_CHECK, self._reboot)
+
+    def _reboot(self, _event: Any) -> None:
+        self._count_kernel()
+        self._boot()
+        self.kernel.event("reboot")
+        for story in self.stories:
+            story.rebooted()
+        waiting, self._waiting = self._waiting, []
+        for story in waiting:
+            story.begin()
+
+    def _count_kernel(self) -> None:
+        self.bad_pages += self.kernel.mce_bad_pages
+        self.poisoned_pages += self.kernel.poisoned_pages
+
+    # -- errors -------------------------------------------------------------------------------------
+
+    def _next_arrival(self, source: int, after_ns: int) -> None:
+        error = self.spec.errors[source]
+        stream: Arrivals = self._arrivals[source]
+        if error.rate_per_s <= 0.0:
+            return
+        time = after_ns + int(stream.next_exponential() / error.rate_per_s * 1e9)
+        end = self.horizon_ns if error.end_ns is None else min(error.end_ns, self.horizon_ns)
+        if time < end:
+            self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
+
+    def _onset(self, source: int, error: ErrorSpec) -> None:
+        u = self.draws.row(self.error_count)
+        first = self.plan.place(error.where, u[Slot.PLACE])
+        for offset in range(error.burst_pages):
+            if offset:
+                u = self.draws.row(self.error_count)
+            line = int(u[Slot.LINE] * 64)
+            self.add_error(source, first + offset, line, u[Slot.PERMANENT] < error.permanent, u)
+        self._next_arrival(source, self.engine.now)
+
+    def add_error(
+        self, source: int, pfn: int, line: int, permanent: bool, u: list[float] | None = None
+    ) -> PageStory:
+        """A line goes bad now; a page that already has a story keeps it."""
+        number = self.error_count
+        self.error_count += 1
+        story = PageStory(self, number, source, pfn, line, permanent, u or self.draws.row(number))
+        self.stories.append(story)
+        other = self.by_pfn.get(pfn)
+        if other is not None and other.state != OVER:
+            story.end, story.end_ns, story.state = "duplicate", self.engine.now, OVER
+            story.kind, story.region = other.kind, other.region
+            return story
+        self.by_pfn[pfn] = story
+        if self.kernel.halted:
+            self._waiting.append(story)
+        else:
+            story.begin()
+        return story
+
+    def machine_check(self, story: PageStory) -> bool:
+        """Raise an SRAO machine check for the line of ``story``; False if its bank was taken."""
+        kernel = self.kernel
+        report = story.new_report()
+        kernel.event("machine_check", error=story.error, pfn=story.pfn)
+
+        def stall(until_ns: int) -> None:
+            kernel.stalled_until_ns = until_ns
+
+        def done(outcome: str) -> None:
+            if kernel.halted:
+                return
+            if outcome == PANIC:
+                self.panic("Timeout synchronizing machine check over CPUs", story)
+                return
+            if outcome == TIMED_OUT:
+                kernel.printk("timeout")
+                kernel.reach("rendezvous:timeout")
+            self._queue(story, report)
+
+        return self.check.raise_srao(kernel.times.rendezvous, report.draw(Slot.RENDEZVOUS), done, stall)
+
+    def _queue(self, story: PageStory, report: Report) -> None:
+        """The end of do_machine_check(): into the CPU's ring, and somebody is asked to empty it."""
+        kernel = self.kernel
+        cpu = kernel.cpu(int(report.draw(Slot.CPU) * kernel.cpus))
+        if not cpu.mce_ring_add(report):
+            kernel.reach("ring:overflow")
+            story.lost()
+            return
+        user = report.draw(Slot.CONTEXT) < self.spec.machine.user_share
+        if user and not cpu.user.busy:
+            cpu.user.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
+        else:
+            cpu.worker.kick(kernel.workqueue_delay(report))
+
+    # -- what the kernel reports --------------------------------------------------------------------
+
+    def _deliver(self, task: Task, signal: Signal, default: bool = False) -> None:
+        member: Member = task.behaviour
+        u = signal.report.extra(Slot.DELIVERY, task.pid)
+        member.deliver(signal, default, self.spec.machine.times.signal_delivery.draw(u))
+
+    def _signal_blocked(self, task: Task, signal: Signal) -> None:
+        delay = task.behaviour.group.spec.sigbus.unblock_ns
+        if delay is None:
+            return
+        kernel = self.kernel
+
+        def later(_event: Any) -> None:
+            if task.alive and not kernel.halted and task.pending is signal:
+                unblock(kernel, task)
+
+        self.engine.at(self.engine.now + delay, SIGNAL_DELIVERY | task.number, later)
+
+    def _signal_sent(self, signal: Signal) -> None:
+        if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
+            story: PageStory = signal.report.story
+            anchor = story.found_ns if story.found_ns is not None else signal.report.started_ns
+            touch = story.touch_time(signal.vma, anchor)
+            exit_ns = self.next_exit_ns(signal.task.behaviour)
+            signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
+
+    def next_exit_ns(self, member: Member) -> int:
+        """When the process ends by itself; drawn when somebody waits for it."""
+        life = member.group.spec.lifetime_ns
+        if life is None:
+            return self.horizon_ns * 2
+        now = self.engine.now
+        if member.next_exit_ns is None or member.next_exit_ns <= now:
+            pid = member.task.pid if member.task is not None else 0
+            u = self.draws.extra(-3_000_000 - pid, Slot.LIFETIME, now)
+            member.next_exit_ns = now + int(-log1p(-u) * life) + 1
+        return member.next_exit_ns
+
+    def entries_dropped(self, pages: list[Any]) -> None:
+        """Page-table entries of a dead task pointed to these pages."""
+        for page in pages:
+            story = self.by_pfn.get(page.pfn)
+            if story is not None:
+                story.entries_dropped()
+
+    def entries_copied(self, vma: Vma) -> None:
+        """A forked child has inherited entries of pages with a story."""
+        for pte in list(vma.ptes.values()):
+            story = self.by_pfn.get(pte.page.pfn)
+            if story is not None:
+                story.entry_copied(vma)
+
+    def region_released(self, region: Region) -> None:
+        """The frames of a region are free."""
+        for story in list(region.pages_of_interest.values()):
+            story.owner_gone()
+
+    def region_revived(self, region: Region) -> None:
+        """The frames of a region have a new owner."""
+        for story in list(region.pages_of_interest.values()):
+            story.region_revived()
+
+    # -- the run ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Everything up to the horizon, which is not part of the run."""
+        self.engine.run(self.horizon_ns)
+
+    def result(self) -> Replication:
+        """Close all stories and write the records."""
+        end = self.horizon_ns if self.ended_ns is None else self.ended_ns
+        for story in self.stories:
+            story.close(end)
+        self._count_kernel()
+        errors = [story.row(self.index) for story in self.stories]
+        signals = [row for story in self.stories for row in story.signal_rows(self.index)]
+        row = _summary(self, end, errors, signals)
+        log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
+        log = [line for line in log if line[1] <= self.spec.machine.printk_level]
+        return Replication(
+            row, errors, signals, dict(sorted(self.reached.items())), log, self.events or [], self.kernel.meminfo()
+        )
+
+
+def _reported(report: Report) -> None:
+    if report.story is not None:
+        report.story.reported(report)
+
+
+def _summary(machine: Machine, end_ns: int, errors: list[Any], signals: list[Any]) -> ReplicationRow:
+    kills = Counter(row.cause for row in signals if row.result == "killed")
+    outcomes = Counter(row.outcome for row in errors)
+    return ReplicationRow(
+        replication=machine.index,
+        end_ns=end_ns,
+        errors=len(errors),
+        detected=sum(row.found_ns is not None for row in errors),
+        handled=sum(row.poisoned_ns is not None for row in errors),
+        recovered=outcomes["Recovered"],
+        delayed=outcomes["Delayed"],
+        failed=outcomes["Failed"],
+        ignored=outcomes["Ignored"],
+        kills_early=kills["early"],
+        kills_late=kills["late"],
+        kills_forced=kills["forced"],
+        kills_group=kills["group_death"],
+        kills=sum(kills.values()),
+        needless_kills=sum(row.needless == "yes" for row in signals),
+        signals_handled=sum(row.result == "handled" for row in signals),
+        panics=machine.panics,
+        downtime_ns=machine.downtime_ns,
+        bad_pages=machine.bad_pages,
+        poisoned_pages=machine.poisoned_pages,
+        data_lost_bytes=sum(row.data_lost_bytes for row in errors),
+        capacity_lost_bytes=sum(row.capacity_lost_bytes for row in errors),
+        ring_lost=sum(row.ring_lost for row in errors),
+        repeats=sum(row.repeats for row in errors),
+        events=machine.engine.scheduled,
+    )
+
+
+def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
+    """One machine over the whole horizon: pure in (spec, index).
+
+    ``base`` is a :class:`~hwsim.plan.Plan` of the same spec, shared between replications; it is a
+    cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
+    """
+    machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
+    machine.run()
+    return machine.result()
+
+
+__all__ = ["PAGE_BYTES", "Machine", "run_replication"]

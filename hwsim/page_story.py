@@ -1,0 +1,736 @@
+"""One page of interest, from the onset of its error to the end of its story.
+
+Before detection the line is in a race: the scrubber's visit (computed), a task's or the kernel's or a
+device's read of *that line*, a store that overwrites the whole line, the page being freed and filled
+anew.  After memory_failure() has unmapped the page, any touch of the *page* counts.  Every candidate
+has an absolute time; one callback with a generation number stands at the earliest of them.
+
+Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (kernel).
+"""
+
+from __future__ import annotations
+
+from math import log1p
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import KERNEL_ACCESS, SCRUB_VISIT, TASK_ACCESS
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import PAGE_BYTES, free_pages_check, prep_new_page
+from hwsim.kernel.fault import KILLED_AR, do_page_fault, meets_poison
+from hwsim.kernel.handlers import ACTION_NAME
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.signals import BUS_MCEERR_AO, BUS_MCEERR_AR, Signal
+from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
+from hwsim.kernel.task_struct import Vma
+from hwsim.record import ErrorRow, SignalRow
+from hwsim.rng import ROW, Slot
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+
+LATENT, CHECKING, HANDLED, OVER = range(4)
+
+_TOUCH_TRIES = 64  # touches of a page looked at between detection and unmapping, before a fresh draw
+
+
+class PageStory:
+    """The story of one error on one line of one page.
+
+    Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
+    way) -> ``HANDLED`` (aftermath: late touches, later consumption, freeing) -> ``OVER``.  A report
+    lost in the ring leads back to LATENT, a reboot too if the fault is permanent.  ``row()`` gives the
+    record at any time.
+    """
+
+    __slots__ = (
+        "attempts",
+        "contained_ns",
+        "data_lost_bytes",
+        "end",
+        "end_ns",
+        "error",
+        "extra_pages_lost",
+        "found",
+        "found_ns",
+        "generation",
+        "isolated_pages",
+        "kind",
+        "last_report_ns",
+        "line",
+        "logged_only",
+        "loops",
+        "machine",
+        "mappers",
+        "onset_ns",
+        "page",
+        "permanent",
+        "pfn",
+        "races",
+        "region",
+        "repeats",
+        "report",
+        "ring_lost",
+        "signals",
+        "source",
+        "state",
+        "times",
+        "touches",
+        "u",
+    )
+
+    def __init__(
+        self, machine: Machine, error: int, source: int, pfn: int, line: int, permanent: bool, u: list[float]
+    ) -> None:
+        self.machine = machine
+        self.error = error
+        self.source = source
+        self.onset_ns = machine.engine.now
+        self.pfn = pfn
+        self.line = line
+        self.permanent = permanent
+        self.u = u
+        self.state = LATENT
+        self.generation = 0
+        self.attempts = 0
+        self.races = 0
+        self.found = "none"
+        self.found_ns: int | None = None
+        self.last_report_ns = 0
+        self.contained_ns: int | None = None
+        self.data_lost_bytes = 0
+        self.isolated_pages = 0
+        self.extra_pages_lost = 0
+        self.repeats = 0
+        self.ring_lost = 0
+        self.logged_only = 0
+        self.loops = 0
+        self.end = ""
+        self.end_ns = 0
+        self.kind = "hidden"
+        self.region = "hidden"
+        self.mappers = 0
+        self.page: Page | None = None
+        self.report: Report | None = None  # the one that poisoned the page, or the last
+        self.signals: list[Signal] = []
+        self.times: list[tuple[int, int, str, Any]] = []  # the race: (time, priority, what, who)
+        self.touches: list[tuple[int, int, str, Any]] = []  # of entries that lead to the poison
+
+    # -- beginning ------------------------------------------------------------------------------
+
+    def new_report(self) -> Report:
+        """The next call of memory_failure() for this error."""
+        report = Report(
+            self.error, self.pfn, self.u, self.machine.draws.extra, attempt=self.attempts, story=self
+        )
+        report.signals = self.signals
+        report.on_unmapped = self._unmapped
+        return report
+
+    def begin(self) -> None:
+        """Look at the page and start the race."""
+        machine = self.machine
+        machine.kernel.event("onset", error=self.error, pfn=self.pfn, line=self.line)
+        self._look()
+        self.draw_race()
+
+    def _look(self) -> None:
+        machine = self.machine
+        if not machine.kernel.mem_map.pfn_valid(self.pfn):
+            return
+        page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
+        self.page = page
+        page.region.pages_of_interest[self.pfn] = self
+        self._name_place(page)
+
+    def _name_place(self, page: Page) -> None:
+        free = bool(page.flags & pg.BUDDY)
+        self.kind = "free" if free else page.region.kind
+        self.region = page.region.name
+
+    # -- the race before detection, and after it while the line can still be read ------------------
+
+    def draw_race(self) -> None:
+        """Draw when each party would next meet the bad line, as the page is used now."""
+        uniform, now = self._uniforms(), self.machine.engine.now
+        self.times = times = []
+        page = self.page
+        if page is None:
+            self.arm()
+            return
+        region = page.region
+        target = page.head or page
+        self._race_of_tasks(target, uniform, now, times)
+        if page.flags & pg.BUDDY:
+            self._race_of_free_page(uniform, now, times)
+        elif target.count or region.kind in ("high_order", "kernel_stack"):
+            self._race_of_kernel(page, uniform, now, times)
+        self.arm()
+
+    def _uniforms(self) -> Any:
+        """Uniforms of this race: the first uses the error's row, later ones extra draws."""
+        race, extra, error, u = self.races, self.machine.draws.extra, self.error, self.u
+        self.races += 1
+        if race == 0:
+            return u.__getitem__
+        base = race * ROW * 1024
+        return lambda slot: extra(error, slot, base)
+
+    def _race_of_tasks(self, target: Page, uniform: Any, now: int, times: list[Any]) -> None:
+        read_rate = heal_rate = 0.0
+        rates = []
+        cow = len(target.ptes) > 1 and target.flags & pg.ANON
+        for vma in target.ptes:
+            read, heal = vma.region.line_rates(target.pgoff)
+            if cow:  # the first store copies the whole page: the kernel reads every line of it
+                read += vma.region.touch_rates(target.pgoff)[1]
+            rates.append((read, vma))
+            read_rate += read
+            heal_rate += heal
+        if read_rate > 0.0:
+            time = now + int(-log1p(-uniform(Slot.RACE_TASK)) / read_rate) + 1
+            who = uniform(Slot.RACE_WHO) * read_rate
+            for read, vma in rates:
+                if who < read:
+                    break
+                who -= read
+            times.append((time, TASK_ACCESS | vma.task.number, "task_load", vma))
+        if heal_rate > 0.0 and not self.permanent and not cow:
+            time = now + int(-log1p(-uniform(Slot.RACE_HEAL)) / heal_rate) + 1
+            times.append((time, TASK_ACCESS, "healed", None))
+        lives = [vma.task.behaviour for vma in target.ptes if vma.task.behaviour.group.spec.lifetime_ns]
+        if lives:
+            member = min(lives, key=lambda each: self.machine.next_exit_ns(each))
+            times.append((self.machine.next_exit_ns(member), TASK_ACCESS, "exit", member))
+
+    def _race_of_free_page(self, uniform: Any, now: int, times: list[Any]) -> None:
+        rate = self.machine.allocation_rate
+        if rate > 0.0:
+            time = now + int(-log1p(-uniform(Slot.ALLOC)) / rate) + 1
+            times.append((time, KERNEL_ACCESS, "allocated", None))
+
+    def _race_of_kernel(self, page: Page, uniform: Any, now: int, times: list[Any]) -> None:
+        region = page.region
+        layout = region.layout
+        if region.kind in ("anon", "shm"):
+            if layout.swap is not None and not page.flags & pg.HWPOISON:
+                rate = 1.0 / layout.swap.period_ns
+                time = now + int(-log1p(-uniform(Slot.TURNOVER)) / rate) + 1
+                times.append((time, KERNEL_ACCESS, "written_out", None))
+            return
+        if region.kind not in ("file", "blockdev"):
+            read, heal = region.line_rates(page.index)
+            if layout.lifetime_ns:
+                time = now + int(-log1p(-uniform(Slot.FREED)) * layout.lifetime_ns) + 1
+                times.append((time, KERNEL_ACCESS, "freed", None))
+        else:
+            load, store = region.touch_rates(page.index)
+            share = min(1.0, layout.lines_per_touch / 64)
+            read, heal = load * share, store * share  # write() overwrites whole lines
+            self._race_of_file(page, store, uniform, now, times)
+        if read > 0.0:
+            time = now + int(-log1p(-uniform(Slot.RACE_KERNEL)) / read) + 1
+            times.append((time, KERNEL_ACCESS, "kernel_load", None))
+        if heal > 0.0 and not self.permanent:
+            time = now + int(-log1p(-uniform(Slot.RACE_HEAL)) / heal) + 1
+            times.append((time, KERNEL_ACCESS, "healed", None))
+
+    def _race_of_file(self, page: Page, write: float, uniform: Any, now: int, times: list[Any]) -> None:
+        """Writeback by DMA reads the whole page at the first flush after it was dirtied."""
+        region = page.region
+        layout, mapping = region.layout, page.mapping
+        if page.flags & pg.HWPOISON and mapping is None:
+            return
+        if mapping is not None and mapping.accounts_dirty and not self.logged_only:
+            stores = write if self.permanent else 0.0
+            for vma in mapping.vmas:
+                if vma.covers(page.pgoff):
+                    stores += vma.region.touch_rates(page.pgoff)[1]
+            dirtied: int | None = now
+            if not page.flags & pg.DIRTY:
+                dirtied = now + int(-log1p(-uniform(Slot.RACE_DEVICE)) / stores) if stores > 0.0 else None
+            tick = None if dirtied is None else region.next_flush_ns(dirtied)
+            if tick is not None:
+                times.append((tick, KERNEL_ACCESS, "device_read", None))
+        gone = layout.turnover_per_s * 1e-9
+        if gone > 0.0 and not self.permanent:
+            time = now + int(-log1p(-uniform(Slot.TURNOVER)) / gone) + 1
+            times.append((time, KERNEL_ACCESS, "healed", None))
+        cut = layout.truncate_per_s * 1e-9
+        if cut > 0.0:
+            time = now + int(-log1p(-uniform(Slot.FREED)) / cut) + 1
+            times.append((time, KERNEL_ACCESS, "freed", None))
+
+    def arm(self) -> None:
+        """Put one callback at the earliest candidate; an earlier callback loses its generation."""
+        self.generation += 1
+        machine = self.machine
+        best = None
+        if self.state != OVER and not self._line_is_unreachable:
+            for candidate in self.times:
+                if best is None or candidate[:2] < best[:2]:
+                    best = candidate
+        for candidate in self.touches:
+            if best is None or candidate[:2] < best[:2]:
+                best = candidate
+        if self.state == LATENT and self.logged_only == 0 and machine.scrubber.signals != "none":
+            after = max(machine.engine.now, self.last_report_ns)
+            visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
+            if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
+                best = (visit, SCRUB_VISIT, "scrub", None)
+        if best is None or best[0] >= machine.horizon_ns:
+            return
+        generation = self.generation
+
+        def fire(_event: Any) -> None:
+            if generation == self.generation:
+                self._happens(best)
+
+        machine.engine.at(max(best[0], machine.engine.now), best[1], fire)
+
+    @property
+    def _line_is_unreachable(self) -> bool:
+        return self.contained_ns is not None and not (self.page and self.page.flags & pg.BUDDY)
+
+    def _happens(self, candidate: tuple[int, int, str, Any]) -> None:
+        what, who = candidate[2], candidate[3]
+        machine = self.machine
+        if what == "scrub":
+            self.scrub_visit()
+        elif what == "touch":
+            self._touch(who)
+        elif what in ("task_load", "kernel_load"):
+            self.times.remove(candidate)
+            task = who.task.name if who is not None else "kernel"
+            self._consumed("kernel_load" if what == "kernel_load" else "task_load", task)
+        elif what in ("device_read", "written_out"):
+            self.times.remove(candidate)
+            self._device_read(what)
+        elif what == "healed":
+            machine.kernel.event("healed", error=self.error, pfn=self.pfn)
+            self.finish("healed")
+        elif what == "freed":
+            self._freed()
+        elif what == "allocated":
+            self._allocated()
+        elif what == "exit":
+            self.times.remove(candidate)
+            who.next_exit_ns = None
+            machine.kernel.event("exit", task=who.name)
+            who.group.die(who, None)
+
+    # -- detection ----------------------------------------------------------------------------------
+
+    def _note_found(self, how: str) -> None:
+        now = self.machine.engine.now
+        self.last_report_ns = now
+        if self.found_ns is None:
+            self.found, self.found_ns = how, now
+            if self.page is not None:
+                self._name_place(self.page)
+        self.machine.kernel.event("found", error=self.error, pfn=self.pfn, how=how)
+
+    def scrub_visit(self, how: str = "scrub") -> None:
+        """The scrubber reads the line; the platform says how that is signalled."""
+        machine = self.machine
+        first = self.found_ns is None
+        self._note_found(how)
+        if not first:
+            self.repeats += 1
+        signals = machine.scrubber.signals if how == "scrub" else "SRAO"
+        if signals == "UCNA":
+            self._logged()
+        elif signals == "fatal":
+            machine.panic("Fatal Machine check", self)
+            return
+        else:
+            self.raise_check()
+        self.arm()
+
+    def raise_check(self) -> None:
+        """An SRAO machine check for this line."""
+        self.state = CHECKING
+        if not self.machine.machine_check(self):
+            self.lost()
+
+    def lost(self) -> None:
+        """The report was dropped, in the bank or in the ring; the next sweep finds the line again."""
+        self.ring_lost += 1
+        self.attempts += 1
+        self.state = LATENT
+        self.machine.kernel.event("lost", error=self.error, pfn=self.pfn)
+        self.arm()
+
+    def _logged(self) -> None:
+        """Corrected-error interrupt for a UCNA: this kernel only logs it."""
+        self.logged_only += 1
+        self.machine.kernel.printk("logged")
+        self.machine.kernel.reach("found:logged_only")
+
+    def _consumed(self, how: str, task: str) -> None:
+        machine = self.machine
+        machine.kernel.reach(f"consumed:{how}")
+        machine.kernel.event("consumed", error=self.error, pfn=self.pfn, by=task)
+        self._note_found(how)
+        if machine.spec.machine.tolerant >= 3:  # never panic: the bad data is used
+            self.arm()
+            return
+        machine.panic("Fatal machine check on current CPU", self)
+
+    def _device_read(self, what: str) -> None:
+        machine = self.machine
+        policy = machine.spec.machine.device_read
+        if policy == "fatal":
+            self._note_found("device_read")
+            machine.panic("Fatal Machine check", self)
+            return
+        if policy == "UCNA":
+            self._note_found("device_read")
+            self._logged()
+        if what == "written_out" and not self.permanent:
+            self.finish("healed")  # the frame is filled again by the next swap-in
+            return
+        self.arm()
+
+    # -- the handler and after ----------------------------------------------------------------------
+
+    def _unmapped(self, report: Report, page: Page, entries: list[Pte]) -> None:
+        """memory_failure() has taken the page out of the page tables: late touches can come."""
+        anchor = self.found_ns if self.found_ns is not None else report.started_ns
+        for pte in entries:
+            if pte.kind == POISON:
+                self._expect_touch(pte, anchor)
+        if not report.unmap_failed:
+            self.times = [each for each in self.times if each[2] not in ("task_load", "healed", "exit")]
+        self.arm()
+
+    def _expect_touch(self, pte: Pte, anchor_ns: int) -> None:
+        time = self.touch_time(pte.vma, anchor_ns)
+        if time is not None and time < self.machine.horizon_ns:
+            self.touches.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
+
+    def touch_time(self, vma: Vma, anchor_ns: int) -> int | None:
+        """When the task next touches the page, after now: None if never.
+
+        The touches are a Poisson stream that starts at the detection, the same under every policy,
+        so a kill prevented here and a kill suffered there are the same touch.
+        """
+        load, store = vma.region.touch_rates(self.page.pgoff if self.page else 0)
+        rate = load + store
+        if rate <= 0.0:
+            return None
+        now, time = self.machine.engine.now, float(anchor_ns)
+        base = vma.task.pid << 28 | (vma.number & 63) << 20
+        for k in range(_TOUCH_TRIES):
+            time -= log1p(-self.machine.draws.extra(self.error, Slot.TOUCH, base + k)) / rate
+            if time > now:
+                return int(time) + 1
+        u = self.machine.draws.extra(self.error, Slot.TOUCH, base + _TOUCH_TRIES)
+        return now + int(-log1p(-u) / rate) + 1
+
+    def reported(self, report: Report) -> None:
+        """memory_failure() has returned."""
+        machine = self.machine
+        page = report.page
+        self.attempts += 1
+        if report.exit == "already" and self.report is not None:
+            self.arm()
+            return
+        self.report = report
+        self.mappers = report.mappers
+        self.state = HANDLED
+        if page is None:
+            self.arm()
+            return
+        outcome = ACTION_NAME[report.outcome]
+        if self._is_contained(page, report):
+            self.contained_ns = machine.engine.now
+            if report.exit != "free_or_high_order":
+                self.isolated_pages = 1
+                self._count_data(page, report, outcome)
+            anchor = self.found_ns if self.found_ns is not None else report.started_ns
+            for pte in self._entries(page):
+                if pte.kind not in (POISON, PRESENT) and meets_poison(pte):
+                    self._expect_touch(pte, anchor)
+        self.arm()
+
+    def _entries(self, page: Page) -> list[Pte]:
+        family = page.anon_vma or (page.mapping.vmas if page.mapping is not None else [])
+        entries = [vma.ptes.get(page.pgoff) for vma in family]
+        return [pte for pte in entries if pte is not None and pte.page is page]
+
+    def _is_contained(self, page: Page, report: Report) -> bool:
+        """Whether nobody can read the page any more without the kernel noticing."""
+        if report.exit == "free_or_high_order":
+            return bool(page.flags & pg.BUDDY) or page.region.kind == "hugetlb"
+        if report.exit == "already_unmapped":
+            return not page.ptes
+        return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
+
+    def _count_data(self, page: Page, report: Report, outcome: str) -> None:
+        if page.region.kind in ("anon", "shm"):
+            lost = not page.swap_entry
+        else:
+            lost = report.dirty
+        if lost:
+            self.data_lost_bytes = page.lost_bytes = PAGE_BYTES
+
+    def _touch(self, pte: Pte) -> None:
+        """A task touches the entry that replaced the page."""
+        self.touches = [each for each in self.touches if each[3] is not pte]
+        if pte.vma.alive and self.report is not None:
+            self.machine.kernel.event("touch", task=pte.vma.task.name, pfn=self.pfn)
+            if do_page_fault(self.machine.kernel, pte.vma, pte, self.report) != KILLED_AR:
+                pte.vma.ptes.pop(pte.page.pgoff, None)
+        self.arm()
+
+    def touched_again(self, signal: Signal, bound: int) -> None:
+        """A handler returned to the access that killed it: the fault repeats, for ever in the end."""
+        vma = signal.vma
+        assert vma is not None and self.page is not None
+        pte = vma.ptes.get(self.page.pgoff)
+        self.loops += 1
+        if pte is None or self.report is None:
+            return
+        if self.loops >= bound:
+            signal.result = "looping"
+            return
+        do_page_fault(self.machine.kernel, vma, pte, self.report)
+
+    def entry_remapped(self, vma: Vma) -> None:
+        """A handler dropped the page and mapped a fresh one there."""
+        if self.page is not None:
+            vma.ptes.pop(self.page.pgoff, None)
+        self.touches = [each for each in self.touches if each[3].vma is not vma]
+        self.arm()
+
+    def entries_dropped(self) -> None:
+        """Some task with an entry for the page is gone."""
+        self.touches = [each for each in self.touches if each[3].vma.alive]
+        if self.state == HANDLED and self.contained_ns is None:
+            page = self.page
+            if page is not None and not (page.head or page).ptes and self.report is not None:
+                if self._is_contained(page, self.report):
+                    self.contained_ns = self.machine.engine.now
+                    self.isolated_pages = 1
+        if self.state == OVER:
+            return
+        if any(each[2] in ("task_load", "exit") and not _lives(each[3]) for each in self.times):
+            self.draw_race()
+        else:
+            self.arm()
+
+    def entry_copied(self, vma: Vma) -> None:
+        """fork() gave a child an entry that leads to the poison."""
+        page = self.page
+        pte = vma.ptes.get(page.pgoff) if page is not None else None
+        if pte is not None and pte.page is page and meets_poison(pte):
+            self._expect_touch(pte, self.machine.engine.now)
+            self.arm()
+
+    # -- frames change hands ------------------------------------------------------------------------
+
+    def owner_gone(self) -> None:
+        """The region's owner is dead: the frame is free, unless the handler holds it."""
+        page = self.page
+        if page is None or self.state == OVER:
+            return
+        if page.flags & pg.HWPOISON:
+            if page.region.kind == "hugetlb" and self.contained_ns is None:
+                self._freed()
+            return
+        self._becomes_free(page)
+
+    def _becomes_free(self, page: Page) -> None:
+        page.flags = page.flags & pg.HWPOISON | pg.BUDDY
+        page.holders.clear()
+        page.ptes.clear()
+        if page.mapping is not None:
+            page.mapping.pages.pop(page.pgoff, None)
+        page.mapping = page.anon_vma = page.head = None
+        self.draw_race()
+
+    def region_revived(self) -> None:
+        """The region's frames are handed out to a new owner."""
+        page = self.page
+        if page is None or self.state == OVER or self.isolated_pages:
+            return
+        if page.flags & pg.BUDDY:
+            self._handed_out(page, 0)
+
+    def _freed(self) -> None:
+        """The allocation that holds the page is freed."""
+        page, kernel = self.page, self.machine.kernel
+        assert page is not None
+        if not free_pages_check(kernel, page):
+            self.isolated_pages += 1
+            self._isolate()
+            return
+        kernel.event("freed", error=self.error, pfn=self.pfn)
+        self._becomes_free(page)
+
+    def _allocated(self) -> None:
+        page = self.page
+        assert page is not None
+        self._handed_out(page, self.machine.spec.machine.alloc_order)
+
+    def _handed_out(self, page: Page, order: int) -> None:
+        machine = self.machine
+        if not prep_new_page(machine.kernel, page, order):
+            self.isolated_pages = 1
+            self.extra_pages_lost = (1 << order) - 1
+            self._isolate()
+            return
+        if not self.permanent:
+            machine.kernel.event("healed", error=self.error, pfn=self.pfn)
+            self.finish("healed")  # a new page is cleared, and that overwrites whole lines
+            return
+        page.region.pages_of_interest.pop(self.pfn, None)
+        del machine.kernel.mem_map.overlay[self.pfn]
+        if order or page.region.kind == "free":
+            self._change_hands()
+        self._look()
+        self.draw_race()
+
+    def _change_hands(self) -> None:
+        u = self.machine.draws.extra(self.error, Slot.NEW_OWNER, self.races)
+        self.machine.kernel.mem_map.move(self.pfn, u)
+
+    def _isolate(self) -> None:
+        if self.contained_ns is None:
+            self.contained_ns = self.machine.engine.now
+        if self.page is not None:
+            self.page.flags &= ~pg.BUDDY
+        self.times = []
+        self.arm()
+
+    def rebooted(self) -> None:
+        """A reboot forgets PG_hwpoison, not the fault; memory initialisation heals what was transient."""
+        if self.state == OVER:
+            return
+        self._count_repeats(self.machine.engine.now)
+        if self.end == "panic":
+            u = self.machine.draws.extra(self.error, Slot.REPAIR, self.races)
+            if not self.permanent or u < self.machine.spec.machine.repair_share:
+                self.finish("panic")
+                return
+        elif not self.permanent:
+            self.finish("rebooted")
+            return
+        self.end = ""
+        self.state = LATENT
+        self.contained_ns = None
+        self.touches = []
+        self.attempts += 1
+        self.logged_only = 0
+        self.page = None
+        if self.machine.kernel.mem_map.pfn_valid(self.pfn):
+            self._change_hands()  # another boot uses the frame for something else
+        self._look()
+        self.draw_race()
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def finish(self, end: str) -> None:
+        """The story is over before the horizon."""
+        self._count_repeats(self.machine.engine.now)
+        self.end = end
+        self.end_ns = self.machine.engine.now
+        self.state = OVER
+        self.generation += 1
+        if self.page is not None:
+            self.page.region.pages_of_interest.pop(self.pfn, None)
+
+    def close(self, end_ns: int) -> None:
+        """The run is over: say how the error stands."""
+        if self.state == OVER:
+            return
+        self._count_repeats(end_ns)
+        self.end_ns = end_ns
+        if self.contained_ns is not None:
+            self.end = "isolated"
+        elif self.end == "panic":
+            pass
+        elif self.report is not None or self.logged_only or self.found_ns is not None:
+            self.end = "reachable"
+        else:
+            self.end = "latent"
+
+    def _count_repeats(self, until_ns: int) -> None:
+        """Later sweeps report the same line again: nothing changes, so they are counted, not played."""
+        scrubber = self.machine.scrubber
+        if self.state != HANDLED or scrubber.signals == "none" or self.found == "injected":
+            return
+        after = max(self.last_report_ns, self.report.started_ns if self.report else 0)
+        count = scrubber.visits_between(self.pfn, self.line, after, until_ns)
+        self.repeats += count
+        self.last_report_ns = max(until_ns, self.last_report_ns)
+
+    def row(self, replication: int) -> ErrorRow:
+        """The record of the error."""
+        report = self.report
+        killed = sum(signal.result == "killed" for signal in self.signals)
+        lost_pages = self.isolated_pages + self.extra_pages_lost
+        return ErrorRow(
+            replication,
+            self.error,
+            self.source,
+            self.onset_ns,
+            self.pfn,
+            self.line,
+            int(self.permanent),
+            self.kind,
+            self.region,
+            self.found,
+            self.found_ns,
+            report.poisoned_ns if report else None,
+            self.contained_ns,
+            report.row if report else 0,
+            report.message if report else "",
+            ACTION_NAME[report.outcome] if report else "",
+            report.context if report else "",
+            self.mappers,
+            killed,
+            self.data_lost_bytes,
+            lost_pages * PAGE_BYTES,
+            self.repeats,
+            self.ring_lost,
+            self.logged_only,
+            self.end,
+            self.end_ns,
+        )
+
+    def signal_rows(self, replication: int) -> list[SignalRow]:
+        """The record of every signal of this error."""
+        return [self._signal_row(replication, signal) for signal in self.signals]
+
+    def _signal_row(self, replication: int, signal: Signal) -> SignalRow:
+        touch, needless = None, ""
+        if signal.code == BUS_MCEERR_AO:
+            touch = signal.would_touch_ns
+            if signal.result == "killed":
+                if touch is None:
+                    needless = "yes"
+                else:
+                    needless = "censored" if touch >= self.machine.horizon_ns else "no"
+        return SignalRow(
+            replication,
+            self.error,
+            signal.sent_ns,
+            signal.task.name,
+            signal.task.pid,
+            signal.signal,
+            signal.code,
+            signal.cause,
+            signal.result or "pending",
+            signal.done_ns,
+            int(signal.innocent),
+            touch,
+            needless,
+        )
+
+
+def _lives(who: Any) -> bool:
+    return bool(who.alive)
+
+
+__all__ = ["BUS_MCEERR_AR", "PageStory"]

@@ -1,0 +1,155 @@
+"""The plan of a machine: which run of frames belongs to whom.
+
+Made once from a spec and shared by all replications; it is a cache and cannot change a result.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+
+from hwsim.kernel.mem_map import Base, Layout
+from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
+
+
+class Plan:
+    """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
+
+    ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
+    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays, built on demand.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.layouts: list[Layout] = []
+        self._next = 0
+        for pool in spec.pools:
+            self._pool(pool)
+        for task in spec.tasks:
+            self._task(task)
+        for file in spec.files:
+            self._file(file)
+        free = spec.machine.memory_pages - self._next
+        if free < 0:
+            raise ValueError(f"regions need {-free} pages more than the machine has")
+        self.free_pages = free
+        self._add(Layout("free", "free", self._next, free))
+        self._base: Base | None = None
+        self._places: dict[Place, tuple[list[int], list[int]]] = {}
+
+    @property
+    def base(self) -> Base:
+        """The dense read-only arrays."""
+        if self._base is None:
+            self._base = Base(self.layouts, self.spec.machine.memory_pages)
+        return self._base
+
+    def _add(self, layout: Layout) -> int:
+        self.layouts.append(layout)
+        if layout.first_pfn >= 0:
+            self._next = layout.first_pfn + layout.pages
+        return len(self.layouts) - 1
+
+    def _pool(self, pool: KernelPoolSpec) -> None:
+        self._align(pool.order)
+        self._add(
+            Layout(
+                f"kernel:{pool.kind}",
+                pool.kind,
+                self._next,
+                pool.pages,
+                touch=(Touch(1.0, pool.load_per_s, pool.store_per_s),),
+                order=pool.order,
+                full_line=pool.full_line,
+                lifetime_ns=pool.lifetime_ns,
+            )
+        )
+
+    def _align(self, order: int) -> None:
+        self._next += -self._next % (1 << order)
+
+    def _task(self, task: TaskSpec) -> None:
+        for number in range(task.count):
+            for region in task.regions:
+                if region.kind in ("anon", "hugetlb") and not region.shared:
+                    origin = self._region(f"{task.name}.{number}/{region.name}", region)
+                    if region.kind == "anon":
+                        for child in range(task.children):
+                            name = f"{task.name}.{number}.{child}/{region.name}"
+                            self._region(name, region, cow_of=origin)
+        for region in task.regions:
+            if region.shared or region.kind in ("shm", "file"):
+                self._region(f"{task.name}/{region.name}", region)
+
+    def _region(self, name: str, region: RegionSpec, cow_of: int = -1) -> int:
+        order = region.huge_order if region.kind == "hugetlb" else 0
+        self._align(order)
+        return self._add(
+            Layout(
+                name,
+                region.kind,
+                -1 if region.kind == "file" else self._next,
+                region.pages,
+                touch=region.touch,
+                order=order,
+                lines_per_touch=region.lines_per_touch,
+                full_line=region.full_line,
+                mlock=region.mlock,
+                swap=region.swap,
+                pagevec=region.pagevec,
+                huge_free=region.huge_free,
+                unmap_fail=region.unmap_fail,
+                populate=region.populate,
+                cow_of=cow_of,
+            )
+        )
+
+    def _file(self, file: FileSpec) -> None:
+        self._add(
+            Layout(
+                f"file:{file.name}",
+                "blockdev" if file.filesystem == "blockdev" else "file",
+                self._next,
+                file.pages,
+                touch=file.touch,
+                lines_per_touch=file.lines_per_touch,
+                pagevec=file.pagevec,
+                buffers=file.buffers,
+                buffers_busy=file.buffers_busy,
+                filesystem=file.filesystem,
+                turnover_per_s=file.turnover_per_s,
+                truncate_per_s=file.truncate_per_s,
+                flush_every_ns=file.flush_every_ns,
+            )
+        )
+
+    def place(self, where: Place, u: float) -> int:
+        """The frame that the uniform ``u`` picks in ``where``."""
+        machine = self.spec.machine
+        if where.kind == "uniform":
+            return int(u * (machine.memory_pages + machine.hidden_pages))
+        if where.kind == "pfns":
+            return where.pfns[int(u * len(where.pfns))]
+        found = self._places.get(where)
+        if found is None:
+            chosen = [layout for layout in self.layouts if layout.first_pfn >= 0 and _matches(layout, where)]
+            if not chosen:
+                raise ValueError(f"no memory is {where.kind} {where.name!r}")
+            found = [each.first_pfn for each in chosen], list(accumulate(each.pages for each in chosen))
+            self._places[where] = found
+        firsts, ends = found
+        nth = int(u * ends[-1])
+        at = bisect_right(ends, nth)
+        return firsts[at] + nth - (ends[at - 1] if at else 0)
+
+
+def family_name(name: str) -> str:
+    """``postgres.3/heap`` and ``web.0.2/heap`` belong to ``postgres/heap`` and ``web/heap``."""
+    task, _, region = name.partition("/")
+    return f"{task.split('.')[0]}/{region}" if region else name
+
+
+def _matches(layout: Layout, where: Place) -> bool:
+    if where.kind == "kind":
+        return layout.kind == where.name
+    return where.name in (layout.name, family_name(layout.name))

@@ -1,0 +1,131 @@
+"""Named random draws: a function of (root seed, replication, error id, slot) and of nothing else.
+
+Philox (Salmon et al., SC'11, "Parallel random numbers: as easy as 1, 2, 3") is addressed by counter,
+so a draw can be found without making the ones before it.  Every error owns a row of
+:data:`ROW` uniforms, one per :class:`Slot`; slots are appended, never renumbered.  Rare extra draws
+(one per mapping task, say) hash their name with BLAKE2b.  The key is a hash of seed and
+replication, never a sum.  No draw depends on the policy, on a worker, or on a page frame number.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from hashlib import blake2b
+
+import numpy as np
+
+ROW = 32  # uniforms per error; eight Philox counters
+_SCALE = 2.0**-53
+
+
+class Slot(IntEnum):
+    """What a draw is for.  Append only: a number once given keeps its meaning."""
+
+    PLACE = 0
+    LINE = 1
+    PERMANENT = 2
+    RACE_TASK = 3
+    RACE_WHO = 4
+    RACE_KERNEL = 5
+    RACE_HEAL = 6
+    RACE_DEVICE = 7
+    RENDEZVOUS = 8
+    CPU = 9
+    CONTEXT = 10
+    NOTIFY = 11
+    LOCK_WAIT = 12
+    WRITEBACK = 13
+    RMAP = 14
+    UNMAP = 15
+    HANDLER = 16
+    DELIVERY = 17
+    PRESENT = 18
+    DIRTY = 19
+    SWAP = 20
+    PAGEVEC = 21
+    BUFFERS = 22
+    WHO_STORED = 23
+    UNMAP_FAIL = 24
+    FREED = 25
+    TURNOVER = 26
+    ALLOC = 27
+    INNOCENT = 28
+    HUGE_FREE = 29
+    READER = 30
+    SPARE = 31
+    # Only as extra draws, by name:
+    TOUCH = 32
+    SIGBUS_HANDLER = 33
+    PHASE = 34
+    LIFETIME = 35
+    NEW_OWNER = 36
+    ATOMIC_ALLOC = 37
+    REPAIR = 38
+
+
+class Draws:
+    """All randomness of one replication.
+
+    ``row(error)`` gives the uniforms of an error as a list indexed by :class:`Slot`;
+    ``extra(name, slot, k)`` an additional uniform; ``arrivals(source)`` the generator of the
+    inter-arrival draws of one error source.  Uniforms lie strictly between 0 and 1.
+    """
+
+    __slots__ = ("_block", "_first", "_key", "_philox", "_size")
+
+    def __init__(self, seed: int, replication: int) -> None:
+        digest = blake2b(struct.pack("<qq", seed, replication), digest_size=16).digest()
+        self._key = digest
+        self._philox: np.random.Philox | None = None
+        self._first = 0
+        self._size = 2
+        self._block: list[list[float]] = []
+
+    def row(self, error: int) -> list[float]:
+        """The row of uniforms of ``error``.  Blocks of rows start small and double."""
+        offset = error - self._first
+        if 0 <= offset < len(self._block):
+            return self._block[offset]
+        if self._philox is None or offset != len(self._block):
+            key = int.from_bytes(self._key, "little")
+            self._philox = np.random.Philox(key=key, counter=error * (ROW // 4))
+            self._size = 2
+        self._first = error
+        self._size = min(self._size * 2, 1024)
+        raw = self._philox.random_raw(self._size * ROW)
+        uniforms = ((raw >> np.uint64(11)) + 0.5) * _SCALE
+        self._block = uniforms.reshape(self._size, ROW).tolist()
+        return self._block[0]
+
+    def extra(self, name: int, slot: int, k: int = 0) -> float:
+        """A further uniform for ``name`` (an error id, or a negative number for things without one)."""
+        digest = blake2b(struct.pack("<qqq", name, slot, k), key=self._key, digest_size=8).digest()
+        return ((int.from_bytes(digest, "little") >> 11) + 0.5) * _SCALE
+
+    def arrivals(self, source: int) -> Arrivals:
+        """The inter-arrival stream of error source number ``source``."""
+        digest = blake2b(struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals").digest()
+        return Arrivals(int.from_bytes(digest, "little"))
+
+
+class Arrivals:
+    """Exponential inter-arrival times in blocks that start small and double."""
+
+    __slots__ = ("_at", "_block", "_philox", "_size")
+
+    def __init__(self, key: int) -> None:
+        self._philox = np.random.Philox(key=key)
+        self._size = 4
+        self._block: list[float] = []
+        self._at = 0
+
+    def next_exponential(self) -> float:
+        """One unit exponential by inverse CDF."""
+        if self._at == len(self._block):
+            raw = self._philox.random_raw(self._size)
+            self._block = (-np.log1p(-((raw >> np.uint64(11)) + 0.5) * _SCALE)).tolist()
+            self._at = 0
+            self._size = min(self._size * 2, 1024)
+        self._at += 1
+        return self._block[self._at - 1]

@@ -1,0 +1,170 @@
+"""One argument of a script step: is it of the right kind, and how the model gets it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hwsim import units
+from hwsim.scenario.fields import NAME_ALLOWED
+from hwsim.scenario.parts import SHARED_BY_DEFAULT, Parts
+from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
+from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+PAGE_FORMS = (
+    '{ region = "task.0/name", index = 0 }, { file = "name", index = 0 }, { kernel = "slab", index = 0 }, '
+    '{ free = 0 }, { pfn = 0 } or { address = "0x1000" }'
+)
+MAX_TRIES = 5
+_LOW_HIGH = {
+    "count": (1, MAX_PFN),
+    "index": (0, MAX_PFN - 1),
+    "line": (0, 63),
+    "order": (0, MAX_ORDER),
+    "tries": (0, MAX_TRIES),
+    "int": (-(2**31), 2**31 - 1),
+}
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
+    """Mistakes in one argument that show without looking at other tables (CPUs and flags excepted)."""
+    kind = arg.kind
+    if kind in _LOW_HIGH or kind == "cpu":
+        low, high = _LOW_HIGH.get(kind, (0, parts.machine.cpus - 1 if parts.machine else 4095))
+        if not _is_int(value):
+            yield Finding(path, "not a whole number", f"{low} to {high}")
+        elif not low <= value <= high:
+            yield Finding(path, "out of range", f"{low} to {high}")
+    elif kind == "bool":
+        if not isinstance(value, bool):
+            yield Finding(path, "not a yes or no", "true or false")
+    elif kind == "choice":
+        if value not in arg.choices:
+            yield Finding(path, "unknown word", one_of(arg.choices), nearby_name(value, arg.choices))
+    elif kind == "sysctl":
+        if value not in SYSCTLS:
+            yield Finding(path, "unknown sysctl", one_of(SYSCTLS), nearby_name(value, SYSCTLS))
+    elif kind == "size":
+        try:
+            if units.parse_pages(value) == 0:
+                yield Finding(path, "must be at least one page", "a multiple of 4 KiB, from 4 KiB on")
+        except units.UnitError as error:
+            yield Finding(path, error.message, error.allowed, error.nearby)
+    elif kind == "value":
+        if not _is_int(value) and not isinstance(value, str):
+            yield Finding(path, "not a number or word", "a whole number or a word")
+    elif kind == "flags":
+        yield from _flags(path, value, parts)
+    elif kind in {"new_region", "new_alloc"}:
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            yield Finding(path, "not a name", NAME_ALLOWED)
+    elif kind == "page":
+        yield from _page(path, value)
+    elif not isinstance(value, str):  # task, region, file, alloc
+        yield Finding(path, "not a name", "a text")
+
+
+def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
+    """Flag names, and only flags that exist in the kernel as it is configured."""
+    missing: set[str] = set()
+    if parts.machine is not None:
+        config = parts.machine.config
+        missing |= set() if config.unevictable_lru else {"unevictable"}
+        missing |= set() if config.mlocked_page_bit else {"mlocked"}
+        missing |= {"compound"} if config.pageflags_extended else {"head", "tail"}
+    known = [name for name in PAGE_FLAGS if name not in missing]
+    if not isinstance(value, list):
+        yield Finding(path, "not a list of page flags", '["lru", "dirty"]')
+        return
+    for index, name in enumerate(value):
+        if isinstance(name, str) and name in missing:
+            yield Finding((*path, index), "this kernel configuration has no such flag", one_of(known))
+        elif name not in known:
+            yield Finding((*path, index), "unknown page flag", one_of(known), nearby_name(name, known))
+
+
+_HEADS: dict[str, bool] = {  # ways to name a page, and whether an index belongs to it
+    "region": True,
+    "file": True,
+    "kernel": True,
+    "free": False,
+    "pfn": False,
+    "address": False,
+}
+
+
+def _page(path: Path, value: Any) -> Iterator[Finding]:
+    if not isinstance(value, dict):
+        yield Finding(path, "not a page", PAGE_FORMS)
+        return
+    heads = [key for key in _HEADS if key in value]
+    unknown = [key for key in value if key not in _HEADS and key != "index"]
+    for key in unknown:
+        yield Finding((*path, key), "unknown key", PAGE_FORMS, nearby_name(key, [*_HEADS, "index"]))
+    if unknown:
+        return
+    if len(heads) != 1:
+        yield Finding(path, "must name one page in one way", PAGE_FORMS)
+        return
+    head = heads[0]
+    if not _HEADS[head] and "index" in value:
+        yield Finding((*path, "index"), f"a page named by {head} has no index", PAGE_FORMS)
+    if _HEADS[head]:
+        if "index" not in value:
+            yield Finding((*path, "index"), "required key is missing", PAGE_FORMS)
+        elif not _is_int(value["index"]) or value["index"] < 0:
+            yield Finding((*path, "index"), "not a page number", "a whole number from 0 on")
+        if not isinstance(value[head], str):
+            yield Finding((*path, head), "not a name", PAGE_FORMS)
+        elif head == "region" and value[head].count("/") != 1:
+            yield Finding(
+                (*path, head), "not a region of a task", 'a task, a slash and a region: "postgres.0/shm"'
+            )
+    elif head == "address":
+        if _address(value[head]) is None:
+            yield Finding((*path, head), "not a physical address", f'"0x1000" to "{(MAX_PFN << 12) - 1:#x}"')
+    elif not _is_int(value[head]) or not 0 <= value[head] < MAX_PFN:
+        yield Finding((*path, head), "not a page number", f"0 to {MAX_PFN - 1}")
+
+
+def _address(value: Any) -> int | None:
+    if isinstance(value, str) and _HEX.fullmatch(value):
+        value = int(value, 16)
+    return value if _is_int(value) and 0 <= value < MAX_PFN << 12 else None
+
+
+def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as the model gets them: defaults filled in, sizes in pages, addresses as pfn.
+
+    Only for arguments without mistakes.  An address also names the line of the page.
+    """
+    verb = VERBS[do]
+    args: dict[str, Any] = {}
+    for key, arg in verb.args.items():
+        if key not in given:
+            if arg.default is not None:
+                args[key] = arg.default
+        elif arg.kind == "size":
+            args["pages"] = units.parse_pages(given[key])
+        elif arg.kind == "flags":
+            args[key] = tuple(given[key])
+        elif arg.kind == "page":
+            args[key] = dict(given[key])
+        else:
+            args[key] = given[key]
+    page = args.get("page")
+    if page is not None and "address" in page:
+        address = _address(page["address"]) or 0
+        args["page"] = {"pfn": address >> 12}
+        if "line" in verb.args and "line" not in given:
+            args["line"] = (address >> 6) & 63
+    if do == "mmap":
+        args.setdefault("shared", SHARED_BY_DEFAULT[args["kind"]])
+    return args

@@ -1,0 +1,306 @@
+"""Checks across tables: names that must exist, shares that must add up, memory that must suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from hwsim.scenario.parts import (
+    SHARED_BY_DEFAULT,
+    Parts,
+    cached_pages,
+    footprint,
+    free_pages,
+    huge_order,
+    one_tasks_region,
+    pool_order,
+    region_pages,
+    show_pages,
+)
+from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
+from hwsim.scenario.schema import Region, Sigbus, Swap, Touch
+from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
+
+MAX_ERRORS = 10_000_000  # expected errors in one replication: more is a slip of the pen in a rate
+_ROUNDING = 1e-9
+_SHARED_HINTS = {
+    "anon": 'false; memory that tasks share is kind = "shm"',
+    "shm": "true",
+    "file": "true (private mappings of files are not modelled)",
+}
+
+
+def check(parts: Parts) -> Iterator[Finding]:
+    """Everything that is wrong across the tables, script steps excepted."""
+    yield from _machine(parts)
+    yield from _duplicates(parts)
+    yield from _files(parts)
+    yield from _tasks(parts)
+    yield from _pools(parts)
+    yield from _memory(parts)
+    yield from _errors(parts)
+
+
+def _machine(parts: Parts) -> Iterator[Finding]:
+    if parts.machine is None:
+        return
+    for name in type(parts.machine.times).model_fields:
+        delay = getattr(parts.machine.times, name)
+        if delay is not None:
+            yield from _delay(("machine", "times", name), delay)
+
+
+def _delay(path: Path, delay: Delay) -> Iterator[Finding]:
+    needed = DISTRIBUTIONS[delay.kind]
+    takes = f"{delay.kind} takes {', '.join(needed)} and chance"
+    for key in ("mean", "low", "high", "sigma"):
+        given = getattr(delay, key) is not None
+        if given and key not in needed:
+            yield Finding((*path, key), f"a {delay.kind} distribution has no {key}", takes)
+        if not given and key in needed:
+            yield Finding((*path, key), "required key is missing", takes)
+    if delay.low is not None and delay.high is not None and delay.low > delay.high:
+        yield Finding((*path, "low"), "low is above high", "low <= high")
+
+
+def _duplicates(parts: Parts) -> Iterator[Finding]:
+    for table, key in (("file", "name"), ("task", "name"), ("kernel", "kind")):
+        seen: dict[str, int] = {}
+        for index, item in enumerate(getattr(parts, table)):
+            name = getattr(item, key, None)
+            if name is not None and name in seen:
+                yield Finding(
+                    (table, index, key),
+                    f"the {key} is already that of {table}[{seen[name]}]",
+                    f"each {key} once",
+                )
+            elif name is not None:
+                seen[name] = index
+    for number, task in enumerate(parts.task):
+        labels: dict[str, int] = {}
+        for index, region in enumerate(task.region if task is not None else ()):
+            path = ("task", number, "region", index)
+            if region.label in labels:
+                message = f'region[{labels[region.label]}] of this task is already called "{region.label}"'
+                allowed = "another name (the default is the kind)"
+                yield Finding((*path, "kind" if region.name is None else "name"), message, allowed)
+            labels.setdefault(region.label, index)
+
+
+def _shares(path: Path, touch: Sequence[Touch]) -> Iterator[Finding]:
+    total = sum(band.share for band in touch)
+    if total > 1 + _ROUNDING:
+        yield Finding((*path, "touch"), f"the shares sum to {total * 100:.4g} %", "at most 100 % together")
+
+
+def _files(parts: Parts) -> Iterator[Finding]:
+    for index, item in enumerate(parts.file):
+        if item is None:
+            continue
+        path: Path = ("file", index)
+        yield from _shares(path, item.touch)
+        if item.buffers != "idle" and item.buffers_busy > 0:
+            yield Finding(
+                (*path, "buffers_busy"), f'has no effect with buffers = "{item.buffers}"', 'buffers = "idle"'
+            )
+        if item.filesystem in {"ramfs", "tmpfs"}:
+            if item.flush_every is not None:
+                yield Finding(
+                    (*path, "flush_every"), f"{item.filesystem} is never written back", "leave the key out"
+                )
+            if item.turnover > 0:
+                yield Finding((*path, "turnover"), f"{item.filesystem} cannot be read again", '"never"')
+
+
+def _tasks(parts: Parts) -> Iterator[Finding]:
+    files = parts.files()
+    file_names = parts.raw_names("file")
+    for index, task in enumerate(parts.task):
+        if task is None:
+            continue
+        yield from _sigbus(("task", index, "sigbus"), task.sigbus)
+        if task.fsync is not None and task.fsync.file not in file_names:
+            yield _unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)
+        elif task.fsync is not None and task.fsync.file in files:
+            filesystem = files[task.fsync.file].filesystem
+            if filesystem in {"ramfs", "tmpfs"}:
+                allowed = "a file of a filesystem on a disk"
+                yield Finding(
+                    ("task", index, "fsync", "file"), f"fsync does nothing on {filesystem}", allowed
+                )
+    for path, _, region in parts.regions():
+        yield from _shares(path, region.touch)
+        yield from _region(path, region, parts, file_names)
+
+
+def _sigbus(path: Path, sigbus: Sigbus) -> Iterator[Finding]:
+    if sigbus.unblock is not None and "blocked" not in {sigbus.on_ao, sigbus.on_ar}:
+        yield Finding((*path, "unblock"), "nothing is blocked", 'on_ao or on_ar = "blocked"')
+
+
+def _region(path: Path, region: Region, parts: Parts, file_names: list[str]) -> Iterator[Finding]:
+    kind = region.kind
+    files = parts.files()
+    pages = region_pages(region, files)
+    if kind == "file":
+        if region.file is None:
+            yield Finding((*path, "file"), "a mapping needs the file", one_of(file_names))
+        elif region.file not in file_names:
+            yield _unknown((*path, "file"), "file", region.file, file_names)
+        elif region.file in files and pages is not None:
+            cached = cached_pages(files[region.file])
+            if cached == 0:
+                yield Finding((*path, "file"), "no page of this file is cached", "a file with cached pages")
+            elif pages > cached:
+                message = f'larger than the cached part of "{region.file}"'
+                yield Finding((*path, "size"), message, f"up to {show_pages(cached)}")
+    else:
+        if region.file is not None:
+            yield Finding((*path, "file"), f"a region of kind {kind} has no file", 'kind = "file"')
+        if region.size is None:
+            yield Finding((*path, "size"), "required key is missing", 'such as "16 GiB"')
+    if kind in _SHARED_HINTS and region.shared not in {None, SHARED_BY_DEFAULT[kind]}:
+        if kind in _SHARED_HINTS:
+            state = "shared" if region.shared else "private"
+            yield Finding(
+                (*path, "shared"), f"a region of kind {kind} cannot be {state}", _SHARED_HINTS[kind]
+            )
+    if kind == "hugetlb" and pages is not None and pages % (1 << huge_order(region)):
+        yield Finding(
+            (*path, "size"), "not a whole number of huge pages", f"a multiple of {region.huge_page}"
+        )
+    for key in ("huge_page", "huge_free"):
+        if key in region.model_fields_set and kind != "hugetlb":
+            yield Finding((*path, key), f"a region of kind {kind} has no huge pages", 'kind = "hugetlb"')
+    if region.swap is not None:
+        if kind not in {"anon", "shm"}:
+            yield Finding((*path, "swap"), f"pages of kind {kind} are not swapped", 'kind = "anon" or "shm"')
+        elif region.mlock:
+            yield Finding((*path, "swap"), "locked pages are not swapped", "mlock = false")
+        yield from _swap((*path, "swap"), region.swap)
+
+
+def _swap(path: Path, swap: Swap) -> Iterator[Finding]:
+    total = swap.dirty_mapped + swap.dirty_unmapped + swap.clean_unmapped + swap.clean_mapped
+    if total > 1 + _ROUNDING:
+        yield Finding(path, f"the shares sum to {total * 100:.4g} %", "at most 100 % together")
+
+
+def _pools(parts: Parts) -> Iterator[Finding]:
+    for index, pool in enumerate(parts.kernel):
+        if pool is None:
+            continue
+        order = pool_order(pool)
+        least = 1 if pool.kind in {"slab_multi", "high_order"} else 0
+        most = 0 if pool.kind in {"slab", "page_table", "reserved"} else None
+        if order < least or (most is not None and order > most):
+            allowed = "1 to 10" if least else "0 (slab_multi and high_order have larger ones)"
+            yield Finding(("kernel", index, "order"), f"not an order of {pool.kind}", allowed)
+        elif pool.size % (1 << order):
+            allowed = f"a multiple of {show_pages(1 << order)}"
+            yield Finding(
+                ("kernel", index, "size"), f"not a whole number of order-{order} allocations", allowed
+            )
+        if pool.kind == "reserved" and pool.lifetime is not None:
+            yield Finding(("kernel", index, "lifetime"), "reserved memory is never freed", '"never"')
+
+
+def _memory(parts: Parts) -> Iterator[Finding]:
+    if not parts.complete or parts.machine is None or free_pages(parts) >= 0:
+        return
+    users = sorted(footprint(parts), key=lambda row: -row[2])
+    largest = ", ".join(f"{name} {show_pages(frames)}" for name, _, frames in users[:3] if frames)
+    message = f"too small by {show_pages(-free_pages(parts))}; the largest users are {largest}"
+    needed = parts.machine.memory - free_pages(parts)
+    yield Finding(("machine", "memory"), message, f"at least {_whole_mib(needed)}")
+
+
+def _whole_mib(pages: int) -> str:
+    """A size in MiB that is surely enough."""
+    return f"{-(-pages // 256)} MiB"
+
+
+def place_pages(parts: Parts, index: int) -> int | None:
+    """Pages of the place where a stream of errors falls; None if the place is not valid."""
+    stream, machine = parts.errors[index], parts.machine
+    if stream is None or machine is None:
+        return None
+    where = stream.where
+    if where.pfns is not None:
+        return len(set(where.pfns))
+    wanted = where.region if where.region is not None else where.kind
+    if wanted is None:
+        return machine.memory + machine.hidden
+    if wanted == "free":
+        return max(free_pages(parts), 0)
+    alone = one_tasks_region(parts, wanted)
+    if where.region is not None and alone is not None:
+        return alone
+    rows = footprint(parts)
+    sizes = [n for name, kind, n in rows if wanted == (name if where.region is not None else kind)]
+    return sum(sizes) if sizes else None
+
+
+def _places(parts: Parts) -> list[str]:
+    """Names that ``where.region`` may have, those of unreadable tables included."""
+    names = [f"file:{name}" for name in parts.raw_names("file")]
+    names += [f"kernel:{kind}" for kind in parts.raw_names("kernel", "kind")]
+    for task in parts.raw.get("task", []) if isinstance(parts.raw.get("task"), list) else []:
+        regions = task.get("region") if isinstance(task, dict) else None
+        for region in regions if isinstance(regions, list) else []:
+            if isinstance(region, dict):
+                names.append(f"{task.get('name')}/{region.get('name', region.get('kind'))}")
+    return [*names, "free"]
+
+
+def _errors(parts: Parts) -> Iterator[Finding]:
+    mapped = {f"{task.name}/{r.label}": r.file for _, task, r in parts.regions() if r.kind == "file"}
+    for index, stream in enumerate(parts.errors):
+        if stream is None:
+            continue
+        path: Path = ("errors", index)
+        region = stream.where.region
+        if region is not None and region in mapped:
+            message = "these pages belong to the file"
+            yield Finding((*path, "where", "region"), message, f'"file:{mapped[region]}"')
+        elif region is not None and region not in _places(parts) and one_tasks_region(parts, region) is None:
+            yield _unknown((*path, "where", "region"), "place", region, _places(parts))
+        elif stream.where.kind is not None and parts.complete and place_pages(parts, index) is None:
+            kinds = sorted({kind for _, kind, _ in footprint(parts)} | {"free"})
+            message = f"no memory of kind {stream.where.kind} in this scenario"
+            yield Finding((*path, "where", "kind"), message, one_of(kinds))
+        elif stream.where.pfns is not None and parts.machine is not None:
+            last = parts.machine.memory + parts.machine.hidden - 1
+            for number, pfn in enumerate(stream.where.pfns):
+                if pfn > last:
+                    yield Finding((*path, "where", "pfns", number), "beyond the memory", f"0 to {last}")
+        yield from _stream_times(parts, index)
+
+
+def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
+    stream, horizon = parts.errors[index], parts.horizon_ns
+    if stream is None or horizon is None:
+        return
+    path: Path = ("errors", index)
+    end = horizon if stream.end is None else stream.end
+    if stream.end is not None and stream.end > horizon:
+        yield Finding((*path, "end"), "after the horizon", "up to the horizon")
+    if stream.start >= end:
+        yield Finding((*path, "start"), "nothing can happen: start is not before end", "a time before end")
+    if stream.rate.per_gib and not parts.complete:
+        return
+    pages = place_pages(parts, index) if stream.rate.per_gib else 1
+    if pages is None:
+        return
+    gib = pages / (1 << 18) if stream.rate.per_gib else 1.0
+    expected = stream.rate.per_s * gib * max(end - stream.start, 0) / 1e9 * stream.burst_pages
+    if expected > MAX_ERRORS:
+        message = f"about {expected:.2g} errors in each replication"
+        yield Finding((*path, "rate"), message, f"at most {MAX_ERRORS:,} expected errors")
+    machine = parts.machine
+    if machine is not None and stream.burst_pages > machine.memory + machine.hidden:
+        yield Finding((*path, "burst_pages"), "more pages than the machine has", f"up to {machine.memory}")
+
+
+def _unknown(path: Path, what: str, name: str, names: Iterable[str]) -> Finding:
+    known = list(dict.fromkeys(names))
+    return Finding(path, f'no {what} has the name "{name}"', one_of(known), nearby_name(name, known))

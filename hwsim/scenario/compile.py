@@ -1,0 +1,175 @@
+"""From the checked scenario to the plain :class:`hwsim.spec.Spec` that the model runs."""
+
+from __future__ import annotations
+
+from hwsim import spec
+from hwsim.scenario import schema, schema_machine
+from hwsim.scenario.arguments import compiled
+from hwsim.scenario.checks import place_pages
+from hwsim.scenario.parts import Parts, cached_pages, huge_order, is_shared, pool_order, region_pages
+
+_PAGES_PER_GIB = 1 << 18
+_REST = 1e-9  # less than this of a region is rounding, not a band
+
+
+def to_spec(model: schema.ScenarioModel) -> spec.Spec:
+    """The model's input; every check has passed before."""
+    parts = Parts.of_model(model, {})
+    return spec.Spec(
+        name=model.name,
+        horizon_ns=model.horizon,
+        seed=model.seed,
+        repeat=model.repeat,
+        machine=_machine(model.machine),
+        errors=tuple(_errors(parts, index, item) for index, item in enumerate(model.errors)),
+        files=tuple(_file(item, model.machine.sysctl.dirty_expire * 10_000_000) for item in model.file),
+        tasks=tuple(_task(item, parts.files()) for item in model.task),
+        pools=tuple(_pool(item) for item in model.kernel),
+        script=_script(model.script),
+    )
+
+
+def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
+    return spec.MachineSpec(
+        memory_pages=item.memory,
+        cpus=item.cpus,
+        kernel=item.kernel,
+        early_kill=item.sysctl.early_kill,
+        tolerant=item.tolerant,
+        hidden_pages=item.hidden,
+        unevictable_lru=item.config.unevictable_lru,
+        mlocked_page_bit=item.config.mlocked_page_bit,
+        pageflags_extended=item.config.pageflags_extended,
+        corrected_message_order=item.corrected_message_order,
+        scrub=spec.ScrubSpec(item.scrub.period, item.scrub.signals),
+        device_read=item.device_read,
+        reboot_ns=item.on_panic.reboot,
+        repair_share=item.on_panic.repair,
+        user_share=item.user_share,
+        alloc_per_s=item.alloc.rate,
+        alloc_order=item.alloc.order,
+        atomic_alloc_fail=item.atomic_alloc_fail,
+        times=_times(item.times),
+        printk_level=item.printk_level,
+    )
+
+
+def _times(item: schema_machine.Times) -> spec.TimesSpec:
+    given = {name: getattr(item, name) for name in type(item).model_fields}
+    return spec.TimesSpec(**{name: _delay(delay) for name, delay in given.items() if delay is not None})
+
+
+def _delay(item: schema_machine.Delay) -> spec.Delay:
+    return spec.Delay(
+        item.kind, item.mean or 0, item.low or 0, item.high or 0, item.sigma or 0.0, item.chance
+    )
+
+
+def _errors(parts: Parts, index: int, item: schema.Errors) -> spec.ErrorSpec:
+    """A rate per GiB counts the GiB of the place where the errors fall."""
+    per_s = item.rate.per_s
+    if item.rate.per_gib:
+        per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB
+    return spec.ErrorSpec(
+        rate_per_s=per_s,
+        where=_place(item.where),
+        permanent=item.permanent,
+        burst_pages=item.burst_pages,
+        start_ns=item.start,
+        end_ns=item.end,
+    )
+
+
+def _place(item: schema.Where) -> spec.Place:
+    if item.region is not None:
+        return spec.Place("region", item.region)
+    if item.kind is not None:
+        return spec.Place("kind", item.kind)
+    if item.pfns is not None:
+        return spec.Place("pfns", "", tuple(sorted(set(item.pfns))))
+    return spec.Place()
+
+
+def _touch(bands: tuple[schema.Touch, ...]) -> tuple[spec.Touch, ...]:
+    """The bands, and one more for the pages that none of them names: never touched again."""
+    rest = 1.0 - sum(band.share for band in bands)
+    touch = [spec.Touch(band.share, band.load, band.store) for band in bands]
+    return (*touch, spec.Touch(rest)) if rest > _REST else tuple(touch)
+
+
+def _file(item: schema.File, expire_ns: int) -> spec.FileSpec:
+    return spec.FileSpec(
+        name=item.name,
+        pages=cached_pages(item),
+        filesystem=item.filesystem,
+        touch=_touch(item.touch),
+        flush_every_ns=expire_ns if item.flush_every is None else item.flush_every,
+        buffers=item.buffers,
+        buffers_busy=item.buffers_busy,
+        turnover_per_s=item.turnover,
+        pagevec=item.pagevec,
+        lines_per_touch=item.lines_per_touch,
+        truncate_per_s=item.truncate,
+    )
+
+
+def _task(item: schema.Task, files: dict[str, schema.File]) -> spec.TaskSpec:
+    return spec.TaskSpec(
+        name=item.name,
+        count=item.count,
+        children=item.children,
+        regions=tuple(_region(region, files) for region in item.region),
+        sigbus=spec.SigbusSpec(item.sigbus.on_ao, item.sigbus.on_ar, item.sigbus.unblock),
+        group_death=item.group_death,
+        restart_ns=item.restart,
+        fsync=None if item.fsync is None else spec.FsyncSpec(item.fsync.file, item.fsync.every),
+        lifetime_ns=item.lifetime,
+    )
+
+
+def _region(item: schema.Region, files: dict[str, schema.File]) -> spec.RegionSpec:
+    swap = item.swap
+    return spec.RegionSpec(
+        name=item.label,
+        kind=item.kind,
+        pages=region_pages(item, files) or 0,
+        touch=_touch(item.touch),
+        file=item.file,
+        shared=is_shared(item),
+        mlock=item.mlock,
+        populate=item.populate,
+        lines_per_touch=item.lines_per_touch,
+        full_line=item.full_line,
+        swap=None
+        if swap is None
+        else spec.SwapCycle(
+            swap.period, swap.dirty_mapped, swap.dirty_unmapped, swap.clean_unmapped, swap.clean_mapped
+        ),
+        pagevec=item.pagevec,
+        huge_order=huge_order(item),
+        huge_free=item.huge_free,
+        unmap_fail=item.unmap_fail,
+    )
+
+
+def _pool(item: schema.Pool) -> spec.KernelPoolSpec:
+    return spec.KernelPoolSpec(
+        kind=item.kind,
+        pages=item.size,
+        order=pool_order(item),
+        load_per_s=item.load,
+        store_per_s=item.store,
+        lifetime_ns=item.lifetime,
+        full_line=item.full_line,
+    )
+
+
+def _script(steps: tuple[schema.Step, ...]) -> tuple[spec.ScriptStep, ...]:
+    """In order of time, then of the file."""
+    rows = [
+        spec.ScriptStep(
+            step.at, step.do, compiled(step.do, dict(step.__pydantic_extra__ or {})), f"script[{index}]"
+        )
+        for index, step in enumerate(steps)
+    ]
+    return tuple(sorted(rows, key=lambda row: row.at_ns))

@@ -1,0 +1,187 @@
+"""The valid parts of a scenario, so that one bad table does not hide mistakes elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hwsim import units
+from hwsim.scenario.problems import Path
+from hwsim.scenario.schema import (
+    HUGE_PAGE_ORDERS,
+    Errors,
+    File,
+    Pool,
+    Region,
+    ScenarioModel,
+    Step,
+    Task,
+)
+from hwsim.scenario.schema_machine import Machine
+
+_ONE_TASK = re.compile(r"([^./]+)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?/([^./]+)")
+POOL_ORDERS = {"slab": 0, "slab_multi": 3, "page_table": 0, "kernel_stack": 1, "high_order": 2, "reserved": 0}
+SHARED_BY_DEFAULT = {"anon": False, "shm": True, "file": True, "hugetlb": False}
+
+
+@dataclass
+class Parts:
+    """Tables that could be read; None stands for one that could not."""
+
+    machine: Machine | None
+    horizon_ns: int | None
+    errors: list[Errors | None]
+    file: list[File | None]
+    task: list[Task | None]
+    kernel: list[Pool | None]
+    script: list[Step | None]
+    raw: dict[str, Any] = field(default_factory=dict)
+    exact: bool = True  # False: some tables were read without their bad keys
+
+    @classmethod
+    def of_model(cls, model: ScenarioModel, raw: dict[str, Any]) -> Parts:
+        return cls(
+            model.machine,
+            model.horizon,
+            list(model.errors),
+            list(model.file),
+            list(model.task),
+            list(model.kernel),
+            list(model.script),
+            raw,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """No table with memory is missing, so sums over memory mean something."""
+        return self.exact and self.machine is not None and None not in (*self.file, *self.task, *self.kernel)
+
+    def raw_names(self, table: str, key: str = "name") -> list[str]:
+        """Names in the file, those of unreadable tables included."""
+        items = self.raw.get(table)
+        found = [item.get(key) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        return [name for name in found if isinstance(name, str)]
+
+    def files(self) -> dict[str, File]:
+        return {item.name: item for item in self.file if item is not None}
+
+    def tasks(self) -> dict[str, Task]:
+        return {item.name: item for item in self.task if item is not None}
+
+    def pools(self) -> dict[str, Pool]:
+        return {item.kind: item for item in self.kernel if item is not None}
+
+    def regions(self) -> Iterator[tuple[Path, Task, Region]]:
+        """Every region of every readable task, with its place in the file."""
+        for number, task in enumerate(self.task):
+            for index, region in enumerate(task.region if task is not None else ()):
+                if task is not None:
+                    yield ("task", number, "region", index), task, region
+
+
+def cached_pages(file: File) -> int:
+    """Pages of the file that are in memory."""
+    return int(file.size * file.cached + 0.5)
+
+
+def is_shared(region: Region) -> bool:
+    """Whether all tasks of the group see the same frames."""
+    return SHARED_BY_DEFAULT[region.kind] if region.shared is None else region.shared
+
+
+def pool_order(pool: Pool) -> int:
+    """Order of the pool's allocations."""
+    return POOL_ORDERS[pool.kind] if pool.order is None else pool.order
+
+
+def region_pages(region: Region, files: dict[str, File]) -> int | None:
+    """Pages of the region; None if its file is not known."""
+    if region.size is not None:
+        return region.size
+    file = files.get(region.file or "")
+    return cached_pages(file) if file is not None else None
+
+
+def region_frames(task: Task, region: Region) -> int:
+    """Frames set aside for a region in the whole machine; a mapping's frames belong to its file.
+
+    Forked children have room for a copy of every page.
+    """
+    if region.kind == "file" or region.size is None:
+        return 0
+    if is_shared(region):
+        return region.size
+    return region.size * task.count * (1 + (task.children if region.kind == "anon" else 0))
+
+
+def one_tasks_region(parts: Parts, name: str) -> int | None:
+    """Pages of ``postgres.3/heap`` or ``web.0.2/heap``: a private region of a single task."""
+    match = _ONE_TASK.fullmatch(name)
+    task = parts.tasks().get(match[1]) if match else None
+    if match is None or task is None or int(match[2]) >= task.count:
+        return None
+    if match[3] is not None and int(match[3]) >= task.children:
+        return None
+    kinds = ("anon",) if match[3] is not None else ("anon", "hugetlb")
+    found = [r.size for r in task.region if r.label == match[4] and r.kind in kinds and not is_shared(r)]
+    return found[0] if found else None
+
+
+def huge_order(region: Region) -> int:
+    """Order of the region's huge pages."""
+    return HUGE_PAGE_ORDERS[region.huge_page]
+
+
+def footprint(parts: Parts) -> list[tuple[str, str, int]]:
+    """(name as ``where.region`` spells it, kind of page, frames) of everything that has frames."""
+    rows: list[tuple[str, str, int]] = []
+    for item in parts.file:
+        if item is not None:
+            kind = "blockdev" if item.filesystem == "blockdev" else "file"
+            rows.append((f"file:{item.name}", kind, cached_pages(item)))
+    for _, task, region in parts.regions():
+        if region.kind != "file":
+            rows.append((f"{task.name}/{region.label}", region.kind, region_frames(task, region)))
+    rows.extend((f"kernel:{pool.kind}", pool.kind, pool.size) for pool in parts.kernel if pool is not None)
+    return rows
+
+
+def free_pages(parts: Parts) -> int:
+    """Pages left for the free lists; negative if memory is too small."""
+    memory = parts.machine.memory if parts.machine is not None else 0
+    return memory - _laid_out(parts)
+
+
+def _laid_out(parts: Parts) -> int:
+    """Frames before free memory: pools, tasks, files; large allocations are aligned to their size."""
+    end = 0
+    for pool in parts.kernel:
+        if pool is not None:
+            end = _aligned(end, pool_order(pool)) + pool.size
+    for task in parts.task:
+        if task is None:
+            continue
+        private = [r for r in task.region if r.kind in {"anon", "hugetlb"} and not is_shared(r)]
+        if any(region.kind == "hugetlb" for region in private):
+            for _ in range(task.count):
+                for region in private:
+                    end = _aligned(end, huge_order(region) if region.kind == "hugetlb" else 0)
+                    end += region_frames(task, region) // task.count
+        else:
+            end += sum(region_frames(task, region) for region in private)
+        for region in task.region:
+            if region.kind != "file" and is_shared(region):
+                end = _aligned(end, huge_order(region) if region.kind == "hugetlb" else 0)
+                end += region_frames(task, region)
+    return end + sum(cached_pages(item) for item in parts.file if item is not None)
+
+
+def _aligned(pages: int, order: int) -> int:
+    return pages + -pages % (1 << order)
+
+
+def show_pages(pages: int) -> str:
+    """A number of pages for people."""
+    return units.human_bytes(pages * units.PAGE_BYTES, 4)

@@ -1,0 +1,240 @@
+"""The shape of a scenario file.  Every default is the one of ``hwsim.spec``.
+
+Checks that need one value only are here and in ``fields``; checks across tables (names, sums,
+memory) are in ``checks``, those of script steps in ``steps``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from hwsim import spec, units
+from hwsim.scenario.fields import (
+    Duration,
+    DurationOrNever,
+    ErrorRate,
+    Flag,
+    Name,
+    PositiveDuration,
+    PositivePages,
+    Prose,
+    RatePerS,
+    Share,
+    Title,
+    choice,
+    number,
+    refuse,
+    whole,
+)
+from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
+from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
+
+FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
+PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")
+SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return")
+HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
+
+
+class Where(Model):
+    """Exactly one of the three."""
+
+    region: str | None = Field(None, description='"task/region", "file:NAME", "kernel:KIND" or "free"')
+    kind: Annotated[str, choice(*PAGE_KINDS)] | None = None
+    pfns: tuple[Annotated[int, whole(0, MAX_PFN - 1)], ...] | None = Field(
+        None, min_length=1, max_length=100_000
+    )
+
+
+WHERE_ALLOWED = '"uniform", { region = "task/region" }, { kind = "anon" } or { pfns = [1, 2] }'
+
+
+def _where(value: object) -> object:
+    if value == "uniform":
+        return {}
+    if not isinstance(value, dict):
+        raise refuse("not a place", WHERE_ALLOWED)
+    if len(value.keys() & {"region", "kind", "pfns"}) != 1 and value.keys() <= {"region", "kind", "pfns"}:
+        raise refuse("must name exactly one place", WHERE_ALLOWED)
+    return value
+
+
+class Errors(Model):
+    """A stream of errors."""
+
+    kind: Annotated[str, choice("uncorrected")] = "uncorrected"
+    rate: ErrorRate
+    where: Annotated[Where, BeforeValidator(_where), OrText(enum=["uniform"])] = Field(default_factory=Where)
+    permanent: Share = same_as(spec.ErrorSpec, "permanent", "share that no store heals and no reboot ends")
+    burst_pages: Annotated[int, whole(1, 1 << 20)] = same_as(
+        spec.ErrorSpec, "burst_pages", "neighbouring pages that go bad at once"
+    )
+    start: Duration = same_as(spec.ErrorSpec, "start_ns", "", units.format_duration)
+    end: PositiveDuration | None = Field(None, description="default: the horizon")
+
+
+class Touch(Model):
+    """A band of pages and how often each task touches each page of it."""
+
+    share: Share = 1.0
+    load: RatePerS = Field(0.0, json_schema_extra={"default": "never"})
+    store: RatePerS = Field(0.0, json_schema_extra={"default": "never"})
+
+
+Touches = Annotated[
+    tuple[Touch, ...], BeforeValidator(lambda value: (value,) if isinstance(value, dict) else value)
+]
+
+
+class File(Model):
+    """A file, or a block device, with pages in the page cache."""
+
+    name: Name
+    size: PositivePages
+    filesystem: Annotated[str, choice(*FILESYSTEMS)] = same_as(spec.FileSpec, "filesystem", "")
+    cached: Share = Field(1.0, description="share of the file that is in memory: its first pages")
+    touch: Touches = Field((), description="read() and write(), for each page")
+    flush_every: PositiveDuration | None = Field(None, description="default: vm.dirty_expire_centisecs")
+    buffers: Annotated[str, choice("none", "idle", "busy")] = same_as(
+        spec.FileSpec, "buffers", "what is attached to the pages"
+    )
+    buffers_busy: Share = same_as(spec.FileSpec, "buffers_busy", "probability that idle buffers are busy")
+    turnover: RatePerS = same_as(
+        spec.FileSpec, "turnover_per_s", "a page is reclaimed and read again", lambda _: "never"
+    )
+    pagevec: Share = same_as(spec.FileSpec, "pagevec", "probability that a page is in a CPU's pagevec")
+    lines_per_touch: Annotated[float, number(0.01, 64)] = same_as(
+        spec.FileSpec, "lines_per_touch", "lines of a page that one call touches"
+    )
+    truncate: RatePerS = same_as(
+        spec.FileSpec, "truncate_per_s", "cut to zero and written anew", lambda _: "never"
+    )
+
+
+class Swap(Model):
+    """The cycle of a frame through the swap cache: mean time of a round, and shares of it."""
+
+    period: PositiveDuration
+    dirty_mapped: Share = 0.0
+    dirty_unmapped: Share = 0.0
+    clean_unmapped: Share = 0.0
+    clean_mapped: Share = 0.0
+
+
+class Region(Model):
+    """A piece of a task's address space."""
+
+    kind: Annotated[str, choice(*REGION_KINDS)]
+    name: Name | None = Field(None, description="default: the kind")
+    size: PositivePages | None = Field(
+        None, description="needed, except for a mapping of a whole cached file"
+    )
+    touch: Touches = ()
+    file: str | None = None
+    shared: Flag | None = Field(
+        None, description="default: true for shm and file, false for anon and hugetlb"
+    )
+    mlock: Flag = same_as(spec.RegionSpec, "mlock", "")
+    populate: Flag = same_as(spec.RegionSpec, "populate", "every page is written once at start")
+    lines_per_touch: Annotated[float, number(0.01, 64)] = same_as(
+        spec.RegionSpec, "lines_per_touch", "lines that one touch reads or writes"
+    )
+    full_line: Share = same_as(spec.RegionSpec, "full_line", "share of stores that overwrite whole lines")
+    swap: Swap | None = None
+    pagevec: Share = same_as(spec.RegionSpec, "pagevec", "probability that a page is in a CPU's pagevec")
+    huge_page: Annotated[str, choice(*HUGE_PAGE_ORDERS)] = "2 MiB"
+    huge_free: Share = same_as(
+        spec.RegionSpec, "huge_free", "share of the huge pages that are free in the pool"
+    )
+    unmap_fail: Share = same_as(spec.RegionSpec, "unmap_fail", "probability that one try to unmap fails")
+
+    @property
+    def label(self) -> str:
+        return self.name or str(self.kind)
+
+
+def _text_as(key: str, *also: str) -> BeforeValidator:
+    """A text stands for a table with this text under ``key`` (and ``also``)."""
+    return BeforeValidator(
+        lambda value: dict.fromkeys((key, *also), value) if isinstance(value, str) else value
+    )
+
+
+class Sigbus(Model):
+    """What the task does with SIGBUS."""
+
+    on_ao: Annotated[str, choice(*SIGBUS_ANSWERS)] = same_as(
+        spec.SigbusSpec, "on_ao", "told of an error it has not touched"
+    )
+    on_ar: Annotated[str, choice(*SIGBUS_ANSWERS)] = same_as(spec.SigbusSpec, "on_ar", "it touched the error")
+    unblock: PositiveDuration | None = Field(
+        None, description="blocked only: unblocked this long after the signal"
+    )
+
+
+class Fsync(Model):
+    """A periodic fsync()."""
+
+    file: str
+    every: PositiveDuration
+
+
+class Task(Model):
+    """A group of like tasks."""
+
+    name: Name
+    count: Annotated[int, whole(1, 100_000)] = same_as(spec.TaskSpec, "count", "tasks in the group")
+    children: Annotated[int, whole(0, 100_000)] = same_as(
+        spec.TaskSpec, "children", "forked children of each"
+    )
+    region: tuple[Region, ...] = ()
+    sigbus: Annotated[Sigbus, _text_as("on_ao", "on_ar"), OrText(enum=list(SIGBUS_ANSWERS))] = Field(
+        default_factory=Sigbus
+    )
+    group_death: Flag = same_as(spec.TaskSpec, "group_death", "the death of one restarts all")
+    restart: DurationOrNever = same_as(spec.TaskSpec, "restart_ns", "by the supervisor", lambda _: "never")
+    fsync: Fsync | None = None
+    lifetime: DurationOrNever = same_as(spec.TaskSpec, "lifetime_ns", "mean life time", lambda _: "never")
+
+
+class Pool(Model):
+    """Pages that the kernel owns."""
+
+    kind: Annotated[str, choice(*POOL_KINDS)]
+    size: PositivePages
+    order: Annotated[int, whole(0, MAX_ORDER)] | None = Field(
+        None, description="2**order pages each; default 0, slab_multi 3, kernel_stack 1, high_order 2"
+    )
+    load: RatePerS = same_as(spec.KernelPoolSpec, "load_per_s", "kernel reads of a page", lambda _: "never")
+    store: RatePerS = same_as(spec.KernelPoolSpec, "store_per_s", "kernel writes", lambda _: "never")
+    lifetime: DurationOrNever = same_as(
+        spec.KernelPoolSpec, "lifetime_ns", "mean until it is freed", lambda _: "never"
+    )
+    full_line: Share = same_as(spec.KernelPoolSpec, "full_line", "share of stores that overwrite whole lines")
+
+
+class Step(BaseModel):
+    """One exact step; its arguments depend on the verb and are checked in ``steps``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    at: Duration
+    do: str = Field(description="a verb, such as inject or load")
+
+
+class ScenarioModel(Model):
+    """A scenario file."""
+
+    extends: str | None = Field(None, description="a scenario file that this one builds on, relative to it")
+    name: Title
+    description: Prose = ""
+    horizon: PositiveDuration = Field(description="how long each machine is watched")
+    seed: Annotated[int, whole(0, 2**63 - 1)] = 1
+    repeat: Annotated[int, whole(1, 100_000_000)] = Field(100, description="replications: how many machines")
+    machine: Machine
+    errors: tuple[Errors, ...] = ()
+    file: tuple[File, ...] = ()
+    task: tuple[Task, ...] = ()
+    kernel: tuple[Pool, ...] = ()
+    script: tuple[Step, ...] = ()

@@ -1,0 +1,213 @@
+"""All mistakes of a document at once: shape first, then sums, names and steps of what has shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from hwsim import units
+from hwsim.scenario import schema
+from hwsim.scenario.checks import check
+from hwsim.scenario.parts import Parts
+from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
+from hwsim.scenario.salvage import Item, salvage
+from hwsim.scenario.schema import ScenarioModel
+from hwsim.scenario.schema_machine import Machine
+from hwsim.scenario.sources import OVERRIDE, Document
+from hwsim.scenario.steps import check_steps
+
+_TYPE_WORDS = {
+    "string_type": ("not a text", "a text in quotes"),
+    "model_type": ("not a table", "a table"),
+    "model_attributes_type": ("not a table", "a table"),
+    "dict_type": ("not a table", "a table"),
+    "tuple_type": ("not a list", "a list"),
+    "too_short": ("an empty list", "at least one entry"),
+    "too_long": ("too many entries", "up to 100,000"),
+}
+
+
+def validate(document: Document) -> tuple[ScenarioModel | None, list[Problem]]:
+    """The model of a document, or its problems in the order of the file."""
+    model: ScenarioModel | None = None
+    findings: list[Finding] = []
+    pruned: set[Path] = set()
+    try:
+        model = ScenarioModel.model_validate(document.data)
+        loose = parts = Parts.of_model(model, document.data)
+    except ValidationError as error:
+        findings = [_finding(item) for item in error.errors(include_url=False)]
+        parts = _parts(document.data)
+        loose = _parts(document.data, pruned)
+    findings += [item for item in check(loose) if not any(_below(item.path, path) for path in pruned)]
+    findings += check_steps(parts)
+    if not findings:
+        return model, []
+    problems = dict.fromkeys(_hashable(_problem(document, finding)) for finding in findings)
+    return None, sorted((item.problem for item in problems), key=lambda problem: _order(document, problem))
+
+
+def _below(path: Path, above: Path) -> bool:
+    return path[: len(above)] == above
+
+
+class _hashable:  # noqa: N801 - a value in a file can be a list, which no set takes
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._key = (problem.file, problem.key, problem.message)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _hashable) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _order(document: Document, problem: Problem) -> tuple[int, int]:
+    names = [source.name for source in document.sources]
+    return names.index(problem.file) if problem.file in names else len(names), problem.line or 0
+
+
+def _finding(error: Any) -> Finding:
+    """One pydantic error in our words."""
+    path: Path = tuple(error["loc"])
+    kind = error["type"]
+    context = error.get("ctx", {})
+    if kind == "scenario":
+        return Finding(path, context["message"], context["allowed"], context["nearby"])
+    if kind == "extra_forbidden":
+        names = _keys_at(path[:-1])
+        return Finding(path, "unknown key", one_of(names, 40), nearby_name(path[-1], names))
+    if kind == "missing":
+        return Finding(path, "required key is missing", _hint(path))
+    if kind == "tuple_type" and _keys_at(path):
+        name = str(path[-1])
+        return Finding(path, "not an array of tables", f"[[{name}]] before each entry")
+    message, allowed = _TYPE_WORDS.get(kind, (error["msg"], ""))
+    return Finding(path, message, allowed)
+
+
+def _hint(path: Path) -> str:
+    """How a missing key may look: the example of its JSON Schema."""
+    model = _model_at(path[:-1])
+    if model is None:
+        return ""
+    shape = model.model_json_schema()["properties"].get(str(path[-1]), {})
+    if "enum" in shape:
+        return one_of(shape["enum"])
+    if "examples" in shape:
+        return f'such as "{shape["examples"][0]}"'
+    return str(shape.get("description", "a table"))
+
+
+def _model_at(path: Path) -> type[BaseModel] | None:
+    """The model that reads the table at ``path``."""
+    model: type[BaseModel] = ScenarioModel
+    for part in path:
+        if isinstance(part, int):
+            continue
+        fields = {info.alias or name: info for name, info in model.model_fields.items()}
+        inner = _model_in(fields[part].annotation) if part in fields else None
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _keys_at(path: Path) -> list[str]:
+    model = _model_at(path)
+    if model is None:
+        return []
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _full_keys(model: type[BaseModel] = ScenarioModel, before: str = "") -> Iterator[str]:
+    """Every key as ``--set`` spells it, entries of arrays by number 0."""
+    for name, info in model.model_fields.items():
+        key = f"{before}{info.alias or name}"
+        yield key
+        inner = _model_in(info.annotation)
+        if inner is not None:
+            array = "tuple" in str(info.annotation)
+            yield from _full_keys(inner, f"{key}.0." if array else f"{key}.")
+
+
+def _problem(document: Document, finding: Finding) -> Problem:
+    """A finding with its file, line and value."""
+    node: Any = document.data
+    path: Path = ()
+    value: Any = node
+    for part in finding.path:
+        entry = isinstance(part, int) and isinstance(node, list) and part < len(node)
+        if entry or (isinstance(node, dict) and part in node):
+            node = node[part]
+        elif isinstance(part, int) and isinstance(node, dict):
+            continue  # a single table stands for a list of one
+        elif isinstance(node, dict):
+            node = NOTHING
+        else:
+            break  # a text stands for a table: the text is what is wrong
+        path = (*path, part)
+        value = node
+    file, line = document.place(path)
+    nearby = finding.nearby
+    if nearby is None and file == OVERRIDE and finding.message == "unknown key":
+        last = str(finding.path[-1])
+        nearby = next((key for key in _full_keys() if key.split(".")[-1] == last), None)
+    shown = NOTHING if isinstance(value, dict | list) else value
+    return Problem(file, line, show_path(path), shown, finding.message, finding.allowed, nearby)
+
+
+def _parts(data: dict[str, Any], pruned: set[Path] | None = None) -> Parts:
+    """What can be read of a document that has mistakes.
+
+    With ``pruned``, tables are read without their bad keys, and the paths of these are added to it:
+    good enough to look for more mistakes in the same table, not for sizes.
+    """
+    try:
+        horizon_ns: int | None = units.parse_duration(data.get("horizon"))
+    except units.UnitError:
+        horizon_ns = None
+    return Parts(
+        _item(Machine, data.get("machine"), ("machine",), pruned),
+        horizon_ns,
+        _items(schema.Errors, data, "errors", pruned),
+        _items(schema.File, data, "file", None),
+        _items(schema.Task, data, "task", pruned),
+        _items(schema.Pool, data, "kernel", pruned),
+        _items(schema.Step, data, "script", None),
+        data,
+        exact=not pruned,
+    )
+
+
+def _item(model: type[Item], value: object, path: Path, pruned: set[Path] | None) -> Item | None:
+    if pruned is not None:
+        item, changed = salvage(model, value, path)
+        pruned |= changed
+        return item
+    try:
+        return model.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _items(
+    model: type[Item], data: dict[str, Any], table: str, pruned: set[Path] | None
+) -> list[Item | None]:
+    entries = data.get(table)
+    if not isinstance(entries, list):
+        return []
+    return [_item(model, entry, (table, index), pruned) for index, entry in enumerate(entries)]

@@ -1,0 +1,40 @@
+"""The figures of a study: in a notebook by name, on disk as SVG and PNG.
+
+Every figure is a :class:`matplotlib.figure.Figure`; nothing here uses pyplot or picks a backend.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwsim.show import reading, style
+from hwsim.show.bars import kills_and_recoveries
+from hwsim.show.shares import outcome_by_page_type
+from hwsim.show.timeline import most_instructive, time_line
+
+__all__ = ["kills_and_recoveries", "outcome_by_page_type", "time_line", "write_all"]
+
+_MOST_TIME_LINES = 4
+
+
+def write_all(results: reading.Results, out_dir: str | Path) -> list[Path]:
+    """Write every figure into ``out_dir`` (made if missing) and return the files, in reading order.
+
+    The time line shows one replication, the one with the most signals, under each policy (the first
+    four), so that the same errors can be compared.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = style.save(kills_and_recoveries(results), folder / "kills-and-recoveries")
+    written += style.save(outcome_by_page_type(results), folder / "outcome-by-page-type")
+    chosen = most_instructive(results)
+    if chosen is None:
+        return written
+    replication = chosen[1]
+    for policy in reading.policies(results)[:_MOST_TIME_LINES]:
+        frame = reading.of_policy(results.replications, policy.number)
+        if not (frame["replication"] == replication).any():
+            continue
+        figure = time_line(results, policy.number, replication)
+        written += style.save(figure, folder / f"time-line-policy-{policy.number}")
+    return written

@@ -1,0 +1,164 @@
+"""Conduct a study: run what is missing, store it, hand back the results."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.study.errors import StudyError
+from hwsim.study.manifest import Policy, manifest
+from hwsim.study.pool import run_jobs
+from hwsim.study.replicate import Job, Outcome, Runner
+from hwsim.study.results import Results
+from hwsim.study.store import Store, open_store
+
+if TYPE_CHECKING:
+    from hwsim.scenario import Scenario
+
+BATCH_S = 0.5  # a batch is written after this time, or
+BATCH_ROWS = 20_000  # after this many rows
+
+Progress = Callable[[int, int], None]  # finished, asked for
+Shield = Callable[[], AbstractContextManager[Any]]  # held while the file is written
+
+
+def run(
+    scenario: Scenario | str | os.PathLike[str],
+    *,
+    repeat: int | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = 1,
+    progress: Progress | None = None,
+) -> Results:
+    """Run a scenario ``repeat`` times (default: as it says) and return the results.
+
+    With ``out`` they are kept in that file, and what is already there is not run again.  ``workers``
+    None uses all processors when that is worth it; in a script this needs the usual
+    ``if __name__ == "__main__"``.
+    """
+    scenario = prepared(scenario, seed=seed, overrides=overrides)
+    return conduct(
+        scenario, [Policy(scenario.name)], repeat=repeat, out=out, workers=workers, progress=progress,
+        overrides=overrides,
+    )  # fmt: skip
+
+
+def prepared(
+    scenario: Scenario | str | os.PathLike[str], *, seed: int | None = None, overrides: Sequence[str] = ()
+) -> Scenario:
+    """Load a scenario if a path is given, and apply overrides and seed."""
+    changes = [*overrides, *([] if seed is None else [f"seed={seed}"])]
+    if isinstance(scenario, str | os.PathLike):
+        from hwsim.scenario import load
+
+        return load(Path(scenario), changes)
+    return scenario.with_overrides(changes) if changes else scenario
+
+
+def conduct(
+    scenario: Scenario,
+    policies: Sequence[Policy],
+    *,
+    repeat: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = 1,
+    progress: Progress | None = None,
+    shield: Shield = contextlib.nullcontext,
+    overrides: Sequence[str] = (),
+    command: Sequence[str] = (),
+    runner: Runner | None = None,
+) -> Results:
+    """Run every policy on the same replications and store them.
+
+    Everything that can be refused is refused before the first replication.  When interrupted, what
+    is finished is written before the interrupt goes on.
+    """
+    wanted = scenario.spec.repeat if repeat is None else repeat
+    if wanted < 1:
+        raise StudyError(f"repeat: {wanted} is not possible; at least 1 replication is needed")
+    specs = [
+        scenario.with_overrides(list(p.overrides)).spec if p.overrides else scenario.spec for p in policies
+    ]
+    asked = manifest(scenario, policies, wanted, overrides=overrides, command=command)
+    store = open_store(out, asked, policies)
+    try:
+        done = store.done()
+        jobs = [Job(p, i) for i in range(wanted) for p in range(len(policies)) if Job(p, i) not in done]
+        if jobs:
+            store.begin()
+            outcomes = run_jobs(specs, jobs, workers=workers, runner=runner)
+            total = wanted * len(policies)
+            _collect(outcomes, store, total - len(jobs), total, progress, shield)
+            store.finish()
+    except BaseException:
+        store.close()
+        raise
+    return Results(store, repeat=wanted)
+
+
+def _collect(
+    outcomes: Iterator[Outcome],
+    store: Store,
+    done: int,
+    total: int,
+    progress: Progress | None,
+    shield: Shield,
+) -> None:
+    batch: list[Outcome] = []
+    rows = 0
+    last = time.monotonic()
+    report = progress or _silent
+    report(done, total)
+    try:
+        for outcome in outcomes:
+            batch.append(outcome)
+            rows += _rows(outcome)
+            now = time.monotonic()
+            if rows >= BATCH_ROWS or now - last >= BATCH_S:
+                done += len(batch)
+                ready, batch, rows, last = batch, [], 0, now
+                with shield():
+                    store.add(ready)
+                report(done, total)
+    finally:
+        with shield():
+            close = getattr(outcomes, "close", None)
+            if close is not None:
+                close()  # stops the workers
+            store.add(batch)
+    report(total, total)
+
+
+def _silent(_finished: int, _asked: int) -> None:
+    pass
+
+
+def _rows(outcome: Outcome) -> int:
+    result = getattr(outcome, "result", None)
+    return 1 if result is None else 1 + len(result.errors) + len(result.signals)
+
+
+def variants(vary: Mapping[str, Sequence[Any]]) -> list[Policy]:
+    """Every combination of the values: one policy each, the first of all being the baseline."""
+    keys = list(vary)
+    found = []
+    for values in itertools.product(*vary.values()):
+        overrides = tuple(f"{key}={_toml(value)}" for key, value in zip(keys, values, strict=True))
+        label = ", ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
+        found.append(Policy(label, overrides))
+    return found
+
+
+def _toml(value: Any) -> str:
+    """A value as the right side of an override."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

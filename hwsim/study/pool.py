@@ -1,0 +1,174 @@
+"""Many replications on many processors, the outcomes in the order of the jobs.
+
+What a replication returns depends on its spec and index only, so workers, chunk sizes and timing
+cannot change a result, only when it arrives.  Chunks last at least 50 ms, because handing out work
+costs about a millisecond; small studies stay in this process, because starting a worker costs about
+half a second.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from hwsim.spec import Spec
+from hwsim.study.replicate import Failure, Job, Outcome, Runner, attempt, model, unpack
+
+CHUNK_S = 0.05  # shortest chunk worth handing to another process
+PROBE_S = 0.2  # how long the first replications are timed before processes are considered
+WORTH_S = 3.0  # remaining work below this is done faster here than by new processes
+CHUNKS_WAITING = 3  # chunks per worker that are handed out and not yet collected
+
+Packed = bytes | Failure
+
+# Set once in each worker process by _start_worker().
+_worker_specs: tuple[Spec, ...] = ()
+_worker_runner: Runner | None = None
+
+
+def processors() -> int:
+    """The processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_jobs(
+    specs: Sequence[Spec], jobs: Sequence[Job], workers: int | None = 1, runner: Runner | None = None
+) -> Iterator[Outcome]:
+    """Run ``jobs`` (policy numbers index ``specs``); outcomes in the order of ``jobs``.
+
+    ``workers`` None decides by timing the first replications.  ``runner`` stands in for the model; with
+    more than one worker it must be importable by name.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    runner = runner or model()
+    done = 0
+    seconds_each = 0.0
+    start = time.perf_counter()
+    limit = math.inf if workers == 1 else PROBE_S
+    for job in jobs:
+        yield _finish(job, attempt(runner, specs[job.policy], job))
+        done += 1
+        spent = time.perf_counter() - start
+        if spent >= limit:
+            seconds_each = spent / done
+            break
+    rest = jobs[done:]
+    if not rest:
+        return
+    if workers is None:
+        workers = processors() if seconds_each * len(rest) > WORTH_S else 1
+    workers = min(workers, len(rest))
+    if workers == 1:
+        for job in rest:
+            yield _finish(job, attempt(runner, specs[job.policy], job))
+        return
+    yield from _run_pool(specs, rest, workers, runner, seconds_each)
+
+
+def _finish(job: Job, packed: Packed) -> Outcome:
+    return packed if isinstance(packed, Failure) else unpack(job, packed)
+
+
+def _chunks(jobs: Sequence[Job], workers: int, seconds_each: float) -> deque[Sequence[Job]]:
+    size = max(1, math.ceil(CHUNK_S / max(seconds_each, 1e-6)))
+    size = min(size, max(1, len(jobs) // (workers * 4)))  # the last chunks should end together
+    return deque(jobs[i : i + size] for i in range(0, len(jobs), size))
+
+
+def _run_pool(
+    specs: Sequence[Spec], jobs: Sequence[Job], workers: int, runner: Runner, seconds_each: float
+) -> Iterator[Outcome]:
+    todo = _chunks(jobs, workers, seconds_each)
+    while todo:
+        pool = _open(specs, workers, runner)
+        waiting: deque[tuple[Sequence[Job], Future[list[Packed]]]] = deque()
+        try:
+            while todo or waiting:
+                while todo and len(waiting) < workers * CHUNKS_WAITING:
+                    chunk = todo.popleft()
+                    waiting.append((chunk, _submit(pool, chunk)))
+                chunk, future = waiting[0]
+                packed = future.result()
+                waiting.popleft()
+                for job, one in zip(chunk, packed, strict=True):
+                    yield _finish(job, one)
+            pool.shutdown()
+        except BrokenProcessPool:
+            _kill(pool)
+            suspects = [job for chunk, _ in waiting for job in chunk]
+            yield from _one_by_one(specs, suspects, runner)
+        except BaseException:  # interrupted, or the reader of the outcomes stopped reading
+            _kill(pool)
+            raise
+
+
+def _one_by_one(specs: Sequence[Spec], jobs: Sequence[Job], runner: Runner) -> Iterator[Outcome]:
+    """After a worker died: run each job that was under way alone, so that only the culprit fails."""
+    pool = _open(specs, 1, runner)
+    try:
+        for job in jobs:
+            try:
+                yield _finish(job, _submit(pool, [job]).result()[0])
+            except BrokenProcessPool:
+                _kill(pool)
+                pool = _open(specs, 1, runner)
+                reason = "the worker process died (killed from outside, or out of memory)"
+                yield Failure(job.policy, job.replication, "WorkerDied", reason, "")
+    finally:
+        _kill(pool)
+
+
+def _open(specs: Sequence[Spec], workers: int, runner: Runner) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(tuple(specs), runner))
+
+
+def _submit(pool: ProcessPoolExecutor, chunk: Sequence[Job]) -> Future[list[Packed]]:
+    """Hand out a chunk.  SIGINT is held back meanwhile because a worker may be started here: it inherits
+    the mask, so that Ctrl-C, which a terminal sends to the whole group, is the coordinator's alone."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return pool.submit(_run_chunk, chunk)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_run_chunk, chunk)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """Stop at once: what is under way is lost, and made again when the study is resumed."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())  # public only from 3.14 on
+    for process in processes:
+        process.terminate()
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(specs: tuple[Spec, ...], runner: Runner) -> None:
+    global _worker_specs, _worker_runner
+    _worker_specs, _worker_runner = specs, runner
+    threading.Thread(target=_leave_with_coordinator, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be masked
+
+
+def _leave_with_coordinator() -> None:
+    """A coordinator that was killed outright cannot stop its workers; they would wait for ever."""
+    coordinator = multiprocessing.parent_process()
+    if coordinator is not None:
+        coordinator.join()
+        os._exit(1)
+
+
+def _run_chunk(jobs: Sequence[Job]) -> list[Packed]:
+    assert _worker_runner is not None
+    return [attempt(_worker_runner, _worker_specs[job.policy], job) for job in jobs]

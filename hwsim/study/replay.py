@@ -1,0 +1,51 @@
+"""Run one replication of a study again, with its full event log and kernel log."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+
+from hwsim.record import Replication
+from hwsim.spec import Spec
+from hwsim.study.errors import StudyError
+from hwsim.study.replicate import Runner, model
+from hwsim.study.results import Results, open_results
+
+
+def replay(
+    results: Results | str | os.PathLike[str],
+    replication: int,
+    policy: int = 0,
+    *,
+    runner: Runner | None = None,
+) -> Replication:
+    """The replication again, traced.  It need not be among those that were run."""
+    opened = results if isinstance(results, Results) else open_results(results)
+    return (runner or model())(spec_of(opened, policy, replication), replication, trace=True)
+
+
+def spec_of(results: Results, policy: int, replication: int = 0) -> Spec:
+    """The model's input that the results were made with."""
+    if replication < 0:
+        raise StudyError(f"replication: {replication} is not possible; they are counted from 0")
+    count = len(results.policy_list)
+    if not 0 <= policy < count:
+        names = "\n".join(f"  {number}  {p.label}" for number, p in enumerate(results.policy_list))
+        raise StudyError(f"policy: {policy} is not in these results, which hold\n{names}")
+    from hwsim.scenario import MODEL_VERSION, ScenarioError
+    from hwsim.scenario.compile import to_spec
+    from hwsim.scenario.overrides import apply
+    from hwsim.scenario.sources import Document, Source
+    from hwsim.scenario.validate import validate
+
+    made_by = results.manifest.get("model_version")
+    if made_by != MODEL_VERSION:
+        raise StudyError(
+            f"{results.path}: made by model version {made_by}, this is version {MODEL_VERSION}; "
+            "a replay would differ from what is stored. Run the study again into another file"
+        )
+    document = Document(deepcopy(results.manifest["scenario"]), [Source(str(results.path))])
+    checked, problems = validate(apply(document, results.policy_list[policy].overrides))
+    if checked is None:
+        raise ScenarioError(problems)
+    return to_spec(checked)

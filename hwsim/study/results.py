@@ -1,0 +1,107 @@
+"""The results of a study as pandas data frames.
+
+Dtypes follow the records: numbers that always exist are ``int64``, numbers that may be missing
+("did not happen") are the nullable ``Int64``, text is ``string``.  Times are nanoseconds since the
+start of the run, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.study.columns import TABLES, Column
+from hwsim.study.manifest import Policy
+from hwsim.study.replicate import Failure
+from hwsim.study.store import Store, read_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Results:
+    """What a study left behind.
+
+    ``replications`` has one row a machine, ``errors`` one row an error, ``signals`` one row a signal
+    or kill; each begins with the number of the policy, a row of ``policies``.  Tables are read when
+    first asked for.
+    """
+
+    def __init__(self, store: Store, *, repeat: int | None = None) -> None:
+        self._store = store
+        self.path: Path | None = store.path
+        self.manifest: dict[str, Any] = store.manifest()
+        if repeat is not None:
+            self.manifest["repeat"] = repeat
+        self.policy_list: list[Policy] = store.policies()
+        self._below = repeat
+
+    @cached_property
+    def replications(self) -> pd.DataFrame:
+        return self._frame("replications")
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        return self._frame("errors")
+
+    @cached_property
+    def signals(self) -> pd.DataFrame:
+        return self._frame("signals")
+
+    @cached_property
+    def policies(self) -> pd.DataFrame:
+        """``policy`` (int64), ``label`` (string), ``overrides`` (a tuple of key=value)."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "policy": _array(range(len(self.policy_list)), "int64"),
+                "label": _array([policy.label for policy in self.policy_list], "string"),
+                "overrides": [policy.overrides for policy in self.policy_list],
+            }
+        )
+
+    @cached_property
+    def failures(self) -> list[Failure]:
+        """Replications that did not finish."""
+        found = self._store.failures()
+        return [f for f in found if self._below is None or f.replication < self._below]
+
+    @cached_property
+    def reach(self) -> dict[str, int]:
+        """How often each exit, row and PTE result was met."""
+        return self._store.reach()
+
+    def _frame(self, table: str) -> pd.DataFrame:
+        return frame(TABLES[table], self._store.rows(table, self._below))
+
+    def __repr__(self) -> str:
+        name = self.manifest.get("name", "unnamed")
+        where = f" in {self.path}" if self.path else ""
+        return (
+            f"<Results of {name!r}{where}: {len(self.policy_list)} policies, "
+            f"{self.manifest.get('repeat')} replications each>"
+        )
+
+
+def frame(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Rows as a data frame with the dtypes of ``columns``, also when there are no rows."""
+    import pandas as pd
+
+    data = zip(*rows, strict=True) if rows else [() for _ in columns]
+    return pd.DataFrame({c.name: _array(values, c.dtype) for c, values in zip(columns, data, strict=True)})
+
+
+def _array(values: Sequence[Any], dtype: Any) -> Any:
+    """A column; the dtype is known only as text, which pandas' own types cannot follow."""
+    import pandas as pd
+
+    return pd.array(list(values), dtype=dtype)
+
+
+def open_results(path: str | os.PathLike[str]) -> Results:
+    """Open the results file of an earlier ``run`` or ``compare``."""
+    return Results(read_store(path))

@@ -1,0 +1,297 @@
+"""Groups of processes: who they are, what they map, how they start, fork, die and start again.
+
+A :class:`Member` is the place of a process ("postgres.3", or "web.0.2" for a forked child); the Task
+in it changes with every restart.  Each member is one SimPy process that sleeps until a signal comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.kernel.fault import copy_page_range
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.page_flags import ANON, DIRTY
+from hwsim.kernel.signals import SIGKILL, Signal
+from hwsim.kernel.struct_page import PRESENT
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.rng import Slot
+from hwsim.spec import RegionSpec, TaskSpec
+from hwsim.userspace.sigbus import take_signal
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+
+
+class Member:
+    """One place for a process in a group.
+
+    Life: :meth:`start` (or :meth:`fork` from its parent) makes a Task -> signals come through
+    :meth:`deliver` -> :meth:`Group.die` empties the place -> the supervisor starts it again.
+    """
+
+    __slots__ = (
+        "bell",
+        "children",
+        "copies",
+        "group",
+        "inbox",
+        "machine",
+        "name",
+        "next_exit_ns",
+        "number",
+        "parent",
+        "private",
+        "ringing",
+        "started",
+        "task",
+    )
+
+    def __init__(self, machine: Machine, group: Group, name: str, number: int, parent: Member | None) -> None:
+        self.machine = machine
+        self.group = group
+        self.name = name
+        self.number = number
+        self.parent = parent
+        self.children: list[Member] = []
+        self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
+        self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
+        self.task: Task | None = None
+        self.inbox: deque[tuple[Signal, bool]] = deque()
+        self.ringing = False
+        self.started = False
+        self.bell: Any = None
+        self.next_exit_ns: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process in this place."""
+        return self.task is not None and self.task.alive
+
+    def start(self) -> None:
+        """A new process: exec, map everything, populate."""
+        machine, spec = self.machine, self.group.spec
+        now = machine.engine.now
+        self.task = task = self._new_task()
+        first = self is self.group.members[0]
+        for region_spec in spec.regions:
+            self._map(task, region_spec, now, first)
+        machine.kernel.process_count += 1
+
+    def fork(self) -> None:
+        """A new child of the parent's process: its mappings are copied, poison entries with them."""
+        machine = self.machine
+        now = machine.engine.now
+        parent = self.parent
+        assert parent is not None and parent.task is not None
+        self.task = task = self._new_task(parent.task)
+        for name, origin in parent.task.vmas.items():
+            vma = task.add_vma(
+                name,
+                origin.region,
+                origin.pages,
+                start=origin.start,
+                since_ns=now,
+                shared=origin.shared,
+                mapping=origin.mapping,
+                anon_vma=origin.anon_vma,
+                mlocked=origin.mlocked,
+                populated=origin.populated,
+                pgoff=origin.pgoff,
+            )
+            if origin.region.kind in ("shm", "hugetlb"):
+                origin.region.vmas.append(vma)
+            origin.forked_ns = now
+            vma.populated = True  # the page table is a copy of the parent's
+            copies = self.copies.get(name)
+            if copies is not None:
+                copies.vmas = [vma]
+                self._take(copies, now)
+            if copy_page_range(machine.kernel, origin, vma):
+                machine.entries_copied(vma)
+        machine.kernel.process_count += 1
+        machine.kernel.event("fork", task=self.name, pid=task.pid, parent=parent.task.pid)
+
+    def _new_task(self, parent: Task | None = None) -> Task:
+        machine = self.machine
+        task = Task(
+            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now, parent
+        )
+        task.behaviour = self
+        sigbus = self.group.spec.sigbus
+        task.ignored = sigbus.on_ao == "ignored"
+        task.blocked = sigbus.on_ao == "blocked"
+        self.next_exit_ns = None
+        return task
+
+    def _map(self, task: Task, spec: RegionSpec, now: int, first: bool) -> None:
+        kernel = self.machine.kernel
+        populated = spec.populate
+        if spec.kind in ("anon", "hugetlb") and not spec.shared:
+            region = self.private[spec.name]
+            self._take(region, now)
+            if spec.kind == "anon":
+                task.add_vma(
+                    spec.name,
+                    region,
+                    spec.pages,
+                    since_ns=now,
+                    anon_vma=region.anon_vma,
+                    mlocked=spec.mlock,
+                    populated=populated,
+                )
+            else:
+                vma = task.add_vma(
+                    spec.name, region, spec.pages, since_ns=now, populated=populated, mapping=region.mapping
+                )
+                region.vmas = [vma]
+        elif spec.kind == "file":
+            region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
+            file = kernel.mem_map.by_name[f"file:{spec.file}"]
+            task.add_vma(
+                spec.name,
+                region,
+                spec.pages,
+                since_ns=now,
+                shared=True,
+                mapping=file.mapping,
+                mlocked=spec.mlock,
+                populated=populated,
+            )
+        else:  # shm and shared hugetlb: one segment of the group
+            region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
+            self._take(region, now)
+            vma = task.add_vma(
+                spec.name,
+                region,
+                spec.pages,
+                since_ns=now,
+                shared=True,
+                mapping=region.mapping,
+                mlocked=spec.mlock,
+                populated=populated and first,
+            )
+            region.vmas.append(vma)
+
+    def _take(self, region: Region, now: int) -> None:
+        if not region.alive:
+            region.revive(now)
+            self.machine.region_revived(region)
+
+    def deliver(self, signal: Signal, default: bool, delay_ns: int) -> None:
+        """A signal is on its way: the process notices it when it next returns to user space."""
+        self.inbox.append((signal, default))
+        if self.ringing:
+            return
+        engine = self.machine.engine
+        if not self.started:
+            self.started = True
+            self.bell = engine.sleep()
+            engine.env.process(self._life())
+        self.ringing = True
+        engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
+
+    def _life(self) -> Generator[Any, Any, None]:
+        engine = self.machine.engine
+        while True:
+            yield self.bell
+            self.bell = engine.sleep()
+            while self.inbox:
+                signal, default = self.inbox.popleft()
+                yield from take_signal(self.machine, self, signal, default)
+            self.ringing = False
+
+
+class Group:
+    """All members of one [[task]] table and their supervisor."""
+
+    __slots__ = ("machine", "members", "number", "shared", "spec")
+
+    def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
+        self.machine = machine
+        self.spec = spec
+        self.number = number
+        self.members: list[Member] = []
+        self.shared: list[Region] = []
+
+    def start(self) -> None:
+        """Start every member that is not running: parents first, then their children."""
+        for member in self.members:
+            if not member.alive and member.parent is None:
+                member.start()
+        for member in self.members:
+            if not member.alive and member.parent is not None and member.parent.alive:
+                member.fork()
+
+    def die(self, member: Member, signal: Signal | None) -> None:
+        """The process in ``member`` is gone, with whom the group rules take down; plan the restart."""
+        machine = self.machine
+        now = machine.engine.now
+        self._bury(member)
+        others = self.members if self.spec.group_death else member.children
+        for other in others:
+            if other.alive and other.task is not None:
+                if signal is not None:
+                    death = Signal(other.task, SIGKILL, "", "group_death", signal.report, None, True, None)
+                    death.sent_ns = death.done_ns = now
+                    death.result = "killed"
+                    signal.report.signals.append(death)
+                    machine.kernel.signal_sent(death)
+                machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
+                self._bury(other)
+        self._release_shared()
+        if self.spec.restart_ns is not None:
+            kernel = machine.kernel
+
+            def restart(_event: Any) -> None:
+                if not kernel.halted:
+                    self.start()
+
+            machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
+
+    def _bury(self, member: Member) -> None:
+        """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
+        machine, task = self.machine, member.task
+        assert task is not None
+        task.alive = False
+        task.pending = None
+        machine.kernel.process_count -= 1
+        changed = []
+        for vma in task.vmas.values():
+            changed += close_vma(vma)
+        for region in list(member.private.values()) + list(member.copies.values()):
+            region.release()
+            region.vmas = []
+            machine.region_released(region)
+        machine.entries_dropped(changed)
+
+    def _release_shared(self) -> None:
+        if any(member.alive for member in self.members):
+            return
+        for region in self.shared:
+            region.release()
+            self.machine.region_released(region)
+
+
+def close_vma(vma: Vma) -> list[Any]:
+    """munmap() of a whole VMA; returns the pages of interest that were mapped or had an entry there."""
+    pages = []
+    for pte in vma.ptes.values():
+        page = pte.page
+        if pte.kind == PRESENT and page.ptes.get(vma) is pte:
+            del page.ptes[vma]
+            if pte.dirty and not page.flags & ANON:
+                page.flags |= DIRTY
+        pages.append(page)
+    vma.ptes = {}
+    vma.close()
+    if vma in vma.region.vmas:
+        vma.region.vmas.remove(vma)
+    return pages
+
+
+def sigbus_delay_slot(task: Task) -> tuple[Slot, int]:
+    """Name of the draw for a signal's delivery to ``task``."""
+    return Slot.DELIVERY, task.pid

@@ -1,0 +1,191 @@
+"""Synthetic results in the shape of a study's, made without the model: for the tests of tables and plots."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from hwsim.record import ErrorRow, ReplicationRow, SignalRow
+from hwsim.study.columns import TABLES
+from hwsim.study.manifest import Policy
+
+DAY_NS = 86_400_000_000_000
+KINDS = ("anon", "file", "shm", "free", "slab", "page_table", "hugetlb", "blockdev", "reserved")
+LABELS = ("vm.memory_failure_early_kill=0", "vm.memory_failure_early_kill=1")
+
+OUTCOMES = {
+    "slab": "Delayed", "page_table": "Failed", "hugetlb": "Failed", "blockdev": "Failed", "free": "Ignored",
+    "reserved": "Ignored",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FakeResults:
+    replications: pd.DataFrame
+    errors: pd.DataFrame
+    signals: pd.DataFrame
+    policies: pd.DataFrame
+    policy_list: list[Policy]
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+def frame(table: str, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """Rows as a study's data frame, with its dtypes."""
+    columns = TABLES[table]
+    made = pd.DataFrame(list(rows), columns=[c.name for c in columns])
+    return made.astype({c.name: c.dtype for c in columns})
+
+
+def results(
+    replications: int = 60,
+    labels: Sequence[str] = LABELS,
+    kinds: Sequence[str] = KINDS,
+    errors_each: int = 12,
+    days: int = 90,
+    kills: bool = True,
+    seed: int = 7,
+) -> Any:
+    """A study, to be used as Results: the same errors under every policy; odd policies kill early."""
+    tables: dict[str, list[tuple[Any, ...]]] = {"replications": [], "errors": [], "signals": []}
+    horizon = days * DAY_NS
+    for policy in range(len(labels)):
+        for replication in range(replications):
+            draw = random.Random(f"{seed}/{replication}")
+            count = max(0, round(draw.gauss(errors_each, errors_each**0.5)))
+            pairs = [_error(draw, replication, e, horizon, kinds, policy % 2, kills) for e in range(count)]
+            errors = [error for error, _ in pairs]
+            signals = [signal for _, own in pairs for signal in own]
+            tables["errors"] += [(policy, *error) for error in errors]
+            tables["signals"] += [(policy, *signal) for signal in signals]
+            row = _replication(replication, horizon, errors, signals)
+            tables["replications"].append((policy, *row))
+    names = pd.DataFrame({
+        "policy": pd.Series(range(len(labels)), dtype="int64"),
+        "label": pd.Series(list(labels), dtype="string"),
+        "overrides": pd.Series(["[]"] * len(labels), dtype="string"),
+    })  # fmt: skip
+    made = {name: frame(name, rows) for name, rows in tables.items()}
+    variants = [Policy(label, (label,)) for label in labels]
+    return FakeResults(
+        **made, policies=names, policy_list=variants, manifest={"horizon_ns": horizon, "name": "test"}
+    )
+
+
+def _error(
+    draw: random.Random,
+    replication: int,
+    number: int,
+    horizon: int,
+    kinds: Sequence[str],
+    early: int,
+    kills: bool,
+) -> tuple[ErrorRow, list[SignalRow]]:
+    """One error: the draws do not depend on the policy, what follows does."""
+    onset = draw.randrange(horizon)
+    kind = kinds[min(int(draw.expovariate(3 / len(kinds))), len(kinds) - 1)]
+    found = draw.choices(("scrub", "task_load", "kernel_load", "device_read", "none"), (70, 4, 3, 5, 18))[0]
+    latency = draw.randrange(1, DAY_NS)
+    delay, work, touch = int(draw.expovariate(1 / 60_000)), int(draw.lognormvariate(10.5, 0.8)), draw.random()
+    mappers = 24 if kind == "shm" else 1 if kind == "anon" else 0
+    late_ns = int(10 ** draw.uniform(4, 16))
+    found_ns = onset + latency
+    row = ErrorRow(
+        replication=replication,
+        error=number,
+        source=0,
+        onset_ns=onset,
+        pfn=4096 + number,
+        line=3,
+        permanent=1,
+        kind=kind,
+        region=f"{kind}/x",
+        found=found,
+        found_ns=found_ns,
+        poisoned_ns=None,
+        contained_ns=None,
+        row=0,
+        message="",
+        outcome="",
+        context="",
+        mappers=mappers,
+        killed=0,
+        data_lost_bytes=0,
+        capacity_lost_bytes=0,
+        repeats=0,
+        ring_lost=0,
+        logged_only=0,
+        end="reachable",
+        end_ns=horizon,
+    )
+    if found == "none" or found_ns >= horizon:
+        healed = draw.random() < 0.3
+        end_ns = min(onset + latency, horizon) if healed else horizon
+        return row._replace(
+            found="none", found_ns=None, end="healed" if healed else "latent", end_ns=end_ns
+        ), []
+    if found in ("task_load", "kernel_load"):
+        return row._replace(end="panic", end_ns=found_ns), []
+    if found == "device_read":
+        return row._replace(logged_only=1), []
+    outcome = OUTCOMES.get(kind, "Recovered")
+    poisoned, contained = found_ns + delay, found_ns + delay + work
+    signals: list[SignalRow] = []
+    for task in range(mappers if kills else 0):
+        sent = contained + 2_000 * task if early else found_ns + late_ns
+        if sent >= horizon or (not early and (touch > 0.8 or task > 0)):
+            continue
+        signals.append(
+            SignalRow(
+                replication=replication,
+                error=number,
+                time_ns=sent,
+                task=f"postgres.{task}",
+                pid=100 + task,
+                signal="SIGBUS",
+                code="BUS_MCEERR_AO" if early else "BUS_MCEERR_AR",
+                cause="early" if early else "late",
+                result="handled" if task % 5 == 4 else "killed",
+                done_ns=sent + 50_000,
+                innocent=0,
+                would_touch_ns=None,
+                needless="" if not early else "yes" if touch > 0.8 else "no",
+            )
+        )
+    row = row._replace(
+        poisoned_ns=poisoned,
+        row=12,
+        message="LRU",
+        outcome=outcome,
+        context="workqueue",
+        capacity_lost_bytes=4096,
+        killed=sum(s.result == "killed" for s in signals),
+        data_lost_bytes=4096 if mappers else 0,
+    )
+    if outcome == "Recovered":
+        row = row._replace(contained_ns=contained, end="isolated", end_ns=contained)
+    return row, signals
+
+
+def _replication(
+    replication: int, horizon: int, errors: Sequence[ErrorRow], signals: Sequence[SignalRow]
+) -> ReplicationRow:
+    def outcomes(name: str) -> int:
+        return sum(e.outcome == name for e in errors)
+
+    def deaths(cause: str) -> int:
+        return sum(s.result == "killed" and s.cause == cause for s in signals)
+
+    panics = sum(e.end == "panic" for e in errors)
+    causes = [deaths(c) for c in ("early", "late", "forced", "group_death")]
+    return ReplicationRow(
+        replication, horizon, len(errors), sum(e.found != "none" for e in errors),
+        sum(e.poisoned_ns is not None for e in errors), outcomes("Recovered"), outcomes("Delayed"),
+        outcomes("Failed"), outcomes("Ignored"), causes[0], causes[1], causes[2], causes[3], sum(causes),
+        sum(s.needless == "yes" and s.result == "killed" for s in signals),
+        sum(s.result == "handled" for s in signals), panics, panics * 300_000_000_000, 3, 4,
+        sum(e.data_lost_bytes for e in errors), sum(e.capacity_lost_bytes for e in errors), 0, 0, 1000,
+    )  # fmt: skip

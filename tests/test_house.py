@@ -1,0 +1,111 @@
+"""The house rules that no linter knows. The import contracts themselves are run by `make lint`."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "hwsim").rglob("*.py"))
+LINES_MAX = 400
+
+# A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
+LONG_FILES: dict[str, str] = {}
+
+MODEL = (
+    "hardware",
+    "kernel",
+    "userspace",
+    "page_story",
+    "plan",
+    "machine",
+    "engine",
+    "rng",
+    "record",
+    "spec",
+    "units",
+)
+HEAVY = ("pandas", "matplotlib", "pydantic", "scipy", "typer", "rich")
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_long_files_have_a_reason() -> None:
+    files = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+    too_long = {_name(f) for f in files if len(f.read_text("utf-8").splitlines()) > LINES_MAX}
+    assert too_long - set(LONG_FILES) == set(), "split the file, or say in LONG_FILES why it is one idea"
+    assert set(LONG_FILES) - too_long == set(), "no longer long: remove the entry"
+    assert all(reason.strip() for reason in LONG_FILES.values())
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [_name(f) for f in SOURCES if ast.get_docstring(ast.parse(f.read_text("utf-8"))) is None]
+    assert silent == []
+
+
+def _compares_kernel_name(node: ast.AST) -> bool:
+    """`x.kernel == "v5"`, `kernel in ("v5", ...)` and the like."""
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    names = {
+        s.attr if isinstance(s, ast.Attribute) else s.id
+        for s in sides
+        if isinstance(s, ast.Attribute | ast.Name)
+    }
+    literal = any(
+        isinstance(part, ast.Constant) and isinstance(part.value, str) for s in sides for part in ast.walk(s)
+    )
+    return literal and not names.isdisjoint({"kernel", "kernel_version", "profile"})
+
+
+def test_the_check_for_kernel_names_can_fail() -> None:
+    tree = ast.parse('if spec.machine.kernel == "v5":\n    pass\nif kernel in ("v5", "v6"):\n    pass\n')
+    assert sum(map(_compares_kernel_name, ast.walk(tree))) == 2
+
+
+def test_a_kernel_version_is_a_profile_and_never_an_if() -> None:
+    offenders = [
+        f"{_name(f)}:{getattr(node, 'lineno', 0)}"
+        for f in SOURCES
+        if "profiles" not in f.parts
+        for node in ast.walk(ast.parse(f.read_text("utf-8")))
+        if _compares_kernel_name(node)
+    ]
+    assert offenders == [], "put the difference into the profile (hwsim/kernel/profiles)"
+
+
+@pytest.mark.parametrize("use", ["import hwsim", "import hwsim; hwsim.explain", "import hwsim.machine"])
+def test_the_model_loads_without_heavy_libraries(use: str) -> None:
+    """The same promise as the import contracts, kept by what really is loaded."""
+    code = f"import sys\n{use}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []
+
+
+def test_every_room_is_under_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(c for c in contracts if c["type"] == "layers")
+    assert layers["exhaustive"], "lint-imports must refuse a file that has no place"
+    pure = next(c for c in contracts if "pandas" in c.get("forbidden_modules", ()))
+    assert set(pure["source_modules"]) == {f"hwsim.{name}" for name in MODEL}
+    assert set(pure["forbidden_modules"]) >= set(HEAVY)
+
+
+def test_version_is_told_once() -> None:
+    import hwsim
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert hwsim.__version__ == project["version"]
+    assert (ROOT / "hwsim" / "py.typed").exists()

@@ -1,0 +1,142 @@
+"""Files with mistakes in them, and word for word what is said about each: everything at once."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwsim.scenario import Problem, ScenarioError, load
+
+BAD = Path(__file__).parent / "bad_scenarios"
+GOOD = "name = 'x'\nhorizon = '1 h'\nmachine.memory = '64 MiB'\n"
+
+
+def words(path: Path, overrides: list[str] | None = None) -> str:
+    """What is said, with the folder taken out."""
+    with pytest.raises(ScenarioError) as caught:
+        load(path, overrides or [])
+    return str(caught.value).replace(f"{path.parent}{os.sep}", "") + "\n"
+
+
+@pytest.mark.parametrize("path", sorted(BAD.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_mistake_is_named_with_its_line(path: Path) -> None:
+    assert words(path) == path.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+def test_there_is_an_expectation_for_every_bad_file() -> None:
+    assert {path.stem for path in BAD.glob("*.toml")} == {path.stem for path in BAD.glob("*.txt")}
+    assert len(list(BAD.glob("*.toml"))) >= 15
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("machine.cpu=3", "--set: machine.cpu = 3: unknown key\n    did you mean: cpus"),
+        ("cpus=3", "--set: cpus = 3: unknown key\n    did you mean: machine.cpus"),
+        ("vm.memory_failure_early_kil=0", "did you mean: vm.memory_failure_early_kill"),
+        ("vm.memory_failure_early_kill=2", 'machine.sysctl."vm.memory_failure_early_kill" = 2: out of range'),
+        ("errors.1.rate=never", '"1" is no entry of errors\n    allowed: 0 to 0'),
+        ("task.wbe.count=3", '"wbe" is no entry of task\n    did you mean: web'),
+        (
+            "errors.0.rate=4 / dayy",
+            'errors[0].rate = "4 / dayy": unknown unit "dayy"\n    did you mean: 4 / d',
+        ),
+        ("name.x=3", "name is not a table here"),
+        ("task.0.sigbus.on_ao=exit", "sigbus is not a table here"),
+        ("seed", '"seed" is not an override'),
+        ("seed=", "seed: there is no value"),
+        ("a..b=3", '"a..b=3" is not an override'),
+        ("=3", '"=3" is not an override'),
+        ('name="half', "not a TOML value"),
+        ("extends=other.toml", "cannot be overridden"),
+    ],
+)
+def test_overrides_that_cannot_be(tmp_path: Path, override: str, said: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(GOOD + "[[errors]]\nrate = '1 / d'\n[[task]]\nname = 'web'\nsigbus = 'exit'\n")
+    assert said in words(file, [override])
+
+
+def test_bad_overrides_are_named_together(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(GOOD)
+    with pytest.raises(ScenarioError) as caught:
+        load(file, ["nothing", "errors.0.rate=never"])
+    assert len(caught.value.problems) == 2
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert "is a folder, not a scenario file" in words(tmp_path)
+
+
+def test_a_missing_file_lists_the_scenarios_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "desktop.toml").write_text(GOOD)
+    said = "no such file\n    did you mean: desktop.toml\n    allowed: in this folder: desktop.toml\n"
+    assert words(tmp_path / "desktp.toml") == f"desktp.toml: {said}"
+    (tmp_path / "child.toml").write_text("\nextends = 'desktp.toml'\n")
+    assert words(tmp_path / "child.toml") == (
+        'child.toml:2: extends = "desktp.toml": desktp.toml: no such file\n    did you mean: desktop.toml\n'
+        "    allowed: in this folder: child.toml, desktop.toml\n"
+    )
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    assert "cannot be read" in words(tmp_path / ("x" * 5000))
+    assert "cannot be read" in words(tmp_path / "a\0b.toml")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(GOOD)
+    file.chmod(0)
+    assert "cannot be read: Permission denied" in words(file)
+
+
+def test_a_file_that_is_no_regular_file() -> None:
+    assert "is not a regular file" in words(Path(os.devnull))
+
+
+def test_a_deeply_nested_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("a = " + "[" * 50_000)
+    assert "is not valid TOML" in words(file)
+
+
+def test_a_huge_file_is_not_even_read(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    with file.open("wb") as out:
+        out.truncate(17 << 20)
+    assert "too large" in words(file)
+
+
+def test_a_circle_of_three(tmp_path: Path) -> None:
+    for name, base in (("a", "b"), ("b", "c"), ("c", "a")):
+        (tmp_path / f"{name}.toml").write_text(f"extends = '{base}.toml'\n")
+    assert words(tmp_path / "a.toml").startswith(
+        'c.toml:1: extends = "a.toml": extends runs in a circle: a.toml -> b.toml -> c.toml -> a.toml'
+    )
+
+
+def test_each_problem_names_the_file_it_is_in(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(GOOD + "machine.tolerant = 7\n")
+    (tmp_path / "child.toml").write_text("extends = 'base.toml'\n\nmachine.cpus = 0\n")
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path / "child.toml", ["seed=-1"])
+    found = [(Path(p.file).name, p.line, p.key, p.value) for p in caught.value.problems]
+    assert found == [
+        ("child.toml", 3, "machine.cpus", 0),
+        ("base.toml", 4, "machine.tolerant", 7),
+        ("--set", None, "seed", -1),
+    ]
+
+
+def test_the_error_can_cross_a_process_border() -> None:
+    error = ScenarioError([Problem("a.toml", 3, "seed", -1, "out of range", "0 to 9", None)])
+    again = pickle.loads(pickle.dumps(error))
+    assert again.problems == error.problems
+    assert str(again) == "a.toml:3: seed = -1: out of range\n    allowed: 0 to 9"

@@ -1,0 +1,164 @@
+"""Estimators against closed forms, scipy and their nominal coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hwsim.study import estimate
+
+RNG_SEED = 7
+
+
+def test_mean_is_the_t_interval():
+    values = [3.0, 4.0, 5.0, 4.5, 3.5] * 5
+    found = estimate.mean(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.method, found.n) == ("t", 25)
+    assert [found.low, found.high] == pytest.approx([low, high])
+
+
+def test_skewed_mean_is_the_bca_bootstrap_of_scipy():
+    values = np.random.default_rng(RNG_SEED).exponential(size=60) ** 2
+    found = estimate.mean(values.tolist())
+    assert found.method == "BCa bootstrap"
+    other = stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=np.random.default_rng(1))
+    width = other.confidence_interval.high - other.confidence_interval.low
+    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.05 * width)
+    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.05 * width)
+
+
+def test_the_bootstrap_gives_the_same_every_time():
+    values = (np.random.default_rng(RNG_SEED).exponential(size=30) ** 3).tolist()
+    assert estimate.mean(values) == estimate.mean(values)
+
+
+def test_mean_covers_what_it_says():
+    generator = np.random.default_rng(RNG_SEED)
+    hits = 0
+    for _ in range(300):
+        found = estimate.mean(generator.poisson(0.3, size=60).tolist())
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= 0.3 <= found.high
+    assert hits / 300 > 0.90
+
+
+def test_no_interval_reaches_below_zero_for_counts():
+    found = estimate.mean([0, 0, 0, 0, 1, 2])
+    assert found.low == 0.0
+    assert estimate.mean([-1.0, 1.0, -2.0, 2.0], floor=None).low < 0  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 20), (3, 20), (20, 20), (500, 1000)])
+def test_proportion_is_wilson(successes, n):
+    found = estimate.proportion(successes, n)
+    other = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    assert found.low == pytest.approx(other.low, abs=1e-12)
+    assert found.high == pytest.approx(other.high, abs=1e-12)
+
+
+@pytest.mark.parametrize("events", [0, 1, 7, 100])
+def test_rate_is_the_exact_poisson_interval(events):
+    found = estimate.rate(events, 50.0, 10)
+    low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
+    assert found.low == pytest.approx(low / 50)
+    assert found.high == pytest.approx(stats.chi2.ppf(0.975, 2 * events + 2) / 2 / 50)
+
+
+def test_zero_events_give_a_bound_and_never_zero_plus_minus_zero():
+    found = estimate.mean([0] * 500)
+    assert found.value == 0.0
+    assert found.high == pytest.approx(3.6889 / 500, rel=1e-4)
+    assert "0.0074 of all replications" in found.note
+    amount = estimate.mean([0] * 500, counts=False)
+    assert (amount.low, amount.high) == (None, None)
+    assert "0.0074" in amount.note
+    ratio = estimate.ratio([0, 0, 0], [5, 6, 7])
+    assert ratio.high == pytest.approx(3.6889 / 18, rel=1e-4)
+
+
+def test_zero_share_bound_is_clopper_pearson():
+    other = stats.binomtest(0, 500).proportion_ci(method="exact")
+    assert estimate.zero_share_bound(500) == pytest.approx(other.high)
+
+
+def test_ratio_agrees_with_the_delta_method():
+    generator = np.random.default_rng(RNG_SEED)
+    bottom = generator.poisson(20, size=400).astype(float)
+    top = generator.binomial(bottom.astype(int), 0.3).astype(float)
+    found = estimate.ratio(top.tolist(), bottom.tolist())
+    value = top.sum() / bottom.sum()
+    error = math.sqrt(((top - value * bottom) ** 2).sum() / 399 / 400) / bottom.mean()
+    assert found.value == pytest.approx(value)
+    assert found.high - found.low == pytest.approx(2 * 1.966 * error, rel=0.02)  # type: ignore[operator]
+
+
+def test_ratio_without_anything_to_divide_by_has_no_value():
+    assert estimate.ratio([0, 0], [0, 0]).value is None
+    one_machine_had_errors = estimate.ratio([1, 0], [2, 0])
+    assert (one_machine_had_errors.value, one_machine_had_errors.low) == (0.5, None)
+
+
+def test_paired_difference_is_the_paired_t_test():
+    generator = np.random.default_rng(RNG_SEED)
+    first = generator.normal(10, 3, size=50)
+    second = first + generator.normal(1, 0.5, size=50)
+    found = estimate.paired_difference(first.tolist(), second.tolist())
+    other = stats.ttest_rel(second, first)
+    interval = other.confidence_interval()
+    assert found.method == "paired t"
+    assert [found.low, found.high] == pytest.approx([interval.low, interval.high])
+    assert found.p_value == pytest.approx(other.pvalue)
+    assert found.correlation == pytest.approx(np.corrcoef(first, second)[0, 1])
+
+
+def test_equal_pairs_are_stated_exactly():
+    found = estimate.paired_difference([1, 2, 3, 4], [1, 2, 3, 4])
+    assert (found.value, found.low, found.high) == (0.0, None, None)
+    assert found.method == "exact, all pairs alike"
+    assert "no difference in any of 4 pairs; at most 0.6 of all pairs deviate" in found.note
+
+
+def test_a_constant_shift_is_not_called_no_difference():
+    found = estimate.paired_difference([1, 2, 3], [2, 3, 4])
+    assert found.value == 1.0
+    assert found.note.startswith("the same difference in each of 3 pairs")
+
+
+def test_paired_ratios_profit_from_the_pairs():
+    generator = np.random.default_rng(RNG_SEED)
+    bottom = generator.poisson(20, size=300).astype(float)
+    first = generator.binomial(bottom.astype(int), 0.3).astype(float)
+    second = first + generator.binomial(1, 0.5, size=300)
+    found = estimate.paired_ratio_difference(
+        (first.tolist(), bottom.tolist()), (second.tolist(), bottom.tolist())
+    )
+    assert found.value == pytest.approx((second - first).sum() / bottom.sum())
+    alone = estimate.ratio(first.tolist(), bottom.tolist())
+    assert found.high - found.low < alone.high - alone.low  # type: ignore[operator]
+    assert found.low > 0  # type: ignore[operator]
+    assert found.p_value < 1e-6  # type: ignore[operator]
+
+
+def test_one_value_has_no_interval():
+    assert (estimate.mean([4.0]).value, estimate.mean([4.0]).low) == (4.0, None)
+    assert estimate.paired_difference([1.0], [2.0]).low is None
+    assert estimate.mean([]).value is None
+
+
+def test_holm_by_hand():
+    assert estimate.holm([0.01, 0.04, None, 0.03]) == [
+        pytest.approx(0.03),
+        pytest.approx(0.06),
+        None,
+        pytest.approx(0.06),
+    ]
+
+
+def test_json_form_has_every_part():
+    assert list(estimate.mean([1.0, 2.0, 4.0]).as_dict()) == ["estimate", "low", "high", "method", "n"]
+    assert "note" in estimate.mean([0.0, 0.0]).as_dict()

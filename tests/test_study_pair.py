@@ -1,0 +1,152 @@
+"""Comparisons on the same errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hwsim.study.conduct import conduct, variants
+from hwsim.study.errors import StudyError
+from hwsim.study.manifest import Policy
+from hwsim.study.metrics import METRICS
+from hwsim.study.pair import comparison, pairing, policies_of
+from hwsim.study.summary import summary
+from tests.study_fake import FakeScenario, failing_replication, fake_replication
+
+BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
+
+
+@pytest.fixture(scope="module")
+def results():
+    return conduct(FakeScenario(), BOTH, repeat=60, runner=fake_replication)
+
+
+def test_the_difference_is_that_of_the_tables(results):
+    found = comparison(results).row("kills")
+    sums = results.replications.groupby("policy")["kills"].sum()
+    assert found.estimates[0].value == pytest.approx(sums[0] / 60)
+    assert found.differences[0] is None
+    difference = found.differences[1]
+    assert difference is not None
+    assert difference.value == pytest.approx((sums[1] - sums[0]) / 60)
+    assert difference.low <= difference.value <= difference.high  # type: ignore[operator]
+    assert difference.p_adjusted is None
+
+
+def test_per_detected_error_divides_by_the_errors_found(results):
+    found = comparison(results).row("kills", per="error")
+    sums = results.replications.groupby("policy")[["kills", "detected"]].sum()
+    assert found.estimates[1].value == pytest.approx(sums.loc[1, "kills"] / sums.loc[1, "detected"])
+
+
+def test_by_path_adds_up_to_the_whole(results):
+    study = comparison(results)
+    errors = results.errors[results.errors["policy"] == 1]
+    assert study.paths == ("scrub", "task_load", "kernel_load")
+    for metric in ("kills", "data_lost_bytes", "panics", "kills_early", "needless_kills"):
+        total = 0.0
+        for path in study.paths:
+            row = study.row(metric, per="error", found=path)
+            value = row.estimates[1].value
+            assert value is not None
+            total += value * (errors["found"] == path).sum()
+        assert total == pytest.approx(results.replications.query("policy == 1")[metric].sum())
+
+
+def test_panics_do_not_differ_and_are_said_to(results):
+    row = comparison(results).row("panics")
+    assert row.differences[1] is not None
+    assert row.differences[1].method == "exact, all pairs alike"
+
+
+def test_the_pairs_are_checked(results):
+    found = pairing(results)
+    assert found.ok
+    assert found.errors == len(results.errors) / 2
+
+
+def test_a_broken_pairing_is_seen():
+    def unpaired(spec, index, base=None, trace=False):
+        result = fake_replication(spec, index)
+        moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
+        return result._replace(errors=[moved, *result.errors[1:]])
+
+    study = comparison(conduct(FakeScenario(), BOTH, runner=unpaired))
+    assert not study.pairing.ok
+    assert study.pairing.mismatches[0].startswith("replication 0, error 0: not the same under vm.memory")
+
+
+def test_an_error_missing_on_one_side_is_seen():
+    def shorter(spec, index, base=None, trace=False):
+        result = fake_replication(spec, index)
+        return result._replace(errors=result.errors[1:]) if spec.machine.early_kill else result
+
+    assert not pairing(conduct(FakeScenario(), BOTH, runner=shorter)).ok
+
+
+def test_after_the_earlier_end_nothing_has_to_agree():
+    def ended(spec, index, base=None, trace=False):
+        result = fake_replication(spec, index)
+        if not spec.machine.early_kill:
+            return result
+        onset = min(error.onset_ns for error in result.errors)
+        return result._replace(row=result.row._replace(end_ns=onset), errors=[])
+
+    found = pairing(conduct(FakeScenario(), BOTH, runner=ended))
+    assert found.ok
+    assert found.errors == 0
+
+
+def test_only_replications_finished_under_every_policy_count():
+    study = comparison(conduct(FakeScenario(), BOTH, runner=failing_replication))
+    assert study.replications == 11
+    assert study.row("kills").estimates[0].n == 11
+
+
+def test_three_policies_are_adjusted_by_holm():
+    policies = variants({"vm.memory_failure_early_kill": (0, 1), "machine.tolerant": (1, 2)})
+    assert [p.label for p in policies][:2] == [
+        "vm.memory_failure_early_kill=0, machine.tolerant=1",
+        "vm.memory_failure_early_kill=0, machine.tolerant=2",
+    ]
+    study = comparison(conduct(FakeScenario(), policies, repeat=30, runner=fake_replication))
+    differences = study.row("kills").differences
+    assert differences[2] is not None
+    assert differences[3] is not None
+    assert differences[2].p_adjusted == pytest.approx(2 * differences[2].p_value)  # type: ignore[operator]
+
+
+def test_json_has_every_part_for_every_number(results):
+    found = comparison(results).as_dict()
+    json.dumps(found, allow_nan=False)
+    assert {row["metric"] for row in found["rows"]} >= {metric.name for metric in METRICS}
+    for row in found["rows"]:
+        for estimate in row["estimates"]:
+            assert {"estimate", "low", "high", "method", "n"} <= estimate.keys()
+        assert row["differences"][0] is None
+        assert {"estimate", "low", "high", "method", "n", "correlation"} <= row["differences"][1].keys()
+
+
+def test_summary_of_one_policy():
+    found = summary(conduct(FakeScenario(), [Policy("fake box")], runner=fake_replication))
+    assert (found["finished"], found["failed"], found["policies"]) == (12, 0, ["fake box"])
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ({"seed": (1, 2)}, "nothing would be paired"),
+        ({"machine.tolerant": (1,)}, "at least two values"),
+        ({"machine.tolerant": (1, 1)}, "given twice"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(vary, said):
+    with pytest.raises(StudyError, match=said):
+        policies_of(vary)
+
+
+def test_results_of_one_policy_are_not_a_comparison():
+    with pytest.raises(StudyError, match="hold one policy"):
+        comparison(conduct(FakeScenario(), [Policy("fake box")], runner=fake_replication))
