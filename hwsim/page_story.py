@@ -22,8 +22,9 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import BUS_MCEERR_AO, BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
+from hwsim.race import draw_race
 from hwsim.record import ErrorRow, SignalRow
-from hwsim.rng import ROW, Slot
+from hwsim.rng import Slot
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -147,118 +148,10 @@ class PageStory:
         self.kind = "free" if free else page.region.kind
         self.region = page.region.name
 
-    # -- the race before detection, and after it while the line can still be read ------------------
-
     def draw_race(self) -> None:
         """Draw when each party would next meet the bad line, as the page is used now."""
-        uniform, now = self._uniforms(), self.machine.engine.now
-        self.times = times = []
-        page = self.page
-        if page is None:
-            self.arm()
-            return
-        region = page.region
-        target = page.head or page
-        self._race_of_tasks(target, uniform, now, times)
-        if page.flags & pg.BUDDY:
-            self._race_of_free_page(uniform, now, times)
-        elif target.count or region.kind in ("high_order", "kernel_stack"):
-            self._race_of_kernel(page, uniform, now, times)
+        self.times = draw_race(self.machine, self)
         self.arm()
-
-    def _uniforms(self) -> Any:
-        """Uniforms of this race: the first uses the error's row, later ones extra draws."""
-        race, extra, error, u = self.races, self.machine.draws.extra, self.error, self.u
-        self.races += 1
-        if race == 0:
-            return u.__getitem__
-        base = race * ROW * 1024
-        return lambda slot: extra(error, slot, base)
-
-    def _race_of_tasks(self, target: Page, uniform: Any, now: int, times: list[Any]) -> None:
-        read_rate = heal_rate = 0.0
-        rates = []
-        cow = len(target.ptes) > 1 and target.flags & pg.ANON
-        for vma in target.ptes:
-            read, heal = vma.region.line_rates(target.pgoff)
-            if cow:  # the first store copies the whole page: the kernel reads every line of it
-                read += vma.region.touch_rates(target.pgoff)[1]
-            rates.append((read, vma))
-            read_rate += read
-            heal_rate += heal
-        if read_rate > 0.0:
-            time = now + int(-log1p(-uniform(Slot.RACE_TASK)) / read_rate) + 1
-            who = uniform(Slot.RACE_WHO) * read_rate
-            for read, vma in rates:
-                if who < read:
-                    break
-                who -= read
-            times.append((time, TASK_ACCESS | vma.task.number, "task_load", vma))
-        if heal_rate > 0.0 and not self.permanent and not cow:
-            time = now + int(-log1p(-uniform(Slot.RACE_HEAL)) / heal_rate) + 1
-            times.append((time, TASK_ACCESS, "healed", None))
-        lives = [vma.task.behaviour for vma in target.ptes if vma.task.behaviour.group.spec.lifetime_ns]
-        if lives:
-            member = min(lives, key=lambda each: self.machine.next_exit_ns(each))
-            times.append((self.machine.next_exit_ns(member), TASK_ACCESS, "exit", member))
-
-    def _race_of_free_page(self, uniform: Any, now: int, times: list[Any]) -> None:
-        rate = self.machine.allocation_rate
-        if rate > 0.0:
-            time = now + int(-log1p(-uniform(Slot.ALLOC)) / rate) + 1
-            times.append((time, KERNEL_ACCESS, "allocated", None))
-
-    def _race_of_kernel(self, page: Page, uniform: Any, now: int, times: list[Any]) -> None:
-        region = page.region
-        layout = region.layout
-        if region.kind in ("anon", "shm"):
-            if layout.swap is not None and not page.flags & pg.HWPOISON:
-                rate = 1.0 / layout.swap.period_ns
-                time = now + int(-log1p(-uniform(Slot.TURNOVER)) / rate) + 1
-                times.append((time, KERNEL_ACCESS, "written_out", None))
-            return
-        if region.kind not in ("file", "blockdev"):
-            read, heal = region.line_rates(page.index)
-            if layout.lifetime_ns:
-                time = now + int(-log1p(-uniform(Slot.FREED)) * layout.lifetime_ns) + 1
-                times.append((time, KERNEL_ACCESS, "freed", None))
-        else:
-            load, store = region.touch_rates(page.index)
-            share = min(1.0, layout.lines_per_touch / 64)
-            read, heal = load * share, store * share  # write() overwrites whole lines
-            self._race_of_file(page, store, uniform, now, times)
-        if read > 0.0:
-            time = now + int(-log1p(-uniform(Slot.RACE_KERNEL)) / read) + 1
-            times.append((time, KERNEL_ACCESS, "kernel_load", None))
-        if heal > 0.0 and not self.permanent:
-            time = now + int(-log1p(-uniform(Slot.RACE_HEAL)) / heal) + 1
-            times.append((time, KERNEL_ACCESS, "healed", None))
-
-    def _race_of_file(self, page: Page, write: float, uniform: Any, now: int, times: list[Any]) -> None:
-        """Writeback by DMA reads the whole page at the first flush after it was dirtied."""
-        region = page.region
-        layout, mapping = region.layout, page.mapping
-        if page.flags & pg.HWPOISON and mapping is None:
-            return
-        if mapping is not None and mapping.accounts_dirty and not self.logged_only:
-            stores = write if self.permanent else 0.0
-            for vma in mapping.vmas:
-                if vma.covers(page.pgoff):
-                    stores += vma.region.touch_rates(page.pgoff)[1]
-            dirtied: int | None = now
-            if not page.flags & pg.DIRTY:
-                dirtied = now + int(-log1p(-uniform(Slot.RACE_DEVICE)) / stores) if stores > 0.0 else None
-            tick = None if dirtied is None else region.next_flush_ns(dirtied)
-            if tick is not None:
-                times.append((tick, KERNEL_ACCESS, "device_read", None))
-        gone = layout.turnover_per_s * 1e-9
-        if gone > 0.0 and not self.permanent:
-            time = now + int(-log1p(-uniform(Slot.TURNOVER)) / gone) + 1
-            times.append((time, KERNEL_ACCESS, "healed", None))
-        cut = layout.truncate_per_s * 1e-9
-        if cut > 0.0:
-            time = now + int(-log1p(-uniform(Slot.FREED)) / cut) + 1
-            times.append((time, KERNEL_ACCESS, "freed", None))
 
     def arm(self) -> None:
         """Put one callback at the earliest candidate; an earlier callback loses its generation."""
@@ -399,13 +292,16 @@ class PageStory:
         for pte in entries:
             if pte.kind == POISON:
                 self._expect_touch(pte, anchor)
-        if not report.unmap_failed:
-            self.times = [each for each in self.times if each[2] not in ("task_load", "healed", "exit")]
+        if report.unmap_failed:
+            self.draw_race()  # one task can still read the line
+            return
+        self.times = [each for each in self.times if each[2] not in ("task_load", "healed", "exit")]
         self.arm()
 
     def _expect_touch(self, pte: Pte, anchor_ns: int) -> None:
         time = self.touch_time(pte.vma, anchor_ns)
-        if time is not None and time < self.machine.horizon_ns:
+        last = min(self.machine.horizon_ns, self.machine.next_exit_ns(pte.vma.task.behaviour))
+        if time is not None and time < last:
             self.touches.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
 
     def touch_time(self, vma: Vma, anchor_ns: int) -> int | None:
@@ -441,16 +337,15 @@ class PageStory:
         if page is None:
             self.arm()
             return
-        outcome = ACTION_NAME[report.outcome]
         if self._is_contained(page, report):
             self.contained_ns = machine.engine.now
             if report.exit != "free_or_high_order":
                 self.isolated_pages = 1
-                self._count_data(page, report, outcome)
-            anchor = self.found_ns if self.found_ns is not None else report.started_ns
-            for pte in self._entries(page):
-                if pte.kind not in (POISON, PRESENT) and meets_poison(pte):
-                    self._expect_touch(pte, anchor)
+                self._count_data(page, report)
+        anchor = self.found_ns if self.found_ns is not None else report.started_ns
+        for pte in self._entries(page):
+            if pte.kind not in (POISON, PRESENT) and meets_poison(pte):
+                self._expect_touch(pte, anchor)
         self.arm()
 
     def _entries(self, page: Page) -> list[Pte]:
@@ -466,7 +361,7 @@ class PageStory:
             return not page.ptes
         return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
 
-    def _count_data(self, page: Page, report: Report, outcome: str) -> None:
+    def _count_data(self, page: Page, report: Report) -> None:
         if page.region.kind in ("anon", "shm"):
             lost = not page.swap_entry
         else:
@@ -514,7 +409,10 @@ class PageStory:
                     self.isolated_pages = 1
         if self.state == OVER:
             return
-        if any(each[2] in ("task_load", "exit") and not _lives(each[3]) for each in self.times):
+        page = self.page
+        if self.state == LATENT and page is not None and _is_orphan(page):
+            self._becomes_free(page)
+        elif any(each[2] in ("task_load", "exit") and not each[3].alive for each in self.times):
             self.draw_race()
         else:
             self.arm()
@@ -729,8 +627,9 @@ class PageStory:
         )
 
 
-def _lives(who: Any) -> bool:
-    return bool(who.alive)
+def _is_orphan(page: Page) -> bool:
+    """An anonymous page that nothing refers to any more."""
+    return bool(page.flags & pg.ANON) and page.count == 0
 
 
-__all__ = ["BUS_MCEERR_AR", "PageStory"]
+__all__ = ["PageStory"]

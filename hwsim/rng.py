@@ -53,7 +53,7 @@ class Slot(IntEnum):
     INNOCENT = 28
     HUGE_FREE = 29
     READER = 30
-    SPARE = 31
+    RACE_OVERWRITE = 31
     # Only as extra draws, by name:
     TOUCH = 32
     SIGBUS_HANDLER = 33

@@ -10,11 +10,13 @@ import pytest
 
 from hwsim import spec
 from hwsim.kernel import page_flags
+from hwsim.plan import Plan
 from hwsim.scenario import load
+from hwsim.scenario.parts import Parts, free_pages
+from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.verbs import PAGE_FLAGS, VERBS
 
 MINUTE_NS = 60 * 10**9
-SHIPPED = Path(__file__).parent.parent / "scenarios"
 
 # No key here has the value that it would have if it were left out.
 EVERYTHING = """
@@ -48,7 +50,7 @@ lock_wait = "4 us"
 writeback = { kind = "exponential", mean = "1 us", chance = "50 %" }
 reread = { kind = "uniform", low = "1 us", high = "2 us" }
 rmap_per_vma = { kind = "lognormal", mean = "1 us", sigma = 0.25 }
-unmap = "5 us"
+unmap = "55 us"
 page_handler = "6 us"
 signal_delivery = "7 us"
 sigbus_handler = "8 us"
@@ -337,11 +339,38 @@ def test_a_file_can_be_mapped_whole_by_a_child_after_fork(tmp_path: Path) -> Non
     assert len(steps) == 6
 
 
-def test_memory_that_fits_here_fits_the_plan_of_the_machine(full: spec.Spec) -> None:
-    plan = pytest.importorskip("hwsim.plan")
-    from hwsim.scenario.parts import Parts, free_pages
-    from hwsim.scenario.schema import ScenarioModel
+HUGE = """
+name = "huge"
+horizon = "1 h"
+machine.memory = "4 GiB"
+[[kernel]]
+kind = "slab"
+size = "4 KiB"
+[[kernel]]
+kind = "kernel_stack"
+size = "64 KiB"
+[[task]]
+name = "kvm"
+count = 3
+[[task.region]]
+kind = "anon"
+size = "12 KiB"
+[[task.region]]
+kind = "hugetlb"
+size = "2 MiB"
+[[task.region]]
+name = "all"
+kind = "hugetlb"
+size = "1 GiB"
+huge_page = "1 GiB"
+shared = true
+"""
 
-    scenario = load(SHIPPED / "database-server.toml")
-    model = ScenarioModel.model_validate(scenario.data)
-    assert plan.Plan(scenario.spec).free_pages == free_pages(Parts.of_model(model, {}))
+
+@pytest.mark.parametrize("text", [HUGE, EVERYTHING.replace('memory = "1 GiB"', 'memory = "4 GiB"')])
+def test_memory_that_fits_here_fits_the_plan_of_the_machine(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    scenario = load(file)
+    parts = Parts.of_model(ScenarioModel.model_validate(scenario.data), {})
+    assert Plan(scenario.spec).free_pages == free_pages(parts)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
+import random
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hwsim.scenario import Problem, ScenarioError, load
+from hwsim.scenario.compile import to_spec
+from hwsim.scenario.sources import Document, Source
+from hwsim.scenario.validate import validate
 
 BAD = Path(__file__).parent / "bad_scenarios"
 GOOD = "name = 'x'\nhorizon = '1 h'\nmachine.memory = '64 MiB'\n"
@@ -140,3 +147,37 @@ def test_the_error_can_cross_a_process_border() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert again.problems == error.problems
     assert str(again) == "a.toml:3: seed = -1: out of range\n    allowed: 0 to 9"
+
+
+JUNK: list[Any] = [0, -1, 1.5, "", "x", True, [], {}, [1], {"a": 1}, "1 s", "4 KiB", "never", "1 / s", 10**30]
+JUNK += [float("nan"), [[1]], [{}], "a.0", "a.0/heap", {"pfn": 1}]
+
+
+def _places(node: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) below ``node``."""
+    keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else []
+    return [(node, key) for key in keys] + [place for key in keys for place in _places(node[key])]
+
+
+@pytest.mark.parametrize("name", ["everything", "step-reach", "regions"])
+def test_no_damage_brings_a_traceback(name: str) -> None:
+    """Keys taken out, renamed and filled with the wrong things: problems are named, or it compiles."""
+    whole = tomllib.loads((BAD / f"{name}.toml").read_text(encoding="utf-8"))
+    rng = random.Random(20090603)
+    for _ in range(250):
+        data = copy.deepcopy(whole)
+        for _ in range(rng.randint(1, 6)):
+            node, key = rng.choice(_places(data))
+            how = rng.random()
+            if how < 0.4:
+                del node[key]
+            elif how < 0.5 and isinstance(node, dict):
+                node[rng.choice(["new", "name", "kind", "size", "at"])] = copy.deepcopy(rng.choice(JUNK))
+            else:
+                node[key] = copy.deepcopy(rng.choice(JUNK))
+        model, problems = validate(Document(data, [Source("damaged.toml")]))
+        if model is None:
+            assert problems
+            assert all(str(problem) for problem in problems)
+        else:
+            to_spec(model)

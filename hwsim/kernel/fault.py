@@ -34,7 +34,12 @@ def meets_poison(pte: Pte) -> bool:
     """Whether a fault on this entry ends in VM_FAULT_HWPOISON."""
     if pte.kind == POISON:
         return True
-    return pte.kind == SWAP and bool(pte.page.flags & pg.SWAPCACHE) and bool(pte.page.flags & pg.HWPOISON)
+    if not pte.page.flags & pg.HWPOISON:
+        return False
+    if pte.kind == SWAP:
+        return bool(pte.page.flags & pg.SWAPCACHE)
+    # A file page that the handler failed to drop: the fault finds it in the page cache (patch 6).
+    return pte.kind == NONE and pte.page.mapping is not None
 
 
 def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:

@@ -145,7 +145,7 @@ class OnPanic(Model):
     reboot: DurationOrNever = same_as(
         spec.MachineSpec,
         "reboot_ns",
-        "time from the panic until the machine works again",
+        "time until the machine works again",
         units.format_duration,
     )
     repair: Share = same_as(

@@ -1,0 +1,155 @@
+"""The race for a bad line: when each party would next meet it, as the page is used now.
+
+A candidate is (time_ns, priority, what, who).  Rates are of *that line*: a touch of the page reads
+``lines_per_touch`` of its 64 lines.  Every time is one uniform through the inverse CDF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log1p
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.struct_page import Page
+from hwsim.rng import ROW, Slot
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+    from hwsim.page_story import PageStory
+
+Candidate = tuple[int, int, str, Any]
+Uniform = Callable[[Slot], float]
+
+_NS = 1e-9
+
+
+def draw_race(machine: Machine, story: PageStory) -> list[Candidate]:
+    """All candidates for the page of ``story`` from now on."""
+    times: list[Candidate] = []
+    page = story.page
+    if page is None:
+        return times
+    uniform, now = _uniforms(machine, story), machine.engine.now
+    target = page.head or page
+    if target.ptes:
+        _tasks(machine, story, target, uniform, now, times)
+    if page.flags & pg.BUDDY:
+        rate = machine.allocation_rate
+        if rate > 0.0:
+            times.append((_when(now, uniform(Slot.ALLOC), rate), KERNEL_ACCESS, "allocated", None))
+    elif page.region.kind in ("anon", "shm"):
+        swap = page.region.layout.swap
+        if swap is not None and not page.flags & pg.HWPOISON:
+            time = _when(now, uniform(Slot.TURNOVER), 1.0 / swap.period_ns)
+            times.append((time, KERNEL_ACCESS, "written_out", None))
+    elif page.region.kind in ("file", "blockdev"):
+        _file(story, page, uniform, now, times)
+    elif target.count or page.region.kind in ("high_order", "kernel_stack"):
+        _kernel(story, page, uniform, now, times)
+    return times
+
+
+def _when(now: int, u: float, rate_per_ns: float) -> int:
+    return now + int(-log1p(-u) / rate_per_ns) + 1
+
+
+def _uniforms(machine: Machine, story: PageStory) -> Uniform:
+    """Uniforms of this race: the first uses the error's row, later ones extra draws."""
+    race = story.races
+    story.races += 1
+    if race == 0:
+        return story.u.__getitem__
+    extra, error, base = machine.draws.extra, story.error, race * ROW * 1024
+    return lambda slot: extra(error, slot, base)
+
+
+def _tasks(
+    machine: Machine, story: PageStory, target: Page, uniform: Uniform, now: int, times: list[Candidate]
+) -> None:
+    """Loads and partial stores read the line; a store of the whole line heals what was transient."""
+    read_rate = heal_rate = 0.0
+    rates = []
+    shared_copy = len(target.ptes) > 1 and target.flags & pg.ANON
+    lifetimes = False
+    for vma in target.ptes:
+        read, heal = vma.region.line_rates(target.pgoff)
+        if shared_copy:  # the first store copies the whole page: the kernel reads every line of it
+            read += vma.region.touch_rates(target.pgoff)[1]
+        rates.append((read, vma))
+        read_rate += read
+        heal_rate += heal
+        lifetimes = lifetimes or vma.task.behaviour.group.spec.lifetime_ns is not None
+    if read_rate > 0.0:
+        who = uniform(Slot.RACE_WHO) * read_rate
+        for read, vma in rates:
+            if who < read:
+                break
+            who -= read
+        time = _when(now, uniform(Slot.RACE_TASK), read_rate)
+        times.append((time, TASK_ACCESS | vma.task.number, "task_load", vma))
+    if heal_rate > 0.0 and not story.permanent and not shared_copy:
+        times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
+    if lifetimes:
+        members = [vma.task.behaviour for vma in target.ptes]
+        member = min(members, key=machine.next_exit_ns)
+        times.append((machine.next_exit_ns(member), TASK_ACCESS | member.number, "exit", member))
+
+
+def _kernel(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+    """The kernel's own memory: read, overwritten, or freed one day."""
+    layout = page.region.layout
+    if layout.lifetime_ns:
+        time = _when(now, uniform(Slot.FREED), 1.0 / layout.lifetime_ns)
+        times.append((time, KERNEL_ACCESS, "freed", None))
+    read, heal = page.region.line_rates(page.index)
+    _reads(story, read, heal, uniform, now, times)
+
+
+def _reads(
+    story: PageStory, read: float, heal: float, uniform: Uniform, now: int, times: list[Candidate]
+) -> None:
+    if read > 0.0:
+        times.append((_when(now, uniform(Slot.RACE_KERNEL), read), KERNEL_ACCESS, "kernel_load", None))
+    if heal > 0.0 and not story.permanent:
+        times.append((_when(now, uniform(Slot.RACE_OVERWRITE), heal), KERNEL_ACCESS, "healed", None))
+
+
+def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+    """Page cache: read() by system call, write() over whole lines, writeback, reclaim, truncation."""
+    region = page.region
+    layout, mapping = region.layout, page.mapping
+    load, write = region.touch_rates(page.index)
+    share = min(1.0, layout.lines_per_touch / 64)
+    _reads(story, load * share, write * share, uniform, now, times)
+    if mapping is None:
+        return
+    if mapping.accounts_dirty and not story.logged_only:
+        tick = _next_writeback(story, page, write, uniform, now)
+        if tick is not None:
+            times.append((tick, KERNEL_ACCESS, "device_read", None))
+    if layout.turnover_per_s > 0.0 and not story.permanent:
+        time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
+        times.append((time, KERNEL_ACCESS, "healed", None))
+    if layout.truncate_per_s > 0.0:
+        time = _when(now, uniform(Slot.FREED), layout.truncate_per_s * _NS)
+        times.append((time, KERNEL_ACCESS, "freed", None))
+
+
+def _next_writeback(story: PageStory, page: Page, write: float, uniform: Uniform, now: int) -> int | None:
+    """Writeback by DMA reads the whole page, at the first flush after it was dirtied.
+
+    A write() that would dirty a transiently bad page has healed it first, so it does not count.
+    """
+    mapping = page.mapping
+    assert mapping is not None
+    if page.flags & pg.DIRTY:
+        return page.region.next_flush_ns(now)
+    stores = write if story.permanent else 0.0
+    for vma in mapping.vmas:
+        if vma.covers(page.pgoff):
+            stores += vma.region.touch_rates(page.pgoff)[1]
+    if stores <= 0.0:
+        return None
+    return page.region.next_flush_ns(_when(now, uniform(Slot.RACE_DEVICE), stores))
