@@ -6,14 +6,13 @@ reboot makes a new kernel and starts the tasks again.
 
 from __future__ import annotations
 
-from collections import Counter
 from math import log1p
 from typing import Any
 
+from hwsim import frame_life
 from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
 from hwsim.hardware.machine_check import PANIC, TIMED_OUT, MachineCheck
 from hwsim.hardware.scrubber import Scrubber
-from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.mem_map import MemMap, Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.printk import Printk
@@ -23,9 +22,10 @@ from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.page_story import OVER, PageStory
 from hwsim.plan import Plan
-from hwsim.record import Replication, ReplicationRow
+from hwsim.record import Replication
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
+from hwsim.story_record import error_row, replication_row, signal_rows
 from hwsim.userspace.script import Script
 from hwsim.userspace.tasks import Group, Member
 
@@ -171,7 +171,7 @@ class Machine:
         self._boot()
         self.kernel.event("reboot")
         for story in self.stories:
-            story.rebooted()
+            frame_life.rebooted(story)
         waiting, self._waiting = self._waiting, []
         for story in waiting:
             story.begin()
@@ -314,12 +314,12 @@ class Machine:
     def region_released(self, region: Region) -> None:
         """The frames of a region are free."""
         for story in list(region.pages_of_interest.values()):
-            story.owner_gone()
+            frame_life.owner_gone(story)
 
     def region_revived(self, region: Region) -> None:
         """The frames of a region have a new owner."""
         for story in list(region.pages_of_interest.values()):
-            story.region_revived()
+            frame_life.region_revived(story)
 
     # -- the run ------------------------------------------------------------------------------------
 
@@ -333,9 +333,9 @@ class Machine:
         for story in self.stories:
             story.close(end)
         self._count_kernel()
-        errors = [story.row(self.index) for story in self.stories]
-        signals = [row for story in self.stories for row in story.signal_rows(self.index)]
-        row = _summary(self, end, errors, signals)
+        errors = [error_row(story, self.index) for story in self.stories]
+        signals = [row for story in self.stories for row in signal_rows(story, self.index)]
+        row = replication_row(self, end, errors, signals)
         log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
         log = [line for line in log if line[1] <= self.spec.machine.printk_level]
         return Replication(
@@ -346,38 +346,6 @@ class Machine:
 def _reported(report: Report) -> None:
     if report.story is not None:
         report.story.reported(report)
-
-
-def _summary(machine: Machine, end_ns: int, errors: list[Any], signals: list[Any]) -> ReplicationRow:
-    kills = Counter(row.cause for row in signals if row.result == "killed")
-    outcomes = Counter(row.outcome for row in errors)
-    return ReplicationRow(
-        replication=machine.index,
-        end_ns=end_ns,
-        errors=len(errors),
-        detected=sum(row.found_ns is not None for row in errors),
-        handled=sum(row.poisoned_ns is not None for row in errors),
-        recovered=outcomes["Recovered"],
-        delayed=outcomes["Delayed"],
-        failed=outcomes["Failed"],
-        ignored=outcomes["Ignored"],
-        kills_early=kills["early"],
-        kills_late=kills["late"],
-        kills_forced=kills["forced"],
-        kills_group=kills["group_death"],
-        kills=sum(kills.values()),
-        needless_kills=sum(row.needless == "yes" for row in signals),
-        signals_handled=sum(row.result == "handled" for row in signals),
-        panics=machine.panics,
-        downtime_ns=machine.downtime_ns,
-        bad_pages=machine.bad_pages,
-        poisoned_pages=machine.poisoned_pages,
-        data_lost_bytes=sum(row.data_lost_bytes for row in errors),
-        capacity_lost_bytes=sum(row.capacity_lost_bytes for row in errors),
-        ring_lost=sum(row.ring_lost for row in errors),
-        repeats=sum(row.repeats for row in errors),
-        events=machine.engine.scheduled,
-    )
 
 
 def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
@@ -391,4 +359,4 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
     return machine.result()
 
 
-__all__ = ["PAGE_BYTES", "Machine", "run_replication"]
+__all__ = ["Machine", "run_replication"]

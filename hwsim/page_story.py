@@ -13,17 +13,17 @@ from __future__ import annotations
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import KERNEL_ACCESS, SCRUB_VISIT, TASK_ACCESS
+from hwsim import frame_life
+from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import PAGE_BYTES, free_pages_check, prep_new_page
+from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.fault import KILLED_AR, do_page_fault, meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.signals import BUS_MCEERR_AO, BUS_MCEERR_AR, Signal
+from hwsim.kernel.signals import BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.race import draw_race
-from hwsim.record import ErrorRow, SignalRow
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class PageStory:
 
     Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
     way) -> ``HANDLED`` (aftermath: late touches, later consumption, freeing) -> ``OVER``.  A report
-    lost in the ring leads back to LATENT, a reboot too if the fault is permanent.  ``row()`` gives the
-    record at any time.
+    lost in the ring leads back to LATENT, a reboot too if the fault is permanent.  What happens
+    to the frame itself is in ``frame_life``, the record in ``story_record``.
     """
 
     __slots__ = (
@@ -50,7 +50,6 @@ class PageStory:
         "end",
         "end_ns",
         "error",
-        "extra_pages_lost",
         "found",
         "found_ns",
         "generation",
@@ -100,7 +99,6 @@ class PageStory:
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
         self.isolated_pages = 0
-        self.extra_pages_lost = 0
         self.repeats = 0
         self.ring_lost = 0
         self.logged_only = 0
@@ -131,10 +129,11 @@ class PageStory:
         """Look at the page and start the race."""
         machine = self.machine
         machine.kernel.event("onset", error=self.error, pfn=self.pfn, line=self.line)
-        self._look()
+        self.look()
         self.draw_race()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Find the page and join those that are told what becomes of its region."""
         machine = self.machine
         if not machine.kernel.mem_map.pfn_valid(self.pfn):
             return
@@ -181,6 +180,11 @@ class PageStory:
         machine.engine.at(max(best[0], machine.engine.now), best[1], fire)
 
     @property
+    def finished(self) -> bool:
+        """Whether nothing more can happen to the error."""
+        return self.state == OVER
+
+    @property
     def _line_is_unreachable(self) -> bool:
         return self.contained_ns is not None and not (self.page and self.page.flags & pg.BUDDY)
 
@@ -202,9 +206,9 @@ class PageStory:
             machine.kernel.event("healed", error=self.error, pfn=self.pfn)
             self.finish("healed")
         elif what == "freed":
-            self._freed()
+            frame_life.freed(self)
         elif what == "allocated":
-            self._allocated()
+            frame_life.handed_out(self, machine.spec.machine.alloc_order)
         elif what == "exit":
             self.times.remove(candidate)
             who.next_exit_ns = None
@@ -411,7 +415,7 @@ class PageStory:
             return
         page = self.page
         if self.state == LATENT and page is not None and _is_orphan(page):
-            self._becomes_free(page)
+            frame_life.becomes_free(self, page)
         elif any(each[2] in ("task_load", "exit") and not each[3].alive for each in self.times):
             self.draw_race()
         else:
@@ -425,95 +429,8 @@ class PageStory:
             self._expect_touch(pte, self.machine.engine.now)
             self.arm()
 
-    # -- frames change hands ------------------------------------------------------------------------
-
-    def owner_gone(self) -> None:
-        """The region's owner is dead: the frame is free, unless the handler holds it."""
-        page = self.page
-        if page is None or self.state == OVER:
-            return
-        if page.flags & pg.HWPOISON:
-            if page.region.kind == "hugetlb" and self.contained_ns is None:
-                self._freed()
-            return
-        self._becomes_free(page)
-
-    def _becomes_free(self, page: Page) -> None:
-        page.flags = page.flags & pg.HWPOISON | pg.BUDDY
-        page.holders.clear()
-        page.ptes.clear()
-        if page.mapping is not None:
-            page.mapping.pages.pop(page.pgoff, None)
-        page.mapping = page.anon_vma = page.head = None
-        self.draw_race()
-
-    def region_revived(self) -> None:
-        """The region's frames are handed out to a new owner."""
-        page = self.page
-        if page is None or self.state == OVER or self.isolated_pages:
-            return
-        if page.flags & pg.BUDDY:
-            self._handed_out(page, 0)
-
-    def _freed(self) -> None:
-        """The allocation that holds the page is freed."""
-        page, kernel = self.page, self.machine.kernel
-        assert page is not None
-        if not free_pages_check(kernel, page):
-            self.isolated_pages += 1
-            self._isolate()
-            return
-        kernel.event("freed", error=self.error, pfn=self.pfn)
-        self._becomes_free(page)
-
-    def _allocated(self) -> None:
-        page = self.page
-        assert page is not None
-        self._handed_out(page, self.machine.spec.machine.alloc_order)
-
-    def _handed_out(self, page: Page, order: int) -> None:
-        machine = self.machine
-        if not prep_new_page(machine.kernel, page, order):
-            self.isolated_pages = 1
-            self.extra_pages_lost = (1 << order) - 1
-            self._isolate()
-            return
-        if not self.permanent:
-            machine.kernel.event("healed", error=self.error, pfn=self.pfn)
-            self.finish("healed")  # a new page is cleared, and that overwrites whole lines
-            return
-        page.region.pages_of_interest.pop(self.pfn, None)
-        del machine.kernel.mem_map.overlay[self.pfn]
-        if order or page.region.kind == "free":
-            self._change_hands()
-        self._look()
-        self.draw_race()
-
-    def _change_hands(self) -> None:
-        u = self.machine.draws.extra(self.error, Slot.NEW_OWNER, self.races)
-        self.machine.kernel.mem_map.move(self.pfn, u)
-
-    def _isolate(self) -> None:
-        if self.contained_ns is None:
-            self.contained_ns = self.machine.engine.now
-        if self.page is not None:
-            self.page.flags &= ~pg.BUDDY
-        self.times = []
-        self.arm()
-
-    def rebooted(self) -> None:
-        """A reboot forgets PG_hwpoison, not the fault; memory initialisation heals what was transient."""
-        if self.state == OVER:
-            return
-        self._count_repeats(self.machine.engine.now)
-        if self.end == "panic":
-            u = self.machine.draws.extra(self.error, Slot.REPAIR, self.races)
-            if not self.permanent or u < self.machine.spec.machine.repair_share:
-                self.finish("panic")
-                return
-        elif not self.permanent:
-            self.finish("rebooted")
-            return
+    def forget(self) -> None:
+        """A new boot: the line is bad and nobody knows."""
         self.end = ""
         self.state = LATENT
         self.contained_ns = None
@@ -521,16 +438,12 @@ class PageStory:
         self.attempts += 1
         self.logged_only = 0
         self.page = None
-        if self.machine.kernel.mem_map.pfn_valid(self.pfn):
-            self._change_hands()  # another boot uses the frame for something else
-        self._look()
-        self.draw_race()
 
     # -- the end ------------------------------------------------------------------------------------
 
     def finish(self, end: str) -> None:
         """The story is over before the horizon."""
-        self._count_repeats(self.machine.engine.now)
+        self.count_repeats(self.machine.engine.now)
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
@@ -542,7 +455,7 @@ class PageStory:
         """The run is over: say how the error stands."""
         if self.state == OVER:
             return
-        self._count_repeats(end_ns)
+        self.count_repeats(end_ns)
         self.end_ns = end_ns
         if self.contained_ns is not None:
             self.end = "isolated"
@@ -553,7 +466,7 @@ class PageStory:
         else:
             self.end = "latent"
 
-    def _count_repeats(self, until_ns: int) -> None:
+    def count_repeats(self, until_ns: int) -> None:
         """Later sweeps report the same line again: nothing changes, so they are counted, not played."""
         scrubber = self.machine.scrubber
         if self.state != HANDLED or scrubber.signals == "none" or self.found == "injected":
@@ -562,69 +475,6 @@ class PageStory:
         count = scrubber.visits_between(self.pfn, self.line, after, until_ns)
         self.repeats += count
         self.last_report_ns = max(until_ns, self.last_report_ns)
-
-    def row(self, replication: int) -> ErrorRow:
-        """The record of the error."""
-        report = self.report
-        killed = sum(signal.result == "killed" for signal in self.signals)
-        lost_pages = self.isolated_pages + self.extra_pages_lost
-        return ErrorRow(
-            replication,
-            self.error,
-            self.source,
-            self.onset_ns,
-            self.pfn,
-            self.line,
-            int(self.permanent),
-            self.kind,
-            self.region,
-            self.found,
-            self.found_ns,
-            report.poisoned_ns if report else None,
-            self.contained_ns,
-            report.row if report else 0,
-            report.message if report else "",
-            ACTION_NAME[report.outcome] if report else "",
-            report.context if report else "",
-            self.mappers,
-            killed,
-            self.data_lost_bytes,
-            lost_pages * PAGE_BYTES,
-            self.repeats,
-            self.ring_lost,
-            self.logged_only,
-            self.end,
-            self.end_ns,
-        )
-
-    def signal_rows(self, replication: int) -> list[SignalRow]:
-        """The record of every signal of this error."""
-        return [self._signal_row(replication, signal) for signal in self.signals]
-
-    def _signal_row(self, replication: int, signal: Signal) -> SignalRow:
-        touch, needless = None, ""
-        if signal.code == BUS_MCEERR_AO:
-            touch = signal.would_touch_ns
-            if signal.result == "killed":
-                if touch is None:
-                    needless = "yes"
-                else:
-                    needless = "censored" if touch >= self.machine.horizon_ns else "no"
-        return SignalRow(
-            replication,
-            self.error,
-            signal.sent_ns,
-            signal.task.name,
-            signal.task.pid,
-            signal.signal,
-            signal.code,
-            signal.cause,
-            signal.result or "pending",
-            signal.done_ns,
-            int(signal.innocent),
-            touch,
-            needless,
-        )
 
 
 def _is_orphan(page: Page) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.options import Json
-from hwsim.cli.shell import guarded, print_json, show
+from hwsim.cli.shell import guarded, print_json
 
 
 @guarded
@@ -19,6 +19,20 @@ def explain(
         int | None,
         typer.Option(min=0, max=1, help="vm.memory_failure_early_kill.", show_default="the kernel's"),
     ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            help="What the page belongs to: anon, file, tmpfs, ramfs, blockdev, none.",
+            show_default="as the flags say",
+        ),
+    ] = None,
+    pte_dirty: Annotated[bool, typer.Option(help="Page-table entries are dirty and writable.")] = False,
+    buffers: Annotated[str, typer.Option(help="Buffers attached to the page: none, idle, busy.")] = "none",
+    pins: Annotated[int, typer.Option(min=0, help="Further references, such as DMA pins.")] = 0,
+    unmap_fails: Annotated[int, typer.Option(min=0, help="Tries of try_to_unmap() that fail.")] = 0,
+    unevictable_lru: Annotated[bool, typer.Option(help="Built with CONFIG_UNEVICTABLE_LRU.")] = True,
+    mlocked_page_bit: Annotated[bool, typer.Option(help="Built with CONFIG_HAVE_MLOCKED_PAGE_BIT.")] = True,
+    pageflags_extended: Annotated[bool, typer.Option(help="Built with CONFIG_PAGEFLAGS_EXTENDED.")] = True,
     as_json: Json = False,
 ) -> None:
     """Say what the handler does with one page.
@@ -27,8 +41,21 @@ def explain(
     """
     from hwsim import explain as ask
 
-    found = ask(kernel=kernel, flags=flags, mapped=mapped, early_kill=early_kill)
+    found = ask(
+        flags,
+        kernel=kernel,
+        mapped=mapped,
+        early_kill=early_kill,
+        mapping=mapping,
+        pte_dirty=pte_dirty,
+        buffers=buffers,
+        pins=pins,
+        unmap_fails=unmap_fails,
+        unevictable_lru=unevictable_lru,
+        mlocked_page_bit=mlocked_page_bit,
+        pageflags_extended=pageflags_extended,
+    )
     if as_json:
         print_json(found.as_dict())
     else:
-        show(str(found))
+        typer.echo(str(found))

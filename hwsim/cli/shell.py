@@ -93,7 +93,9 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from hwsim.scenario import ScenarioError
     from hwsim.study.errors import StudyError
 
-    return (ScenarioError, StudyError)
+    found: tuple[type[Exception], ...] = (ScenarioError, StudyError)
+    explaining = sys.modules.get("hwsim.explaining")  # raised only by what has been imported
+    return (*found, explaining.ExplainError) if explaining else found
 
 
 def wrong(message: str) -> NoReturn:

@@ -1,0 +1,298 @@
+"""``explain``: what memory_failure() does to one page, told step by step.
+
+It runs the model's own memory_failure() on a single page in a kernel of one page, so it cannot say
+anything else than a simulation would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from hwsim.engine import Engine
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.error_states import Config, scan
+from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.handlers import ACTION_NAME
+from hwsim.kernel.mem_map import Layout, MemMap
+from hwsim.kernel.memory_failure import Report, memory_failure
+from hwsim.kernel.printk import Printk
+from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.signals import Signal
+from hwsim.kernel.struct_page import (
+    BUFFERS,
+    CACHE,
+    NONE,
+    OWNER,
+    PIN,
+    POISON,
+    PRESENT,
+    SWAP,
+    SWAPPER,
+    AddressSpace,
+    Page,
+    Pte,
+)
+from hwsim.kernel.system import Kernel
+from hwsim.kernel.task_struct import Task
+from hwsim.rng import ROW
+from hwsim.spec import Delay, MachineSpec, TimesSpec
+
+PFN = 0x1234
+_FIRST_PID = 100
+_MOST = 10_000
+BUFFER_STATES = ("none", "idle", "busy")
+MAPPINGS = ("anon", "file", "tmpfs", "ramfs", "blockdev", "none")
+_KERNEL_OWNED = pg.RESERVED | pg.BUDDY | pg.SLAB | pg.HEAD | pg.TAIL | pg.COMPOUND
+# memory_failure() waits for both, without bound, before it looks at anything else.
+_WAITED_FOR = pg.LOCKED | pg.WRITEBACK
+_NO_TIME = TimesSpec(*[Delay()] * len(TimesSpec.__dataclass_fields__))
+
+_LATER = {
+    POISON: "the next touch is SIGBUS BUS_MCEERR_AR (late kill)",
+    SWAP: "the next touch reads the good copy back from swap; no signal",
+    NONE: "the next touch reads the page again from disk; no signal",
+    PRESENT: "still mapped: the next read of the bad line is a machine check",
+}
+
+
+class ExplainError(ValueError):
+    """The question makes no sense: every mistake, what is allowed, a nearby name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer of :func:`explain`.
+
+    ``row`` 1..15 is the matching row of error_states; ``exit`` how memory_failure() was left;
+    ``signals`` who gets which signal when; ``entries`` what each page-table entry becomes; ``log`` the
+    kernel log as (level, text); ``still_referenced_by`` users beyond the handler.
+    """
+
+    kernel: str
+    flags: tuple[str, ...]
+    row: int
+    message: str
+    handler: str
+    outcome: str
+    exit: str
+    signals: tuple[dict[str, Any], ...]
+    entries: tuple[dict[str, Any], ...]
+    log: tuple[tuple[int, str], ...]
+    still_referenced_by: int
+    as_eio: bool
+    flags_after: tuple[str, ...]
+    counted_in_bad_pages: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"kernel {self.kernel}, page flags: {', '.join(self.flags) or 'none'}",
+            f"row {self.row}: {self.message!r}, handler {self.handler}(), outcome {self.outcome}",
+        ]
+        if self.exit != "table":
+            lines.append(f"memory_failure() leaves before the table: {self.exit}")
+        for entry in self.entries:
+            lines.append(f"page table entry of {entry['task']}:{entry['pid']}: {entry['becomes']}; {entry['later']}")
+        for signal in self.signals:
+            code = f" {signal['code']}" if signal["code"] else ""
+            lines.append(f"{signal['task']}:{signal['pid']} gets {signal['signal']}{code}, {signal['when']}")
+        if not self.signals:
+            lines.append("nobody is signalled now")
+        lines.append("the kernel prints:")
+        lines += [f"  <{level}>{text}" for level, text in self.log]
+        return "\n".join(lines)
+
+
+def explain(
+    flags: str | Iterable[str] = "",
+    *,
+    kernel: str = "v5",
+    mapped: int = 0,
+    early_kill: int | None = None,
+    mapping: str | None = None,
+    pte_dirty: bool = False,
+    buffers: str = "none",
+    pins: int = 0,
+    unmap_fails: int = 0,
+    unevictable_lru: bool = True,
+    mlocked_page_bit: bool = True,
+    pageflags_extended: bool = True,
+) -> Explanation:
+    """What memory_failure() does to a page with these flags, mapped by ``mapped`` processes.
+
+    ``mapping`` says what the page belongs to (anon, file, tmpfs, ramfs, blockdev, none); by default
+    it follows from the flags: swap-backed is anonymous, otherwise a page on the LRU is a file's.
+    ``early_kill`` None takes the kernel's default.  The page is in use (a free page has no references
+    and leaves memory_failure() before the table) and neither locked nor under writeback, as both are
+    waited for.  :class:`ExplainError` lists every mistake with what is allowed.
+    """
+    parts = flags.split(",") if isinstance(flags, str) else list(flags)
+    names = tuple(part.strip().lower().removeprefix("pg_") for part in parts if part.strip())
+    problems = [_unknown("flags", name, pg.NAMES) for name in names if name not in pg.NAMES]
+    if kernel not in PROFILES:
+        problems.append(_unknown("kernel", kernel, PROFILES))
+    if mapping is not None and mapping not in MAPPINGS:
+        problems.append(_unknown("mapping", mapping, MAPPINGS))
+    if buffers not in BUFFER_STATES:
+        problems.append(_unknown("buffers", buffers, BUFFER_STATES))
+    if early_kill not in (None, 0, 1):
+        problems.append(f"early_kill = {early_kill!r}: allowed are 0 and 1")
+    for key, value in (("mapped", mapped), ("pins", pins), ("unmap_fails", unmap_fails)):
+        if not 0 <= value <= _MOST:
+            problems.append(f"{key} = {value}: allowed are 0 to {_MOST}")
+    if problems:
+        raise ExplainError("\n".join(problems))
+    spec = MachineSpec(
+        memory_pages=2 * PFN,
+        kernel=kernel,
+        early_kill=early_kill,
+        unevictable_lru=unevictable_lru,
+        mlocked_page_bit=mlocked_page_bit,
+        pageflags_extended=pageflags_extended,
+        times=_NO_TIME,
+    )
+    world = _World(spec, names, mapped, mapping, pte_dirty, buffers, pins, unmap_fails)
+    return world.explanation(names)
+
+
+def _unknown(key: str, value: str, allowed: Iterable[str]) -> str:
+    names = list(allowed)
+    near = get_close_matches(value, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{key} = {value!r}: not known; allowed are {', '.join(names)}{hint}"
+
+
+class _World:
+    """One page, its mappers and the kernel that meets it."""
+
+    def __init__(
+        self,
+        spec: MachineSpec,
+        names: tuple[str, ...],
+        mapped: int,
+        mapping: str | None,
+        pte_dirty: bool,
+        buffers: str,
+        pins: int,
+        unmap_fails: int,
+    ) -> None:
+        engine = Engine()
+        printk = Printk(enabled=True)
+        mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
+        self.kernel = kernel = Kernel(spec, engine, mem_map, printk, {})
+        self.printk = printk
+        config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
+        flags = config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
+        region = mem_map.regions[0]
+        page = self.page = Page(PFN, region, PFN)
+        page.flags = flags
+        if mapping is None:
+            mapping = _mapping_of(flags)
+        self.file = self._owner(page, mapping)
+        for _ in range(pins):
+            page.get(PIN)
+        if buffers != "none":
+            page.flags |= pg.PRIVATE
+            page.get(BUFFERS)
+            page.buffers_busy = buffers == "busy"
+        page.unmap_failures = unmap_fails
+        self.tasks = [Task(f"app.{n}", "app", _FIRST_PID + n, n, 0) for n in range(mapped)]
+        for task in self.tasks:
+            vma = task.add_vma(
+                "page",
+                region,
+                spec.memory_pages,
+                since_ns=0,
+                shared=self.file is not None,
+                mapping=self.file,
+                anon_vma=page.anon_vma,
+            )
+            page.map(vma, dirty=pte_dirty, writable=pte_dirty)
+        kernel.process_count = mapped
+        mem_map.overlay[PFN] = page
+        self.report = Report(0, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
+        self.signals: list[Signal] = self.report.signals
+        self.entries: list[Pte] = list(page.ptes.values())
+        self.flags_in_table = flags
+        engine.env.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
+        engine.run(1_000_000_000)
+
+    def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
+        if page.flags & _KERNEL_OWNED or mapping == "none":
+            page.get(OWNER)
+            return None
+        if mapping == "anon":
+            page.flags |= pg.ANON
+            page.anon_vma = []
+            if page.flags & pg.SWAPCACHE:
+                page.get(CACHE)
+            return None
+        file = AddressSpace("file", "ext4" if mapping == "file" else mapping)
+        page.mapping = file
+        file.pages[page.pgoff] = page
+        page.get(CACHE)
+        return file
+
+    def explanation(self, names: tuple[str, ...]) -> Explanation:
+        kernel, report, page = self.kernel, self.report, self.page
+        state = scan(kernel.error_states, self.flags_in_table)
+        if report.row:
+            state = next(each for each in kernel.error_states if each.row == report.row)
+        file = self.file
+        return Explanation(
+            kernel=kernel.profile.name,
+            flags=names,
+            row=state.row,
+            message=state.message if report.exit == "table" else report.message,
+            handler=state.handler,
+            outcome=ACTION_NAME[report.outcome],
+            exit=report.exit,
+            signals=tuple(self._signals()),
+            entries=tuple(_entry(pte) for pte in self.entries),
+            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.formats)),
+            still_referenced_by=max(0, page.count - 1),
+            as_eio=file.as_eio if file is not None else SWAPPER.as_eio,
+            flags_after=pg.names_of(page.flags),
+            counted_in_bad_pages=kernel.mce_bad_pages > 0,
+        )
+
+    def _signals(self) -> list[dict[str, Any]]:
+        now = [
+            {
+                "task": signal.task.comm,
+                "pid": signal.task.pid,
+                "signal": signal.signal,
+                "code": signal.code,
+                "when": "at once",
+            }
+            for signal in self.signals
+        ]
+        later = [
+            {
+                "task": pte.vma.task.comm,
+                "pid": pte.vma.task.pid,
+                "signal": "SIGBUS",
+                "code": "BUS_MCEERR_AR",
+                "when": "if it lives to touch the page",
+            }
+            for pte in self.entries
+            if meets_poison(pte)
+        ]
+        return now + later
+
+
+def _mapping_of(flags: int) -> str:
+    if flags & (pg.SWAPBACKED | pg.SWAPCACHE | pg.ANON):
+        return "anon"
+    return "file" if flags & (pg.LRU | pg.DIRTY | pg.UNEVICTABLE | pg.MLOCKED) else "none"
+
+
+def _entry(pte: Pte) -> dict[str, Any]:
+    later = _LATER[POISON] if meets_poison(pte) else _LATER[pte.kind]
+    return {"task": pte.vma.task.comm, "pid": pte.vma.task.pid, "becomes": pte.kind, "later": later}

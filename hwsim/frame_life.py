@@ -1,0 +1,122 @@
+"""A frame with a story changes hands: freed, handed out again, moved by a reboot.
+
+The bad line stays bad whoever owns the frame.  A new page is cleared first, which overwrites whole
+lines and so heals what was transient.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import free_pages_check, prep_new_page
+from hwsim.kernel.struct_page import Page
+from hwsim.rng import Slot
+
+if TYPE_CHECKING:
+    from hwsim.page_story import PageStory
+
+
+def owner_gone(story: PageStory) -> None:
+    """The region's owner is dead: the frame is free, unless the handler holds it."""
+    page = story.page
+    if page is None or story.finished:
+        return
+    if page.flags & pg.HWPOISON:
+        if page.region.kind == "hugetlb" and story.contained_ns is None:
+            freed(story)
+        return
+    becomes_free(story, page)
+
+
+def becomes_free(story: PageStory, page: Page) -> None:
+    """The frame goes to the free lists with its bad line."""
+    page.flags = page.flags & pg.HWPOISON | pg.BUDDY
+    page.holders.clear()
+    page.ptes.clear()
+    if page.mapping is not None:
+        page.mapping.pages.pop(page.pgoff, None)
+    page.mapping = page.anon_vma = page.head = None
+    story.draw_race()
+
+
+def region_revived(story: PageStory) -> None:
+    """The frames of the region are handed out to a new owner."""
+    page = story.page
+    if page is None or story.finished or story.isolated_pages:
+        return
+    if page.flags & pg.BUDDY:
+        handed_out(story, 0)
+
+
+def freed(story: PageStory) -> None:
+    """The allocation that holds the page is freed.
+
+    If the page is poisoned the whole block stays away from the free lists: either the check at
+    freeing refuses it, or the handler's reference on its head keeps it from being freed at all.
+    """
+    page, kernel = story.page, story.machine.kernel
+    assert page is not None
+    if not free_pages_check(kernel, page):
+        _isolate(story, page, page.region.layout.order)
+        return
+    kernel.event("freed", error=story.error, pfn=story.pfn)
+    becomes_free(story, page)
+
+
+def handed_out(story: PageStory, order: int) -> None:
+    """An allocation of ``order`` meets the free frame; the allocator is the gatekeeper of poison."""
+    page, machine = story.page, story.machine
+    assert page is not None
+    if not prep_new_page(machine.kernel, page, order):
+        _isolate(story, page, order)
+        return
+    if not story.permanent:
+        machine.kernel.event("healed", error=story.error, pfn=story.pfn)
+        story.finish("healed")
+        return
+    page.region.pages_of_interest.pop(story.pfn, None)
+    del machine.kernel.mem_map.overlay[story.pfn]
+    if page.region.kind == "free":
+        change_hands(story)
+    story.look()
+    story.draw_race()
+
+
+def change_hands(story: PageStory) -> None:
+    """The frame takes the place of one drawn from all memory."""
+    u = story.machine.draws.extra(story.error, Slot.NEW_OWNER, story.races)
+    story.machine.kernel.mem_map.move(story.pfn, u)
+
+
+def _isolate(story: PageStory, page: Page, order: int) -> None:
+    if story.contained_ns is None:
+        story.contained_ns = story.machine.engine.now
+    story.isolated_pages = 1 << order
+    page.flags &= ~pg.BUDDY
+    story.times = []
+    story.arm()
+
+
+def rebooted(story: PageStory) -> None:
+    """A reboot forgets PG_hwpoison, not the fault.
+
+    Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
+    """
+    if story.finished:
+        return
+    machine = story.machine
+    story.count_repeats(machine.engine.now)
+    if story.end == "panic":
+        u = machine.draws.extra(story.error, Slot.REPAIR, story.races)
+        if not story.permanent or u < machine.spec.machine.repair_share:
+            story.finish("panic")
+            return
+    elif not story.permanent:
+        story.finish("rebooted")
+        return
+    story.forget()
+    if machine.kernel.mem_map.pfn_valid(story.pfn):
+        change_hands(story)  # another boot uses the frame for something else
+    story.look()
+    story.draw_race()

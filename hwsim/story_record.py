@@ -1,0 +1,117 @@
+"""A page story as rows of the result tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from hwsim.kernel.allocator import PAGE_BYTES
+from hwsim.kernel.handlers import ACTION_NAME
+from hwsim.kernel.signals import BUS_MCEERR_AO, Signal
+from hwsim.record import ErrorRow, ReplicationRow, SignalRow
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+    from hwsim.page_story import PageStory
+
+
+def error_row(story: PageStory, replication: int) -> ErrorRow:
+    """The record of the error; positional, in the order of ErrorRow, because there are many."""
+    report = story.report
+    killed = 0
+    for signal in story.signals:
+        killed += signal.result == "killed"
+    return ErrorRow(
+        replication,
+        story.error,
+        story.source,
+        story.onset_ns,
+        story.pfn,
+        story.line,
+        int(story.permanent),
+        story.kind,
+        story.region,
+        story.found,
+        story.found_ns,
+        report.poisoned_ns if report else None,
+        story.contained_ns,
+        report.row if report else 0,
+        report.message if report else "",
+        ACTION_NAME[report.outcome] if report else "",
+        report.context if report else "",
+        story.mappers,
+        killed,
+        story.data_lost_bytes,
+        story.isolated_pages * PAGE_BYTES,
+        story.repeats,
+        story.ring_lost,
+        story.logged_only,
+        story.end,
+        story.end_ns,
+    )
+
+
+def signal_rows(story: PageStory, replication: int) -> list[SignalRow]:
+    """The record of every signal of this error."""
+    return [_signal_row(story, replication, signal) for signal in story.signals]
+
+
+def _signal_row(story: PageStory, replication: int, signal: Signal) -> SignalRow:
+    touch, needless = None, ""
+    if signal.code == BUS_MCEERR_AO:
+        touch = signal.would_touch_ns
+        if signal.result == "killed":
+            if touch is None:
+                needless = "yes"
+            else:
+                needless = "censored" if touch >= story.machine.horizon_ns else "no"
+    return SignalRow(
+        replication,
+        story.error,
+        signal.sent_ns,
+        signal.task.name,
+        signal.task.pid,
+        signal.signal,
+        signal.code,
+        signal.cause,
+        signal.result or "pending",
+        signal.done_ns,
+        int(signal.innocent),
+        touch,
+        needless,
+    )
+
+
+def replication_row(
+    machine: Machine, end_ns: int, errors: list[ErrorRow], signals: list[SignalRow]
+) -> ReplicationRow:
+    """Sums over one machine."""
+    kills = Counter(row.cause for row in signals if row.result == "killed")
+    outcomes = Counter(row.outcome for row in errors)
+    return ReplicationRow(
+        replication=machine.index,
+        end_ns=end_ns,
+        errors=len(errors),
+        detected=sum(row.found_ns is not None for row in errors),
+        handled=sum(row.poisoned_ns is not None for row in errors),
+        recovered=outcomes["Recovered"],
+        delayed=outcomes["Delayed"],
+        failed=outcomes["Failed"],
+        ignored=outcomes["Ignored"],
+        kills_early=kills["early"],
+        kills_late=kills["late"],
+        kills_forced=kills["forced"],
+        kills_group=kills["group_death"],
+        kills=sum(kills.values()),
+        needless_kills=sum(row.needless == "yes" for row in signals),
+        signals_handled=sum(row.result == "handled" for row in signals),
+        panics=machine.panics,
+        downtime_ns=machine.downtime_ns,
+        bad_pages=machine.bad_pages,
+        poisoned_pages=machine.poisoned_pages,
+        data_lost_bytes=sum(row.data_lost_bytes for row in errors),
+        capacity_lost_bytes=sum(row.capacity_lost_bytes for row in errors),
+        ring_lost=sum(row.ring_lost for row in errors),
+        repeats=sum(row.repeats for row in errors),
+        events=machine.engine.scheduled,
+    )
