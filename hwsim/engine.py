@@ -59,7 +59,7 @@ class Engine:
         event = simpy.Event(self.env)
         event._ok = True
         event._value = None
-        event.callbacks.append(callback)  # type: ignore[union-attr]
+        event.callbacks.append(callback)
         self.env.schedule(event, priority, time_ns - self.env._now)  # type: ignore[arg-type]
 
     def wait(self, delay_ns: int, priority: int) -> simpy.Event:

@@ -22,6 +22,9 @@ def owner_gone(story: PageStory) -> None:
     page = story.page
     if page is None or story.finished:
         return
+    if story.isolated_pages:  # a hole from now on: nobody owns it any more
+        page.region.pages_of_interest.pop(story.pfn, None)
+        return
     if page.flags & pg.HWPOISON:
         if page.region.kind == "hugetlb" and story.contained_ns is None:
             freed(story)

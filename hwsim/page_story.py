@@ -18,7 +18,7 @@ from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.fault import KILLED_AR, do_page_fault, meets_poison
-from hwsim.kernel.handlers import ACTION_NAME
+from hwsim.kernel.handlers import ACTION_NAME, IGNORED
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
@@ -467,14 +467,26 @@ class PageStory:
             self.end = "latent"
 
     def count_repeats(self, until_ns: int) -> None:
-        """Later sweeps report the same line again: nothing changes, so they are counted, not played."""
-        scrubber = self.machine.scrubber
-        if self.state != HANDLED or scrubber.signals == "none" or self.found == "injected":
+        """Later sweeps report the same line again: nothing changes, so they are counted, not played.
+
+        A kernel log that somebody wants gets the line that each of them prints.
+        """
+        machine, report = self.machine, self.report
+        scrubber = machine.scrubber
+        if self.state != HANDLED or report is None or scrubber.signals != "SRAO" or self.found == "injected":
             return
-        after = max(self.last_report_ns, self.report.started_ns if self.report else 0)
+        after = max(self.last_report_ns, report.started_ns)
         count = scrubber.visits_between(self.pfn, self.line, after, until_ns)
         self.repeats += count
         self.last_report_ns = max(until_ns, self.last_report_ns)
+        if count and machine.printk.enabled:
+            page = self.page
+            dirty = "dirty " if page is not None and page.flags & pg.DIRTY else ""
+            message = report.message if page is None else "already hardware poisoned"
+            facts = (self.pfn, dirty, message, ACTION_NAME[IGNORED])
+            for _ in range(count):
+                after = scrubber.next_visit_ns(self.pfn, self.line, after) or until_ns
+                machine.printk.facts.append((after, machine.kernel.result_format, facts))
 
 
 def _is_orphan(page: Page) -> bool:

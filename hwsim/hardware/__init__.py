@@ -1,0 +1,1 @@
+"""The machine below the kernel: scrubber and machine-check delivery."""

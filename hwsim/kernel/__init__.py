@@ -1,0 +1,1 @@
+"""What the kernel does with an error; each function under its own name."""

@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 PAGE_BYTES = 4096
 
 
+def alloc_pages(kernel: Kernel, order: int) -> int | None:
+    """The lowest free block of 2^order frames, as its first pfn; None without one.
+
+    A block with a poisoned page in it is dropped whole and the next one is tried.
+    """
+    mem_map = kernel.mem_map
+    free = mem_map.by_name["free"].layout
+    pages = 1 << order
+    first = free.first_pfn + -free.first_pfn % pages
+    while first + pages <= free.first_pfn + free.pages:
+        if not mem_map.is_taken(first, pages):
+            mem_map.taken[first] = pages
+            looked_at = (mem_map.overlay.get(pfn) for pfn in range(first, first + pages))
+            bad = next((page for page in looked_at if page is not None and page.flags & pg.HWPOISON), None)
+            if bad is None:
+                return first
+            kernel.met_poison(bad, order)
+        first += pages
+    return None
+
+
 def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
     """Whether the block may be handed out; if not, all of its 2^order pages are lost."""
     if not page.flags & pg.HWPOISON:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.signals import BUS_MCEERR_AR, SIGBUS, Signal, force_sig_info
-from hwsim.kernel.struct_page import NONE, POISON, PRESENT, SWAP, Pte
+from hwsim.kernel.struct_page import NONE, POISON, PRESENT, SWAP, Page, Pte
 
 if TYPE_CHECKING:
     from hwsim.kernel.memory_failure import Report
@@ -47,12 +47,8 @@ def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
     if pte.kind == PRESENT:
         return OK
     if meets_poison(pte):
-        address = vma.address(pte.page.pgoff)
-        kernel.printk("fault", vma.task.comm, vma.task.pid, address)
         kernel.reach(f"fault:{pte.kind}")
-        kernel.reach("signal:AR")
-        force_sig_info(kernel, Signal(vma.task, SIGBUS, BUS_MCEERR_AR, "late", report, address, False, vma))
-        return KILLED_AR
+        return _fault_hwpoison(kernel, vma, pte.page.pgoff, report)
     page = pte.page
     if pte.kind == SWAP:
         if page.flags & pg.SWAPCACHE:
@@ -67,6 +63,23 @@ def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
         kernel.reach("fault:reread_disk")
         return STALE if page.lost_bytes else REREAD_DISK
     return ZEROES
+
+
+def do_fault(kernel: Kernel, vma: Vma, page: Page, report: Report) -> str:
+    """The fault handler of a file found its page in the cache: OK, or it is poisoned (patch 6)."""
+    if page.flags & pg.HWPOISON:
+        kernel.reach("fault:cached")
+        return _fault_hwpoison(kernel, vma, page.pgoff, report)
+    return OK if page.flags & pg.UPTODATE else BUS_ERROR
+
+
+def _fault_hwpoison(kernel: Kernel, vma: Vma, pgoff: int, report: Report) -> str:
+    """VM_FAULT_HWPOISON: do_sigbus() sends a signal that cannot be escaped."""
+    address = vma.address(pgoff)
+    kernel.printk("fault", vma.task.comm, vma.task.pid, address)
+    kernel.reach("signal:AR")
+    force_sig_info(kernel, Signal(vma.task, SIGBUS, BUS_MCEERR_AR, "late", report, address, False, vma))
+    return KILLED_AR
 
 
 def copy_user(kernel: Kernel, vma: Vma, pte: Pte) -> int:

@@ -65,7 +65,7 @@ def _anon(kernel: Kernel, page: Page, report: Report) -> None:
         _free(kernel, page, report)
         return
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
-    if region.layout.mlock:
+    if any(vma.mlocked for vma in mappers):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
     state = _swap_state(region, report)
     if state == PLAIN:
@@ -81,7 +81,7 @@ def _original_holders(page: Page, region: Region, now: int, report: Report) -> l
 
     If all have, the last one to copy found itself alone and kept the frame.
     """
-    vmas = [vma for vma in region.anon_vma if vma.covers(page.pgoff) and vma.pgoff == 0]
+    vmas = [vma for vma in region.anon_vma if vma.covers(page.pgoff)]
     if len(vmas) == 1:
         vma = vmas[0]
         if vma.populated or touched_since(vma, page.index, vma.since_ns, now, report.draw(Slot.PRESENT)):
@@ -99,7 +99,7 @@ def _original_holders(page: Page, region: Region, now: int, report: Report) -> l
 
 def _copy_holder(page: Page, region: Region, now: int, report: Report) -> list[Vma]:
     """A copy-on-write copy exists if its task has stored to the page since the fork."""
-    vma = region.vmas[0] if region.vmas else None
+    vma = next((each for each in region.vmas if each.covers(page.pgoff)), None)
     if vma is None or not vma.alive:
         return []
     if stored_since(vma, page.index, vma.forked_ns, now, report.extra(Slot.WHO_STORED, vma.number)):
@@ -164,7 +164,7 @@ def _shm(kernel: Kernel, page: Page, report: Report) -> None:
         return
     if written:
         page.flags |= pg.DIRTY
-    if region.layout.mlock:
+    if any(vma.mlocked for vma in page.ptes):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
     _pagevec(kernel, page, report)
 
@@ -174,6 +174,9 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
+    if any(first <= page.pgoff < first + pages for first, pages in mapping.gone):
+        _free(kernel, page, report)
+        return
     page.mapping = mapping
     mapping.pages[page.pgoff] = page
     page.flags = pg.LRU | pg.UPTODATE

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LINES_PER_PAGE = 64
 _NS = 1e-9
+_CHUNK = 1 << 22  # pages filled at a time when the base is built
 
 # What a frame is structurally, by kind of region: (flags, references, entries in page tables).
 _STRUCTURE: dict[str, tuple[int, int, int]] = {
@@ -122,6 +123,10 @@ class Region:
         self.phases: list[tuple[int, int]] = []  # (phase_ns, period_ns) of each periodic flush
         self.bands, self.rates = _bands(layout)
 
+    def holds(self, pfn: int) -> bool:
+        """Whether the frame lies in this region."""
+        return 0 <= pfn - self.layout.first_pfn < self.layout.pages
+
     def touch_rates(self, index: int) -> tuple[float, float]:
         """(loads, stores) per ns of one page by one task."""
         return self.rates[min(bisect_right(self.bands, index), len(self.rates) - 1)]
@@ -174,17 +179,17 @@ def _bands(layout: Layout) -> tuple[list[int], list[tuple[float, float]]]:
 
 
 class Base:
-    """The dense, read-only arrays: 13 bytes a page.
+    """The dense, read-only arrays: 16 bytes a page.
 
-    ``flags`` uint32, ``region`` uint16, ``index`` uint32, ``refcount`` uint8 and ``mapcount`` uint16
-    (saturating); ``page_class`` is :data:`KINDS` of the region.  Shape (memory_pages,) each.
+    ``flags`` uint32, ``region`` uint32, ``index`` uint32, ``refcount`` and ``mapcount`` uint16
+    (saturating).  Shape (memory_pages,) each.  Filled a chunk at a time, region by region.
     """
 
     __slots__ = ("flags", "index", "mapcount", "refcount", "region")
 
     def __init__(self, layouts: Iterable[Layout], memory_pages: int) -> None:
         self.flags = np.empty(memory_pages, np.uint32)
-        self.region = np.empty(memory_pages, np.uint16)
+        self.region = np.empty(memory_pages, np.uint32)
         self.index = np.empty(memory_pages, np.uint32)
         self.refcount = np.empty(memory_pages, np.uint16)
         self.mapcount = np.empty(memory_pages, np.uint16)
@@ -204,7 +209,10 @@ class Base:
                 flags, count, mapped = _STRUCTURE["free"]
             self.flags[here] = flags
             self.region[here] = number
-            self.index[here] = np.arange(layout.pages, dtype=np.uint32)
+            for start in range(0, layout.pages, _CHUNK):  # no second array of the whole region
+                stop = min(start + _CHUNK, layout.pages)
+                at = layout.first_pfn
+                self.index[at + start : at + stop] = np.arange(start, stop, dtype=np.uint32)
             self.refcount[here] = count
             self.mapcount[here] = mapped
             if layout.order:
@@ -216,10 +224,9 @@ class Base:
         """Pages that are not the first of their allocation: compound tails, or count 0."""
         tail = {"hugetlb": pg.TAIL, "slab_multi": pg.TAIL}.get(layout.kind, 0)
         step = 1 << layout.order
-        flags, counts = self.flags[here], self.refcount[here]
-        for offset in range(1, step):
-            flags[offset::step] = tail
-            counts[offset::step] = 0
+        whole = layout.pages // step * step
+        self.flags[here][:whole].reshape(-1, step)[:, 1:] = tail
+        self.refcount[here][:whole].reshape(-1, step)[:, 1:] = 0
 
     @property
     def nbytes(self) -> int:
@@ -230,7 +237,18 @@ class Base:
 class MemMap:
     """All regions and the overlay of one replication."""
 
-    __slots__ = ("_firsts", "_frames", "base", "by_name", "memory_pages", "moved", "overlay", "regions")
+    __slots__ = (
+        "_firsts",
+        "_frames",
+        "base",
+        "by_name",
+        "carved",
+        "memory_pages",
+        "moved",
+        "overlay",
+        "regions",
+        "taken",
+    )
 
     def __init__(self, layouts: Iterable[Layout], memory_pages: int, base: Base | None = None) -> None:
         self.regions = [Region(number, layout) for number, layout in enumerate(layouts)]
@@ -243,13 +261,30 @@ class MemMap:
         self.memory_pages = memory_pages
         self.base = base
         self.overlay: dict[int, Page] = {}
+        self.carved: list[Region] = []  # regions made later, out of free memory
+        self.taken: dict[int, int] = {}  # free memory given away since the boot: first pfn -> pages
         self.moved: dict[int, int] = {}  # pfn -> the frame whose place in its region it has taken
 
     def region_of(self, pfn: int) -> tuple[Region, int]:
         """The region that uses frame ``pfn``, and the page's index there."""
         place = self.moved.get(pfn, pfn)
         region = self._frames[bisect_right(self._firsts, place) - 1]
+        if self.carved and region.kind == "free":
+            region = next((each for each in self.carved if each.holds(place)), region)
         return region, place - region.layout.first_pfn
+
+    def carve(self, layout: Layout) -> Region:
+        """A region made while the machine runs; its frames were free before."""
+        region = Region(len(self.regions), layout)
+        self.regions.append(region)
+        self.by_name[layout.name] = region
+        if layout.first_pfn >= 0:
+            self.carved.append(region)
+        return region
+
+    def is_taken(self, first_pfn: int, pages: int) -> bool:
+        """Whether any of these frames has been given away since the boot."""
+        return any(first < first_pfn + pages and first_pfn < first + n for first, n in self.taken.items())
 
     def move(self, pfn: int, u: float) -> None:
         """Give frame ``pfn`` the role of a frame drawn from all memory: frames change hands at random."""

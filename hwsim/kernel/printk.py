@@ -21,16 +21,20 @@ class Printk:
     def render(self, formats: dict[str, tuple[int, str]]) -> list[tuple[int, int, str]]:
         """All lines as (time_ns, level, text)."""
         lines = []
-        for time_ns, name, args in self.facts:
+        for time_ns, name, args in sorted(self.facts, key=_time):
             level, text = formats[name]
             # Python has no "0x1234" for %#x with zero as C has; C prints a bare 0.
             lines.append((time_ns, level, text.replace("%#x", "%s") % _hex_args(text, args)))
         return lines
 
 
+def _time(fact: tuple[int, str, tuple[Any, ...]]) -> int:
+    return fact[0]
+
+
 def _hex_args(text: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with each ``%#x`` one as C's ``%#lx`` prints it."""
-    verbs = [part for part in _verbs(text)]
+    verbs = _verbs(text)
     return tuple(
         (f"{arg:#x}" if arg else "0") if verb == "%#x" else arg for verb, arg in zip(verbs, args, strict=True)
     )

@@ -52,10 +52,22 @@ class AddressSpace:
     """struct address_space: a file, a block device, a tmpfs file or the swapper.
 
     ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit.  ``vmas`` is the
-    i_mmap tree.
+    i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``gone``: ranges
+    (first, pages) that a script has cut out of the file.
     """
 
-    __slots__ = ("accounts_dirty", "as_eio", "filesystem", "is_block_device", "name", "pages", "swap_backed", "vmas")
+    __slots__ = (
+        "accounts_dirty",
+        "as_eio",
+        "filesystem",
+        "gone",
+        "is_block_device",
+        "name",
+        "pages",
+        "swap_backed",
+        "swapped",
+        "vmas",
+    )
 
     def __init__(self, name: str, filesystem: str) -> None:
         self.name = name
@@ -66,6 +78,8 @@ class AddressSpace:
         self.as_eio = False
         self.vmas: list[Vma] = []
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
+        self.swapped: dict[int, Page] = {}
+        self.gone: list[tuple[int, int]] = []
 
 
 SWAPPER = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty

@@ -12,6 +12,7 @@ from typing import Any
 
 from hwsim.engine import HANDLER_STEP, Engine
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import prep_new_page
 from hwsim.kernel.error_states import Config
 from hwsim.kernel.first_look import first_look
 from hwsim.kernel.mem_map import MemMap
@@ -67,6 +68,7 @@ class Kernel:
         self.signal_blocked: Hook = _nobody
         self.signal_sent: Hook = _nobody
         self.reported: Hook = _nobody
+        self.met_poison: Hook = lambda page, order: prep_new_page(self, page, order)
 
     @property
     def now(self) -> int:
@@ -95,9 +97,15 @@ class Kernel:
         self._reached[what] = self._reached.get(what, 0) + 1
 
     def pfn_to_page(self, pfn: int, report: Report) -> Page:
-        """The struct page; a frame nobody has looked at yet is settled first."""
+        """The struct page; a frame nobody has looked at since it got its owner is settled first."""
         page = self.mem_map.overlay.get(pfn)
-        return first_look(self, pfn, report) if page is None else page
+        if page is None or (
+            page.epoch != page.region.epoch
+            and not page.flags & pg.HWPOISON
+            and pfn not in page.region.pages_of_interest
+        ):
+            return first_look(self, pfn, report)
+        return page
 
     def set_sysctl(self, name: str, value: int) -> int:
         """Write a sysctl; 0, or -EINVAL with the value unchanged (proc_dointvec_minmax)."""

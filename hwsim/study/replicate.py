@@ -19,7 +19,7 @@ from hwsim.record import ErrorRow, Replication, ReplicationRow, SignalRow
 from hwsim.spec import Spec
 
 if TYPE_CHECKING:
-    from hwsim.plan import Plan
+    from hwsim.machine import Plan
 
 _PLAIN = frozenset({int, str, type(None)})
 
@@ -72,7 +72,7 @@ def model() -> Runner:
 def _planned(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
     """The model, with the plan of the machine made once a process and spec instead of every time."""
     from hwsim.machine import run_replication
-    from hwsim.plan import Plan
+    from hwsim.machine import Plan
 
     if base is None:
         base = next((plan for plan in _plans if plan.spec is spec), None)

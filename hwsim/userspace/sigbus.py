@@ -40,7 +40,7 @@ def take_signal(
     machine.kernel.event("handler", task=task.name, code=signal.code, action=action)
     if duration:
         yield machine.engine.wait(duration, SIGNAL_DELIVERY | member.number)
-    if not task.alive:
+    if member.task is not task or not member.alive:  # it died while the handler ran
         signal.result = "lost"
         return
     signal.result = "handled"

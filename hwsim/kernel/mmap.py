@@ -1,0 +1,109 @@
+"""Changing parts of an address space (mm/mmap.c, mm/mremap.c of 2.6.30): VMAs are split and moved."""
+
+from __future__ import annotations
+
+from hwsim.kernel.page_flags import ANON, DIRTY
+from hwsim.kernel.struct_page import PRESENT, Page
+from hwsim.kernel.task_struct import Task, Vma
+
+
+def find_vma(task: Task, name: str, pgoff: int) -> Vma | None:
+    """The piece of region ``name`` that covers the page offset."""
+    for vma in task.vmas.values():
+        if vma.name == name and vma.covers(pgoff):
+            return vma
+    return None
+
+
+def split_vma(task: Task, vma: Vma, pgoff: int) -> Vma:
+    """Cut the VMA before ``pgoff``; the new one takes the upper part with its entries."""
+    keep = pgoff - vma.pgoff
+    upper = _copy(task, vma, vma.start + keep, vma.pages - keep, pgoff)
+    vma.pages = keep
+    _move_entries(vma, upper)
+    return upper
+
+
+def isolate_range(task: Task, name: str, first: int, pages: int) -> list[Vma]:
+    """The VMAs that are exactly the range of page offsets, after cutting at both ends."""
+    found = []
+    for vma in [each for each in task.vmas.values() if each.name == name]:
+        low, high = max(first, vma.pgoff), min(first + pages, vma.pgoff + vma.pages)
+        if low >= high:
+            continue
+        part = split_vma(task, vma, low) if low > vma.pgoff else vma
+        if high < part.pgoff + part.pages:
+            split_vma(task, part, high)
+        found.append(part)
+    return found
+
+
+def zap_entries(vma: Vma) -> list[Page]:
+    """Drop every entry of the VMA; returns the pages that lost a mapping."""
+    pages = []
+    for pgoff, pte in list(vma.ptes.items()):
+        page = pte.page
+        if pte.kind == PRESENT and page.ptes.get(vma) is pte:
+            del page.ptes[vma]
+            if pte.dirty and not page.flags & ANON:
+                page.flags |= DIRTY
+        del vma.ptes[pgoff]
+        pages.append(page)
+    return pages
+
+
+def remove_vma(task: Task, vma: Vma) -> None:
+    """The VMA leaves the task and the reverse maps."""
+    for key, each in list(task.vmas.items()):
+        if each is vma:
+            del task.vmas[key]
+    vma.close()
+    if vma in vma.region.vmas:
+        vma.region.vmas.remove(vma)
+
+
+def move_vma(task: Task, vma: Vma, name: str) -> Vma:
+    """mremap(MREMAP_MAYMOVE): the entries go to another address; page offsets stay as they are."""
+    start = task.next_start
+    task.next_start += vma.pages + 16
+    moved = _copy(task, vma, start, vma.pages, vma.pgoff, name)
+    _move_entries(vma, moved)
+    remove_vma(task, vma)
+    return moved
+
+
+def _copy(task: Task, vma: Vma, start: int, pages: int, pgoff: int, name: str = "") -> Vma:
+    key = name or vma.name
+    number = 0
+    while key in task.vmas:
+        number += 1
+        key = f"{name or vma.name}#{number}"
+    copy = task.add_vma(
+        key,
+        vma.region,
+        pages,
+        start=start,
+        since_ns=vma.since_ns,
+        shared=vma.shared,
+        mapping=vma.mapping,
+        anon_vma=vma.anon_vma,
+        mlocked=vma.mlocked,
+        populated=vma.populated,
+        pgoff=pgoff,
+    )
+    copy.name = name or vma.name
+    copy.writable = vma.writable
+    copy.forked_ns = vma.forked_ns
+    if vma in vma.region.vmas:
+        vma.region.vmas.append(copy)
+    return copy
+
+
+def _move_entries(old: Vma, new: Vma) -> None:
+    for pgoff in [each for each in old.ptes if new.covers(each)]:
+        pte = old.ptes.pop(pgoff)
+        pte.vma = new
+        new.ptes[pgoff] = pte
+        if pte.page.ptes.get(old) is pte:
+            del pte.page.ptes[old]
+            pte.page.ptes[new] = pte

@@ -1,0 +1,97 @@
+"""The swap cache as scripts move pages through it (mm/swap_state.c, mm/memory.c, mm/shmem.c of 2.6.30).
+
+An anonymous page keeps its page-table entries' place: they become swap entries.  A page of a shared
+segment leaves the segment's page cache for the swap cache, and its entries just go.
+"""
+
+from __future__ import annotations
+
+from hwsim.kernel.page_cache import delete_from_swap_cache
+from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE, UPTODATE, WRITEBACK
+from hwsim.kernel.rmap import (
+    TTU_IGNORE_ACCESS,
+    TTU_IGNORE_HWPOISON,
+    TTU_UNMAP,
+    page_mkclean,
+    try_to_unmap,
+)
+from hwsim.kernel.struct_page import CACHE, SWAP, Page, Pte
+from hwsim.kernel.task_struct import Vma
+
+
+def add_to_swap(page: Page) -> None:
+    """Give an anonymous page a slot on the swap device: it is dirty in the swap cache from now on."""
+    if not page.flags & SWAPCACHE:
+        page.flags |= SWAPCACHE | DIRTY
+        page.get(CACHE)
+
+
+def shmem_writepage(page: Page) -> None:
+    """Move a page of a shared segment from its page cache to the swap cache."""
+    mapping = page.mapping
+    assert mapping is not None
+    mapping.pages.pop(page.pgoff, None)
+    mapping.swapped[page.pgoff] = page
+    page.mapping = None
+    page.flags |= SWAPCACHE | DIRTY  # the reference of the one cache goes over to the other
+
+
+def reclaim(page: Page) -> None:
+    """Unmap the page for swap-out: anonymous memory leaves swap entries, a shared segment nothing."""
+    if page.flags & ANON:
+        add_to_swap(page)
+    try_to_unmap(page, TTU_UNMAP | TTU_IGNORE_ACCESS | TTU_IGNORE_HWPOISON)
+    if not page.flags & ANON:
+        shmem_writepage(page)
+
+
+def clear_page_dirty_for_io(page: Page) -> None:
+    """Writeback begins: neither the page nor an entry that maps it is dirty any more."""
+    page_mkclean(page)
+    page.flags &= ~DIRTY
+
+
+def end_swap_writepage(page: Page) -> None:
+    """The swap device has the contents."""
+    page.swap_entry = True
+
+
+def do_swap_page(vma: Vma, pte: Pte, page: Page, *, write: bool) -> None:
+    """Map the page in place of the swap entry; a first store takes it out of the swap cache."""
+    page.map(vma, dirty=write, writable=write)
+    pte.page = page
+    if write:
+        reuse_swap_page(page)
+
+
+def reuse_swap_page(page: Page) -> None:
+    """The only user of a swap-cache page stores to it: the slot is given back."""
+    if page.flags & SWAPCACHE and not page.flags & WRITEBACK and len(page.ptes) == 1:
+        delete_from_swap_cache(page)
+        page.swap_entry = False
+        page.flags |= DIRTY
+
+
+def shmem_getpage(page: Page) -> bool:
+    """Bring a page of a shared segment back from the swap cache; False is -EIO (not up to date)."""
+    if not page.flags & UPTODATE:
+        return False
+    mapping = page.region.mapping
+    assert mapping is not None
+    mapping.swapped.pop(page.pgoff, None)
+    mapping.pages[page.pgoff] = page
+    page.mapping = mapping
+    page.flags = page.flags & ~SWAPCACHE | DIRTY
+    page.swap_entry = False
+    return True
+
+
+def read_swap_cache(page: Page, old: Page) -> None:
+    """A new frame takes over the contents that the swap device has of ``old``."""
+    page.flags |= SWAPCACHE
+    page.get(CACHE)
+    page.swap_entry = True
+    for vma in page.anon_vma or ():
+        pte = vma.ptes.get(page.pgoff)
+        if pte is not None and pte.kind == SWAP and pte.page is old:
+            pte.page = page

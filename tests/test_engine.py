@@ -1,0 +1,63 @@
+"""Time, ties and the half-open horizon."""
+
+from __future__ import annotations
+
+import pytest
+
+from hwsim import engine as eng
+from hwsim.engine import Engine
+
+
+def test_ties_go_by_class_then_by_id_not_by_order_of_scheduling() -> None:
+    engine, log = Engine(), []
+    classes = [
+        eng.SCRIPT_STEP,
+        eng.TASK_ACCESS | 7,
+        eng.TASK_ACCESS | 3,
+        eng.KERNEL_ACCESS,
+        eng.SIGNAL_DELIVERY,
+        eng.HANDLER_STEP,
+        eng.MACHINE_CHECK,
+        eng.SCRUB_VISIT,
+        eng.FAULT_ONSET,
+    ]
+    for priority in classes:
+        engine.at(5, priority, lambda _event, priority=priority: log.append((engine.now, priority)))
+    engine.run(10)
+    assert log == [(5, priority) for priority in sorted(classes)]
+
+
+def test_the_horizon_does_not_happen() -> None:
+    engine, log = Engine(), []
+    for time in (1, 2, 3):
+        engine.at(time, eng.FAULT_ONSET, lambda _event: log.append(engine.now))
+    engine.run(3)
+    assert log == [1, 2]
+    assert isinstance(engine.now, int)
+
+
+def test_stop_ends_the_run_after_the_current_event() -> None:
+    engine, log = Engine(), []
+    engine.at(1, eng.MACHINE_CHECK, lambda _event: engine.stop())
+    engine.at(2, eng.MACHINE_CHECK, lambda _event: log.append("too late"))
+    engine.run(10)
+    assert log == []
+    assert engine.now == 1
+
+
+def test_a_process_sleeps_until_it_is_woken_and_only_once() -> None:
+    engine, log = Engine(), []
+    bell = engine.sleep()
+
+    def sleeper():  # type: ignore[no-untyped-def]
+        yield bell
+        log.append(engine.now)
+        yield engine.wait(4, eng.HANDLER_STEP)
+        log.append(engine.now)
+
+    engine.env.process(sleeper())
+    engine.wake(bell, 3, eng.HANDLER_STEP)
+    with pytest.raises(RuntimeError, match="woken twice"):
+        engine.wake(bell, 1, eng.HANDLER_STEP)
+    engine.run(100)
+    assert log == [3, 7]

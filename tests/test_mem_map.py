@@ -1,0 +1,150 @@
+"""Base, regions and overlay against an eager dictionary twin, and the cost of a kill."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mem_map import Layout, MemMap
+from hwsim.kernel.struct_page import CACHE, PIN, Page
+from hwsim.spec import Touch
+
+LAYOUTS = (
+    Layout("kernel:reserved", "reserved", 0, 3),
+    Layout("kernel:slab_multi", "slab_multi", 3, 8, order=2),
+    Layout("a.0/heap", "anon", 11, 13),
+    Layout("a.1/heap", "anon", 24, 5, mlock=True),
+    Layout("a/shm", "shm", 29, 7),
+    Layout("file:log", "file", 36, 11, filesystem="ext4", buffers="idle"),
+    Layout("free", "free", 47, 6),
+)
+PAGES = 53
+MORTAL = ("a.0/heap", "a.1/heap", "a/shm", "file:log")
+
+
+class EagerTwin:
+    """What MemMap must look like, held page by page in dictionaries and changed at once."""
+
+    def __init__(self) -> None:
+        self.flags: dict[int, int] = {}
+        self.count: dict[int, int] = {}
+        self.epoch: dict[int, int] = {}
+        self.owner: dict[int, str] = {}
+        for layout in LAYOUTS:
+            for index in range(layout.pages):
+                pfn = layout.first_pfn + index
+                self.owner[pfn] = layout.name
+                self.epoch[pfn] = 0
+                self.flags[pfn], self.count[pfn] = self._born(layout, index)
+
+    @staticmethod
+    def _born(layout: Layout, index: int) -> tuple[int, int]:
+        lru = pg.LRU | pg.UPTODATE
+        if layout.kind == "slab_multi":
+            return (pg.SLAB | pg.HEAD, 1) if index % 4 == 0 else (pg.TAIL, 0)
+        if layout.kind == "anon":
+            locked = pg.MLOCKED | pg.UNEVICTABLE if layout.mlock else 0
+            return lru | pg.SWAPBACKED | pg.ANON | locked, 1
+        if layout.kind == "shm":
+            return lru | pg.SWAPBACKED | pg.DIRTY, 2
+        if layout.kind == "file":
+            return lru | pg.PRIVATE, 2
+        return (pg.RESERVED, 1) if layout.kind == "reserved" else (pg.BUDDY, 0)
+
+    def _pages(self, name: str) -> list[int]:
+        return [pfn for pfn, owner in self.owner.items() if owner == name]
+
+    def release(self, name: str) -> None:
+        for pfn in self._pages(name):
+            self.flags[pfn], self.count[pfn] = pg.BUDDY, 0
+            self.epoch[pfn] += 1
+
+    def revive(self, name: str) -> None:
+        layout = next(each for each in LAYOUTS if each.name == name)
+        for pfn in self._pages(name):
+            self.flags[pfn], self.count[pfn] = self._born(layout, pfn - layout.first_pfn)
+            self.epoch[pfn] += 1
+
+    def look(self, pfn: int, flags: int, count: int) -> None:
+        self.flags[pfn], self.count[pfn] = flags, count
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("kill"), st.sampled_from(MORTAL)),
+        st.tuples(st.just("restart"), st.sampled_from(MORTAL)),
+        st.tuples(st.just("poison"), st.integers(0, PAGES - 1)),
+    ),
+    max_size=30,
+)
+
+
+@given(steps)
+def test_materialised_equals_the_eager_twin(history: list[tuple[str, object]]) -> None:
+    real, twin = MemMap(LAYOUTS, PAGES), EagerTwin()
+    poisoned: dict[int, tuple[int, int]] = {}
+    for verb, what in history:
+        if verb == "poison":
+            pfn = int(what)  # type: ignore[call-overload]
+            region, index = real.region_of(pfn)
+            page = Page(pfn, region, index)
+            page.flags = pg.HWPOISON | pg.LRU
+            page.get(CACHE)
+            page.get(PIN)
+            real.overlay[pfn] = page
+            poisoned[pfn] = (page.flags, 2)
+            continue
+        region = real.by_name[str(what)]
+        if verb == "kill" and region.alive:
+            region.release()
+            twin.release(str(what))
+        elif verb == "restart" and not region.alive:
+            region.revive(1)
+            twin.revive(str(what))
+    for pfn, (flags, count) in poisoned.items():  # a story's page is what the overlay says
+        twin.look(pfn, flags, count)
+    dense = real.materialise()
+    assert dense["flags"].tolist() == [twin.flags[pfn] for pfn in range(PAGES)]
+    assert dense["refcount"].tolist() == [twin.count[pfn] for pfn in range(PAGES)]
+    assert dense["epoch"].tolist() == [twin.epoch[pfn] for pfn in range(PAGES)]
+
+
+def test_the_base_is_read_only_and_sixteen_bytes_a_page() -> None:
+    base = MemMap(LAYOUTS, PAGES).dense()
+    assert base.nbytes == 16 * PAGES
+    assert not base.flags.flags.writeable
+    names = [LAYOUTS[number].name for number in base.region.tolist()]
+    assert names[10] == "kernel:slab_multi" and names[11] == "a.0/heap" and names[52] == "free"
+    assert base.index[36:47].tolist() == list(range(11))
+
+
+def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
+    mem_map = MemMap(LAYOUTS, PAGES)
+    for pfn in range(PAGES):
+        region, index = mem_map.region_of(pfn)
+        assert region.layout.first_pfn + index == pfn
+        assert region.number == mem_map.dense().region[pfn]
+    assert not mem_map.pfn_valid(PAGES) and not mem_map.pfn_valid(-1)
+
+
+def test_bands_follow_one_another_by_index() -> None:
+    touch = (Touch(0.1, 1.0, 0.5), Touch(0.6, 0.001, 0.0), Touch(0.3))
+    region = MemMap((Layout("r", "anon", 0, 100, touch=touch),), 100).regions[0]
+    assert region.touch_rates(0) == (1e-9, 0.5e-9) == region.touch_rates(9)
+    assert region.touch_rates(10) == (0.001 * 1e-9, 0.0) == region.touch_rates(69)
+    assert region.touch_rates(70) == (0.0, 0.0) == region.touch_rates(99)
+    read, heal = region.line_rates(0)
+    np.testing.assert_allclose([read, heal], [(1e-9 + 0.45e-9) / 64, 0.05e-9 / 64])
+
+
+def test_flush_clocks_are_arithmetic() -> None:
+    region = MemMap(LAYOUTS, PAGES).by_name["file:log"]
+    region.phases = [(100, 1000), (50, 300)]
+    assert region.last_flush_ns(40) == 0
+    assert region.last_flush_ns(99) == 50
+    assert region.last_flush_ns(1100) == 1100  # a flush at this nanosecond has happened
+    assert region.next_flush_ns(0) == 50
+    assert region.next_flush_ns(1100) == 1250
+    assert region.next_flush_ns(1_000_050) == 1_000_100
