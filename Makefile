@@ -39,7 +39,7 @@ verify: $(VENV)/dev
 	$(PYTEST) -n $(WORKERS) tests/verification
 
 bench: $(VENV)/dev
-	$(PYTEST) --benchmark-only --benchmark-group-by=group tests
+	$(PYTEST) -s -p no:cacheprovider benchmarks
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -86,6 +86,19 @@ def handed_out(story: PageStory, order: int) -> None:
     story.draw_race()
 
 
+def given_out(story: PageStory) -> None:
+    """A script's allocation takes the frame, which is not poisoned."""
+    if not story.permanent:
+        story.machine.kernel.event("healed", error=story.error, pfn=story.pfn)
+        story.finish("healed")
+        return
+    if story.page is not None:
+        story.page.region.pages_of_interest.pop(story.pfn, None)
+        story.machine.kernel.mem_map.overlay.pop(story.pfn, None)
+    story.look()
+    story.draw_race()
+
+
 def change_hands(story: PageStory) -> None:
     """The frame takes the place of one drawn from all memory."""
     u = story.machine.draws.extra(story.error, Slot.NEW_OWNER, story.races)

@@ -14,16 +14,18 @@ from hwsim import frame_life
 from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
 from hwsim.hardware.machine_check import PANIC, TIMED_OUT, MachineCheck
 from hwsim.hardware.scrubber import Scrubber
+from hwsim.kernel.allocator import prep_new_page
 from hwsim.kernel.mem_map import MemMap, Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
-from hwsim.kernel.struct_page import AddressSpace
+from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.page_story import OVER, PageStory
 from hwsim.plan import Plan
 from hwsim.record import Replication
+from hwsim.reach import possible_reach
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story_record import error_row, replication_row, signal_rows
@@ -84,6 +86,7 @@ class Machine:
         kernel.signal_blocked = self._signal_blocked
         kernel.signal_sent = self._signal_sent
         kernel.reported = _reported
+        kernel.met_poison = self._met_poison
         self.check = MachineCheck(
             self.engine, kernel.profile.rendezvous_timeout_ns, spec.machine.tolerant
         )
@@ -167,6 +170,15 @@ class Machine:
         self.downtime_ns += min(reboot, self.horizon_ns - now)
         self.engine.at(now + reboot, MACHINE_CHECK, self._reboot)
 
+    def restart(self) -> None:
+        """An orderly reboot."""
+        self.kernel.halted = True
+        for each in self.stories:
+            each.generation += 1
+        down = self.spec.machine.reboot_ns or 0
+        self.downtime_ns += min(down, self.horizon_ns - self.engine.now)
+        self.engine.at(self.engine.now + down, MACHINE_CHECK, self._reboot)
+
     def _reboot(self, _event: Any) -> None:
         self._count_kernel()
         self._boot()
@@ -204,17 +216,26 @@ class Machine:
         self._next_arrival(source, self.engine.now)
 
     def add_error(
-        self, source: int, pfn: int, line: int, permanent: bool, u: list[float] | None = None
+        self,
+        source: int,
+        pfn: int,
+        line: int,
+        permanent: bool,
+        u: list[float] | None = None,
+        line_is_bad: bool = True,
     ) -> PageStory:
         """A line goes bad now; a page that already has a story keeps it."""
         number = self.error_count
         self.error_count += 1
-        story = PageStory(self, number, source, pfn, line, permanent, u or self.draws.row(number))
+        story = PageStory(
+            self, number, source, pfn, line, permanent, u or self.draws.row(number), line_is_bad
+        )
         self.stories.append(story)
         other = self.by_pfn.get(pfn)
         if other is not None and other.state != OVER:
             story.end, story.end_ns, story.state = "duplicate", self.engine.now, OVER
             story.kind, story.region = other.kind, other.region
+            other.line_is_bad = other.line_is_bad or line_is_bad
             return story
         self.by_pfn[pfn] = story
         if self.kernel.halted:
@@ -312,6 +333,32 @@ class Machine:
             if story is not None:
                 story.entry_copied(vma)
 
+    def live_story(self, pfn: int) -> PageStory | None:
+        """The story of the frame, if it is not over."""
+        story = self.by_pfn.get(pfn)
+        return None if story is None or story.finished else story
+
+    def _met_poison(self, page: Page, order: int) -> None:
+        story = self.live_story(page.pfn)
+        if story is not None:
+            frame_life.handed_out(story, order)
+        else:
+            prep_new_page(self.kernel, page, order)
+
+    def given_out(self, first_pfn: int, pages: int) -> None:
+        """A script's allocation has taken these frames."""
+        for pfn in range(first_pfn, first_pfn + pages):
+            self.kernel.mem_map.overlay.pop(pfn, None)
+            story = self.live_story(pfn)
+            if story is not None:
+                frame_life.given_out(story)
+
+    def frame_freed(self, pfn: int) -> None:
+        """The last user of the frame has dropped it."""
+        story = self.live_story(pfn)
+        if story is not None:
+            frame_life.freed(story)
+
     def region_released(self, region: Region) -> None:
         """The frames of a region are free."""
         for story in list(region.pages_of_interest.values()):
@@ -368,4 +415,4 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
             gc.enable()
 
 
-__all__ = ["Machine", "Plan", "run_replication"]
+__all__ = ["Machine", "Plan", "possible_reach", "run_replication"]

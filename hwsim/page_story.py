@@ -57,6 +57,7 @@ class PageStory:
         "kind",
         "last_report_ns",
         "line",
+        "line_is_bad",
         "logged_only",
         "loops",
         "machine",
@@ -79,7 +80,15 @@ class PageStory:
     )
 
     def __init__(
-        self, machine: Machine, error: int, source: int, pfn: int, line: int, permanent: bool, u: list[float]
+        self,
+        machine: Machine,
+        error: int,
+        source: int,
+        pfn: int,
+        line: int,
+        permanent: bool,
+        u: list[float],
+        line_is_bad: bool = True,
     ) -> None:
         self.machine = machine
         self.error = error
@@ -88,6 +97,7 @@ class PageStory:
         self.pfn = pfn
         self.line = line
         self.permanent = permanent
+        self.line_is_bad = line_is_bad  # False: a software injector, which sets only PG_hwpoison
         self.u = u
         self.state = LATENT
         self.generation = 0
@@ -164,7 +174,7 @@ class PageStory:
         for candidate in self.touches:
             if best is None or candidate[:2] < best[:2]:
                 best = candidate
-        if self.state == LATENT and self.logged_only == 0 and machine.scrubber.signals != "none":
+        if self.state == LATENT and self.line_is_bad and self.logged_only == 0 and machine.scrubber.signals != "none":
             after = max(machine.engine.now, self.last_report_ns)
             visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
             if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
@@ -198,10 +208,10 @@ class PageStory:
         elif what in ("task_load", "kernel_load"):
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
-            self._consumed("kernel_load" if what == "kernel_load" else "task_load", task)
+            self.consumed("kernel_load" if what == "kernel_load" else "task_load", task)
         elif what in ("device_read", "written_out"):
             self.times.remove(candidate)
-            self._device_read(what)
+            self.device_read(what)
         elif what == "healed":
             machine.kernel.event("healed", error=self.error, pfn=self.pfn)
             self.finish("healed")
@@ -217,7 +227,8 @@ class PageStory:
 
     # -- detection ----------------------------------------------------------------------------------
 
-    def _note_found(self, how: str) -> None:
+    def note_found(self, how: str) -> None:
+        """Somebody has met the bad line."""
         now = self.machine.engine.now
         self.last_report_ns = now
         if self.found_ns is None:
@@ -230,7 +241,7 @@ class PageStory:
         """The scrubber reads the line; the platform says how that is signalled."""
         machine = self.machine
         first = self.found_ns is None
-        self._note_found(how)
+        self.note_found(how)
         if not first:
             self.repeats += 1
         signals = machine.scrubber.signals if how == "scrub" else "SRAO"
@@ -241,6 +252,14 @@ class PageStory:
             return
         else:
             self.raise_check()
+        self.arm()
+
+    def report_check(self) -> None:
+        """A machine check for the line now, whatever the platform does with a scrubber's find."""
+        if self.found_ns is not None:
+            self.repeats += 1
+        self.note_found("scrub")
+        self.raise_check()
         self.arm()
 
     def raise_check(self) -> None:
@@ -263,25 +282,27 @@ class PageStory:
         self.machine.kernel.printk("logged")
         self.machine.kernel.reach("found:logged_only")
 
-    def _consumed(self, how: str, task: str) -> None:
+    def consumed(self, how: str, task: str) -> None:
+        """The bad line is read by a task or by the kernel: this kernel panics."""
         machine = self.machine
         machine.kernel.reach(f"consumed:{how}")
         machine.kernel.event("consumed", error=self.error, pfn=self.pfn, by=task)
-        self._note_found(how)
+        self.note_found(how)
         if machine.spec.machine.tolerant >= 3:  # never panic: the bad data is used
             self.arm()
             return
         machine.panic("Fatal machine check on current CPU", self)
 
-    def _device_read(self, what: str) -> None:
+    def device_read(self, what: str) -> None:
+        """DMA reads the bad line, to write the page to a disk."""
         machine = self.machine
         policy = machine.spec.machine.device_read
         if policy == "fatal":
-            self._note_found("device_read")
+            self.note_found("device_read")
             machine.panic("Fatal Machine check", self)
             return
         if policy == "UCNA":
-            self._note_found("device_read")
+            self.note_found("device_read")
             self._logged()
         if what == "written_out" and not self.permanent:
             self.finish("healed")  # the frame is filled again by the next swap-in
@@ -333,6 +354,7 @@ class PageStory:
         page = report.page
         self.attempts += 1
         if report.exit == "already" and self.report is not None:
+            self.state = HANDLED
             self.arm()
             return
         self.report = report
@@ -394,6 +416,11 @@ class PageStory:
             signal.result = "looping"
             return
         do_page_fault(self.machine.kernel, vma, pte, self.report)
+
+    def forget_touch(self, pte: Pte) -> None:
+        """A script has touched the entry: the touch that was drawn for it is not needed any more."""
+        self.touches = [each for each in self.touches if each[3] is not pte]
+        self.arm()
 
     def entry_remapped(self, vma: Vma) -> None:
         """A handler dropped the page and mapped a fresh one there."""
@@ -473,7 +500,7 @@ class PageStory:
         """
         machine, report = self.machine, self.report
         scrubber = machine.scrubber
-        if self.state != HANDLED or report is None or scrubber.signals != "SRAO" or self.found == "injected":
+        if self.state != HANDLED or report is None or scrubber.signals != "SRAO" or not self.line_is_bad:
             return
         after = max(self.last_report_ns, report.started_ns)
         count = scrubber.visits_between(self.pfn, self.line, after, until_ns)

@@ -48,6 +48,8 @@ def draw_race(machine: Machine, story: PageStory) -> list[Candidate]:
         _file(story, page, uniform, now, times)
     elif target.count or page.region.kind in ("high_order", "kernel_stack"):
         _kernel(story, page, uniform, now, times)
+    if not story.line_is_bad:
+        return [each for each in times if each[2] in ("freed", "allocated", "exit")]
     return times
 
 

@@ -305,7 +305,8 @@ class Twin:
 
     def _fork(self, child: Process, origin: Mapping) -> None:
         mapping = self._map(child, origin.spec, origin.backing)
-        mapping.table = list(origin.table)
+        if origin.backing.kind == "anon":  # entries of shared mappings are left to page faults
+            mapping.table = list(origin.table)
         for entry in mapping.table:
             if isinstance(entry, Frame):
                 entry.maps.append(mapping)

@@ -1,14 +1,64 @@
-"""Exact steps instead of, or beside, chance."""
+"""Exact steps instead of, or beside, chance.
+
+Every step of the script is one event of the machine at its time.  It is done with the kernel's own
+functions, and the event log says what came of it, so that a run can be compared with a real kernel.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import SCRIPT_STEP
+from hwsim.userspace import script_errors, script_files, script_state, script_tasks, script_touch
+from hwsim.userspace.script_step import ScriptError, Step
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
     from hwsim.spec import ScriptStep
 
+_DO: dict[str, Callable[[Step], None]] = {
+    **script_errors.VERBS,
+    **script_touch.VERBS,
+    **script_tasks.VERBS,
+    **script_files.VERBS,
+    **script_state.VERBS,
+}
+
 
 class Script:
+    """The script of one machine.
+
+    Life: made after the first boot; every step stands in the event heap from then on.  A step that
+    falls into a time when the machine is down is skipped, and the event log says so.
+    """
+
     def __init__(self, machine: Machine, steps: tuple[ScriptStep, ...]) -> None:
         self.machine = machine
+        for number, spec in enumerate(steps):
+            self._schedule(Step(machine, spec, number))
+
+    def _schedule(self, step: Step) -> None:
+        time_ns = step.spec.at_ns
+        if time_ns < self.machine.horizon_ns:
+            self.machine.engine.at(time_ns, SCRIPT_STEP | step.number, lambda _event: self._run(step))
+
+    def _run(self, step: Step) -> None:
+        kernel = self.machine.kernel
+        facts: dict[str, Any] = {"where": step.spec.where, "verb": step.spec.verb, **_plain(step.args)}
+        if kernel.halted:
+            kernel.event("script", **facts, skipped="the machine is down")
+            # Error numbers are the same under every policy, and so under every fate of the machine.
+            self.machine.error_count += script_errors.numbers_used(step)
+            return
+        if kernel.trace is not None:
+            kernel.trace.append((kernel.now, "script", facts))
+        step.facts = facts
+        _DO[step.spec.verb](step)
+
+
+def _plain(args: dict[str, Any]) -> dict[str, Any]:
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in args.items()}
+
+
+__all__ = ["Script", "ScriptError"]

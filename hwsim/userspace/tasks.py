@@ -44,6 +44,7 @@ class Member:
         "number",
         "parent",
         "private",
+        "revived",
         "ringing",
         "started",
         "task",
@@ -64,6 +65,7 @@ class Member:
         self.started = False
         self.bell: Any = None
         self.next_exit_ns: int | None = None
+        self.revived: list[Region] = []
 
     @property
     def alive(self) -> bool:
@@ -79,6 +81,7 @@ class Member:
         for region_spec in spec.regions:
             self._map(task, region_spec, now, first)
         machine.kernel.process_count += 1
+        self._tell_of_new_owner()
 
     def fork(self) -> None:
         """A new child of the parent's process: its mappings are copied, poison entries with them."""
@@ -112,6 +115,7 @@ class Member:
             if copy_page_range(machine.kernel, origin, vma):
                 machine.entries_copied(vma)
         machine.kernel.process_count += 1
+        self._tell_of_new_owner()
         machine.kernel.event("fork", task=self.name, pid=task.pid, parent=parent.task.pid)
 
     def _new_task(self, parent: Task | None = None) -> Task:
@@ -178,6 +182,12 @@ class Member:
     def _take(self, region: Region, now: int) -> None:
         if not region.alive:
             region.revive(now)
+            self.revived.append(region)
+
+    def _tell_of_new_owner(self) -> None:
+        """Once all is mapped: frames with a story have a new owner."""
+        revived, self.revived = self.revived, []
+        for region in revived:
             self.machine.region_revived(region)
 
     def deliver(self, signal: Signal, default: bool, delay_ns: int) -> None:
