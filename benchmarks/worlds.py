@@ -18,7 +18,7 @@ DAY_NS = 86_400_000_000_000
 
 
 def reference(
-    memory_gib: int = 64, errors_per_day: float = 2_000.0, days: int = 10, task_gib: float | None = None
+    memory_gib: int = 64, errors_per_day: float = 500.0, days: int = 40, task_gib: float | None = None
 ) -> Spec:
     """16 CPUs, 24 tasks with private memory, kills and restarts on, mean mappers at most 1.
 

@@ -121,6 +121,7 @@ class Machine:
                     group.members.append(child)
             self._give_regions(group, mem_map)
             self._fsync_phases(group, mem_map, now)
+            group.empty = list(group.members)
             group.start()
 
     def _give_regions(self, group: Group, mem_map: MemMap) -> None:
@@ -161,7 +162,7 @@ class Machine:
         if story is not None:
             story.end = "panic"
         for each in self.stories:
-            each.generation += 1
+            each.disarm()
         reboot = self.spec.machine.reboot_ns
         if reboot is None:
             self.ended_ns = now
@@ -174,7 +175,7 @@ class Machine:
         """An orderly reboot."""
         self.kernel.halted = True
         for each in self.stories:
-            each.generation += 1
+            each.disarm()
         down = self.spec.machine.reboot_ns or 0
         self.downtime_ns += min(down, self.horizon_ns - self.engine.now)
         self.engine.at(self.engine.now + down, MACHINE_CHECK, self._reboot)

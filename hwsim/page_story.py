@@ -23,7 +23,7 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
-from hwsim.race import draw_race
+from hwsim.race import Candidate, draw_race
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class PageStory:
     """
 
     __slots__ = (
+        "armed",
         "attempts",
         "contained_ns",
         "data_lost_bytes",
@@ -62,6 +63,7 @@ class PageStory:
         "loops",
         "machine",
         "mappers",
+        "next",
         "onset_ns",
         "page",
         "permanent",
@@ -101,6 +103,8 @@ class PageStory:
         self.u = u
         self.state = LATENT
         self.generation = 0
+        self.armed: tuple[int, int] | None = None
+        self.next: Candidate | None = None
         self.attempts = 0
         self.races = 0
         self.found = "none"
@@ -121,8 +125,8 @@ class PageStory:
         self.page: Page | None = None
         self.report: Report | None = None  # the one that poisoned the page, or the last
         self.signals: list[Signal] = []
-        self.times: list[tuple[int, int, str, Any]] = []  # the race: (time, priority, what, who)
-        self.touches: list[tuple[int, int, str, Any]] = []  # of entries that lead to the poison
+        self.times: list[Candidate] = []  # the race: (time, priority, what, who)
+        self.touches: list[Candidate] = []  # of entries that lead to the poison
 
     # -- beginning ------------------------------------------------------------------------------
 
@@ -163,10 +167,38 @@ class PageStory:
         self.arm()
 
     def arm(self) -> None:
-        """Put one callback at the earliest candidate; an earlier callback loses its generation."""
+        """See to it that one callback stands at the earliest candidate, or before it.
+
+        A callback that comes too early, because its candidate went away, only arms again: that is
+        rarer than candidates that change while the earliest stays.
+        """
+        best = self._earliest()
+        self.next = best
+        if best is None or best[0] >= self.machine.horizon_ns:
+            return
+        time, priority = best[0], best[1]
+        if self.armed is not None and self.armed <= (time, priority):
+            return
+        self.armed = (time, priority)
         self.generation += 1
-        machine = self.machine
-        best = None
+        generation = self.generation
+
+        def fire(_event: Any) -> None:
+            if generation != self.generation:
+                return
+            self.armed = None
+            candidate = self.next
+            if candidate is None:
+                return
+            if candidate[:2] > (self.machine.engine.now, priority):
+                self.arm()
+            else:
+                self._happens(candidate)
+
+        self.machine.engine.at(max(time, self.machine.engine.now), priority, fire)
+
+    def _earliest(self) -> Candidate | None:
+        best: Candidate | None = None
         if self.state != OVER and not self._line_is_unreachable:
             for candidate in self.times:
                 if best is None or candidate[:2] < best[:2]:
@@ -174,20 +206,20 @@ class PageStory:
         for candidate in self.touches:
             if best is None or candidate[:2] < best[:2]:
                 best = candidate
-        if self.state == LATENT and self.line_is_bad and self.logged_only == 0 and machine.scrubber.signals != "none":
-            after = max(machine.engine.now, self.last_report_ns)
-            visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
-            if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
-                best = (visit, SCRUB_VISIT, "scrub", None)
-        if best is None or best[0] >= machine.horizon_ns:
-            return
-        generation = self.generation
+        if self.state == LATENT and self.line_is_bad and self.logged_only == 0:
+            machine = self.machine
+            if machine.scrubber.signals != "none":
+                after = max(machine.engine.now, self.last_report_ns)
+                visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
+                if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
+                    best = (visit, SCRUB_VISIT, "scrub", None)
+        return best
 
-        def fire(_event: Any) -> None:
-            if generation == self.generation:
-                self._happens(best)
-
-        machine.engine.at(max(best[0], machine.engine.now), best[1], fire)
+    def disarm(self) -> None:
+        """Nothing happens until the next arm(): the machine is down, or the story over."""
+        self.generation += 1
+        self.armed = None
+        self.next = None
 
     @property
     def finished(self) -> bool:
@@ -198,7 +230,7 @@ class PageStory:
     def _line_is_unreachable(self) -> bool:
         return self.contained_ns is not None and not (self.page and self.page.flags & pg.BUDDY)
 
-    def _happens(self, candidate: tuple[int, int, str, Any]) -> None:
+    def _happens(self, candidate: Candidate) -> None:
         what, who = candidate[2], candidate[3]
         machine = self.machine
         if what == "scrub":
@@ -474,7 +506,7 @@ class PageStory:
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
-        self.generation += 1
+        self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)
 

@@ -101,6 +101,12 @@ def lookup(states: tuple[ErrorState, ...]) -> npt.NDArray[np.uint8]:
     return rows
 
 
+@lru_cache(maxsize=16)
+def row_bytes(states: tuple[ErrorState, ...]) -> bytes:
+    """The same lookup for one page at a time: indexing bytes is far cheaper than an array element."""
+    return lookup(states).tobytes()
+
+
 def classify(
     states: tuple[ErrorState, ...],
     flags: npt.NDArray[np.uint32],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.error_states import ErrorState, scan
+from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED
 from hwsim.kernel.page_cache import lru_add_drain
 from hwsim.kernel.rmap import (
@@ -147,7 +147,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
         duration = kernel.times.page_handler.draw(report.draw(Slot.HANDLER))
         if duration:
             yield from kernel.pause(duration)
-        page_action(kernel, report, page, scan(kernel.error_states, page.flags))
+        page_action(kernel, report, page, kernel.error_state(page.flags))
     unlock_page(kernel, page)
 
 

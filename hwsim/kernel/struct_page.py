@@ -53,7 +53,8 @@ class AddressSpace:
 
     ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit.  ``vmas`` is the
     i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``gone``: ranges
-    (first, pages) that a script has cut out of the file.
+    (first, pages) that a script has cut out of the cache; ``holes``: page offsets punched out of the
+    file; ``size_pages``: its length once a script has changed it.
     """
 
     __slots__ = (
@@ -61,9 +62,11 @@ class AddressSpace:
         "as_eio",
         "filesystem",
         "gone",
+        "holes",
         "is_block_device",
         "name",
         "pages",
+        "size_pages",
         "swap_backed",
         "swapped",
         "vmas",
@@ -80,6 +83,8 @@ class AddressSpace:
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
         self.swapped: dict[int, Page] = {}
         self.gone: list[tuple[int, int]] = []
+        self.holes: set[int] = set()
+        self.size_pages: int | None = None
 
 
 SWAPPER = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
@@ -101,6 +106,7 @@ class Page:
         "head",
         "holders",
         "index",
+        "locked_by_script",
         "lost_bytes",
         "mapping",
         "pagevec_cpu",
@@ -128,6 +134,7 @@ class Page:
         self.head: Page | None = None
         self.pagevec_cpu = -1
         self.buffers_busy = False
+        self.locked_by_script = False
         self.writeback_until_ns = 0  # a script may set it to a time far away
         self.unmap_failures = 0  # tries of try_to_unmap() that will fail
         self.swap_entry = False  # a copy of the contents exists on the swap device

@@ -13,7 +13,7 @@ from typing import Any
 from hwsim.engine import HANDLER_STEP, Engine
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import prep_new_page
-from hwsim.kernel.error_states import Config
+from hwsim.kernel.error_states import Config, ErrorState, row_bytes
 from hwsim.kernel.first_look import first_look
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.memory_failure import Report
@@ -47,6 +47,8 @@ class Kernel:
         self.profile = PROFILES[spec.kernel]
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         self.error_states = self.config.build(self.profile.error_states)
+        self._rows = row_bytes(self.error_states)
+        self._states = {state.row: state for state in self.error_states}
         self.times = spec.times
         self.early_kill = self.profile.early_kill_default if spec.early_kill is None else spec.early_kill
         as_meant = spec.corrected_message_order or self.profile.scan_result_order == "as_meant"
@@ -74,6 +76,10 @@ class Kernel:
     def now(self) -> int:
         """Simulated time in ns."""
         return self.engine.now
+
+    def error_state(self, flags: int) -> ErrorState:
+        """The row of error_states that a page with these flags matches."""
+        return self._states[self._rows[flags & pg.TABLE_MASK]]
 
     def cpu(self, number: int) -> Cpu:
         """CPU ``number`` with its ring."""
@@ -114,7 +120,20 @@ class Kernel:
             return 0
         if name == "vm.memory_failure_early_kill":
             return -EINVAL
-        return -2  # ENOENT: this kernel has no such file
+        if name == "vm.dirty_expire_centisecs" and value >= 1:
+            self._set_dirty_expire(value * 10_000_000)
+            return 0
+        return -EINVAL if name == "vm.dirty_expire_centisecs" else -2  # ENOENT: there is no such file
+
+    def _set_dirty_expire(self, period_ns: int) -> None:
+        """Every flusher that waits keeps its next tick; from then on the new period counts."""
+        now = self.now
+        for region in self.mem_map.regions:
+            if region.layout.flush_every_ns and region.phases:
+                phase, period = region.phases[0]
+                tick = phase if now < phase else phase + ((now - phase) // period + 1) * period
+                region.phases[0] = (tick, period_ns)
+                region.phases.append((region.last_flush_ns(now), _ONCE_NS))
 
     def prctl(self, task: Task, option: str, value: str) -> int:
         """prctl(): v5 has no PR_MCE_KILL and answers -EINVAL."""

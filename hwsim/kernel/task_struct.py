@@ -112,6 +112,7 @@ class Task:
         "name",
         "next_start",
         "number",
+        "offsets",
         "parent",
         "pending",
         "pid",
@@ -133,6 +134,8 @@ class Task:
         self.ignored = False
         self.pending: Any = None
         self.behaviour: Any = None
+        # First page offset of regions that mremap() made; all others start at zero.
+        self.offsets: dict[str, int] = dict(parent.offsets) if parent is not None else {}
 
     def add_vma(self, name: str, region: Region, pages: int, **kwargs: Any) -> Vma:
         """mmap(): a new VMA after the last one."""

@@ -217,23 +217,28 @@ class Member:
 class Group:
     """All members of one [[task]] table and their supervisor."""
 
-    __slots__ = ("machine", "members", "number", "shared", "spec")
+    __slots__ = ("empty", "machine", "members", "number", "shared", "spec")
 
     def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
         self.machine = machine
         self.spec = spec
         self.number = number
         self.members: list[Member] = []
+        self.empty: list[Member] = []  # those without a process
         self.shared: list[Region] = []
 
     def start(self) -> None:
         """Start every member that is not running: parents first, then their children."""
-        for member in self.members:
-            if not member.alive and member.parent is None:
+        waiting, self.empty = self.empty, []
+        for member in sorted(waiting, key=_start_order):
+            if member.alive:
+                continue
+            if member.parent is None:
                 member.start()
-        for member in self.members:
-            if not member.alive and member.parent is not None and member.parent.alive:
+            elif member.parent.alive:
                 member.fork()
+            else:
+                self.empty.append(member)
 
     def die(self, member: Member, signal: Signal | None) -> None:
         """The process in ``member`` is gone, with whom the group rules take down; plan the restart."""
@@ -267,6 +272,7 @@ class Group:
         assert task is not None
         task.alive = False
         task.pending = None
+        self.empty.append(member)
         machine.kernel.process_count -= 1
         changed = []
         for vma in task.vmas.values():
@@ -283,6 +289,10 @@ class Group:
         for region in self.shared:
             region.release()
             self.machine.region_released(region)
+
+
+def _start_order(member: Member) -> tuple[bool, int]:
+    return member.parent is not None, member.number
 
 
 def close_vma(vma: Vma) -> list[Any]:

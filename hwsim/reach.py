@@ -1,0 +1,114 @@
+"""What a run can meet at all: every exit, row, page-table result and path, kernel by kernel.
+
+``hwsim run --reach`` puts beside it what the run has met, and a test demands that the shipped
+scenarios together meet all of it.  The rows come from the kernel's own error-state table.  Each entry
+says what it is and, in brackets, the function of the source it happens in: that of the HWPOISON v5
+series (Message-ID 20090603184648.2E2131D028F) or of the kernel it was posted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from hwsim.kernel.error_states import Config
+from hwsim.kernel.profiles import PROFILES
+from hwsim.spec import Spec
+
+_V5_PATHS: dict[str, str] = {
+    # memory_failure() itself: how it ends
+    "exit:outside": "no struct page for this frame [memory_failure]",
+    "exit:already": "PG_hwpoison was set before: a second report [memory_failure]",
+    "exit:free_or_high_order": "count 0: free, or inside a high-order block [memory_failure]",
+    "exit:already_unmapped": "truncated while the handler waited for the page lock [memory_failure]",
+    "exit:table": "the error-state table decided [page_action]",
+    # hwpoison_user_mappings(): before, during and after unmapping
+    "mappings:not_mappable": "reserved, compound or slab: never unmapped [hwpoison_user_mappings]",
+    "mappings:not_mapped": "no page table maps it [hwpoison_user_mappings]",
+    "mappings:clean": "clean file page: dropped, nobody is killed [hwpoison_user_mappings]",
+    "mappings:mkclean_dirty": "dirty only in a page table entry [page_mkclean]",
+    "unmap:done": "out of all page tables [try_to_unmap]",
+    "unmap:retry": "a try failed: a mapping was being moved [try_to_unmap]",
+    "unmap:failed": "five tries failed: the page stays mapped [hwpoison_user_mappings]",
+    # what each page table entry becomes
+    "pte:anon->poison": "poison entry, a touch is fatal [try_to_unmap_one]",
+    "pte:anon->present": "could not be unmapped [try_to_unmap_one]",
+    "pte:swapcache->swap": "swap entry to the page kept in the swap cache [try_to_unmap_one]",
+    "pte:swapcache->present": "could not be unmapped [try_to_unmap_one]",
+    "pte:file_dirty->poison": "poison entry: what it held is lost [try_to_unmap_one]",
+    "pte:file_dirty->present": "could not be unmapped [try_to_unmap_one]",
+    "pte:file_clean->none": "empty entry, read again from disk [try_to_unmap_one]",
+    "pte:file_clean->poison": "clean page of tmpfs: no disk to read from [try_to_unmap_one]",
+    "pte:file_clean->present": "could not be unmapped [try_to_unmap_one]",
+    # whom the handler signals
+    "collect:out_of_memory": "no memory for the kill list: a task is let off [add_to_kill]",
+    "collect:no_address": "collected, but has the page at no address [add_to_kill]",
+    "signal:AO": "SIGBUS BUS_MCEERR_AO: told before the touch [kill_proc_ao]",
+    "signal:AO not sent": "the task died while it was collected [kill_procs_ao]",
+    "signal:SIGKILL unmap failed": "killed by force: the page stays mapped [kill_procs_ao]",
+    "signal:SIGKILL no address": "killed by force: no address to tell [kill_procs_ao]",
+    "signal:AR": "SIGBUS BUS_MCEERR_AR: it touched the page [do_sigbus]",
+    "signal:AR forced on blocked or ignored": "no escape: back to the default action [force_sig_info]",
+    "sigbus:remap": "a handler dropped the page and went on [user space]",
+    "sigbus:exit": "a handler left in good order [user space]",
+    "sigbus:return": "a handler returned without doing anything [user space]",
+    # later touches, and forks
+    "fault:poison": "touch of a poison entry [do_swap_page]",
+    "fault:swap": "touch of a swap entry, poison still in the swap cache [do_swap_page]",
+    "fault:none": "touch of an empty entry, poison still in the page cache [__do_fault]",
+    "fault:reread_swap": "touch of a swap entry: the good copy is read [do_swap_page]",
+    "fault:reread_disk": "touch of an empty entry: read again from disk [__do_fault]",
+    "fault:EFAULT": "a system call met poison in user memory [copy_to_user, copy_from_user]",
+    "fork:poison_copied": "a child inherits the entry [copy_one_pte]",
+    # frames that change hands
+    "allocator:page_dropped": "a poisoned free page was met and dropped [prep_new_page]",
+    "allocator:block_dropped": "a poisoned page cost its whole block [prep_new_page]",
+    "allocator:freed_poison_isolated": "a poisoned page was freed and kept back [free_pages_check]",
+    # how errors are found, and what that costs at once
+    "found:logged_only": "UCNA: this kernel only writes it down [machine_check_poll]",
+    "consumed:task_load": "a task read the bad line first [do_machine_check]",
+    "consumed:kernel_load": "the kernel read the bad line first [do_machine_check]",
+    "ring:overflow": "15 pages wait already: dropped without a word [mce_ring_add]",
+    "rendezvous:timeout": "not all CPUs came within a second: goes on [mce_timed_out]",
+    "panic:Fatal machine check on current CPU": "bad data was consumed [do_machine_check]",
+    "panic:Fatal Machine check": "the platform calls it fatal [mce_reign]",
+    "panic:Timeout synchronizing machine check over CPUs": "tolerant 0 [mce_timed_out]",
+}
+
+# Combinations that the keys would allow, and why no page can come to them.
+UNREACHABLE: Mapping[str, str] = MappingProxyType(
+    {
+        "pte:anon->none": "empty entries are left by clean file pages only",
+        "pte:anon->swap": "swap entries are left by pages in the swap cache only",
+        "pte:swapcache->poison": "TTU_IGNORE_HWPOISON is set: the entry leads to the page in the swap cache",
+        "pte:swapcache->none": "a page in the swap cache leaves its place on the swap device behind",
+        "pte:file_dirty->none": "the clean check has write-protected every entry, and the page is locked",
+        "pte:file_dirty->swap": "shared memory leaves the page tables before it goes to the swap cache",
+        "pte:file_clean->swap": "as above",
+        "fault:present": "an entry that maps the page takes no fault: the bad line is consumed",
+        "sigbus:default": "death, not a handler",
+        "sigbus:ignored": "not delivered",
+        "sigbus:blocked": "not delivered",
+        "consumed:device_read": "a device does not execute: it is logged, or fatal for the platform",
+    }
+)
+
+
+def _rows(kernel: str, config: Config) -> dict[str, str]:
+    """The rows of the kernel's table in this build, each with its message and handler."""
+    states = config.build(PROFILES[kernel].error_states)
+    return {f"row:{state.row}": f"{state.message} [{state.handler}]" for state in states}
+
+
+POSSIBLE_PATHS: Mapping[str, Mapping[str, str]] = MappingProxyType({"v5": MappingProxyType(_V5_PATHS)})
+POSSIBLE: Mapping[str, str] = MappingProxyType({**_V5_PATHS, **_rows("v5", Config())})
+
+
+def possible_reach(spec: Spec) -> dict[str, str]:
+    """What the kernel of ``spec`` can do at all, as it is built: key -> what it is and where it happens."""
+    machine = spec.machine
+    config = Config(machine.unevictable_lru, machine.mlocked_page_bit, machine.pageflags_extended)
+    return {**POSSIBLE_PATHS[machine.kernel], **_rows(machine.kernel, config)}
+
+
+__all__ = ["POSSIBLE", "UNREACHABLE", "possible_reach"]

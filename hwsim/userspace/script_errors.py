@@ -1,0 +1,91 @@
+"""Verbs that make errors and let somebody find them: inject, mce, scrub, madvise(MADV_HWPOISON)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.workqueue import Halted
+from hwsim.userspace.script_step import Step
+
+if TYPE_CHECKING:
+    from hwsim.page_story import PageStory
+
+_BY_SCRIPT = -1  # stands for the number of an [[errors]] table
+TRAP_DEBUGFS, TRAP_MADVISE = 18, 0
+
+
+def numbers_used(step: Step) -> int:
+    """How many error numbers the step takes, whether it is done or skipped."""
+    if step.spec.verb == "madvise":
+        return int(step.args["pages"]) if step.args["advice"] == "hwpoison" else 0
+    return 1 if step.spec.verb in ("inject", "mce") else 0
+
+
+def inject(step: Step) -> None:
+    """A bad line that waits, or what the debugfs injector does: poison without a bad line."""
+    machine, pfn = step.machine, step.pfn()
+    if step.args.get("how", "poison") == "line":
+        frames = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
+        if pfn >= frames:
+            step.fail(f"there is no such memory: it ends before pfn {frames:#x}")
+        machine.add_error(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
+        return
+    step.kernel.printk("inject", pfn)
+    start_injector(step, [software_story(step, pfn)], TRAP_DEBUGFS)
+
+
+def software_story(step: Step, pfn: int) -> PageStory:
+    """The story of a page that a software injector is about to poison."""
+    machine = step.machine
+    story = machine.live_story(pfn)
+    if story is None:
+        story = machine.add_error(_BY_SCRIPT, pfn, step.args.get("line", 0), False, line_is_bad=False)
+    else:
+        machine.error_count += 1
+        story.repeats += story.found_ns is not None
+    story.note_found("injected")
+    return story
+
+
+def start_injector(step: Step, stories: list[PageStory], trapno: int) -> None:
+    """Call memory_failure() for one page after the other, in process context."""
+    kernel = step.kernel
+
+    def run() -> Generator[Any, Any, None]:
+        try:
+            for story in stories:
+                report = story.new_report()
+                report.context = "injector"
+                yield from memory_failure(kernel, story.pfn, trapno, report)
+                kernel.reported(report)
+        except Halted:
+            return
+
+    kernel.engine.env.process(run())
+
+
+def mce(step: Step) -> None:
+    """A machine check for the page, now; its line is bad from now on if it was not."""
+    machine, pfn = step.machine, step.pfn()
+    story = machine.live_story(pfn)
+    if story is None:
+        frames = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
+        story = machine.add_error(_BY_SCRIPT, pfn, 0, False, line_is_bad=pfn < frames)
+    else:
+        machine.error_count += 1
+    story.report_check()
+
+
+def scrub(step: Step) -> None:
+    """The patrol scrubber reads every line of the page."""
+    story = step.machine.live_story(step.pfn())
+    if story is None or not story.line_is_bad:
+        step.result("no bad line")
+        return
+    step.result("found")
+    story.scrub_visit()
+
+
+VERBS: dict[str, Callable[[Step], None]] = {"inject": inject, "mce": mce, "scrub": scrub}

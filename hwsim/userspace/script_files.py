@@ -1,0 +1,202 @@
+"""Verbs of files: read and write by system call, writing back, and who is told of a lost write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.filemap_error import EIO, filemap_check_errors, sync_swallows
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.page_cache import truncate_inode_page
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import clear_page_dirty_for_io
+from hwsim.kernel.workqueue import Halted
+from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_touch import (
+    CONSUMED,
+    add_to_page_cache,
+    bring_in,
+    file_pages,
+    lost_pages,
+    user_buffer,
+)
+
+_EVER_NS = 1 << 62  # the period of a flush that happens once
+
+
+def _file(step: Step) -> tuple[Region, AddressSpace]:
+    region = step.kernel.mem_map.by_name[f"file:{step.args['file']}"]
+    assert region.mapping is not None
+    return region, region.mapping
+
+
+def read(step: Step) -> None:
+    """read(): from the page cache, or read in from the disk.  AS_EIO is never looked at."""
+    step.task()
+    region, _ = _file(step)
+    index = step.args["index"]
+    if index >= file_pages(step, region):
+        step.result("end of file")
+        return
+    page, result = bring_in(step, region, index)
+    if page is None or not page.flags & pg.UPTODATE:
+        step.result("EIO")
+        return
+    story = step.machine.live_story(page.pfn)
+    if story is not None and story.line_is_bad:
+        story.consumed("kernel_load", step.args["task"])
+        step.result(CONSUMED)
+        return
+    if user_buffer(step):
+        step.result("EFAULT")
+        return
+    step.result(result)
+
+
+def write(step: Step) -> None:
+    """write() of a whole page: it is dirty in the cache, and a transiently bad line is healed."""
+    step.task()
+    region, mapping = _file(step)
+    index = step.args["index"]
+    if user_buffer(step):
+        step.result("EFAULT")
+        return
+    page = step.cached(region, index)
+    if page is None:
+        page = add_to_page_cache(step, region, index)
+    story = step.machine.live_story(page.pfn)
+    if story is not None and story.line_is_bad and not story.permanent:
+        step.kernel.event("healed", error=story.error, pfn=story.pfn)
+        story.finish("healed")
+    page.flags |= pg.DIRTY | pg.UPTODATE  # of a poisoned page only the flag (patch 10)
+    mapping.holes.discard(index)
+    if mapping.size_pages is not None:
+        mapping.size_pages = max(mapping.size_pages, index + 1)
+    for old in lost_pages(step, region, index):
+        old.lost_bytes = 0
+    step.result("ok", pfn=page.pfn)
+    step.changed(page)
+
+
+def fsync(step: Step) -> None:
+    """fsync(), fdatasync(), msync(): write back, then ask for errors, which clears them."""
+    step.task()
+    region, mapping = _file(step)
+    write_back(step, region, mapping)
+    result = filemap_check_errors(step.kernel, mapping)
+    step.result("EIO" if result == -EIO else 0)
+
+
+def msync(step: Step) -> None:
+    """msync() of a mapping of the file."""
+    task, (_, mapping) = step.task(), _file(step)
+    if not any(vma.mapping is mapping for vma in task.vmas.values()):
+        step.fail(f'task "{task.name}" does not map this file')
+    fsync(step)
+
+
+def sync(step: Step) -> None:
+    """sync(): everything is written, and every error thrown away."""
+    swallowed = []
+    for region in step.kernel.mem_map.regions:
+        if region.kind in ("file", "blockdev") and region.mapping is not None:
+            write_back(step, region, region.mapping)
+            if sync_swallows(step.kernel, region.mapping):
+                swallowed.append(region.name)
+    step.result(0, swallowed=swallowed)
+
+
+def write_back(step: Step, region: Region, mapping: AddressSpace) -> None:
+    """Every dirty page of the file goes to the disk: DMA reads it."""
+    if not mapping.accounts_dirty:
+        return
+    for page in list(mapping.pages.values()):
+        if page.flags & pg.DIRTY or any(pte.dirty for pte in page.ptes.values()):
+            clear_page_dirty_for_io(page)
+            read_by_device(step, page)
+            if step.kernel.halted:
+                return
+    region.phases.append((step.kernel.now, _EVER_NS))  # pages not looked at yet are clean too
+
+
+def read_by_device(step: Step, page: Page) -> None:
+    """The disk controller reads the page."""
+    story = step.machine.live_story(page.pfn)
+    if story is not None and story.line_is_bad:
+        story.device_read("device_read")
+
+
+def open_(step: Step) -> None:
+    """open(): tells nobody anything in this kernel."""
+    step.task()
+    step.result(0)
+
+
+def close(step: Step) -> None:
+    """close(): only NFS writes back and reports an error here."""
+    step.task()
+    region, mapping = _file(step)
+    if mapping.filesystem != "nfs":
+        step.result(0)
+        return
+    write_back(step, region, mapping)
+    step.result("EIO" if filemap_check_errors(step.kernel, mapping) == -EIO else 0)
+
+
+def truncate(step: Step) -> None:
+    """The file ends after ``pages`` pages."""
+    region, mapping = _file(step)
+    pages = step.args["pages"]
+    _remove(step, region, pages, max(region.layout.pages, file_pages(step, region)) - pages)
+    mapping.size_pages = pages
+
+
+def punch(step: Step) -> None:
+    """A hole: the pages go, and the disk has zeroes there."""
+    region, mapping = _file(step)
+    first, pages = step.args["index"], step.args["pages"]
+    _remove(step, region, first, pages)
+    mapping.holes.update(range(first, first + pages))
+
+
+def _remove(step: Step, region: Region, first: int, pages: int) -> None:
+    """truncate_inode_pages_range(): page by page, each under its lock and not under writeback.
+
+    Where the script itself has the page lock it is the one that truncates, and does not wait.
+    """
+    mapping, kernel = region.mapping, step.kernel
+    assert mapping is not None
+    for pgoff in range(first, first + pages):
+        step.cached(region, pgoff)
+    mapping.gone.append((first, pages))
+    found = [page for pgoff, page in sorted(mapping.pages.items()) if first <= pgoff < first + pages]
+
+    def run() -> Generator[Any, Any, None]:
+        try:
+            for page in found:
+                while (page.flags & pg.LOCKED and not page.locked_by_script) or page.flags & pg.WRITEBACK:
+                    yield from kernel.wait_on_page(page)
+                if page.mapping is mapping:
+                    truncate_inode_page(mapping, page)
+                    kernel.event("truncated", pfn=page.pfn)
+                    step.drop_if_unused(page)
+                    step.changed(page)
+        except Halted:
+            return
+
+    kernel.engine.env.process(run())
+
+
+VERBS: dict[str, Callable[[Step], None]] = {
+    "read": read,
+    "write": write,
+    "fsync": fsync,
+    "fdatasync": fsync,
+    "msync": msync,
+    "sync": sync,
+    "open": open_,
+    "close": close,
+    "truncate": truncate,
+    "punch": punch,
+}

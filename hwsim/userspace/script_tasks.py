@@ -1,0 +1,259 @@
+"""Verbs of tasks and their address spaces: fork, exit, mmap and its kin, signals, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mem_map import Layout, Region
+from hwsim.kernel.mmap import isolate_range, move_vma, remove_vma, zap_entries
+from hwsim.kernel.page_cache import delete_from_swap_cache
+from hwsim.kernel.signals import unblock
+from hwsim.kernel.struct_page import PRESENT, SWAP, AddressSpace, Page
+from hwsim.kernel.system import EINVAL
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_injector
+from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_touch import touch
+from hwsim.userspace.tasks import Member
+
+_HUGE_ORDER = 9
+
+
+def fork(step: Step) -> None:
+    """The task forks; the child has the next free number."""
+    parent = step.member()
+    group, machine = parent.group, step.machine
+    taken = {member.name for each in machine.groups for member in each.members}
+    number = len(parent.children)
+    while f"{parent.name}.{number}" in taken:
+        number += 1
+    numbers = [member.number for each in machine.groups for member in each.members]
+    child = Member(machine, group, f"{parent.name}.{number}", max(numbers) + 1, parent)
+    child.once = True
+    parent.children.append(child)
+    group.members.append(child)
+    child.fork()
+    for vma in parent.task.vmas.values() if parent.task is not None else ():
+        for pte in vma.ptes.values():
+            if pte.kind == PRESENT:
+                step.changed(pte.page)
+    step.result(child.task.pid if child.task is not None else 0, child=child.name)
+
+
+def exit_(step: Step) -> None:
+    """The task exits."""
+    member = step.member()
+    assert member.task is not None
+    step.kernel.event("exit", task=member.name, pid=member.task.pid)
+    member.group.die(member, None)
+
+
+def mmap(step: Step) -> None:
+    """A new region; its pages come with the first touch."""
+    args, task, kernel = step.args, step.task(), step.kernel
+    kind, name = args["kind"], args["name"]
+    if any(vma.name == name for vma in task.vmas.values()):
+        step.fail(f'task "{task.name}" maps a region "{name}" already')
+    if kind == "file":
+        file = kernel.mem_map.by_name[f"file:{args['file']}"]
+        pages = args.get("pages", file.layout.pages)
+        region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
+        task.add_vma(name, region, pages, since_ns=kernel.now, shared=True, mapping=file.mapping, populated=False)
+        return
+    region = carve(step, f"{task.name}/{name}", kind, args["pages"])
+    member: Member = task.behaviour
+    if kind == "anon":
+        member.private[name] = region
+        task.add_vma(
+            name, region, args["pages"], since_ns=kernel.now, anon_vma=region.anon_vma, populated=False
+        )
+        return
+    region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
+    member.group.shared.append(region)
+    vma = task.add_vma(
+        name,
+        region,
+        args["pages"],
+        since_ns=kernel.now,
+        shared=args.get("shared", True),
+        mapping=region.mapping,
+        populated=kind == "hugetlb",  # there is no other moment when a huge page would come
+    )
+    region.vmas.append(vma)
+
+
+def carve(step: Step, name: str, kind: str, pages: int, order: int = 0) -> Region:
+    """Frames for a new region, from free memory."""
+    kernel = step.kernel
+    if kind == "hugetlb":
+        order = _HUGE_ORDER
+    first = step.free_run(pages, order)
+    region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
+    region.since_ns = kernel.now
+    step.machine.given_out(first, pages)
+    return region
+
+
+def munmap(step: Step) -> None:
+    """Entries and mappings of the range go."""
+    task = step.task()
+    for vma in _range(step, task):
+        drop_mappings(step, vma)
+        remove_vma(task, vma)
+    _settle_copies(task)
+
+
+def _range(step: Step, task: Task) -> list[Vma]:
+    """The VMAs of the step's range; pages nobody has looked at are looked at before they go."""
+    args = step.args
+    name, first = args["region"], args["first"] + step.base(task, args["region"])
+    step.vmas(task, name)
+    parts = isolate_range(task, name, first, args["pages"])
+    if sum(part.pages for part in parts) != args["pages"]:
+        step.fail("part of the range is not mapped")
+    _settle_copies(task)
+    return parts
+
+
+def _settle_copies(task: Task) -> None:
+    """The region of a child's own copies knows the VMAs that lead to it."""
+    for name, copies in task.behaviour.copies.items():
+        copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
+
+
+def drop_mappings(step: Step, vma: Vma) -> None:
+    """zap_page_range(): the pages that nobody uses any more are free."""
+    for pgoff in range(vma.pgoff, vma.pgoff + vma.pages):
+        step.page_in_vma(vma, pgoff)
+    pages = zap_entries(vma)
+    for page in pages:
+        if page.flags & pg.SWAPCACHE and page.flags & pg.ANON and not _has_entries(page):
+            if not page.flags & pg.HWPOISON:
+                delete_from_swap_cache(page)
+        step.drop_if_unused(page)
+    step.machine.entries_dropped(pages)
+    for page in pages:
+        step.changed(page)
+
+
+def _has_entries(page: Page) -> bool:
+    """Whether a page table, or a swap entry in one, still leads to the page."""
+    entries = (vma.ptes.get(page.pgoff) for vma in page.anon_vma or ())
+    return bool(page.ptes) or any(pte is not None and pte.kind == SWAP and pte.page is page for pte in entries)
+
+
+def mremap(step: Step) -> None:
+    """The range moves to another address, with its entries."""
+    task, name = step.task(), step.args["to"]
+    if any(vma.name == name for vma in task.vmas.values()):
+        step.fail(f'task "{task.name}" maps a region "{name}" already')
+    base = step.base(task, step.args["region"])
+    for vma in _range(step, task):
+        moved = move_vma(task, vma, name)
+        copies = task.behaviour.copies.get(vma.name)
+        if copies is not None:
+            task.behaviour.copies[name] = copies
+        step.facts["address"] = moved.start << 12
+    task.offsets[name] = base + step.args["first"]
+
+
+def mprotect(step: Step) -> None:
+    """Write permission of the range."""
+    for vma in _range(step, step.task()):
+        vma.writable = step.args["write"]
+        for pte in vma.ptes.values():
+            pte.writable = pte.writable and step.args["write"]
+
+
+def mlock(step: Step) -> None:
+    """Every page of the region is locked in memory."""
+    _mlock(step, locked=True)
+
+
+def munlock(step: Step) -> None:
+    """The pages can be reclaimed again."""
+    _mlock(step, locked=False)
+
+
+def _mlock(step: Step, *, locked: bool) -> None:
+    task = step.task()
+    flags = step.kernel.config.real_flags(pg.MLOCKED | pg.UNEVICTABLE)
+    for vma in step.vmas(task, step.args["region"]):
+        vma.mlocked = locked
+        for pte in vma.ptes.values():
+            page = pte.page
+            if pte.kind != PRESENT or not page.flags & pg.LRU:
+                continue
+            if locked:
+                page.flags |= flags
+            elif not any(each.mlocked for each in page.ptes):
+                page.flags &= ~flags
+
+
+def madvise(step: Step) -> None:
+    """dontneed: the pages are dropped; hwpoison: the injector of patch 15, page by page."""
+    task, args = step.task(), step.args
+    parts = _range(step, task)
+    if args["advice"] == "dontneed":
+        for vma in parts:
+            drop_mappings(step, vma)
+        return
+    stories = []
+    before = step.machine.error_count
+    for vma in parts:
+        for pgoff in range(vma.pgoff, vma.pgoff + vma.pages):
+            touch(step, vma, pgoff, store=False)  # so that the page is there
+            page = step.page_in_vma(vma, pgoff)
+            if page is None or not vma.alive or step.kernel.halted:
+                step.result("EFAULT")
+                break
+            step.kernel.printk("madvise", page.pfn, vma.address(pgoff))
+            stories.append(software_story(step, page.pfn))
+    step.machine.error_count = before + args["pages"]
+    start_injector(step, stories, TRAP_MADVISE)
+
+
+def mask(step: Step) -> None:
+    """The task blocks SIGBUS."""
+    step.task().blocked = True
+
+
+def unmask(step: Step) -> None:
+    """The task unblocks SIGBUS; a pending one is delivered."""
+    unblock(step.kernel, step.task())
+
+
+def sysctl(step: Step) -> None:
+    """Write a sysctl."""
+    result = step.kernel.set_sysctl(step.args["name"], step.args["value"])
+    step.result("EINVAL" if result == -EINVAL else result)
+
+
+def prctl(step: Step) -> None:
+    """prctl(): early or late kill for one task, in kernels that have it."""
+    result = step.kernel.prctl(step.task(), step.args["option"], str(step.args.get("value", 0)))
+    step.result("EINVAL" if result == -EINVAL else result)
+
+
+def reboot(step: Step) -> None:
+    """An orderly reboot."""
+    step.machine.restart()
+
+
+VERBS: dict[str, Callable[[Step], None]] = {
+    "fork": fork,
+    "exit": exit_,
+    "mmap": mmap,
+    "munmap": munmap,
+    "mremap": mremap,
+    "mprotect": mprotect,
+    "mlock": mlock,
+    "munlock": munlock,
+    "madvise": madvise,
+    "mask": mask,
+    "unmask": unmask,
+    "sysctl": sysctl,
+    "prctl": prctl,
+    "reboot": reboot,
+}
