@@ -51,6 +51,7 @@ class PageStory:
         "end",
         "end_ns",
         "error",
+        "first",
         "found",
         "found_ns",
         "generation",
@@ -105,6 +106,7 @@ class PageStory:
         self.generation = 0
         self.armed: tuple[int, int] | None = None
         self.next: Candidate | None = None
+        self.first: tuple[str, str, Report | None, int, int | None] | None = None
         self.attempts = 0
         self.races = 0
         self.found = "none"
@@ -206,9 +208,10 @@ class PageStory:
         for candidate in self.touches:
             if best is None or candidate[:2] < best[:2]:
                 best = candidate
-        if self.state == LATENT and self.line_is_bad and self.logged_only == 0:
+        if self.state == LATENT and self.line_is_bad:
             machine = self.machine
-            if machine.scrubber.signals != "none":
+            signals = machine.scrubber.signals
+            if signals != "none" and not (signals == "UCNA" and self.logged_only):
                 after = max(machine.engine.now, self.last_report_ns)
                 visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
                 if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
@@ -425,7 +428,8 @@ class PageStory:
         else:
             lost = report.dirty
         if lost:
-            self.data_lost_bytes = page.lost_bytes = PAGE_BYTES
+            page.lost_bytes = PAGE_BYTES
+            self.data_lost_bytes += PAGE_BYTES
 
     def _touch(self, pte: Pte) -> None:
         """A task touches the entry that replaced the page."""
@@ -489,7 +493,13 @@ class PageStory:
             self.arm()
 
     def forget(self) -> None:
-        """A new boot: the line is bad and nobody knows."""
+        """A new boot: the line is bad and nobody knows.
+
+        The record keeps what the first boot in which the error was found made of it.
+        """
+        if self.found_ns is not None and self.first is None:
+            self.first = (self.kind, self.region, self.report, self.mappers, self.contained_ns)
+        self.report = None
         self.end = ""
         self.state = LATENT
         self.contained_ns = None
@@ -532,6 +542,10 @@ class PageStory:
         """
         machine, report = self.machine, self.report
         scrubber = machine.scrubber
+        if scrubber.signals == "UCNA" and self.logged_only:
+            self.repeats += scrubber.visits_between(self.pfn, self.line, self.last_report_ns, until_ns)
+            self.last_report_ns = max(until_ns, self.last_report_ns)
+            return
         if self.state != HANDLED or report is None or scrubber.signals != "SRAO" or not self.line_is_bad:
             return
         after = max(self.last_report_ns, report.started_ns)

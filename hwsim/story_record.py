@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 def error_row(story: PageStory, replication: int) -> ErrorRow:
     """The record of the error; positional, in the order of ErrorRow, because there are many."""
-    report = story.report
+    kind, region, report, mappers, contained_ns = story.first or (
+        story.kind,
+        story.region,
+        story.report,
+        story.mappers,
+        story.contained_ns,
+    )
     killed = 0
     for signal in story.signals:
         killed += signal.result == "killed"
@@ -29,17 +35,17 @@ def error_row(story: PageStory, replication: int) -> ErrorRow:
         story.pfn,
         story.line,
         int(story.permanent),
-        story.kind,
-        story.region,
+        kind,
+        region,
         story.found,
         story.found_ns,
         report.poisoned_ns if report else None,
-        story.contained_ns,
+        contained_ns,
         report.row if report else 0,
         report.message if report else "",
         ACTION_NAME[report.outcome] if report else "",
         report.context if report else "",
-        story.mappers,
+        mappers,
         killed,
         story.data_lost_bytes,
         story.isolated_pages * PAGE_BYTES,

@@ -27,7 +27,8 @@ from hwsim.rng import Slot
 from hwsim.spec import MachineSpec
 
 EINVAL = 22
-Hook = Callable[..., None]
+_ONCE_NS = 1 << 62  # the period of a flush that happens once
+Hook = Callable[..., Any]
 
 
 class Kernel:
@@ -132,8 +133,8 @@ class Kernel:
             if region.layout.flush_every_ns and region.phases:
                 phase, period = region.phases[0]
                 tick = phase if now < phase else phase + ((now - phase) // period + 1) * period
-                region.phases[0] = (tick, period_ns)
                 region.phases.append((region.last_flush_ns(now), _ONCE_NS))
+                region.phases[0] = (tick, period_ns)
 
     def prctl(self, task: Task, option: str, value: str) -> int:
         """prctl(): v5 has no PR_MCE_KILL and answers -EINVAL."""

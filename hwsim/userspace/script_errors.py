@@ -29,7 +29,7 @@ def inject(step: Step) -> None:
     if step.args.get("how", "poison") == "line":
         frames = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
         if pfn >= frames:
-            step.fail(f"there is no such memory: it ends before pfn {frames:#x}")
+            raise step.error(f"there is no such memory: it ends before pfn {frames:#x}")
         machine.add_error(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
         return
     step.kernel.printk("inject", pfn)

@@ -36,7 +36,7 @@ def read(step: Step) -> None:
     step.task()
     region, _ = _file(step)
     index = step.args["index"]
-    if index >= file_pages(step, region):
+    if index >= file_pages(region):
         step.result("end of file")
         return
     page, result = bring_in(step, region, index)
@@ -92,7 +92,7 @@ def msync(step: Step) -> None:
     """msync() of a mapping of the file."""
     task, (_, mapping) = step.task(), _file(step)
     if not any(vma.mapping is mapping for vma in task.vmas.values()):
-        step.fail(f'task "{task.name}" does not map this file')
+        raise step.error(f'task "{task.name}" does not map this file')
     fsync(step)
 
 
@@ -148,7 +148,7 @@ def truncate(step: Step) -> None:
     """The file ends after ``pages`` pages."""
     region, mapping = _file(step)
     pages = step.args["pages"]
-    _remove(step, region, pages, max(region.layout.pages, file_pages(step, region)) - pages)
+    _remove(step, region, pages, max(region.layout.pages, file_pages(region)) - pages)
     mapping.size_pages = pages
 
 

@@ -19,7 +19,7 @@ def _in_use(step: Step) -> Page:
     """The step's page, which must not be free."""
     page = step.page()
     if page.flags & pg.BUDDY:
-        step.fail("the page is free")
+        raise step.error("the page is free")
     return page
 
 
@@ -27,13 +27,13 @@ def swap_out(step: Step) -> None:
     """Reclaim takes the page: it is dirty in the swap cache, and unmapped."""
     page = _in_use(step)
     if not page.flags & pg.SWAPBACKED or page.flags & pg.HWPOISON:
-        step.fail("only anonymous and shared memory that is not poisoned can be swapped out")
+        raise step.error("only anonymous and shared memory that is not poisoned can be swapped out")
     if page.flags & (pg.MLOCKED | pg.UNEVICTABLE):
-        step.fail("the page is locked in memory")
+        raise step.error("the page is locked in memory")
     if not page.flags & pg.LRU:
-        step.fail("the page is not on an LRU list")
+        raise step.error("the page is not on an LRU list")
     if page.flags & pg.SWAPCACHE and not page.ptes:
-        step.fail("the page is in the swap cache and unmapped already")
+        raise step.error("the page is in the swap cache and unmapped already")
     reclaim(page)
     step.result("swapped out", pfn=page.pfn)
     step.changed(page)
@@ -48,7 +48,7 @@ def swap_in(step: Step) -> None:
         step.result("read from swap", pfn=page.pfn)
         return
     if not page.flags & pg.SWAPCACHE:
-        step.fail("the page is not swapped out")
+        raise step.error("the page is not swapped out")
     if not page.flags & pg.ANON:
         step.result("read from swap" if shmem_getpage(page) else "EIO", pfn=page.pfn)
         return
@@ -59,7 +59,7 @@ def start_writeback(step: Step) -> None:
     """The page is written: DMA reads it, until end_writeback."""
     page = _in_use(step)
     if page.flags & pg.WRITEBACK:
-        step.fail("the page is under writeback already")
+        raise step.error("the page is under writeback already")
     clear_page_dirty_for_io(page)
     page.flags |= pg.WRITEBACK
     page.writeback_until_ns = 0
@@ -70,7 +70,7 @@ def end_writeback(step: Step) -> None:
     """The disk has the contents."""
     page = step.page()
     if not page.flags & pg.WRITEBACK:
-        step.fail("the page is not under writeback")
+        raise step.error("the page is not under writeback")
     if page.flags & pg.SWAPCACHE:
         end_swap_writepage(page)
     step.kernel.end_page_writeback(page)
@@ -80,7 +80,7 @@ def lock_page(step: Step) -> None:
     """Somebody takes the page lock and keeps it until unlock_page."""
     page = step.page()
     if page.flags & pg.LOCKED:
-        step.fail("the page is locked already")
+        raise step.error("the page is locked already")
     page.flags |= pg.LOCKED
     page.locked_by_script = True
 
@@ -89,7 +89,7 @@ def unlock(step: Step) -> None:
     """The page lock is free again."""
     page = step.page()
     if not page.locked_by_script:
-        step.fail("no step has locked the page")
+        raise step.error("no step has locked the page")
     page.locked_by_script = False
     unlock_page(step.kernel, page)
 
@@ -103,7 +103,7 @@ def unpin(step: Step) -> None:
     """The reference is dropped."""
     page = step.page()
     if PIN not in (page.head or page).holders:
-        step.fail("no step has pinned the page")
+        raise step.error("no step has pinned the page")
     page.put(PIN)
     step.drop_if_unused(page)
 
@@ -112,7 +112,7 @@ def pagevec(step: Step) -> None:
     """The page waits in the pagevec of a CPU and is on no LRU list."""
     page = _in_use(step)
     if not page.flags & pg.LRU:
-        step.fail("the page is not on an LRU list")
+        raise step.error("the page is not on an LRU list")
     page.flags &= ~(pg.LRU | pg.UNEVICTABLE)
     page.get(PAGEVEC)
     page.pagevec_cpu = step.args.get("cpu", 1)
@@ -122,7 +122,7 @@ def buffers(step: Step) -> None:
     """What is attached to the page."""
     page, state = _in_use(step), step.args["state"]
     if page.mapping is None or page.flags & pg.SWAPBACKED:
-        step.fail("only pages of files on disk have buffers")
+        raise step.error("only pages of files on disk have buffers")
     if state == "none":
         page.buffers_busy = False
         try_to_release_page(page)
@@ -155,7 +155,7 @@ def alloc(step: Step) -> None:
     name, order = f"kernel:{step.args['name']}", step.args.get("order", 0)
     held = step.kernel.mem_map.by_name.get(name)
     if held is not None and held.alive:
-        step.fail("this name is taken")
+        raise step.error("this name is taken")
     region = carve(step, name, step.args["kind"], 1 << order, order)
     step.result("allocated", pfn=region.layout.first_pfn)
 
@@ -165,7 +165,7 @@ def free(step: Step) -> None:
     mem_map = step.kernel.mem_map
     region = mem_map.by_name.get(f"kernel:{step.args['name']}")
     if region is None or not region.alive or region not in mem_map.carved:
-        step.fail("no block of this name is allocated")
+        raise step.error("no block of this name is allocated")
     first, pages = region.layout.first_pfn, region.layout.pages
     lost = False
     for pfn in range(first, first + pages):
@@ -185,7 +185,7 @@ def free_page(step: Step) -> None:
     """The kernel frees one of its pages."""
     page = _in_use(step)
     if OWNER not in (page.head or page).holders:
-        step.fail("the page does not belong to the kernel")
+        raise step.error("the page does not belong to the kernel")
     poisoned = bool(page.flags & pg.HWPOISON)
     page.put(OWNER)
     if step.machine.live_story(page.pfn) is not None:

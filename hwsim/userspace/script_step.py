@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages, free_pages_check
@@ -53,10 +53,10 @@ class Step:
         """The kernel that runs now."""
         return self.machine.kernel
 
-    def fail(self, problem: str) -> NoReturn:
-        """The step cannot be done."""
+    def error(self, problem: str) -> ScriptError:
+        """What to raise when the step cannot be done."""
         page = self.args.get("page")
-        raise ScriptError(self.spec.where, self.spec.verb, _page_text(page) if page else "", problem)
+        return ScriptError(self.spec.where, self.spec.verb, _page_text(page) if page else "", problem)
 
     def result(self, result: str | int, **facts: Any) -> None:
         """What came of the step."""
@@ -86,9 +86,9 @@ class Step:
             for member in group.members:
                 if member.name == name:
                     if not member.alive:
-                        self.fail(f'task "{name}" is dead at this time')
+                        raise self.error(f'task "{name}" is dead at this time')
                     return member
-        self.fail(f'there is no task "{name}" at this time')
+        raise self.error(f'there is no task "{name}" at this time')
 
     def task(self, name: str | None = None) -> Task:
         """The process itself."""
@@ -100,7 +100,7 @@ class Step:
         """All pieces of a region of the task."""
         found = [vma for vma in task.vmas.values() if vma.name == name]
         if not found:
-            self.fail(f'task "{task.name}" maps no region "{name}" at this time')
+            raise self.error(f'task "{task.name}" maps no region "{name}" at this time')
         return found
 
     def vma(self, task: Task, name: str, index: int) -> tuple[Vma, int]:
@@ -108,7 +108,7 @@ class Step:
         pgoff = index + self.base(task, name)
         vma = find_vma(task, name, pgoff)
         if vma is None:
-            self.fail(f'task "{task.name}" does not map page {index} of region "{name}" at this time')
+            raise self.error(f'task "{task.name}" does not map page {index} of region "{name}" at this time')
         return vma, pgoff
 
     @staticmethod
@@ -135,24 +135,26 @@ class Step:
             if page is None and vma.mapping is None:
                 page = self.look(vma.region.layout.first_pfn + pgoff)  # a frame kept for it, free till then
             if page is None:
-                self.fail("the page is not in memory")
+                raise self.error("the page is not in memory")
             return page
         if "file" in ref:
             page = self.cached(mem_map.by_name[f"file:{ref['file']}"], ref["index"])
             if page is None:
-                self.fail("the page is not in the page cache")
+                raise self.error("the page is not in the page cache")
             return page
         if "kernel" in ref:
             region = mem_map.by_name.get(f"kernel:{ref['kernel']}")
             if region is None or not region.alive:
-                self.fail(f'the kernel holds no "{ref["kernel"]}" at this time')
+                raise self.error(f'the kernel holds no "{ref["kernel"]}" at this time')
             pfn = region.layout.first_pfn + ref["index"]
         elif "free" in ref:
             pfn = mem_map.by_name["free"].layout.first_pfn + ref["free"]
         else:
             pfn = ref["pfn"]
         if not mem_map.pfn_valid(pfn):
-            self.fail(f"pfn {pfn:#x} has no struct page: memory ends before pfn {mem_map.memory_pages:#x}")
+            raise self.error(
+                f"pfn {pfn:#x} has no struct page: memory ends before pfn {mem_map.memory_pages:#x}"
+            )
         return self.look(pfn)
 
     def page_in_vma(self, vma: Vma, pgoff: int) -> Page | None:
@@ -209,7 +211,7 @@ class Step:
         """A frame from the free lists."""
         pfn = alloc_pages(self.kernel, 0)
         if pfn is None:
-            self.fail("there is no free page left")
+            raise self.error("there is no free page left")
         self.machine.given_out(pfn, 1)
         return pfn
 
@@ -218,7 +220,7 @@ class Step:
         covering = max(order, (pages - 1).bit_length())
         first = alloc_pages(self.kernel, covering)
         if first is None:
-            self.fail(f"there is no free block of {1 << covering} pages left")
+            raise self.error(f"there is no free block of {1 << covering} pages left")
         if pages < 1 << covering:
             self.kernel.mem_map.taken[first] = pages
         return first

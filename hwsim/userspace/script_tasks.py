@@ -54,12 +54,14 @@ def mmap(step: Step) -> None:
     args, task, kernel = step.args, step.task(), step.kernel
     kind, name = args["kind"], args["name"]
     if any(vma.name == name for vma in task.vmas.values()):
-        step.fail(f'task "{task.name}" maps a region "{name}" already')
+        raise step.error(f'task "{task.name}" maps a region "{name}" already')
     if kind == "file":
         file = kernel.mem_map.by_name[f"file:{args['file']}"]
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
-        task.add_vma(name, region, pages, since_ns=kernel.now, shared=True, mapping=file.mapping, populated=False)
+        task.add_vma(
+            name, region, pages, since_ns=kernel.now, shared=True, mapping=file.mapping, populated=False
+        )
         return
     region = carve(step, f"{task.name}/{name}", kind, args["pages"])
     member: Member = task.behaviour
@@ -111,7 +113,7 @@ def _range(step: Step, task: Task) -> list[Vma]:
     step.vmas(task, name)
     parts = isolate_range(task, name, first, args["pages"])
     if sum(part.pages for part in parts) != args["pages"]:
-        step.fail("part of the range is not mapped")
+        raise step.error("part of the range is not mapped")
     _settle_copies(task)
     return parts
 
@@ -140,14 +142,16 @@ def drop_mappings(step: Step, vma: Vma) -> None:
 def _has_entries(page: Page) -> bool:
     """Whether a page table, or a swap entry in one, still leads to the page."""
     entries = (vma.ptes.get(page.pgoff) for vma in page.anon_vma or ())
-    return bool(page.ptes) or any(pte is not None and pte.kind == SWAP and pte.page is page for pte in entries)
+    return bool(page.ptes) or any(
+        pte is not None and pte.kind == SWAP and pte.page is page for pte in entries
+    )
 
 
 def mremap(step: Step) -> None:
     """The range moves to another address, with its entries."""
     task, name = step.task(), step.args["to"]
     if any(vma.name == name for vma in task.vmas.values()):
-        step.fail(f'task "{task.name}" maps a region "{name}" already')
+        raise step.error(f'task "{task.name}" maps a region "{name}" already')
     base = step.base(task, step.args["region"])
     for vma in _range(step, task):
         moved = move_vma(task, vma, name)

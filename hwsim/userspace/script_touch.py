@@ -18,8 +18,8 @@ from hwsim.kernel.fault import (
     do_page_fault,
     meets_poison,
 )
-from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.mem_map import Region
+from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.struct_page import CACHE, POISON, PRESENT, SWAP, Page, Pte
 from hwsim.kernel.swap import do_swap_page, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.kernel.task_struct import Task, Vma
@@ -61,7 +61,7 @@ def find_target(step: Step) -> tuple[Vma, int]:
         for vma in head.ptes:
             if vma.task is task:
                 return vma, page.pgoff
-    step.fail(f'task "{task.name}" does not map this page')
+    raise step.error(f'task "{task.name}" does not map this page')
 
 
 def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
@@ -71,7 +71,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
     page = step.page_in_vma(vma, pgoff)
     if vma.region.kind == "hugetlb":
         if page is None:
-            step.fail("the huge page is not mapped")
+            raise step.error("the huge page is not mapped")
         return _access(step, vma, (page.head or page).ptes[vma], page, store=store)
     pte = vma.ptes.get(pgoff)
     result = OK
@@ -142,7 +142,7 @@ def report_of(step: Step, page: Page) -> Report:
     if story is None:
         story = step.machine.by_pfn.get(page.pfn)
     if story is None:  # poisoned by the flags verb: nobody's error
-        step.fail("the page is poisoned, but no error has been injected into it")
+        raise step.error("the page is poisoned, but no error has been injected into it")
     return story.report or story.new_report()
 
 
@@ -191,7 +191,8 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
         return die_of(step, vma.task, BUS_ERROR)
     if page.flags & pg.LOCKED:
         return WAITS
-    found = do_fault(step.kernel, vma, page, report_of(step, page) if page.flags & pg.HWPOISON else step.report(page.pfn))
+    report = report_of(step, page) if page.flags & pg.HWPOISON else step.report(page.pfn)
+    found = do_fault(step.kernel, vma, page, report)
     if found == KILLED_AR:
         return found
     if found == BUS_ERROR:
@@ -212,12 +213,12 @@ def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
         return (page, REREAD_SWAP) if shmem_getpage(page) else (None, BUS_ERROR)
     if page is not None:
         return page, OK
-    if pgoff >= file_pages(step, region):
+    if pgoff >= file_pages(region):
         return None, BUS_ERROR
     return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
 
 
-def file_pages(step: Step, region: Region) -> int:
+def file_pages(region: Region) -> int:
     """Length of a file in pages, as truncate() has left it."""
     mapping = region.mapping
     assert mapping is not None

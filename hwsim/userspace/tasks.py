@@ -42,6 +42,7 @@ class Member:
         "name",
         "next_exit_ns",
         "number",
+        "once",
         "parent",
         "private",
         "revived",
@@ -65,6 +66,7 @@ class Member:
         self.started = False
         self.bell: Any = None
         self.next_exit_ns: int | None = None
+        self.once = False  # forked by a script: no supervisor brings it back
         self.revived: list[Region] = []
 
     @property
@@ -272,7 +274,8 @@ class Group:
         assert task is not None
         task.alive = False
         task.pending = None
-        self.empty.append(member)
+        if not member.once:
+            self.empty.append(member)
         machine.kernel.process_count -= 1
         changed = []
         for vma in task.vmas.values():
