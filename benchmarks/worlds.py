@@ -18,7 +18,7 @@ DAY_NS = 86_400_000_000_000
 
 
 def reference(
-    memory_gib: int = 64, errors_per_day: float = 500.0, days: int = 40, task_gib: float | None = None
+    memory_gib: int = 64, errors_per_day: float = 100.0, days: int = 200, task_gib: float | None = None
 ) -> Spec:
     """16 CPUs, 24 tasks with private memory, kills and restarts on, mean mappers at most 1.
 
@@ -26,7 +26,7 @@ def reference(
     timed is handling and not rebooting.
     """
     task_pages = int((memory_gib / 40 if task_gib is None else task_gib) * GIB)
-    region = RegionSpec("heap", "anon", task_pages, touch=(Touch(0.2, 1e-8, 1e-9), Touch(0.8)))
+    region = RegionSpec("heap", "anon", task_pages, touch=(Touch(0.2, 1e-10, 1e-10), Touch(0.8)))
     return Spec(
         "reference",
         days * DAY_NS,
@@ -34,6 +34,6 @@ def reference(
         1,
         MachineSpec(memory_pages=memory_gib * GIB, cpus=16, scrub=ScrubSpec(period_ns=DAY_NS // 4)),
         errors=(ErrorSpec(errors_per_day / 86_400, permanent=1.0),),
-        files=(FileSpec("data", memory_gib * GIB // 5, touch=(Touch(1.0, 1e-9, 1e-9),)),),
+        files=(FileSpec("data", memory_gib * GIB // 5, touch=(Touch(1.0),)),),
         tasks=(TaskSpec("worker", 24, regions=(region,), restart_ns=1_000_000_000),),
     )

@@ -11,7 +11,7 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 from __future__ import annotations
 
 from math import log1p
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim import frame_life
 from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 LATENT, CHECKING, HANDLED, OVER = range(4)
 
 _TOUCH_TRIES = 64  # touches of a page looked at between detection and unmapping, before a fresh draw
+
+
+class FirstBoot(NamedTuple):
+    """What the boot in which an error was found made of it."""
+
+    kind: str
+    region: str
+    report: Report | None
+    mappers: int
+    contained_ns: int | None
+    isolated_pages: int
 
 
 class PageStory:
@@ -106,7 +117,7 @@ class PageStory:
         self.generation = 0
         self.armed: tuple[int, int] | None = None
         self.next: Candidate | None = None
-        self.first: tuple[str, str, Report | None, int, int | None] | None = None
+        self.first: FirstBoot | None = None
         self.attempts = 0
         self.races = 0
         self.found = "none"
@@ -498,8 +509,12 @@ class PageStory:
         The record keeps what the first boot in which the error was found made of it.
         """
         if self.found_ns is not None and self.first is None:
-            self.first = (self.kind, self.region, self.report, self.mappers, self.contained_ns)
+            self.first = FirstBoot(
+                self.kind, self.region, self.report, self.mappers, self.contained_ns, self.isolated_pages
+            )
         self.report = None
+        self.isolated_pages = 0
+        self.loops = 0
         self.end = ""
         self.state = LATENT
         self.contained_ns = None

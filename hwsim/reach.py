@@ -58,8 +58,13 @@ _V5_PATHS: dict[str, str] = {
     "fault:none": "touch of an empty entry, poison still in the page cache [__do_fault]",
     "fault:reread_swap": "touch of a swap entry: the good copy is read [do_swap_page]",
     "fault:reread_disk": "touch of an empty entry: read again from disk [__do_fault]",
+    "fault:cached": "a fault finds the poisoned page in the page cache [__do_fault]",
+    "fault:stale": "a lost write: the disk gives the old contents without a word [__do_fault]",
     "fault:EFAULT": "a system call met poison in user memory [copy_to_user, copy_from_user]",
     "fork:poison_copied": "a child inherits the entry [copy_one_pte]",
+    # who is told of a lost write
+    "eio:reported": "AS_EIO, to whoever asks first [filemap_fdatawait]",
+    "eio:swallowed_by_sync": "AS_EIO, thrown away by sync() [__sync_single_inode]",
     # frames that change hands
     "allocator:page_dropped": "a poisoned free page was met and dropped [prep_new_page]",
     "allocator:block_dropped": "a poisoned page cost its whole block [prep_new_page]",

@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 
 def error_row(story: PageStory, replication: int) -> ErrorRow:
     """The record of the error; positional, in the order of ErrorRow, because there are many."""
-    kind, region, report, mappers, contained_ns = story.first or (
-        story.kind,
-        story.region,
-        story.report,
-        story.mappers,
-        story.contained_ns,
-    )
+    told = story.first or story  # a later boot's treatment of the same line is not another error
+    report = told.report
     killed = 0
     for signal in story.signals:
         killed += signal.result == "killed"
@@ -35,20 +30,20 @@ def error_row(story: PageStory, replication: int) -> ErrorRow:
         story.pfn,
         story.line,
         int(story.permanent),
-        kind,
-        region,
+        told.kind,
+        told.region,
         story.found,
         story.found_ns,
         report.poisoned_ns if report else None,
-        contained_ns,
+        told.contained_ns,
         report.row if report else 0,
         report.message if report else "",
         ACTION_NAME[report.outcome] if report else "",
         report.context if report else "",
-        mappers,
+        told.mappers,
         killed,
         story.data_lost_bytes,
-        story.isolated_pages * PAGE_BYTES,
+        told.isolated_pages * PAGE_BYTES,
         story.repeats,
         story.ring_lost,
         story.logged_only,

@@ -19,32 +19,14 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
 from typing import Any
 
 from hwsim.spec import Delay, ErrorSpec, FileSpec, RegionSpec, Spec, TaskSpec, Touch
+from tests.twin_memory import Backing, Frame, Group, Mapping, Process, TwinError
 
 LINES = 64
-
-
-@dataclass
-class TwinError:
-    """What became of one error; the names are those of the model's records."""
-
-    onset_ns: int
-    pfn: int
-    line: int
-    permanent: bool
-    kind: str
-    found: str = "none"
-    found_ns: int | None = None
-    contained_ns: int | None = None
-    row: int = 0
-    outcome: str = ""
-    mappers: int = 0
-    end: str = ""
-    late_ns: list[int] = field(default_factory=list)  # touches of the entries that replaced the page
 
 
 @dataclass
@@ -55,92 +37,6 @@ class TwinRun:
     errors: list[TwinError]
     kills: dict[str, int]
     accesses: int
-
-
-@dataclass(eq=False)
-class Frame:
-    """One page frame.  ``bad`` maps a bad line to its error; ``maps`` are the VMAs that map it."""
-
-    kind: str
-    used: bool = False
-    dirty: bool = False
-    poisoned: bool = False
-    bad: dict[int, TwinError] = field(default_factory=dict)
-    story: TwinError | None = None  # the error here that is not healed
-    maps: list[Mapping] = field(default_factory=list)
-
-    @property
-    def kind_now(self) -> str:
-        return self.kind if self.used else "free"
-
-    def overwrite(self, lines: list[int]) -> None:
-        """Whole lines are written without being read: what is transient is healed."""
-        for line in lines:
-            error = self.bad.get(line)
-            if error is not None and not error.permanent:
-                error.end = "healed"
-                del self.bad[line]
-                self.story = None
-
-
-@dataclass(eq=False)
-class Backing:
-    """What stands behind mappings: the anonymous memory of a fork family, an shm segment or a file.
-
-    ``frames[i]`` are the frames meant for page i; ``cache[i]`` is the page cache (shm and files).
-    """
-
-    kind: str
-    frames: list[list[Frame]]
-    cache: dict[int, Frame] = field(default_factory=dict)
-    mappings: list[Mapping] = field(default_factory=list)
-
-    def allocate(self, page: int) -> Frame:
-        """A free frame, cleared (or copied to, or read into): that overwrites every line."""
-        free = [frame for frame in self.frames[page] if not frame.used and not frame.poisoned]
-        frame = free[0] if free else Frame(self.kind)
-        frame.used, frame.dirty = True, False
-        frame.overwrite(list(frame.bad))
-        return frame
-
-    def fault(self, page: int) -> Frame:
-        """The frame a page fault maps: a new one for anonymous memory, else the cached one."""
-        if self.kind == "anon":
-            return self.allocate(page)
-        if page not in self.cache:
-            self.cache[page] = self.allocate(page)
-        return self.cache[page]
-
-
-@dataclass(eq=False)
-class Mapping:
-    """A VMA with its page table: per page None, a frame, or the error whose poison entry stands there."""
-
-    process: Process
-    spec: RegionSpec
-    backing: Backing
-    table: list[Frame | TwinError | None]
-
-
-@dataclass(eq=False)
-class Process:
-    """One place for a process; ``life`` counts its lives, so that old accesses are recognised."""
-
-    group: Group
-    parent: Process | None
-    private: dict[str, Backing]
-    alive: bool = False
-    life: int = 0
-    mappings: list[Mapping] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Group:
-    """The processes of one task table and the memory they share."""
-
-    spec: TaskSpec
-    shared: dict[str, Backing] = field(default_factory=dict)
-    members: list[Process] = field(default_factory=list)
 
 
 class Twin:
@@ -442,8 +338,8 @@ def _refuse_what_it_does_not_know(spec: Spec) -> None:
     machine = spec.machine
     times = (getattr(machine.times, name) for name in machine.times.__dataclass_fields__)
     assert all(each == Delay() for each in times), "the twin's handler takes no time"
-    assert machine.reboot_ns is None and machine.device_read == "UCNA" and machine.scrub.signals == "SRAO"
-    assert not spec.pools and not spec.script and not machine.hidden_pages and not machine.alloc_per_s
+    assert (machine.reboot_ns, machine.device_read, machine.scrub.signals) == (None, "UCNA", "SRAO")
+    assert not any((spec.pools, spec.script, machine.hidden_pages, machine.alloc_per_s))
     assert all(each.where.kind == "uniform" and each.burst_pages == 1 for each in spec.errors)
     assert {region.kind for task in spec.tasks for region in task.regions} <= {"anon", "shm", "file"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.page_flags import DIRTY, LRU, MLOCKED, PRIVATE, SWAPCACHE, UNEVICTABLE
+from hwsim.kernel.page_flags import DIRTY, LRU, MLOCKED, PRIVATE, SWAPCACHE
 from hwsim.kernel.struct_page import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page
 
 
@@ -52,8 +52,11 @@ def delete_from_swap_cache(page: Page) -> None:
 
 
 def lru_add_drain(page: Page, cpu: int) -> None:
-    """Put the page on its LRU list if it waits in the pagevec of **this** CPU."""
+    """Put the page on its LRU list if it waits in the pagevec of **this** CPU.
+
+    An evictable list, even for a page that was locked in memory meanwhile: only reclaim moves it.
+    """
     if page.pagevec_cpu == cpu and PAGEVEC in page.holders:
         page.put(PAGEVEC)
         page.pagevec_cpu = -1
-        page.flags |= LRU | (UNEVICTABLE if page.flags & MLOCKED else 0)
+        page.flags |= LRU

@@ -85,9 +85,21 @@ def lock_page(step: Step) -> None:
     page.locked_by_script = True
 
 
+def _locked_of_file(step: Step) -> Page | None:
+    """The page of a file that a step has locked; it may have been truncated away since."""
+    ref = step.args["page"]
+    if "file" not in ref:
+        return None
+    region = step.kernel.mem_map.by_name[f"file:{ref['file']}"]
+    for page in step.kernel.mem_map.overlay.values():
+        if page.locked_by_script and page.region is region and page.index == ref["index"]:
+            return page
+    return None
+
+
 def unlock(step: Step) -> None:
     """The page lock is free again."""
-    page = step.page()
+    page = _locked_of_file(step) or step.page()
     if not page.locked_by_script:
         raise step.error("no step has locked the page")
     page.locked_by_script = False

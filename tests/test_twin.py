@@ -1,0 +1,58 @@
+"""The machine that skips accesses and the slow twin that steps through each have the same distributions.
+
+How the first error of a replication is found and how it ends, how long that takes, the page's state
+at detection, kills in each replication.  Each comparison fails a correct model with a chance of at
+most 1 in 1,000 over all its tests together (Bonferroni); the seeds are fixed, so a pass stays a pass.
+The bigger form is in ``tests/verification/test_twin.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hwsim.machine import run_replication
+from hwsim.spec import ErrorSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
+from tests.twin import run_twin
+from tests.twin_worlds import AT_ONCE, WORLDS, H, S, disagreements, p_values, watch_model, watch_twin
+
+CASES = [(world, early_kill) for world in WORLDS for early_kill in (0, 1)]
+
+
+@pytest.mark.parametrize(("world", "early_kill"), CASES)
+def test_the_twin_agrees(world: str, early_kill: int) -> None:
+    spec = WORLDS[world](early_kill, 20090603)
+    assert disagreements(watch_twin(spec, 1_200), watch_model(spec, 5_000)) == {}
+
+
+def test_the_comparison_sees_a_difference() -> None:
+    """A quarter more stores, and the twin no longer agrees."""
+    spec = WORLDS["memory"](0, 7)
+    heap, segment = spec.tasks[0].regions
+    busier = tuple(replace(each, store_per_s=each.store_per_s * 2) for each in heap.touch)
+    other = replace(spec, tasks=(replace(spec.tasks[0], regions=(replace(heap, touch=busier), segment)),))
+    seen = watch_twin(spec, 1_000)
+    assert disagreements(seen, watch_model(other, 5_000)) != {}
+    assert len(p_values(seen, seen)) >= 8
+
+
+def test_a_day_of_a_thousand_touches_a_second_is_skipped() -> None:
+    """Law: events follow faults and state changes.  The twin steps 86.4 million accesses, we a few hundred."""
+    region = RegionSpec("heap", "anon", 1_000, (Touch(1.0, 0.9, 0.1),), lines_per_touch=1 / 64)
+    spec = Spec(
+        "day",
+        24 * H,
+        3,
+        1,
+        MachineSpec(1_024, early_kill=1, scrub=ScrubSpec(6 * H), reboot_ns=None, times=AT_ONCE),
+        (ErrorSpec(1 / 1800),),
+        tasks=(TaskSpec("hot", 1, regions=(region,), restart_ns=S),),
+    )
+    slice_s = 20
+    accesses = run_twin(replace(spec, horizon_ns=slice_s * S, errors=()), 0).accesses
+    assert 900 * slice_s < accesses < 1_100 * slice_s
+    day = [run_replication(spec, index).row for index in range(5)]
+    assert sum(row.errors for row in day) > 50
+    a_day_of_accesses = accesses / slice_s * 86_400
+    assert all(row.events * 1_000 <= a_day_of_accesses for row in day)

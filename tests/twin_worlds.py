@@ -1,0 +1,200 @@
+"""Two small machines for the slow twin, and the comparison of its runs with the model's.
+
+Only the first error of a replication is looked at one by one: replications are independent, errors
+of one replication are not quite.  The later ones show in the kills and errors of each replication.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import chi2_contingency, ks_2samp
+
+from hwsim.machine import Plan, run_replication
+from hwsim.spec import (
+    Delay,
+    ErrorSpec,
+    FileSpec,
+    FsyncSpec,
+    MachineSpec,
+    RegionSpec,
+    ScrubSpec,
+    Spec,
+    TaskSpec,
+    TimesSpec,
+    Touch,
+)
+from hwsim.units import DURATION_UNITS_NS
+from tests.twin import run_twin
+
+S, MIN, H = (DURATION_UNITS_NS[unit] for unit in ("s", "min", "h"))
+AT_ONCE = TimesSpec(**{name: Delay() for name in TimesSpec.__dataclass_fields__})
+FAMILY_ALPHA = 1e-3  # chance that one comparison of a correct model fails, all its tests together
+LEAST_EXPECTED = 8  # rarer categories are taken together: the chi-square needs counts
+LEAST_SAMPLE = 25  # shorter lists of times are not tested
+
+
+def machine(pages: int, early_kill: int) -> MachineSpec:
+    """Scrubbed every 20 min; a panic ends the run; the kernel takes no time."""
+    return MachineSpec(
+        memory_pages=pages,
+        early_kill=early_kill,
+        scrub=ScrubSpec(20 * MIN, "SRAO"),
+        reboot_ns=None,
+        times=AT_ONCE,
+    )
+
+
+def memory_world(early_kill: int, seed: int) -> Spec:
+    """Two tasks with private memory that fills up by first touches, and a shared segment; restarts."""
+    heap = RegionSpec(
+        "heap",
+        "anon",
+        32,
+        (Touch(0.5, 1 / 300, 1 / 300), Touch(0.25, 1 / 1200, 1 / 2400), Touch(0.25)),
+        populate=False,
+        lines_per_touch=8,
+        full_line=0.25,
+    )
+    segment = RegionSpec(
+        "segment",
+        "shm",
+        32,
+        (Touch(0.5, 1 / 400, 1 / 600), Touch(0.5, 1 / 2400, 0.0)),
+        lines_per_touch=4,
+        full_line=0.5,
+    )
+    task = TaskSpec("db", 2, regions=(heap, segment), restart_ns=30 * S)
+    return Spec("memory", H, seed, 1, machine(104, early_kill), (ErrorSpec(2 / 3600),), tasks=(task,))
+
+
+def file_world(early_kill: int, seed: int) -> Spec:
+    """A cached file, half of it mapped, with read(), write(), flusher and fsync; a family of three."""
+    text = RegionSpec(
+        "map",
+        "file",
+        32,
+        (Touch(0.5, 1 / 300, 1 / 1800), Touch(0.5, 1 / 2400, 1 / 3600)),
+        file="data",
+        populate=False,
+        lines_per_touch=8,
+        full_line=0.25,
+    )
+    heap = RegionSpec(
+        "heap",
+        "anon",
+        16,
+        (Touch(0.5, 1 / 600, 1 / 900), Touch(0.5, 1 / 1200, 1 / 7200)),
+        lines_per_touch=8,
+        full_line=0.25,
+    )
+    data = FileSpec(
+        "data", 64, touch=(Touch(0.5, 1 / 7200, 1 / 1200), Touch(0.5, 1 / 7200, 0.0)), flush_every_ns=10 * MIN
+    )
+    task = TaskSpec(
+        "web",
+        1,
+        2,
+        regions=(text, heap),
+        group_death=True,
+        restart_ns=30 * S,
+        fsync=FsyncSpec("data", 15 * MIN),
+    )
+    errors = (ErrorSpec(2 / 3600),)
+    return Spec("file", H, seed, 1, machine(120, early_kill), errors, files=(data,), tasks=(task,))
+
+
+WORLDS = {"memory": memory_world, "file": file_world}
+
+
+@dataclass
+class Seen:
+    """What is compared of a set of replications: categories, one a replication, and times in ns."""
+
+    categories: dict[str, list[Hashable]]
+    times: dict[str, list[int]]
+
+
+def watch_twin(spec: Spec, replications: int) -> Seen:
+    """Run the twin."""
+    seen = Seen({}, {})
+    for index in range(replications):
+        run = run_twin(spec, index)
+        first = run.errors[0] if run.errors else None
+        late = min(first.late_ns) if first is not None and first.late_ns else None
+        _note(seen, first, late, run.kills, len(run.errors))
+    return seen
+
+
+def watch_model(spec: Spec, replications: int) -> Seen:
+    """Run the model."""
+    seen, plan = Seen({}, {}), Plan(spec)
+    for index in range(replications):
+        run = run_replication(spec, index, plan)
+        first = run.errors[0] if run.errors else None
+        late = [row.time_ns for row in run.signals if row.error == 0 and row.cause == "late"]
+        kills = {
+            "early": run.row.kills_early,
+            "late": run.row.kills_late,
+            "group_death": run.row.kills_group,
+        }
+        _note(seen, first, min(late, default=None), kills, len(run.errors))
+    return seen
+
+
+def _note(seen: Seen, error, late_ns: int | None, kills: dict[str, int], errors: int) -> None:
+    def category(name: str, value: Hashable) -> None:
+        seen.categories.setdefault(name, []).append(value)
+
+    def time(name: str, value: int) -> None:
+        seen.times.setdefault(name, []).append(value)
+
+    category("errors", min(errors, 8))
+    for cause, number in kills.items():
+        category(f"kills: {cause}", min(number, 5))
+    if error is None:
+        return
+    category("how found", error.found)
+    category("fate", (error.kind, error.found, error.row, error.outcome, error.end))
+    if error.row:
+        category("row and mappers", (error.kind, error.row, error.mappers))
+        if error.kind == "file":
+            category("dirty file page at detection", error.row == 12)
+    if error.found_ns is not None:
+        time("onset to found", error.found_ns - error.onset_ns)
+        time(f"onset to {error.found}", error.found_ns - error.onset_ns)
+    if late_ns is not None:
+        time("contained to late kill", late_ns - error.contained_ns)
+
+
+def p_values(twin: Seen, model: Seen) -> dict[str, float]:
+    """One p-value for each distribution: chi-square of categories, Kolmogorov-Smirnov of times."""
+    values = {}
+    for name in twin.categories:
+        p = _chi_square(twin.categories[name], model.categories.get(name, []))
+        if p is not None:
+            values[name] = p
+    for name in twin.times.keys() | model.times.keys():
+        ours, theirs = twin.times.get(name, []), model.times.get(name, [])
+        if min(len(ours), len(theirs)) >= LEAST_SAMPLE:
+            values[name] = float(ks_2samp(ours, theirs, method="asymp").pvalue)
+    return values
+
+
+def _chi_square(ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> float | None:
+    a, b = Counter(ours), Counter(theirs)
+    share = min(len(ours), len(theirs)) / (len(ours) + len(theirs))
+    common = [each for each in {**a, **b} if (a[each] + b[each]) * share >= LEAST_EXPECTED]
+    table = [[a[each], b[each]] for each in common]
+    rest = [len(ours) - sum(row[0] for row in table), len(theirs) - sum(row[1] for row in table)]
+    if sum(rest) * share >= LEAST_EXPECTED:
+        table.append(rest)
+    return float(chi2_contingency(table, correction=False).pvalue) if len(table) > 1 else None
+
+
+def disagreements(twin: Seen, model: Seen) -> dict[str, float]:
+    """The distributions that differ, with their p-values; Bonferroni over all of them."""
+    values = p_values(twin, model)
+    return {name: p for name, p in values.items() if p < FAMILY_ALPHA / len(values)}
