@@ -26,6 +26,7 @@ MODEL = (
     "frame_life",
     "story_record",
     "plan",
+    "reach",
     "machine",
     "engine",
     "rng",

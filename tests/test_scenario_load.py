@@ -145,7 +145,7 @@ def test_windows_line_ends_and_a_byte_order_mark(base: Path) -> None:
 def test_every_shipped_scenario_is_right(file: Path) -> None:
     scenario = load(file)
     assert scenario.spec.repeat >= 1
-    assert file.read_text(encoding="utf-8").startswith("#:schema hwsim.schema.json\n")
+    assert file.read_text(encoding="utf-8").startswith("#:schema ./hwsim.schema.json\n")
 
 
 def test_the_committed_json_schema_is_current() -> None:

@@ -19,7 +19,6 @@ from hwsim.spec import (
     RegionSpec,
     ScriptStep,
     ScrubSpec,
-    SigbusSpec,
     Spec,
     TaskSpec,
     TimesSpec,
@@ -113,6 +112,3 @@ def ptes(result: Replication) -> dict[str, str]:
 def heap(index: int = 0, task: str = "app.0", region: str = "heap") -> dict[str, Any]:
     """A page of a task's region."""
     return {"region": f"{task}/{region}", "index": index}
-
-
-__all__ = ["SigbusSpec"]

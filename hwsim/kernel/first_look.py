@@ -159,6 +159,8 @@ def _shm(kernel: Kernel, page: Page, report: Report) -> None:
             written = written or stored
     if not written and not page.ptes:
         page.put(CACHE)
+        if region.mapping is not None:
+            del region.mapping.pages[page.pgoff]
         page.mapping = None
         _free(kernel, page, report)
         return

@@ -100,6 +100,16 @@ class _Walk:
             yield Finding(self._at("name"), message, one_of(names), nearby_name(self.args["name"], names))
         if "page" in self.args:
             yield from self._page(self._at("page"), self.args["page"])
+        if "buffer" in self.args:
+            yield from self._buffer(self._at("buffer"), self.args["buffer"])
+
+    def _buffer(self, path: Path, page: dict[str, Any]) -> Iterator[Finding]:
+        task = self.args["task"]
+        if page.get("region", "").partition("/")[0] != task:
+            allowed = f'{{ region = "{task}/name", index = 0 }}'
+            yield Finding(path, "a buffer is a page of the task's own memory", allowed)
+            return
+        yield from self._page(path, page)
 
     def _task(self, path: Path, name: str) -> Iterator[Finding]:
         task = self.picture.task(name, self.at_ns)

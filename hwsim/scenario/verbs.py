@@ -78,6 +78,11 @@ _FIRST: Final = Arg("index", doc="first page of the range, counted from the star
 _PAGES: Final = Arg("count", doc="number of pages")
 _RANGE: Final[dict[str, Arg]] = {"task": _TASK, "region": _REGION, "first": _FIRST, "pages": _PAGES}
 _TASK_FILE: Final[dict[str, Arg]] = {"task": _TASK, "file": _FILE}
+_READ_WRITE: Final[dict[str, Arg]] = {
+    **_TASK_FILE,
+    "index": Arg("index"),
+    "buffer": _opt("page", doc="the page of the task's memory that the kernel copies to or from"),
+}
 
 VERBS: Final[dict[str, Verb]] = {
     # errors and who meets them
@@ -135,8 +140,8 @@ VERBS: Final[dict[str, Verb]] = {
     # files
     "open": Verb("The task opens the file.", dict(_TASK_FILE)),
     "close": Verb("The task closes the file.", dict(_TASK_FILE)),
-    "read": Verb("The task reads a page with read().", {**_TASK_FILE, "index": Arg("index")}),
-    "write": Verb("The task writes a page with write().", {**_TASK_FILE, "index": Arg("index")}),
+    "read": Verb("The task reads a page with read().", dict(_READ_WRITE)),
+    "write": Verb("The task writes a page with write().", dict(_READ_WRITE)),
     "fsync": Verb("The task calls fsync() on the file.", dict(_TASK_FILE)),
     "fdatasync": Verb("The task calls fdatasync() on the file.", dict(_TASK_FILE)),
     "msync": Verb("The task calls msync() on its mapping of the file.", dict(_TASK_FILE)),

@@ -45,8 +45,8 @@ def read(step: Step) -> None:
         return
     story = step.machine.live_story(page.pfn)
     if story is not None and story.line_is_bad:
+        step.result(CONSUMED)  # now: the run may end in the next line
         story.consumed("kernel_load", step.args["task"])
-        step.result(CONSUMED)
         return
     if user_buffer(step):
         step.result("EFAULT")

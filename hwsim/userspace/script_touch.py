@@ -91,6 +91,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     copied = store and page.flags & pg.ANON and len(page.ptes) > 1
     full_line = store and bool(step.args.get("full_line")) and not copied
     if bad and story is not None and not full_line:
+        step.result(CONSUMED)  # now: the run may end in the next line
         story.consumed("task_load", vma.task.name)
         return CONSUMED
     if copied:
@@ -284,6 +285,7 @@ def user_buffer(step: Step) -> int:
             return error
     story = step.machine.live_story(page.pfn) if page is not None else None
     if story is not None and story.line_is_bad and pte is not None and pte.kind == PRESENT:
+        step.result(CONSUMED)
         story.consumed("kernel_load", task.name)
     return 0
 

@@ -247,7 +247,9 @@ class Group:
         machine = self.machine
         now = machine.engine.now
         self._bury(member)
-        others = self.members if self.spec.group_death else member.children
+        # Workers go with their master; a process that a script forked is nobody's worker.
+        workers = [child for child in member.children if not child.once]
+        others = self.members if self.spec.group_death else workers
         for other in others:
             if other.alive and other.task is not None:
                 if signal is not None:
@@ -280,11 +282,18 @@ class Group:
         changed = []
         for vma in task.vmas.values():
             changed += close_vma(vma)
-        for region in list(member.private.values()) + list(member.copies.values()):
+        for region in self._orphans(member, task):
             region.release()
             region.vmas = []
             machine.region_released(region)
         machine.entries_dropped(changed)
+
+    @staticmethod
+    def _orphans(member: Member, task: Task) -> list[Region]:
+        """Regions that nobody maps any more; forked children may still map their parent's."""
+        regions = [*member.private.values(), *member.copies.values()]
+        regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
+        return [each for each in dict.fromkeys(regions) if each.alive and not each.anon_vma]
 
     def _release_shared(self) -> None:
         if any(member.alive for member in self.members):

@@ -1,0 +1,184 @@
+"""Who is signalled, with what, and what becomes of it: every row of the table of signals, by script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hwsim.spec import RegionSpec, SigbusSpec, TaskSpec
+from tests.worlds import DATA, MAPPED, P0, app, heap, log, outcomes, play, ptes, signals, story
+
+INJECT = (9_000, "inject", {"page": P0})
+LOAD = (20_000, "load", {"task": "app.0", "page": heap()})
+FAILS = (1_000, "unmap_fails", {"page": P0})
+TWICE = (1_000, "unmap_fails", {"page": P0, "tries": 2})
+WRITE = (500, "write", {"task": "app.0", "file": "data", "index": 0})
+FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
+EARLY = (100, "SIGBUS", "BUS_MCEERR_AO", "early", "killed")
+FORCED = (100, "SIGKILL", "", "forced", "killed")
+RETRY = "MCE 0x1234: try_to_unmap retry needed 1"
+FORK = (1_000, "fork", {"task": "app.0"})
+CHILD_GAP = (2_000, "munmap", {"task": "app.0.0", "region": "heap", "first": 0, "pages": 2})
+
+
+@pytest.mark.parametrize(
+    ("what", "steps", "more", "wanted"),
+    [
+        ("early, mapped, dirty, unmapped", (INJECT,), {}, [EARLY]),
+        ("no address", (FORK, CHILD_GAP, INJECT), {}, [EARLY, (101, "SIGKILL", "", "forced", "killed")]),
+        ("unmap fails, dirty", (WRITE, FAILS, INJECT), FILE, [FORCED]),
+        ("unmap fails, clean", (FAILS, INJECT), FILE, []),
+        ("early, clean", (INJECT,), FILE, []),
+        ("late", (INJECT,), {"early_kill": 0}, []),
+        ("late, unmap fails", (FAILS, INJECT), {"early_kill": 0}, []),
+        ("not mapped", (WRITE, INJECT), {"tasks": (TaskSpec("app"),), "files": (DATA,)}, []),
+    ],
+)
+def test_who_is_signalled(what: str, steps: tuple[Any, ...], more: dict[str, Any], wanted: list[Any]) -> None:
+    assert signals(play(*steps, **more)) == wanted
+
+
+def test_dirty_anonymous_page_that_cannot_be_unmapped() -> None:
+    """The dirty bit stays in the entry that could not be unmapped, so PG_dirty is clear and nobody dies."""
+    result = play(FAILS, INJECT)
+    assert log(result) == [
+        *[RETRY] * 5,
+        "MCE 0x1234:  page recovery: clean LRURecovered",
+        "MCE 0x1234: clean LRU page still referenced by 1 users",
+    ]
+    assert (signals(result), ptes(result), result.errors[0].end) == ([], {"app.0": "present"}, "reachable")
+
+
+def test_unmap_fails_five_times_early() -> None:
+    result = play(WRITE, FAILS, INJECT, **FILE)
+    assert log(result) == [
+        *[RETRY] * 5,
+        "MCE 0x1234: forcibly killing app:100 because of failure to unmap corrupted page",
+        "MCE 0x1234:  page recovery: LRURecovered",
+    ]
+    assert result.row.kills_forced == 1
+
+
+def test_unmap_fails_five_times_late() -> None:
+    result = play((500, "store", {"task": "app.0", "page": heap()}), FAILS, INJECT, LOAD, early_kill=0)
+    assert log(result).count(RETRY) == 5
+    assert (signals(result), outcomes(result)) == ([], ["ok", "ok"])
+    assert result.errors[0].end == "reachable"
+
+
+def test_unmap_succeeds_at_the_third_try() -> None:
+    assert log(play(TWICE, INJECT))[:3] == [
+        RETRY,
+        RETRY,
+        "MCE 0x1234: Killing app:100 early due to hardware memory corruption",
+    ]
+
+
+def test_no_address_is_said_and_kills() -> None:
+    result = play(FORK, CHILD_GAP, INJECT)
+    assert log(result)[:3] == [
+        "MCE: Unable to find user space address 1234 in app",
+        "MCE 0x1234: Killing app:100 early due to hardware memory corruption",
+        "MCE 0x1234: forcibly killing app:101 because of failure to unmap corrupted page",
+    ]
+    assert {"collect:no_address", "signal:SIGKILL no address"} <= set(result.reach)
+    assert [row.innocent for row in result.signals] == [0, 1]
+
+
+def test_kill_list_out_of_memory() -> None:
+    """The entry allocated up front is for the first task; the others are skipped."""
+    group = app(children=2)
+    result = play(INJECT, tasks=(group,), atomic_alloc_fail=1.0)
+    assert [row.pid for row in result.signals if row.cause == "early"] == [100]
+    assert log(result)[:2] == ["MCE: Out of memory while machine check handling"] * 2
+
+
+def test_every_sharer_of_the_anon_vma_is_collected() -> None:
+    """A child that has made its own copy is killed for its parent's page."""
+    store = (2_000, "store", {"task": "app.0.0", "page": heap(task="app.0.0")})
+    result = play(FORK, store, INJECT)
+    assert outcomes(result)[1] == "copied"
+    assert ptes(result) == {"app.0": "poison"}
+    assert [(row.pid, row.code, row.innocent) for row in result.signals] == [
+        (100, "BUS_MCEERR_AO", 0),
+        (101, "BUS_MCEERR_AO", 1),
+    ]
+
+
+def test_every_vma_that_covers_the_file_page_is_collected() -> None:
+    region = RegionSpec("map", "file", 8, file="data", populate=False)
+    load = (600, "load", {"task": "app.0", "page": {"file": "data", "index": 0}})
+    tasks = (app(region), TaskSpec("other", regions=(region,)))
+    result = play(WRITE, load, INJECT, tasks=tasks, files=(DATA,))
+    assert [(row.task, row.innocent) for row in result.signals] == [("app.0", 0), ("other.0", 1)]
+
+
+# -- what the task does with it ------------------------------------------------------------------------
+
+
+def with_sigbus(*steps: Any, on_ao: str = "default", on_ar: str = "default", **more: Any) -> Any:
+    return play(*steps, tasks=(app(sigbus=SigbusSpec(on_ao, on_ar)),), **more)
+
+
+def test_ignored() -> None:
+    result = with_sigbus(INJECT, on_ao="ignored")
+    assert signals(result) == [(*EARLY[:4], "ignored")]
+    assert result.row.kills == 0
+
+
+def test_blocked_stays_pending_until_it_is_unblocked() -> None:
+    mask, unmask = (1_000, "mask", {"task": "app.0"}), (50_000, "unmask", {"task": "app.0"})
+    assert signals(play(mask, INJECT)) == [(*EARLY[:4], "pending")]
+    later = play(mask, INJECT, unmask)
+    assert signals(later) == [EARLY]
+    assert later.signals[0].done_ns == 50_000
+
+
+def test_a_second_signal_merges_into_the_pending_one() -> None:
+    second = (10_000, "inject", {"page": heap(1)})
+    result = play((1_000, "mask", {"task": "app.0"}), INJECT, second)
+    assert [row.result for row in result.signals] == ["pending", "merged"]
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_forced_signal_while_blocked_or_ignored(block: bool) -> None:
+    steps = [(1_000, "mask", {"task": "app.0"})] if block else []
+    result = with_sigbus(*steps, INJECT, LOAD, on_ao="default" if block else "ignored", early_kill=0)
+    assert signals(result) == [(100, "SIGBUS", "BUS_MCEERR_AR", "late", "killed")]
+    assert "disposition_reset" in [name for _, name in story(result)]
+
+
+def test_handler_that_remaps_lives_and_reads_zeroes() -> None:
+    result = with_sigbus(INJECT, LOAD, on_ao="remap")
+    assert signals(result) == [(*EARLY[:4], "handled")]
+    assert outcomes(result) == ["zeroes"]
+    assert result.row.kills == 0
+
+
+def test_handler_that_exits() -> None:
+    result = with_sigbus(INJECT, on_ao="exit")
+    assert signals(result) == [(*EARLY[:4], "handled")]
+    assert story(result)[-1] == (9_000, "exit")
+
+
+def test_handler_that_returns_loops() -> None:
+    result = with_sigbus(INJECT, LOAD, on_ar="return", early_kill=0)
+    assert [row.result for row in result.signals] == ["handled", "handled", "looping"]
+
+
+def test_child_dies_of_inherited_poison() -> None:
+    child = (15_000, "load", {"task": "app.0.0", "page": heap(task="app.0.0")})
+    result = play(INJECT, (10_000, "fork", {"task": "app.0"}), child, LOAD, early_kill=0)
+    assert "fork:poison_copied" in result.reach
+    assert [(row.pid, row.code, row.cause, row.result) for row in result.signals] == [
+        (101, "BUS_MCEERR_AR", "late", "killed"),
+        (100, "BUS_MCEERR_AR", "late", "killed"),
+    ]
+
+
+def test_kernel_that_touches_poison_for_a_task_answers_efault() -> None:
+    write = (20_000, "write", {"task": "app.0", "file": "data", "index": 3, "buffer": heap()})
+    result = play(INJECT, write, files=(DATA,), early_kill=0)
+    assert outcomes(result) == ["EFAULT"]
+    assert (signals(result), result.reach["fault:EFAULT"]) == ([], 1)

@@ -1,0 +1,451 @@
+"""What each verb does, what it answers, and the steps that cannot be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hwsim.machine import Machine
+from hwsim.plan import Plan
+from hwsim.scenario.verbs import VERBS
+from hwsim.spec import FileSpec, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec, TaskSpec
+from hwsim.userspace import script
+from hwsim.userspace.script import ScriptError
+from tests.worlds import DATA, MAPPED, P0, PFN, app, heap, log, outcomes, play, story, world
+
+FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
+BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
+INJECT = (9_000, "inject", {"page": P0})
+
+
+def on_file(at: int, verb: str, task: str = "app.0", **more: Any) -> tuple[int, str, dict[str, Any]]:
+    return at, verb, {"task": task, "file": "data", **more}
+
+
+def touch(
+    at: int, verb: str, index: int = 0, task: str = "app.0", **more: Any
+) -> tuple[int, str, dict[str, Any]]:
+    return at, verb, {"task": task, "page": heap(index, task), **more}
+
+
+def line(at: int, **more: Any) -> tuple[int, str, dict[str, Any]]:
+    return at, "inject", {"page": P0, "how": "line", "line": 7, **more}
+
+
+def test_every_verb_is_there() -> None:
+    assert set(script._DO) == set(VERBS)
+
+
+# -- lines and poison --------------------------------------------------------------------------------
+
+
+def test_a_bad_line_is_consumed_by_a_load() -> None:
+    result = play(line(1_000), touch(2_000, "load"))
+    assert story(result)[-3:] == [(2_000, "consumed"), (2_000, "found"), (2_000, "panic")]
+    assert (result.row.panics, result.row.end_ns) == (1, 2_000)
+    assert (result.errors[0].found, result.errors[0].line, result.errors[0].end) == ("task_load", 7, "panic")
+
+
+def test_a_partial_store_reads_the_line_too() -> None:
+    assert play(line(1_000), touch(2_000, "store")).row.panics == 1
+
+
+def test_a_store_of_the_whole_line_heals_what_is_transient() -> None:
+    healed = play(line(1_000), touch(2_000, "store", full_line=True), touch(3_000, "load"))
+    assert (healed.errors[0].end, healed.row.panics) == ("healed", 0)
+    stays = play(line(1_000, permanent=True), touch(2_000, "store", full_line=True), touch(3_000, "load"))
+    assert (stays.errors[0].end, stays.row.panics) == ("panic", 1)
+
+
+def test_poison_without_a_bad_line_can_be_read_where_it_is_still_mapped() -> None:
+    """A software injector sets PG_hwpoison and nothing else."""
+    result = play((1_000, "unmap_fails", {"page": P0}), INJECT, touch(10_000, "load"))
+    assert (outcomes(result), result.row.panics) == (["ok"], 0)
+    assert (result.errors[0].found, result.errors[0].context) == ("injected", "injector")
+
+
+def test_a_bad_line_that_cannot_be_unmapped_is_consumed_later() -> None:
+    result = play(
+        (500, "unmap_fails", {"page": P0}), line(1_000), (9_000, "scrub", {"page": P0}), touch(10_000, "load")
+    )
+    assert (outcomes(result), result.row.panics) == (["found", "consumed"], 1)
+
+
+def test_scrub_finds_a_bad_line_and_nothing_else() -> None:
+    found = play(line(1_000), (2_000, "scrub", {"page": P0}))
+    assert (found.errors[0].found, found.errors[0].row, found.errors[0].context != "injector") == (
+        "scrub",
+        12,
+        True,
+    )
+    assert outcomes(play((2_000, "scrub", {"page": P0}))) == ["no bad line"]
+    assert outcomes(play(INJECT, (10_000, "scrub", {"page": P0}))) == ["no bad line"]
+
+
+def test_scrub_reports_as_the_platform_does_and_mce_always() -> None:
+    logged = play(line(1_000), (2_000, "scrub", {"page": P0}), scrub=ScrubSpec(None, "UCNA"))
+    assert (logged.errors[0].logged_only, logged.errors[0].poisoned_ns) == (1, None)
+    assert log(logged) == ["Machine check events logged"]
+    checked = play(line(1_000), (2_000, "mce", {"page": P0}), scrub=ScrubSpec(None, "UCNA"))
+    assert (checked.errors[0].found, checked.errors[0].poisoned_ns) == ("scrub", 2_000)
+
+
+def test_mce_of_a_good_page_makes_it_bad() -> None:
+    result = play((1_000, "mce", {"page": P0}))
+    assert (result.errors[0].onset_ns, result.errors[0].row, result.row.kills_early) == (1_000, 12, 1)
+
+
+def test_madvise_hwpoison_goes_page_by_page_with_trap_number_zero() -> None:
+    advice = {"task": "app.0", "region": "heap", "first": 2, "pages": 2, "advice": "hwpoison"}
+    result = play((1_000, "madvise", advice))
+    assert [text for _, _, text in result.log if text.startswith("Injecting")] == [
+        "Injecting memory failure for page 1236 at 402000",
+        "Injecting memory failure for page 1237 at 403000",
+    ]
+    assert [row.pfn for row in result.errors] == [PFN + 2, PFN + 3]
+    assert [row.row for row in result.errors] == [12, 12]
+
+
+def test_device_reads_a_bad_line_when_the_page_is_written() -> None:
+    result = play(on_file(500, "write", index=0), line(1_000), on_file(2_000, "fsync"), **BARE)
+    assert (result.errors[0].found, result.errors[0].logged_only) == ("device_read", 1)
+    fatal = play(
+        on_file(500, "write", index=0), line(1_000), on_file(2_000, "fsync"), **BARE, device_read="fatal"
+    )
+    assert (fatal.row.panics, fatal.row.end_ns) == (1, 2_000)
+
+
+def test_read_consumes_and_write_heals() -> None:
+    assert play(line(1_000), on_file(2_000, "read", index=0), **BARE).row.panics == 1
+    healed = play(line(1_000), on_file(2_000, "write", index=0), on_file(3_000, "read", index=0), **BARE)
+    assert (healed.row.panics, healed.errors[0].end) == (0, "healed")
+
+
+# -- files: who is told ------------------------------------------------------------------------------
+
+LOST = (on_file(500, "write", index=0), INJECT)
+
+
+def test_the_first_who_asks_is_told_and_it_is_gone() -> None:
+    result = play(*LOST, on_file(10_000, "fsync"), on_file(11_000, "fsync"), **BARE)
+    assert outcomes(result)[1:] == ["EIO", 0]
+    assert result.errors[0].data_lost_bytes == 4096
+
+
+@pytest.mark.parametrize("verb", ["fsync", "fdatasync"])
+def test_a_bystander_is_told_instead_of_the_writer(verb: str) -> None:
+    result = play(*LOST, on_file(10_000, verb, task="app.1"), on_file(11_000, verb), **BARE)
+    assert outcomes(result)[1:] == ["EIO", 0]
+
+
+def test_sync_swallows_the_error() -> None:
+    result = play(*LOST, (10_000, "sync"), on_file(11_000, "fsync"), **BARE)
+    assert outcomes(result)[1:] == [0, 0]
+    assert result.reach["eio:swallowed_by_sync"] == 1
+
+
+def test_close_tells_only_on_nfs() -> None:
+    local = play(*LOST, on_file(10_000, "close"), on_file(11_000, "fsync"), **BARE)
+    assert outcomes(local)[1:] == [0, "EIO"]
+    nfs = {**BARE, "files": (FileSpec("data", 8, filesystem="nfs"),)}
+    remote = play(*LOST, on_file(10_000, "close"), on_file(11_000, "open"), on_file(12_000, "fsync"), **nfs)
+    assert outcomes(remote)[1:] == ["EIO", 0, 0]
+
+
+def test_msync_is_told_by_who_maps_the_file() -> None:
+    result = play(*LOST, on_file(10_000, "msync"), **FILE, early_kill=0)
+    assert outcomes(result)[1:] == ["EIO"]
+
+
+def test_a_read_after_the_loss_gives_old_data_and_no_error() -> None:
+    result = play(*LOST, on_file(10_000, "read", index=0), on_file(11_000, "read", index=0), **BARE)
+    assert outcomes(result)[1:] == ["stale", "ok"]
+
+
+def test_a_clean_page_is_read_again() -> None:
+    assert outcomes(play(INJECT, on_file(10_000, "read", index=0), **BARE)) == ["reread_disk"]
+
+
+def test_fsync_cleans_and_a_clean_page_loses_nothing() -> None:
+    result = play(on_file(500, "write", index=0), on_file(1_000, "fsync"), INJECT, **BARE)
+    assert (result.errors[0].row, result.errors[0].data_lost_bytes) == (13, 0)
+
+
+def test_a_page_of_tmpfs_comes_back_as_zeroes() -> None:
+    tmp = {**BARE, "files": (FileSpec("data", 8, filesystem="tmpfs"),)}
+    assert outcomes(play(INJECT, on_file(10_000, "read", index=0), **tmp)) == ["zeroes"]
+
+
+def test_truncate_and_punch() -> None:
+    steps = [
+        (1_000, "truncate", {"file": "data", "pages": 4}),
+        (1_000, "punch", {"file": "data", "index": 1, "pages": 1}),
+        on_file(2_000, "read", index=5),
+        on_file(2_000, "read", index=1),
+        on_file(2_000, "read", index=3),
+        on_file(3_000, "write", index=5),
+        on_file(4_000, "read", index=5),
+    ]
+    assert outcomes(play(*steps, **BARE)) == ["end of file", "zeroes", "ok", "ok", "ok"]
+
+
+def test_a_frame_cut_from_a_file_is_free() -> None:
+    result = play((1_000, "truncate", {"file": "data", "pages": 0}), INJECT, **BARE)
+    assert (result.errors[0].kind, result.errors[0].message) == ("free", "free or high order kernel")
+
+
+# -- swap --------------------------------------------------------------------------------------------
+
+
+def test_swap_out_and_a_touch_brings_it_back() -> None:
+    out = (1_000, "swap_out", {"page": P0})
+    assert outcomes(play(out, touch(2_000, "load"), touch(3_000, "load"))) == ["swapped out", "ok", "ok"]
+    stored = play(out, touch(2_000, "store"), INJECT)
+    assert (stored.errors[0].row, stored.errors[0].kind) == (12, "anon")  # a store gives the swap slot back
+
+
+def test_swap_in_after_the_clean_page_was_dropped() -> None:
+    result = play(
+        (1_000, "swap_out", {"page": P0}),
+        (2_000, "start_writeback", {"page": P0}),
+        (3_000, "end_writeback", {"page": P0}),
+        INJECT,
+        (10_000, "swap_in", {"page": heap()}),
+        touch(11_000, "load"),
+    )
+    assert outcomes(result) == ["swapped out", "read from swap", "ok"]
+    assert (result.errors[0].data_lost_bytes, result.row.kills) == (0, 0)
+
+
+# -- address spaces -----------------------------------------------------------------------------------
+
+
+def ranged(at: int, verb: str, first: int, pages: int, **more: Any) -> tuple[int, str, dict[str, Any]]:
+    return at, verb, {"task": "app.0", "region": "heap", "first": first, "pages": pages, **more}
+
+
+def test_munmap_frees_and_the_rest_stays() -> None:
+    result = play(
+        ranged(1_000, "munmap", 2, 3), touch(2_000, "load", 5), (3_000, "inject", {"page": {"pfn": PFN + 2}})
+    )
+    assert outcomes(result) == ["ok"]
+    assert result.errors[0].message == "free or high order kernel"
+    with pytest.raises(ScriptError, match="does not map page 3"):
+        play(ranged(1_000, "munmap", 2, 3), touch(2_000, "load", 3))
+
+
+def test_munmap_drops_a_poison_entry() -> None:
+    result = play(INJECT, ranged(10_000, "munmap", 0, 1), touch(11_000, "load", 1), early_kill=0)
+    assert (outcomes(result), result.row.kills) == (["ok"], 0)
+
+
+def test_mremap_takes_the_page_along() -> None:
+    moved = {"region": "app.0/new", "index": 1}
+    result = play(
+        ranged(1_000, "mremap", 2, 3, to="new"),
+        (9_000, "inject", {"page": moved}),
+        (10_000, "load", {"task": "app.0", "page": moved}),
+        early_kill=0,
+    )
+    assert (result.errors[0].pfn, outcomes(result)) == (PFN + 3, ["VM_FAULT_HWPOISON"])
+
+
+def test_dontneed_gives_zeroes() -> None:
+    result = play(
+        INJECT, ranged(10_000, "madvise", 0, 2, advice="dontneed"), touch(11_000, "load"), early_kill=0
+    )
+    assert (outcomes(result), result.row.kills) == (["zeroes"], 0)
+
+
+def test_store_without_permission_kills() -> None:
+    result = play(
+        ranged(1_000, "mprotect", 0, 4, write=False), touch(2_000, "store", 5), touch(3_000, "store", 1)
+    )
+    assert outcomes(result) == ["ok", "SIGSEGV"]
+    assert story(result)[-1] == (3_000, "killed")
+
+
+def test_mlock_and_munlock() -> None:
+    lock = (1_000, "mlock", {"task": "app.0", "region": "heap"})
+    unlock = (2_000, "munlock", {"task": "app.0", "region": "heap"})
+    assert play(lock, INJECT).errors[0].row == 8
+    assert play(lock, unlock, INJECT).errors[0].row == 12
+    look = (500, "pin", {"page": P0})
+    assert play(look, lock, INJECT).errors[0].row == 8
+    assert play(look, lock, unlock, INJECT).errors[0].row == 12
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "row"),
+    [("anon", {}, 12), ("shm", {}, 12), ("file", {"file": "data"}, 13), ("hugetlb", {}, 4)],
+)
+def test_mmap(kind: str, more: dict[str, Any], row: int) -> None:
+    pages = {} if kind == "file" else {"pages": 512 if kind == "hugetlb" else 4}
+    new = {"region": "app.0/new", "index": 0}
+    result = play(
+        (1_000, "mmap", {"task": "app.0", "name": "new", "kind": kind, **pages, **more}),
+        (2_000, "load", {"task": "app.0", "page": new}),
+        (9_000, "inject", {"page": new}),
+        files=(DATA,),
+    )
+    assert (result.errors[0].row, result.errors[0].mappers) == (row, 1)
+
+
+def test_exit_and_fork() -> None:
+    result = play(
+        (1_000, "fork", {"task": "app.0"}),
+        (2_000, "exit", {"task": "app.0"}),
+        INJECT,
+        touch(10_000, "load", task="app.0.0"),
+    )
+    assert outcomes(result)[0] == 101
+    assert [(row.task, row.pid, row.result) for row in result.signals] == [("app.0.0", 101, "killed")]
+
+
+# -- kernel memory and the allocator -----------------------------------------------------------------
+
+
+def alloc(at: int, name: str, order: int = 0, kind: str = "slab") -> tuple[int, str, dict[str, Any]]:
+    return at, "alloc", {"kind": kind, "order": order, "name": name}
+
+
+def first_free(result: Any) -> list[int]:
+    return [facts["pfn"] for _, event, facts in result.events if event == "script" and "pfn" in facts]
+
+
+def test_the_gatekeeper_drops_a_page_or_the_whole_block() -> None:
+    single = play((1_000, "inject", {"page": {"free": 0}}), alloc(2_000, "one"))
+    assert first_free(single) == [PFN + 9]
+    assert (single.errors[0].capacity_lost_bytes, single.reach["allocator:page_dropped"]) == (4096, 1)
+    block = play((1_000, "inject", {"page": {"free": 5}}), alloc(2_000, "eight", 3, "high_order"))
+    assert first_free(block) == [0x1248]
+    assert (block.errors[0].capacity_lost_bytes, block.reach["allocator:block_dropped"]) == (8 * 4096, 1)
+
+
+def test_poisoned_kernel_memory_is_isolated_when_it_is_freed() -> None:
+    slab = {"page": {"kernel": "one", "index": 0}}
+    result = play(alloc(1_000, "one"), (2_000, "inject", slab), (3_000, "free", {"name": "one"}))
+    assert outcomes(result) == ["allocated", "isolated"]
+    assert (result.errors[0].outcome, result.errors[0].end) == ("Delayed", "isolated")
+    assert outcomes(play(alloc(1_000, "one"), (3_000, "free", {"name": "one"}), alloc(4_000, "one"))) == [
+        "allocated",
+        "freed",
+        "allocated",
+    ]
+
+
+def test_free_page() -> None:
+    pools = (KernelPoolSpec("reserved", PFN), KernelPoolSpec("slab", 8))
+    page = {"page": {"kernel": "slab", "index": 0}}
+    freed = play((1_000, "free_page", page), INJECT, tasks=(), pools=pools)
+    assert (outcomes(freed), freed.errors[0].message) == (["freed"], "free or high order kernel")
+    late = play(INJECT, (10_000, "free_page", page), tasks=(), pools=pools)
+    assert (outcomes(late), late.errors[0].end) == (["isolated"], "isolated")
+
+
+# -- settings and the machine ---------------------------------------------------------------------------
+
+
+def test_sysctl_and_prctl() -> None:
+    name = "vm.memory_failure_early_kill"
+    result = play(
+        (1_000, "sysctl", {"name": name, "value": 2}),
+        (2_000, "sysctl", {"name": name, "value": 0}),
+        (2_000, "sysctl", {"name": "vm.dirty_expire_centisecs", "value": 100}),
+        (3_000, "prctl", {"task": "app.0", "option": "PR_MCE_KILL", "value": 1}),
+        INJECT,
+    )
+    assert outcomes(result) == ["EINVAL", 0, 0, "EINVAL"]
+    assert result.row.kills_early == 0
+
+
+def test_steps_are_skipped_while_the_machine_is_down() -> None:
+    result = play(
+        (1_000, "reboot"),
+        (2_000, "inject", {"page": P0}),
+        (6_000, "inject", {"page": P0}),
+        reboot_ns=5_000,
+    )
+    assert story(result)[:3] == [(1_000, "reboot"), (2_000, "inject skipped"), (6_000, "reboot")]
+    assert (len(result.errors), result.errors[0].error, result.row.downtime_ns) == (1, 1, 5_000)
+    assert (result.signals[0].task, result.signals[0].pid) == ("app.0", 101)
+
+
+def test_a_reboot_forgets_the_poison() -> None:
+    result = play(INJECT, (10_000, "reboot"), reboot_ns=5_000)
+    assert (result.errors[0].end, result.row.poisoned_pages) == ("rebooted", 1)
+
+
+def test_a_step_stands_in_the_heap_and_nothing_else_does() -> None:
+    spec = world(INJECT, touch(10_000, "load"))
+    assert Machine(spec, 0, Plan(spec)).engine.pending == 2
+
+
+# -- what cannot be done --------------------------------------------------------------------------------
+
+DEAD = (1_000, "exit", {"task": "app.0"})
+IMPOSSIBLE: list[tuple[str, str, tuple[Any, ...]]] = [
+    ("dead task", 'script[1]: load region app.0/heap index 0: task "app.0" is dead at this time', (
+        DEAD, touch(2_000, "load"))),
+    ("killed task", 'script[1]: fork: task "app.0" is dead at this time', (
+        INJECT, (10_000, "fork", {"task": "app.0"}))),
+    ("no task", 'script[0]: exit: there is no task "app.7" at this time', ((1_000, "exit", {"task": "app.7"}),)),
+    ("no region", 'task "app.0" maps no region "none"', (
+        (1_000, "mlock", {"task": "app.0", "region": "none"}),)),
+    ("unmapped page", "script[1]: load region app.0/heap index 0: ", (
+        ranged(500, "munmap", 0, 1), touch(1_000, "load"))),
+    ("other page", "does not map this page", ((1_000, "load", {"task": "app.0", "page": {"free": 0}}),)),
+    ("beyond memory", "pfn 0x9999 has no struct page", ((1_000, "pin", {"page": {"pfn": 0x9999}}),)),
+    ("bad line beyond memory", "there is no such memory", (
+        (1_000, "inject", {"page": {"pfn": 0x9999}, "how": "line"}),)),
+    ("locked", "is locked already", ((1_000, "lock_page", {"page": P0}), (2_000, "lock_page", {"page": P0}))),
+    ("not locked", "no step has locked", ((1_000, "unlock_page", {"page": P0}),)),
+    ("not pinned", "no step has pinned", ((1_000, "unpin", {"page": P0}),)),
+    ("no writeback", "not under writeback", ((1_000, "end_writeback", {"page": P0}),)),
+    ("free page", "the page is free", ((1_000, "swap_out", {"page": {"free": 1}}),)),
+    ("swapped twice", "unmapped already", ((1_000, "swap_out", {"page": P0}), (2_000, "swap_out", {"page": P0}))),
+    ("user page", "does not belong to the kernel", ((1_000, "free_page", {"page": P0}),)),
+    ("no block", "no block of this name", ((1_000, "free", {"name": "none"}),)),
+    ("anon has no buffers", "only pages of files on disk", ((1_000, "buffers", {"page": P0, "state": "idle"}),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "says", "steps"), IMPOSSIBLE, ids=[each[0] for each in IMPOSSIBLE])
+def test_impossible_steps(what: str, says: str, steps: tuple[Any, ...]) -> None:
+    with pytest.raises(ScriptError) as caught:
+        play(*steps)
+    assert says in str(caught.value)
+    assert type(caught.value)(*caught.value.args).args == caught.value.args  # it travels between processes
+
+
+def test_same_script_same_logs() -> None:
+    steps = (INJECT, touch(10_000, "load"))
+    first, second = (play(*steps, tasks=(app(sigbus=SigbusSpec(on_ao="remap")),)) for _ in range(2))
+    assert first == second
+
+
+def test_buffers_keep_a_file_page_from_being_released() -> None:
+    busy = play((1_000, "buffers", {"page": P0, "state": "busy"}), INJECT, **BARE)
+    assert log(busy)[0] == "<3>MCE 0x1234: failed to release buffers"
+    idle = play((1_000, "buffers", {"page": P0, "state": "idle"}), INJECT, **BARE)
+    none = play(
+        (1_000, "buffers", {"page": P0, "state": "idle"}),
+        (2_000, "buffers", {"page": P0, "state": "none"}),
+        INJECT,
+        **BARE,
+    )
+    assert [each.errors[0].outcome for each in (busy, idle, none)] == ["Failed", "Recovered", "Recovered"]
+
+
+def test_a_pin_is_one_user_more_and_can_be_dropped() -> None:
+    pin, unpin = (1_000, "pin", {"page": P0}), (2_000, "unpin", {"page": P0})
+    assert log(play(pin, INJECT))[-1] == "MCE 0x1234: LRU page still referenced by 1 users"
+    assert log(play(pin, unpin, INJECT))[-1] == "MCE 0x1234: dirty  page recovery: LRURecovered"
+
+
+def test_region_that_is_not_populated_appears_with_the_first_touch() -> None:
+    lazy = (app(RegionSpec("heap", "anon", 8, populate=False)),)
+    assert play(INJECT, tasks=lazy).errors[0].kind == "free"
+    result = play(touch(1_000, "load"), touch(2_000, "load"), INJECT, tasks=lazy)
+    assert (outcomes(result), result.errors[0].row) == (["zeroes", "ok"], 12)
