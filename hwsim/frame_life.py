@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import free_pages_check, prep_new_page
+from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
 from hwsim.rng import Slot
 
@@ -60,6 +61,11 @@ def freed(story: PageStory) -> None:
     """
     page, kernel = story.page, story.machine.kernel
     assert page is not None
+    if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
+        truncate_inode_page(page.mapping, page)  # memory_failure() may be waiting for this page
+        if not story.handled:
+            story.draw_race()
+            return
     if not free_pages_check(kernel, page):
         _isolate(story, page, page.region.layout.order)
         return

@@ -236,6 +236,11 @@ class PageStory:
         self.next = None
 
     @property
+    def handled(self) -> bool:
+        """Whether memory_failure() has returned for it in this boot."""
+        return self.state == HANDLED
+
+    @property
     def finished(self) -> bool:
         """Whether nothing more can happen to the error."""
         return self.state == OVER
@@ -496,10 +501,14 @@ class PageStory:
             self.arm()
 
     def entry_copied(self, vma: Vma) -> None:
-        """fork() gave a child an entry that leads to the poison."""
+        """fork() gave a child an entry that maps the page or leads to the poison."""
         page = self.page
         pte = vma.ptes.get(page.pgoff) if page is not None else None
-        if pte is not None and pte.page is page and meets_poison(pte):
+        if pte is None or pte.page is not page:
+            return
+        if pte.kind == PRESENT:
+            self.draw_race()
+        elif meets_poison(pte):
             self._expect_touch(pte, self.machine.engine.now)
             self.arm()
 

@@ -9,7 +9,7 @@ from collections import Counter
 from math import exp
 
 from hwsim.machine import Plan, run_replication
-from hwsim.spec import ErrorSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
+from hwsim.spec import ErrorSpec, FileSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
 from hwsim.units import DURATION_UNITS_NS
 from tests.twin_worlds import AT_ONCE
 
@@ -20,12 +20,12 @@ ALPHA = 1e-3  # of each test; seeds are fixed
 def read_before_scrub(replications: int, rate_period: float) -> tuple[int, int, float]:
     """(errors found by a read, all errors, expected share) at ``rate_period`` reads of a line a sweep.
 
-    P = 1 - (1 - exp(-x)) / x for x = read rate times scrub period.  Nobody panics (tolerant 3), so that
-    errors do not cut each other short.
+    P = 1 - (1 - exp(-x)) / x for x = read rate times scrub period.  Errors do not disturb each other:
+    nobody panics (tolerant 3), and the pages are clean ones of a file, whose loss kills nobody.
     """
     period_s = 1_000
     touch = Touch(1.0, load_per_s=rate_period / period_s)
-    task = TaskSpec("reader", regions=(RegionSpec("all", "anon", 20_000, (touch,), lines_per_touch=64),))
+    region = RegionSpec("all", "file", 20_000, (touch,), file="data", lines_per_touch=64)
     spec = Spec(
         "read before scrub",
         5 * period_s * S,
@@ -33,7 +33,8 @@ def read_before_scrub(replications: int, rate_period: float) -> tuple[int, int, 
         1,
         MachineSpec(20_000, early_kill=0, tolerant=3, scrub=ScrubSpec(period_s * S), times=AT_ONCE),
         (ErrorSpec(0.02, permanent=1.0, end_ns=3 * period_s * S),),
-        tasks=(task,),
+        files=(FileSpec("data", 20_000),),
+        tasks=(TaskSpec("reader", regions=(region,)),),
     )
     plan, found = Plan(spec), Counter[str]()
     for index in range(replications):
@@ -70,6 +71,8 @@ def killed_before_exit(replications: int, touch_per_s: float, exit_per_s: float)
 def error_counts(replications: int, expected: float) -> Counter[int]:
     """How many replications have how many errors, of a stream that expects ``expected`` in each."""
     rate = expected / 86_400
-    spec = Spec("count", 2 * D, 13, 1, MachineSpec(64), (ErrorSpec(rate, start_ns=D // 2, end_ns=3 * D // 2),))
+    spec = Spec(
+        "count", 2 * D, 13, 1, MachineSpec(64), (ErrorSpec(rate, start_ns=D // 2, end_ns=3 * D // 2),)
+    )
     plan = Plan(spec)
     return Counter(run_replication(spec, index, plan).row.errors for index in range(replications))

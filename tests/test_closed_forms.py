@@ -10,7 +10,18 @@ from scipy.stats import binomtest, chisquare, poisson
 
 from hwsim.machine import Machine, Plan, run_replication
 from hwsim.record import Replication
-from hwsim.spec import ErrorSpec, FileSpec, FsyncSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
+from hwsim.spec import (
+    ErrorSpec,
+    FileSpec,
+    FsyncSpec,
+    MachineSpec,
+    Place,
+    RegionSpec,
+    ScrubSpec,
+    Spec,
+    TaskSpec,
+    Touch,
+)
 from hwsim.units import DURATION_UNITS_NS
 from tests.closed_forms import ALPHA, error_counts, killed_before_exit, read_before_scrub
 
@@ -33,7 +44,9 @@ def office(early_kill: int, errors: tuple[ErrorSpec, ...], **changes) -> Spec:
         errors,
         files=(FileSpec("data", 400, touch=(Touch(0.5, 1e-5, 1e-5), Touch(0.5))),),
         tasks=(
-            TaskSpec("db", 2, regions=(heap, segment, text), restart_ns=10 * S, fsync=FsyncSpec("data", 5 * S)),
+            TaskSpec(
+                "db", 2, regions=(heap, segment, text), restart_ns=10 * S, fsync=FsyncSpec("data", 5 * S)
+            ),
             TaskSpec("web", 1, 2, regions=(replace(heap, pages=60),), group_death=True, restart_ns=10 * S),
             TaskSpec("job", 2, regions=(replace(heap, pages=60),), lifetime_ns=6 * H, restart_ns=10 * S),
         ),
@@ -87,22 +100,26 @@ def test_the_touch_that_early_kill_prevents_is_the_touch_that_kills_late() -> No
     """One error: to the nanosecond the same touch, drawn and not guessed; default times, not zero."""
     compared = censored = 0
     for index in range(1_500):
-        late, early = both(index, (ErrorSpec(1 / 86_400),))
+        late, early = both(index, (ErrorSpec(1 / 86_400, Place("kind", "anon"), end_ns=D),))
         if len(late.errors) != 1:
             continue
-        ends = {row.pid: row for row in late.signals if row.cause == "late"}
+        ends = {row.pid: row for row in late.signals if row.result == "killed"}
         for row in early.signals:
             if row.code != "BUS_MCEERR_AO" or row.result != "killed" or row.innocent:
                 continue
-            died = ends.pop(row.pid, None)
+            died = ends.get(row.pid)
             if row.needless == "no":
                 assert died is not None
-                assert died.time_ns == row.would_touch_ns
-                compared += 1
+                assert row.would_touch_ns is not None
+                if died.cause == "group_death":  # a relative touched the page before
+                    assert died.time_ns < row.would_touch_ns
+                else:
+                    assert (died.code, died.time_ns) == ("BUS_MCEERR_AR", row.would_touch_ns)
+                    compared += 1
             else:
-                assert died is None
+                assert died is None or died.cause == "group_death"
                 censored += 1
-    assert compared > 40
+    assert compared > 150
     assert censored > 20
 
 

@@ -156,7 +156,13 @@ def at(**page: Any) -> tuple[int, str, dict[str, Any]]:
 
 ROWS: list[tuple[str, int, str, tuple[Any, ...], dict[str, Any]]] = [
     ("reserved", 1, "Ignored", (at(pfn=5),), {}),
-    ("buddy by a race", 2, "Delayed", ((1_000, "pin", AT), (2_000, "flags", {**AT, "set": ("buddy",)}), INJECT), {}),
+    (
+        "buddy by a race",
+        2,
+        "Delayed",
+        ((1_000, "pin", AT), (2_000, "flags", {**AT, "set": ("buddy",)}), INJECT),
+        {},
+    ),
     ("slab", 3, "Delayed", (at(kernel="slab", index=3),), pool("slab")),
     ("slab, head of several pages", 3, "Delayed", (at(kernel="slab_multi", index=8),), pool("slab_multi", 3)),
     ("huge page, head", 4, "Failed", (at(region="app.0/huge", index=0),), HUGE_WORLD),
@@ -166,21 +172,37 @@ ROWS: list[tuple[str, int, str, tuple[Any, ...], dict[str, Any]]] = [
     ("swap cache, clean", 7, "Recovered", (OUT, *WRITTEN, INJECT), {}),
     ("mlocked anon", 8, "Recovered", (INJECT,), {"tasks": (LOCKED,)}),
     ("mlocked clean file", 9, "Recovered", (INJECT,), {"tasks": (LOCKED_FILE,), "files": (DATA,)}),
-    ("mlocked anon drained late", 10, "Recovered", (
-        (2_000, "pagevec", {"page": P0, "cpu": 0}), INJECT), {"tasks": (LOCKED,)}),
-    ("mlocked clean file drained late", 11, "Recovered", (
-        (2_000, "pagevec", {"page": P0, "cpu": 0}), INJECT), {"tasks": (LOCKED_FILE,), "files": (DATA,)}),
+    (
+        "mlocked anon drained late",
+        10,
+        "Recovered",
+        ((2_000, "pagevec", {"page": P0, "cpu": 0}), INJECT),
+        {"tasks": (LOCKED,)},
+    ),
+    (
+        "mlocked clean file drained late",
+        11,
+        "Recovered",
+        ((2_000, "pagevec", {"page": P0, "cpu": 0}), INJECT),
+        {"tasks": (LOCKED_FILE,), "files": (DATA,)},
+    ),
     ("anon", 12, "Recovered", (INJECT,), {}),
     ("dirty file", 12, "Recovered", (WRITE, INJECT), FILE_WORLD),
     ("shared segment", 12, "Recovered", (INJECT,), {"tasks": (SHM,)}),
     ("clean file", 13, "Recovered", (INJECT,), FILE_WORLD),
     ("anon in another CPU's pagevec", 14, "Recovered", (PAGEVEC, INJECT), {}),
     ("file page in another CPU's pagevec", 15, "Failed", (PAGEVEC, INJECT), FILE_WORLD),
+    ("shared segment in another CPU's pagevec", 14, "Recovered", (PAGEVEC, INJECT), {"tasks": (SHM,)}),
     ("page table", 15, "Failed", (at(kernel="page_table", index=0),), pool("page_table")),
     ("kernel stack", 15, "Failed", (at(kernel="kernel_stack", index=0),), pool("kernel_stack", 1)),
-    ("allocated by a step", 15, "Failed", (
-        (1_000, "alloc", {"kind": "high_order", "order": 2, "name": "dma"}), at(kernel="dma", index=0)), {}),
-]  # fmt: skip
+    (
+        "allocated by a step",
+        15,
+        "Failed",
+        ((1_000, "alloc", {"kind": "high_order", "order": 2, "name": "dma"}), at(kernel="dma", index=0)),
+        {},
+    ),
+]
 
 
 @pytest.mark.parametrize(("what", "row", "outcome", "steps", "more"), ROWS, ids=[each[0] for each in ROWS])
@@ -214,10 +236,13 @@ def test_sysfs_names_of_rows_without_the_flags() -> None:
         ("mappings:not_mapped", (INJECT,), {"tasks": NOBODY, "files": (DATA,)}),
         ("mappings:not_mapped", (OUT, INJECT), {}),
         ("mappings:clean", (INJECT,), FILE_WORLD),
-        ("mappings:mkclean_dirty", (
-            (1_000, "store", {"task": "app.0", "page": P0, "until": "pte"}), INJECT), FILE_WORLD),
+        (
+            "mappings:mkclean_dirty",
+            ((1_000, "store", {"task": "app.0", "page": P0, "until": "pte"}), INJECT),
+            FILE_WORLD,
+        ),
     ],
-)  # fmt: skip
+)
 def test_user_mappings(reach: str, steps: tuple[Any, ...], more: dict[str, Any]) -> None:
     assert reach in play(*steps, **more).reach
 
@@ -239,13 +264,24 @@ PTES: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, str], str]] = [
     ("shared segment", (INJECT, LOAD_SHM), {"tasks": (SHM,)}, {"app.0": "poison"}, "VM_FAULT_HWPOISON"),
     ("dirty file", (WRITE, INJECT, LOAD_FILE), FILE_WORLD, {"app.0": "poison"}, "VM_FAULT_HWPOISON"),
     ("clean file", (INJECT, LOAD_FILE), FILE_WORLD, {"app.0": "none"}, "reread_disk"),
-    ("swap cache, dirty, mapped", (OUT, (2_000, *OLD_LOAD[1:]), INJECT, LOAD), {}, {"app.0": "swap"},
-     "VM_FAULT_HWPOISON"),
+    (
+        "swap cache, dirty, mapped",
+        (OUT, (2_000, *OLD_LOAD[1:]), INJECT, LOAD),
+        {},
+        {"app.0": "swap"},
+        "VM_FAULT_HWPOISON",
+    ),
     ("swap cache, dirty, unmapped", (OUT, INJECT, LOAD), {}, {}, "VM_FAULT_HWPOISON"),
-    ("swap cache, clean, mapped", (OUT, *WRITTEN, OLD_LOAD, INJECT, LOAD), {}, {"app.0": "swap"}, "reread_swap"),
+    (
+        "swap cache, clean, mapped",
+        (OUT, *WRITTEN, OLD_LOAD, INJECT, LOAD),
+        {},
+        {"app.0": "swap"},
+        "reread_swap",
+    ),
     ("swap cache, clean, unmapped", (OUT, *WRITTEN, INJECT, LOAD), {}, {}, "reread_swap"),
     ("shared segment in swap cache, dirty", (SHM_OUT, INJECT, LOAD_SHM), {"tasks": (SHM,)}, {}, "BUS_ADRERR"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("what", "steps", "more", "left", "later"), PTES, ids=[each[0] for each in PTES])

@@ -13,9 +13,8 @@ from dataclasses import replace
 import pytest
 
 from hwsim.machine import run_replication
-from hwsim.spec import ErrorSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
 from tests.twin import run_twin
-from tests.twin_worlds import AT_ONCE, WORLDS, H, S, disagreements, p_values, watch_model, watch_twin
+from tests.twin_worlds import WORLDS, S, busy_day, disagreements, p_values, watch_model, watch_twin
 
 CASES = [(world, early_kill) for world in WORLDS for early_kill in (0, 1)]
 
@@ -38,21 +37,13 @@ def test_the_comparison_sees_a_difference() -> None:
 
 
 def test_a_day_of_a_thousand_touches_a_second_is_skipped() -> None:
-    """Law: events follow faults and state changes.  The twin steps 86.4 million accesses, we a few hundred."""
-    region = RegionSpec("heap", "anon", 1_000, (Touch(1.0, 0.9, 0.1),), lines_per_touch=1e-6)
-    spec = Spec(
-        "day",
-        24 * H,
-        3,
-        1,
-        MachineSpec(1_024, early_kill=1, scrub=ScrubSpec(6 * H), reboot_ns=None, times=AT_ONCE),
-        (ErrorSpec(1 / 1800),),
-        tasks=(TaskSpec("hot", 1, regions=(region,), restart_ns=S),),
-    )
+    """Law: events follow faults and state changes.  The twin steps 86.4 million accesses."""
     slice_s = 20
+    spec = busy_day()
     accesses = run_twin(replace(spec, horizon_ns=slice_s * S, errors=()), 0).accesses
     assert 900 * slice_s < accesses < 1_100 * slice_s
     day = [run_replication(spec, index).row for index in range(5)]
-    assert sum(row.errors for row in day) > 50
+    assert sum(row.errors for row in day) > 150
+    assert all(row.end_ns == spec.horizon_ns for row in day)
     a_day_of_accesses = accesses / slice_s * 86_400
     assert all(row.events * 1_000 <= a_day_of_accesses for row in day)

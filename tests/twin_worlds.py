@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.stats import chi2_contingency, ks_2samp
 
@@ -104,6 +104,14 @@ def file_world(early_kill: int, seed: int) -> Spec:
     )
     errors = (ErrorSpec(2 / 3600),)
     return Spec("file", H, seed, 1, machine(120, early_kill), errors, files=(data,), tasks=(task,))
+
+
+def busy_day() -> Spec:
+    """A day of 1,000 touches a second, hardly any of which meets a bad line; two errors an hour."""
+    region = RegionSpec("heap", "anon", 1_000, (Touch(1.0, 0.9, 0.1),), lines_per_touch=1e-6)
+    task = TaskSpec("hot", 1, regions=(region,), restart_ns=S)
+    board = replace(machine(1_024, 1), scrub=ScrubSpec(6 * H))
+    return Spec("day", 24 * H, 3, 1, board, (ErrorSpec(1 / 1800),), tasks=(task,))
 
 
 WORLDS = {"memory": memory_world, "file": file_world}

@@ -46,6 +46,8 @@ def run(
         ),
         quiet=quiet,
     )  # fmt: skip
+    # A replication that failed has no log; report_failures() says why and how to see it.
+    dmesg = dmesg and not any(failure.replication == 0 for failure in results.failures)
     if as_json:
         print_json(_as_json(results, dmesg=dmesg, reach=reach))
     else:

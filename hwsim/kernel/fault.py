@@ -92,12 +92,17 @@ def copy_user(kernel: Kernel, vma: Vma, pte: Pte) -> int:
 
 
 def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> int:
-    """fork(): poison and swap entries are copied to the child; returns how many poisoned ones."""
+    """fork(): poison and swap entries are copied to the child; returns how many poisoned ones.
+
+    Page tables of shared mappings are not copied: a fault will fill them (mm/memory.c, 2.6.30).
+    """
+    if parent.shared and parent.region.kind != "hugetlb":
+        return 0
     inherited = 0
     for pgoff, pte in parent.ptes.items():
         if pte.kind == PRESENT:
             if pte.page.ptes.get(parent) is pte:
-                pte.writable = pte.writable and parent.shared
+                pte.writable = False  # copy on write from now on
                 copy = pte.page.map(child, dirty=pte.dirty, writable=pte.writable)
                 child.ptes[pgoff] = copy
             continue

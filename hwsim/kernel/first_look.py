@@ -87,6 +87,9 @@ def _original_holders(page: Page, region: Region, now: int, report: Report) -> l
         if vma.populated or touched_since(vma, page.index, vma.since_ns, now, report.draw(Slot.PRESENT)):
             return vmas
         return []
+    u = report.draw(Slot.PRESENT)
+    if not any(vma.populated or touched_since(vma, page.index, vma.since_ns, now, u) for vma in vmas):
+        return []
     holders = [
         vma
         for vma in vmas

@@ -214,7 +214,7 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
     if duration:
         yield from kernel.pause(duration)
     entries = list(page.ptes.values())
-    fail = page.region.layout.unmap_fail
+    fail = max((vma.region.layout.unmap_fail for vma in page.ptes), default=0.0)
     result = SWAP_SUCCESS
     for attempt in range(kernel.profile.n_unmap_tries):
         if fail and report.extra(Slot.UNMAP_FAIL, attempt) < fail and page.unmap_failures == 0:

@@ -70,11 +70,12 @@ def mce(step: Step) -> None:
     """A machine check for the page, now; its line is bad from now on if it was not."""
     machine, pfn = step.machine, step.pfn()
     story = machine.live_story(pfn)
+    is_fitted = pfn < machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
     if story is None:
-        frames = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
-        story = machine.add_error(_BY_SCRIPT, pfn, 0, False, line_is_bad=pfn < frames)
+        story = machine.add_error(_BY_SCRIPT, pfn, 0, False, line_is_bad=is_fitted)
     else:
         machine.error_count += 1
+        story.line_is_bad = is_fitted
     story.report_check()
 
 

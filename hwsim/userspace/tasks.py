@@ -109,13 +109,13 @@ class Member:
             if origin.region.kind in ("shm", "hugetlb"):
                 origin.region.vmas.append(vma)
             origin.forked_ns = now
-            vma.populated = True  # the page table is a copy of the parent's
+            vma.populated = origin.populated and not origin.shared
             copies = self.copies.get(name)
             if copies is not None:
                 copies.vmas = [vma]
                 self._take(copies, now)
-            if copy_page_range(machine.kernel, origin, vma):
-                machine.entries_copied(vma)
+            copy_page_range(machine.kernel, origin, vma)
+            machine.entries_copied(vma)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
         machine.kernel.event("fork", task=self.name, pid=task.pid, parent=parent.task.pid)
