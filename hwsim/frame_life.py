@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import free_pages_check, prep_new_page
+from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
+    from hwsim.kernel.task_struct import Vma
     from hwsim.page_story import PageStory
 
 
@@ -30,6 +32,8 @@ def owner_gone(story: PageStory) -> None:
         if page.region.kind == "hugetlb" and story.contained_ns is None:
             freed(story)
         return
+    if any(vma.alive for vma in page.ptes):
+        return  # a relative's copy
     becomes_free(story, page)
 
 
@@ -49,7 +53,11 @@ def region_revived(story: PageStory) -> None:
     page = story.page
     if page is None or story.finished or story.isolated_pages:
         return
-    if page.flags & pg.BUDDY:
+    if not page.flags & pg.BUDDY:
+        return
+    if page.region.fork_family is not None or not page.region.layout.populate:
+        story.draw_race()  # its frames are taken one by one
+    else:
         handed_out(story, 0)
 
 
@@ -103,6 +111,33 @@ def given_out(story: PageStory) -> None:
         story.machine.kernel.mem_map.overlay.pop(story.pfn, None)
     story.look()
     story.draw_race()
+
+
+def first_touch(story: PageStory, vma: Vma) -> None:
+    """A task needs a frame for its page and gets this one, cleared or copied to; then it touches it."""
+    page, machine = story.page, story.machine
+    assert page is not None
+    if not prep_new_page(machine.kernel, page, 0):
+        _isolate(story, page, 0)
+        return
+    if not story.permanent:
+        machine.kernel.event("healed", error=story.error, pfn=story.pfn)
+        story.finish("healed")
+        return
+    copied = page.region.fork_family is not None
+    load, store = vma.region.touch_rates(page.pgoff)
+    touches = store if copied else load + store
+    u = machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races)
+    stores = copied or u * touches < store
+    fault_in(page, vma, store=stores)
+    page.flags = machine.kernel.config.real_flags(page.flags)
+    page.looked_ns = machine.engine.now
+    layout = vma.region.layout
+    reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
+    if machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races | 1 << 32) < reads:
+        story.consumed("task_load", vma.task.name)
+    else:
+        story.draw_race()
 
 
 def change_hands(story: PageStory) -> None:

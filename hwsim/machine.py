@@ -360,6 +360,24 @@ class Machine:
         if story is not None:
             frame_life.freed(story)
 
+    def settle_shared(self, mapping: AddressSpace | None) -> None:
+        """The set of tasks that map this memory is about to change: bring its stories up to now."""
+        for page in list(mapping.pages.values()) if mapping is not None else ():
+            story = self.by_pfn.get(page.pfn)
+            if story is not None and story.page is page:
+                story.settle()
+
+    def sharers_changed(self, mapping: AddressSpace | None) -> None:
+        """It has changed: races that are still open are drawn anew, which exponential waits allow."""
+        if mapping is not None and mapping.name in self.kernel.mem_map.by_name:
+            self.draw_races(self.kernel.mem_map.by_name[mapping.name])
+
+    def draw_races(self, region: Region) -> None:
+        """Draw the open races for pages of the region anew."""
+        for story in list(region.pages_of_interest.values()):
+            if story.latent:
+                story.draw_race()
+
     def region_released(self, region: Region) -> None:
         """The frames of a region are free."""
         for story in list(region.pages_of_interest.values()):

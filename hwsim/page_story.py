@@ -19,6 +19,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.fault import KILLED_AR, do_page_fault, meets_poison
 from hwsim.kernel.handlers import ACTION_NAME, IGNORED
+from hwsim.kernel.later_look import settle
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
@@ -176,8 +177,17 @@ class PageStory:
 
     def draw_race(self) -> None:
         """Draw when each party would next meet the bad line, as the page is used now."""
+        self.settle()
         self.times = draw_race(self.machine, self)
         self.arm()
+
+    def settle(self) -> None:
+        """Bring the page's volatile state up to now, unless the handler has it already."""
+        page, machine = self.page, self.machine
+        if page is not None and self.state in (LATENT, CHECKING):
+            extra, error = machine.draws.extra, self.error
+            now = machine.engine.now
+            settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
 
     def arm(self) -> None:
         """See to it that one callback stands at the earliest candidate, or before it.
@@ -241,6 +251,11 @@ class PageStory:
         return self.state == HANDLED
 
     @property
+    def latent(self) -> bool:
+        """Whether nobody has reported the line, or the report was lost."""
+        return self.state == LATENT
+
+    @property
     def finished(self) -> bool:
         """Whether nothing more can happen to the error."""
         return self.state == OVER
@@ -270,6 +285,8 @@ class PageStory:
             frame_life.freed(self)
         elif what == "allocated":
             frame_life.handed_out(self, machine.spec.machine.alloc_order)
+        elif what == "first_touch":
+            frame_life.first_touch(self, who)
         elif what == "exit":
             self.times.remove(candidate)
             who.next_exit_ns = None
@@ -348,6 +365,7 @@ class PageStory:
         """DMA reads the bad line, to write the page to a disk."""
         machine = self.machine
         policy = machine.spec.machine.device_read
+        self.settle()
         if policy == "fatal":
             self.note_found("device_read")
             machine.panic("Fatal Machine check", self)
@@ -495,7 +513,9 @@ class PageStory:
         page = self.page
         if self.state == LATENT and page is not None and _is_orphan(page):
             frame_life.becomes_free(self, page)
-        elif any(each[2] in ("task_load", "exit") and not each[3].alive for each in self.times):
+        elif self.state == LATENT or any(
+            each[2] in ("task_load", "exit") and not each[3].alive for each in self.times
+        ):
             self.draw_race()
         else:
             self.arm()

@@ -6,12 +6,16 @@ A candidate is (time_ns, priority, what, who).  Rates are of *that line*: a touc
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.first_look import copied_here
+from hwsim.kernel.later_look import quiet_stores, sharers
 from hwsim.kernel.struct_page import Page
 from hwsim.rng import ROW, Slot
 
@@ -33,9 +37,9 @@ def draw_race(machine: Machine, story: PageStory) -> list[Candidate]:
         return times
     uniform, now = _uniforms(machine, story), machine.engine.now
     target = page.head or page
-    if target.ptes:
-        _tasks(machine, story, target, uniform, now, times)
+    _tasks(machine, story, target, uniform, now, times)
     if page.flags & pg.BUDDY:
+        _first_touch(machine, story, page, uniform, now, times)
         rate = machine.allocation_rate
         if rate > 0.0:
             times.append((_when(now, uniform(Slot.ALLOC), rate), KERNEL_ACCESS, "allocated", None))
@@ -75,10 +79,14 @@ def _tasks(
     rates = []
     shared_copy = len(target.ptes) > 1 and target.flags & pg.ANON
     lifetimes = False
-    for vma in target.ptes:
+    readers = list(target.ptes)
+    if target.mapping is not None and not target.flags & (pg.HWPOISON | pg.SWAPCACHE | pg.BUDDY):
+        readers = sharers(target)  # who has not touched it yet may do so, and read the line at once
+    for vma in readers:
         read, heal = vma.region.line_rates(target.pgoff)
         if shared_copy:  # the first store copies the whole page: the kernel reads every line of it
-            read += vma.region.touch_rates(target.pgoff)[1]
+            load, store = vma.region.touch_rates(target.pgoff)
+            read = load * min(1.0, vma.region.layout.lines_per_touch / 64) + store
         rates.append((read, vma))
         read_rate += read
         heal_rate += heal
@@ -94,9 +102,31 @@ def _tasks(
     if heal_rate > 0.0 and not story.permanent and not shared_copy:
         times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
     if lifetimes:
-        members = [vma.task.behaviour for vma in target.ptes]
+        members = [vma.task.behaviour for vma in readers]
         member = min(members, key=machine.next_exit_ns)
         times.append((machine.next_exit_ns(member), TASK_ACCESS | member.number, "exit", member))
+
+
+def _first_touch(
+    machine: Machine, story: PageStory, page: Page, uniform: Uniform, now: int, times: list[Candidate]
+) -> None:
+    """A task touches memory it has never touched, or copies a page it shares: the free frame is taken."""
+    region = page.region
+    if not region.alive or region.kind not in ("anon", "shm"):
+        return
+    if region.fork_family is not None:
+        copy = copied_here(machine.kernel, page, lambda slot, k: machine.draws.extra(story.error, slot, k))
+        if copy is not None and copy[0] > now:
+            times.append((int(copy[0]) + 1, KERNEL_ACCESS, "first_touch", copy[1]))
+        return
+    vmas = region.anon_vma if region.kind == "anon" else region.vmas
+    vmas = [vma for vma in vmas if vma.alive and vma.covers(page.pgoff)]
+    rates = [sum(vma.region.touch_rates(page.pgoff)) for vma in vmas]
+    total = sum(rates)
+    if total > 0.0:
+        nth = bisect_right(list(accumulate(rates)), uniform(Slot.RACE_WHO) * total)
+        who = vmas[min(nth, len(vmas) - 1)]
+        times.append((_when(now, uniform(Slot.RACE_TASK), total), KERNEL_ACCESS, "first_touch", who))
 
 
 def _kernel(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
@@ -127,9 +157,9 @@ def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[
     _reads(story, load * share, write * share, uniform, now, times)
     if mapping is None:
         return
-    if mapping.accounts_dirty and not story.logged_only:
-        tick = _next_writeback(story, page, write, uniform, now)
-        if tick is not None:
+    if mapping.accounts_dirty:
+        tick = _next_writeback(story, page, uniform, now)
+        if tick is not None and not story.logged_only:
             times.append((tick, KERNEL_ACCESS, "device_read", None))
     if layout.turnover_per_s > 0.0 and not story.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
@@ -139,19 +169,17 @@ def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[
         times.append((time, KERNEL_ACCESS, "freed", None))
 
 
-def _next_writeback(story: PageStory, page: Page, write: float, uniform: Uniform, now: int) -> int | None:
+def _next_writeback(story: PageStory, page: Page, uniform: Uniform, now: int) -> int | None:
     """Writeback by DMA reads the whole page, at the first flush after it was dirtied.
 
-    A write() that would dirty a transiently bad page has healed it first, so it does not count.
+    A store that overwrites a transiently bad line has healed it, one that reads it is found: neither
+    counts here.
     """
-    mapping = page.mapping
-    assert mapping is not None
+    page.dirtied_ns = None
     if page.flags & pg.DIRTY:
         return page.region.next_flush_ns(now)
-    stores = write if story.permanent else 0.0
-    for vma in mapping.vmas:
-        if vma.covers(page.pgoff):
-            stores += vma.region.touch_rates(page.pgoff)[1]
+    stores = sum(rate for rate, _ in quiet_stores(page, story.permanent))
     if stores <= 0.0:
         return None
-    return page.region.next_flush_ns(_when(now, uniform(Slot.RACE_DEVICE), stores))
+    page.dirtied_ns = _when(now, uniform(Slot.RACE_DEVICE), stores)
+    return page.region.next_flush_ns(page.dirtied_ns)

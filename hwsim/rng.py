@@ -62,6 +62,8 @@ class Slot(IntEnum):
     NEW_OWNER = 36
     ATOMIC_ALLOC = 37
     REPAIR = 38
+    LATER_LOOK = 39
+    FIRST_TOUCH = 40
 
 
 class Draws:

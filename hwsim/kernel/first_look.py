@@ -9,7 +9,7 @@ fork".  PG_dirty and the dirty bit of a page-table entry are different bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp
+from math import exp, log1p
 from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
@@ -29,6 +29,7 @@ def first_look(kernel: Kernel, pfn: int, report: Report) -> Page:
     """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
     region, index = kernel.mem_map.region_of(pfn)
     page = Page(pfn, region, index)
+    page.looked_ns = kernel.now
     if not region.alive:
         _free(kernel, page, report)
     else:
@@ -59,7 +60,11 @@ def _anon(kernel: Kernel, page: Page, report: Report) -> None:
     family = region.fork_family or region
     page.anon_vma = family.anon_vma
     copies = region.fork_family is not None
-    mappers = _copy_holder(page, region, now, report) if copies else _original_holders(page, region, now, report)
+    if copies:
+        copy = copied_here(kernel, page, report.extra)
+        mappers = [copy[1]] if copy is not None and copy[0] <= now else []
+    else:
+        mappers = _original_holders(kernel, page, now, report)
     if not mappers:
         page.anon_vma = None
         _free(kernel, page, report)
@@ -76,11 +81,12 @@ def _anon(kernel: Kernel, page: Page, report: Report) -> None:
     _pagevec(kernel, page, report)
 
 
-def _original_holders(page: Page, region: Region, now: int, report: Report) -> list[Vma]:
+def _original_holders(kernel: Kernel, page: Page, now: int, report: Report) -> list[Vma]:
     """Who still maps the frame as it was at the fork: those who have not stored to it since.
 
     If all have, the last one to copy found itself alone and kept the frame.
     """
+    region = page.region
     vmas = [vma for vma in region.anon_vma if vma.covers(page.pgoff)]
     if len(vmas) == 1:
         vma = vmas[0]
@@ -90,24 +96,67 @@ def _original_holders(page: Page, region: Region, now: int, report: Report) -> l
     u = report.draw(Slot.PRESENT)
     if not any(vma.populated or touched_since(vma, page.index, vma.since_ns, now, u) for vma in vmas):
         return []
-    holders = [
-        vma
-        for vma in vmas
-        if not stored_since(vma, page.index, vma.forked_ns, now, report.extra(Slot.WHO_STORED, vma.number))
-    ]
-    if not holders and vmas:
-        holders = [vmas[int(report.draw(Slot.WHO_STORED) * len(vmas))]]
-    return holders
+    gone = {vma for time, vma, _ in copies_of(kernel, region, page.index, report.extra) if time <= now}
+    return [vma for vma in vmas if vma not in gone]
 
 
-def _copy_holder(page: Page, region: Region, now: int, report: Report) -> list[Vma]:
-    """A copy-on-write copy exists if its task has stored to the page since the fork."""
-    vma = next((each for each in region.vmas if each.covers(page.pgoff)), None)
-    if vma is None or not vma.alive:
-        return []
-    if stored_since(vma, page.index, vma.forked_ns, now, report.extra(Slot.WHO_STORED, vma.number)):
-        return [vma]
-    return []
+def copies_of(
+    kernel: Kernel, family: Region, index: int, extra: Callable[[Slot, int], float]
+) -> list[tuple[float, Vma, Region]]:
+    """Every copy-on-write of the page since the fork, past and to come: (time_ns, who, frames it goes to).
+
+    Each process copies at its first store, into its own frames if they are not taken; a parent has none
+    of its own and takes the first free one.  The last of the family finds itself alone and keeps the
+    original, so there is always a frame.
+    """
+    stores = []
+    sharers = [vma for vma in family.anon_vma if vma.covers(index)]
+    for vma in sharers:
+        store = vma.region.touch_rates(index)[1]
+        if store > 0.0:
+            wait = -log1p(-extra(Slot.WHO_STORED, vma.number)) / store
+            stores.append((vma.forked_ns + wait, vma.number, vma))
+    stores.sort()
+    regions = kernel.mem_map.regions
+    free = []
+    for number in range(family.number + 1, len(regions)):
+        if regions[number].layout.cow_of != family.number:
+            break
+        free.append(regions[number])
+    copies = []
+    for time, _, vma in stores[: len(sharers) - 1]:
+        if free:
+            target = next((each for each in free if vma in each.vmas), free[0])
+            free.remove(target)
+            copies.append((time, vma, target))
+    return copies
+
+
+def copied_here(kernel: Kernel, page: Page, extra: Callable[[Slot, int], float]) -> tuple[float, Vma] | None:
+    """When and by whom a copy is made in this frame of a copy-on-write region; None: never."""
+    family = page.region.fork_family
+    assert family is not None
+    for time, vma, target in copies_of(kernel, family, page.index, extra):
+        if target is page.region:
+            return time, vma
+    return None
+
+
+def fault_in(page: Page, vma: Vma, *, store: bool) -> None:
+    """The first touch of anonymous memory or of a hole in a shared segment: the free frame is taken."""
+    region = page.region
+    page.flags = page.flags & pg.HWPOISON | pg.LRU | pg.SWAPBACKED | pg.UPTODATE
+    if region.kind == "anon":
+        page.anon_vma = (region.fork_family or region).anon_vma
+        page.flags |= pg.ANON
+    elif region.mapping is not None:
+        page.mapping = region.mapping
+        page.mapping.pages[page.pgoff] = page
+        page.get(CACHE)
+        page.flags |= pg.DIRTY if store else 0
+    if region.layout.mlock:
+        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+    page.map(vma, dirty=store or region.kind == "anon", writable=store or region.kind == "anon")
 
 
 def _swap_state(region: Region, report: Report) -> int:
@@ -197,9 +246,9 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
     for vma in mapping.vmas:
         if not vma.covers(page.pgoff):
             continue
-        u = report.extra(Slot.PRESENT, vma.number)
-        if vma.populated or touched_since(vma, page.index, vma.since_ns, now, u):
-            stored = stored_since(vma, page.index, flushed, now, report.extra(Slot.DIRTY, vma.number))
+        after = max(flushed, vma.since_ns)
+        stored = stored_since(vma, page.index, after, now, report.extra(Slot.DIRTY, vma.number))
+        if stored or vma.populated or _touched_before(vma, page.index, after, now, report):
             page.map(vma, dirty=stored, writable=stored)
             dirty = dirty or stored
         stores += vma.region.touch_rates(page.index)[1]
@@ -214,6 +263,13 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
     if any(vma.mlocked for vma in page.ptes):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
     _pagevec(kernel, page, report)
+
+
+def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, report: Report) -> bool:
+    """Whether a task that has not stored since the flush has touched the page all the same."""
+    load, store = vma.region.touch_rates(index)
+    expected = load * (now_ns - vma.since_ns) + store * (flushed_ns - vma.since_ns)
+    return report.extra(Slot.PRESENT, vma.number) < 1.0 - exp(-expected)
 
 
 def _writeback(kernel: Kernel, page: Page, stores: float, flushed: int, report: Report) -> None:

@@ -101,12 +101,15 @@ class Page:
     __slots__ = (
         "anon_vma",
         "buffers_busy",
+        "dirtied_ns",
         "epoch",
         "flags",
         "head",
         "holders",
         "index",
         "locked_by_script",
+        "looked_ns",
+        "looks",
         "lost_bytes",
         "mapping",
         "pagevec_cpu",
@@ -139,6 +142,9 @@ class Page:
         self.unmap_failures = 0  # tries of try_to_unmap() that will fail
         self.swap_entry = False  # a copy of the contents exists on the swap device
         self.lost_bytes = 0
+        self.looked_ns = 0  # volatile bits are as of then; see later_look
+        self.looks = 0
+        self.dirtied_ns: int | None = None  # drawn: the next store that dirties the page
         self.waiters: list[object] = []
 
     @property

@@ -112,6 +112,8 @@ class Kernel:
             and pfn not in page.region.pages_of_interest
         ):
             return first_look(self, pfn, report)
+        if report.story is not None:
+            report.story.settle()
         return page
 
     def set_sysctl(self, name: str, value: int) -> int:

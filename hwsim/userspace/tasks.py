@@ -93,6 +93,7 @@ class Member:
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
         for name, origin in parent.task.vmas.items():
+            machine.settle_shared(origin.mapping)
             vma = task.add_vma(
                 name,
                 origin.region,
@@ -110,6 +111,7 @@ class Member:
                 origin.region.vmas.append(vma)
             origin.forked_ns = now
             vma.populated = origin.populated and not origin.shared
+            machine.sharers_changed(origin.mapping)
             copies = self.copies.get(name)
             if copies is not None:
                 copies.vmas = [vma]
@@ -156,6 +158,7 @@ class Member:
         elif spec.kind == "file":
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
             file = kernel.mem_map.by_name[f"file:{spec.file}"]
+            self.machine.settle_shared(file.mapping)
             task.add_vma(
                 spec.name,
                 region,
@@ -166,9 +169,11 @@ class Member:
                 mlocked=spec.mlock,
                 populated=populated,
             )
+            self.machine.sharers_changed(file.mapping)
         else:  # shm and shared hugetlb: one segment of the group
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
             self._take(region, now)
+            self.machine.settle_shared(region.mapping)
             vma = task.add_vma(
                 spec.name,
                 region,
@@ -180,6 +185,7 @@ class Member:
                 populated=populated and first,
             )
             region.vmas.append(vma)
+            self.machine.sharers_changed(region.mapping)
 
     def _take(self, region: Region, now: int) -> None:
         if not region.alive:
@@ -241,6 +247,11 @@ class Group:
                 member.fork()
             else:
                 self.empty.append(member)
+        for member in waiting:  # the family is complete: who shares what is known
+            root = member.parent or member
+            for each in (root, *root.children):
+                for region in (*each.private.values(), *each.copies.values()):
+                    self.machine.draw_races(region)
 
     def die(self, member: Member, signal: Signal | None) -> None:
         """The process in ``member`` is gone, with whom the group rules take down; plan the restart."""
@@ -280,6 +291,9 @@ class Group:
             self.empty.append(member)
         machine.kernel.process_count -= 1
         changed = []
+        shared = [vma.mapping for vma in task.vmas.values()]
+        for mapping in shared:
+            machine.settle_shared(mapping)
         for vma in task.vmas.values():
             changed += close_vma(vma)
         for region in self._orphans(member, task):
@@ -287,6 +301,8 @@ class Group:
             region.vmas = []
             machine.region_released(region)
         machine.entries_dropped(changed)
+        for mapping in shared:
+            machine.sharers_changed(mapping)
 
     @staticmethod
     def _orphans(member: Member, task: Task) -> list[Region]:

@@ -1,0 +1,118 @@
+"""What has become of a cached page since somebody last looked at it: the exact transition.
+
+Between two looks the tasks that cover the page may have mapped it by a first touch, stored to it, and
+a flush may have cleaned it.  The bad line itself was left alone meanwhile: a read of it would have
+been found, an overwrite would have healed it.  So only touches of the other lines count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp, log1p
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.struct_page import Page
+from hwsim.kernel.task_struct import Vma
+
+_KINDS = ("shm", "file", "blockdev")
+_STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
+
+
+def quiet_rates(vma: Vma, pgoff: int, permanent: bool) -> tuple[float, float]:
+    """(loads, stores) per ns of the page by one task that leave a given bad line as it is."""
+    load, store = vma.region.touch_rates(pgoff)
+    read, overwrite = vma.region.line_rates(pgoff)
+    share = min(1.0, vma.region.layout.lines_per_touch / 64)
+    partial = read - load * share
+    return load * (1.0 - share), max(0.0, store - partial - (0.0 if permanent else overwrite))
+
+
+def sharers(page: Page) -> list[Vma]:
+    """Every VMA through which a task can reach the cached page, touched yet or not."""
+    mapping = page.mapping
+    return [] if mapping is None else [vma for vma in mapping.vmas if vma.alive and vma.covers(page.pgoff)]
+
+
+def quiet_stores(page: Page, permanent: bool) -> list[tuple[float, Vma | None]]:
+    """Who dirties the page without meeting its bad line, and how often; None is write()."""
+    rates: list[tuple[float, Vma | None]] = [
+        (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in sharers(page)
+    ]
+    if page.region.kind != "shm":
+        write = page.region.touch_rates(page.index)[1]
+        share = min(1.0, page.region.layout.lines_per_touch / 64)
+        rates.append((write if permanent else write * (1.0 - share), None))
+    return rates
+
+
+def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float]) -> None:
+    """Bring present and dirty up to now; ``draw(k)`` gives a uniform for each ``k``."""
+    since, page.looked_ns = page.looked_ns, now_ns
+    mapping = page.mapping
+    if now_ns <= since or mapping is None or page.region.kind not in _KINDS:
+        return
+    if page.flags & (pg.HWPOISON | pg.BUDDY | pg.SWAPCACHE):
+        return
+    page.looks += 1
+    base = page.looks << 42
+    rates = quiet_stores(page, permanent)
+    total = sum(rate for rate, _ in rates)
+    unseen_ns = 0  # time in which stores may have happened besides the ones drawn here
+    dirtied: int | None = page.dirtied_ns
+    step = 0
+    if page.flags & pg.DIRTY:
+        dirtied = since
+    elif dirtied is None:
+        dirtied = _next(since, total, draw(base + _STEP))
+    while dirtied is not None and dirtied <= now_ns:
+        if dirtied > since:
+            _store(page, rates, draw(base + _WHO + step) * total)
+        flushed = page.region.last_flush_ns(now_ns) if mapping.accounts_dirty else since
+        if flushed <= dirtied:
+            unseen_ns += now_ns - dirtied
+            break
+        _clean(page)
+        unseen_ns += flushed - dirtied
+        step += 1
+        dirtied = _next(flushed, total, draw(base + _STEP + step))
+    page.dirtied_ns = dirtied
+    for vma in sharers(page):
+        if vma not in page.ptes:
+            load, store = quiet_rates(vma, page.pgoff, permanent)
+            touches = load * (now_ns - since) + store * unseen_ns
+            if vma.populated or draw(base + vma.number) < 1.0 - exp(-touches):
+                _map(page, vma)
+
+
+def _next(since_ns: int, rate: float, u: float) -> int | None:
+    return since_ns + int(-log1p(-u) / rate) + 1 if rate > 0.0 else None
+
+
+def _map(page: Page, vma: Vma) -> None:
+    page.map(vma, dirty=False, writable=False)
+    if vma.mlocked:
+        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+
+
+def _store(page: Page, rates: list[tuple[float, Vma | None]], nth: float) -> None:
+    page.flags |= pg.DIRTY
+    vma = _nth(rates, nth)
+    if vma is None:
+        return
+    if vma not in page.ptes:
+        _map(page, vma)
+    page.ptes[vma].dirty = page.ptes[vma].writable = True
+
+
+def _nth(rates: list[tuple[float, Vma | None]], nth: float) -> Vma | None:
+    for rate, vma in rates:
+        if nth < rate:
+            return vma
+        nth -= rate
+    return rates[-1][1]
+
+
+def _clean(page: Page) -> None:
+    page.flags &= ~pg.DIRTY
+    for pte in page.ptes.values():
+        pte.dirty = pte.writable = False
