@@ -13,6 +13,7 @@ from hwsim.kernel.allocator import free_pages_check, prep_new_page
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
+from hwsim.repeats import count_repeats
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def rebooted(story: PageStory) -> None:
     if story.finished:
         return
     machine = story.machine
-    story.count_repeats(machine.engine.now)
+    count_repeats(story, machine.engine.now)
     if story.end == "panic":
         u = machine.draws.extra(story.error, Slot.REPAIR, story.races)
         if not story.permanent or u < machine.spec.machine.repair_share:

@@ -11,21 +11,23 @@ from math import log1p
 from typing import Any
 
 from hwsim import frame_life
+from hwsim.boot import boot_kernel, start_groups
 from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
 from hwsim.hardware.machine_check import PANIC, TIMED_OUT, MachineCheck
 from hwsim.hardware.scrubber import Scrubber
 from hwsim.kernel.allocator import prep_new_page
-from hwsim.kernel.mem_map import MemMap, Region
+from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.printk import Printk
+from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
-from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.struct_page import Page
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.page_story import OVER, PageStory
 from hwsim.plan import Plan
-from hwsim.record import Replication
 from hwsim.reach import possible_reach
+from hwsim.record import Replication
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story_record import error_row, replication_row, signal_rows
@@ -56,7 +58,9 @@ class Machine:
         frames = machine.memory_pages + machine.hidden_pages
         self.scrubber = Scrubber(machine.scrub, frames, self.draws.extra(-1, Slot.PHASE))
         # How often one free page is handed out, per ns.
-        self.allocation_rate = machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
+        self.allocation_rate = (
+            machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
+        )
         self.stories: list[PageStory] = []
         self.by_pfn: dict[int, PageStory] = {}
         self.error_count = 0
@@ -78,71 +82,18 @@ class Machine:
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
     def _boot(self) -> None:
-        spec = self.spec
-        mem_map = MemMap(self.plan.layouts, spec.machine.memory_pages)
-        self.kernel = kernel = Kernel(spec.machine, self.engine, mem_map, self.printk, self.reached)
-        kernel.trace = self.events
-        kernel.deliver = self._deliver
-        kernel.signal_blocked = self._signal_blocked
-        kernel.signal_sent = self._signal_sent
-        kernel.reported = _reported
-        kernel.met_poison = self._met_poison
         self.check = MachineCheck(
-            self.engine, kernel.profile.rendezvous_timeout_ns, spec.machine.tolerant
+            self.engine,
+            PROFILES[self.spec.machine.kernel].rendezvous_timeout_ns,
+            self.spec.machine.tolerant,
         )
-        now = self.engine.now
-        for region in mem_map.regions:
-            region.since_ns = now
-            layout = region.layout
-            if layout.filesystem:
-                region.mapping = AddressSpace(layout.name, layout.filesystem)
-            elif region.kind == "shm":
-                region.mapping = AddressSpace(layout.name, "tmpfs")
-            elif region.kind == "hugetlb":
-                region.mapping = AddressSpace(layout.name, "hugetlbfs")
-            if layout.cow_of >= 0:
-                region.fork_family = mem_map.regions[layout.cow_of]
-            if layout.flush_every_ns and region.mapping is not None and region.mapping.accounts_dirty:
-                phase = int(self.draws.extra(-2 - region.number, Slot.PHASE) * layout.flush_every_ns)
-                region.phases.append((now + phase, layout.flush_every_ns))
-        self.groups = []
-        number = 0
-        for group_number, task in enumerate(spec.tasks):
-            group = Group(self, task, group_number)
-            self.groups.append(group)
-            for parent_number in range(task.count):
-                parent = Member(self, group, f"{task.name}.{parent_number}", number, None)
-                number += 1
-                group.members.append(parent)
-                for child_number in range(task.children):
-                    child = Member(self, group, f"{parent.name}.{child_number}", number, parent)
-                    number += 1
-                    parent.children.append(child)
-                    group.members.append(child)
-            self._give_regions(group, mem_map)
-            self._fsync_phases(group, mem_map, now)
-            group.empty = list(group.members)
-            group.start()
-
-    def _give_regions(self, group: Group, mem_map: MemMap) -> None:
-        for region in group.spec.regions:
-            shared = mem_map.by_name.get(f"{group.spec.name}/{region.name}")
-            if shared is not None and shared.kind != "file":
-                group.shared.append(shared)
-                continue
-            for member in group.members:
-                own = mem_map.by_name.get(f"{member.name}/{region.name}")
-                if own is not None:
-                    (member.private if member.parent is None else member.copies)[region.name] = own
-
-    def _fsync_phases(self, group: Group, mem_map: MemMap, now: int) -> None:
-        fsync = group.spec.fsync
-        if fsync is None:
-            return
-        file = mem_map.by_name[f"file:{fsync.file}"]
-        for member in group.members:
-            phase = int(self.draws.extra(-1_000_000 - member.number, Slot.PHASE) * fsync.every_ns)
-            file.phases.append((now + phase, fsync.every_ns))
+        self.kernel = boot_kernel(self)
+        self.kernel.deliver = self._deliver
+        self.kernel.signal_blocked = self._signal_blocked
+        self.kernel.signal_sent = self._signal_sent
+        self.kernel.reported = _reported
+        self.kernel.met_poison = self._met_poison
+        self.groups = start_groups(self)
 
     def next_pid(self) -> int:
         """Process ids count up from 100 and are not used twice."""
@@ -304,7 +255,7 @@ class Machine:
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
             story: PageStory = signal.report.story
             anchor = story.found_ns if story.found_ns is not None else signal.report.started_ns
-            touch = story.touch_time(signal.vma, anchor)
+            touch = story.touches.time(signal.vma, anchor)
             exit_ns = self.next_exit_ns(signal.task.behaviour)
             signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
 
@@ -360,17 +311,10 @@ class Machine:
         if story is not None:
             frame_life.freed(story)
 
-    def settle_shared(self, mapping: AddressSpace | None) -> None:
-        """The set of tasks that map this memory is about to change: bring its stories up to now."""
-        for page in list(mapping.pages.values()) if mapping is not None else ():
-            story = self.by_pfn.get(page.pfn)
-            if story is not None and story.page is page:
-                story.settle()
-
-    def sharers_changed(self, mapping: AddressSpace | None) -> None:
-        """It has changed: races that are still open are drawn anew, which exponential waits allow."""
-        if mapping is not None and mapping.name in self.kernel.mem_map.by_name:
-            self.draw_races(self.kernel.mem_map.by_name[mapping.name])
+    def settle(self, region: Region) -> None:
+        """Bring the pages of the region that have a story up to now."""
+        for story in region.pages_of_interest.values():
+            story.settle()
 
     def draw_races(self, region: Region) -> None:
         """Draw the open races for pages of the region anew."""
@@ -406,7 +350,13 @@ class Machine:
         log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
         log = [line for line in log if line[1] <= self.spec.machine.printk_level]
         return Replication(
-            row, errors, signals, dict(sorted(self.reached.items())), log, self.events or [], self.kernel.meminfo()
+            row,
+            errors,
+            signals,
+            dict(sorted(self.reached.items())),
+            log,
+            self.events or [],
+            self.kernel.meminfo(),
         )
 
 

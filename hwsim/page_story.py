@@ -10,29 +10,28 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 
 from __future__ import annotations
 
-from math import log1p
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim import frame_life
 from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES
-from hwsim.kernel.fault import KILLED_AR, do_page_fault, meets_poison
-from hwsim.kernel.handlers import ACTION_NAME, IGNORED
+from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import settle
 from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.signals import BUS_MCEERR_AR, Signal
+from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
+from hwsim.late_touch import LateTouches
 from hwsim.race import Candidate, draw_race
+from hwsim.repeats import count_repeats
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
 
 LATENT, CHECKING, HANDLED, OVER = range(4)
-
-_TOUCH_TRIES = 64  # touches of a page looked at between detection and unmapping, before a fresh draw
 
 
 class FirstBoot(NamedTuple):
@@ -73,7 +72,6 @@ class PageStory:
         "line",
         "line_is_bad",
         "logged_only",
-        "loops",
         "machine",
         "mappers",
         "next",
@@ -130,7 +128,6 @@ class PageStory:
         self.repeats = 0
         self.ring_lost = 0
         self.logged_only = 0
-        self.loops = 0
         self.end = ""
         self.end_ns = 0
         self.kind = "hidden"
@@ -140,7 +137,7 @@ class PageStory:
         self.report: Report | None = None  # the one that poisoned the page, or the last
         self.signals: list[Signal] = []
         self.times: list[Candidate] = []  # the race: (time, priority, what, who)
-        self.touches: list[Candidate] = []  # of entries that lead to the poison
+        self.touches = LateTouches(self)
 
     # -- beginning ------------------------------------------------------------------------------
 
@@ -226,7 +223,7 @@ class PageStory:
             for candidate in self.times:
                 if best is None or candidate[:2] < best[:2]:
                     best = candidate
-        for candidate in self.touches:
+        for candidate in self.touches.candidates:
             if best is None or candidate[:2] < best[:2]:
                 best = candidate
         if self.state == LATENT and self.line_is_bad:
@@ -270,7 +267,7 @@ class PageStory:
         if what == "scrub":
             self.scrub_visit()
         elif what == "touch":
-            self._touch(who)
+            self.touches.happens(who)
         elif what in ("task_load", "kernel_load"):
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
@@ -380,42 +377,17 @@ class PageStory:
 
     # -- the handler and after ----------------------------------------------------------------------
 
-    def _unmapped(self, report: Report, page: Page, entries: list[Pte]) -> None:
+    def _unmapped(self, report: Report, _page: Page, entries: list[Pte]) -> None:
         """memory_failure() has taken the page out of the page tables: late touches can come."""
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
         for pte in entries:
             if pte.kind == POISON:
-                self._expect_touch(pte, anchor)
+                self.touches.expect(pte, anchor)
         if report.unmap_failed:
             self.draw_race()  # one task can still read the line
             return
-        self.times = [each for each in self.times if each[2] not in ("task_load", "healed", "exit")]
+        self.times = [each for each in self.times if each[1] < TASK_ACCESS]  # no task reaches it now
         self.arm()
-
-    def _expect_touch(self, pte: Pte, anchor_ns: int) -> None:
-        time = self.touch_time(pte.vma, anchor_ns)
-        last = min(self.machine.horizon_ns, self.machine.next_exit_ns(pte.vma.task.behaviour))
-        if time is not None and time < last:
-            self.touches.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
-
-    def touch_time(self, vma: Vma, anchor_ns: int) -> int | None:
-        """When the task next touches the page, after now: None if never.
-
-        The touches are a Poisson stream that starts at the detection, the same under every policy,
-        so a kill prevented here and a kill suffered there are the same touch.
-        """
-        load, store = vma.region.touch_rates(self.page.pgoff if self.page else 0)
-        rate = load + store
-        if rate <= 0.0:
-            return None
-        now, time = self.machine.engine.now, float(anchor_ns)
-        base = vma.task.pid << 28 | (vma.number & 63) << 20
-        for k in range(_TOUCH_TRIES):
-            time -= log1p(-self.machine.draws.extra(self.error, Slot.TOUCH, base + k)) / rate
-            if time > now:
-                return int(time) + 1
-        u = self.machine.draws.extra(self.error, Slot.TOUCH, base + _TOUCH_TRIES)
-        return now + int(-log1p(-u) / rate) + 1
 
     def reported(self, report: Report) -> None:
         """memory_failure() has returned."""
@@ -440,7 +412,7 @@ class PageStory:
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
         for pte in self._entries(page):
             if pte.kind not in (POISON, PRESENT) and meets_poison(pte):
-                self._expect_touch(pte, anchor)
+                self.touches.expect(pte, anchor)
         self.arm()
 
     def _entries(self, page: Page) -> list[Pte]:
@@ -465,43 +437,9 @@ class PageStory:
             page.lost_bytes = PAGE_BYTES
             self.data_lost_bytes += PAGE_BYTES
 
-    def _touch(self, pte: Pte) -> None:
-        """A task touches the entry that replaced the page."""
-        self.touches = [each for each in self.touches if each[3] is not pte]
-        if pte.vma.alive and self.report is not None:
-            self.machine.kernel.event("touch", task=pte.vma.task.name, pfn=self.pfn)
-            if do_page_fault(self.machine.kernel, pte.vma, pte, self.report) != KILLED_AR:
-                pte.vma.ptes.pop(pte.page.pgoff, None)
-        self.arm()
-
-    def touched_again(self, signal: Signal, bound: int) -> None:
-        """A handler returned to the access that killed it: the fault repeats, for ever in the end."""
-        vma = signal.vma
-        assert vma is not None and self.page is not None
-        pte = vma.ptes.get(self.page.pgoff)
-        self.loops += 1
-        if pte is None or self.report is None:
-            return
-        if self.loops >= bound:
-            signal.result = "looping"
-            return
-        do_page_fault(self.machine.kernel, vma, pte, self.report)
-
-    def forget_touch(self, pte: Pte) -> None:
-        """A script has touched the entry: the touch that was drawn for it is not needed any more."""
-        self.touches = [each for each in self.touches if each[3] is not pte]
-        self.arm()
-
-    def entry_remapped(self, vma: Vma) -> None:
-        """A handler dropped the page and mapped a fresh one there."""
-        if self.page is not None:
-            vma.ptes.pop(self.page.pgoff, None)
-        self.touches = [each for each in self.touches if each[3].vma is not vma]
-        self.arm()
-
     def entries_dropped(self) -> None:
         """Some task with an entry for the page is gone."""
-        self.touches = [each for each in self.touches if each[3].vma.alive]
+        self.touches.drop_the_dead()
         if self.state == HANDLED and self.contained_ns is None:
             page = self.page
             if page is not None and not (page.head or page).ptes and self.report is not None:
@@ -529,7 +467,7 @@ class PageStory:
         if pte.kind == PRESENT:
             self.draw_race()
         elif meets_poison(pte):
-            self._expect_touch(pte, self.machine.engine.now)
+            self.touches.expect(pte, self.machine.engine.now)
             self.arm()
 
     def forget(self) -> None:
@@ -543,11 +481,10 @@ class PageStory:
             )
         self.report = None
         self.isolated_pages = 0
-        self.loops = 0
         self.end = ""
         self.state = LATENT
         self.contained_ns = None
-        self.touches = []
+        self.touches.clear()
         self.attempts += 1
         self.logged_only = 0
         self.page = None
@@ -556,7 +493,7 @@ class PageStory:
 
     def finish(self, end: str) -> None:
         """The story is over before the horizon."""
-        self.count_repeats(self.machine.engine.now)
+        count_repeats(self, self.machine.engine.now)
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
@@ -568,7 +505,7 @@ class PageStory:
         """The run is over: say how the error stands."""
         if self.state == OVER:
             return
-        self.count_repeats(end_ns)
+        count_repeats(self, end_ns)
         self.end_ns = end_ns
         if self.contained_ns is not None:
             self.end = "isolated"
@@ -578,32 +515,6 @@ class PageStory:
             self.end = "reachable"
         else:
             self.end = "latent"
-
-    def count_repeats(self, until_ns: int) -> None:
-        """Later sweeps report the same line again: nothing changes, so they are counted, not played.
-
-        A kernel log that somebody wants gets the line that each of them prints.
-        """
-        machine, report = self.machine, self.report
-        scrubber = machine.scrubber
-        if scrubber.signals == "UCNA" and self.logged_only:
-            self.repeats += scrubber.visits_between(self.pfn, self.line, self.last_report_ns, until_ns)
-            self.last_report_ns = max(until_ns, self.last_report_ns)
-            return
-        if self.state != HANDLED or report is None or scrubber.signals != "SRAO" or not self.line_is_bad:
-            return
-        after = max(self.last_report_ns, report.started_ns)
-        count = scrubber.visits_between(self.pfn, self.line, after, until_ns)
-        self.repeats += count
-        self.last_report_ns = max(until_ns, self.last_report_ns)
-        if count and machine.printk.enabled:
-            page = self.page
-            dirty = "dirty " if page is not None and page.flags & pg.DIRTY else ""
-            message = report.message if page is None else "already hardware poisoned"
-            facts = (self.pfn, dirty, message, ACTION_NAME[IGNORED])
-            for _ in range(count):
-                after = scrubber.next_visit_ns(self.pfn, self.line, after) or until_ns
-                machine.printk.facts.append((after, machine.kernel.result_format, facts))
 
 
 def _is_orphan(page: Page) -> bool:

@@ -92,13 +92,15 @@ def _tasks(
         heal_rate += heal
         lifetimes = lifetimes or vma.task.behaviour.group.spec.lifetime_ns is not None
     if read_rate > 0.0:
-        who = uniform(Slot.RACE_WHO) * read_rate
+        who = rates[-1][1]
+        nth = uniform(Slot.RACE_WHO) * read_rate
         for read, vma in rates:
-            if who < read:
+            if nth < read:
+                who = vma
                 break
-            who -= read
+            nth -= read
         time = _when(now, uniform(Slot.RACE_TASK), read_rate)
-        times.append((time, TASK_ACCESS | vma.task.number, "task_load", vma))
+        times.append((time, TASK_ACCESS | who.task.number, "task_load", who))
     if heal_rate > 0.0 and not story.permanent and not shared_copy:
         times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
     if lifetimes:

@@ -15,7 +15,9 @@ SOURCES = sorted((ROOT / "hwsim").rglob("*.py"))
 LINES_MAX = 400
 
 # A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "hwsim/page_story.py": "one life cycle, to be read from top to bottom; what could leave it has left",
+}
 
 MODEL = (
     "hardware",
@@ -24,6 +26,9 @@ MODEL = (
     "page_story",
     "race",
     "frame_life",
+    "late_touch",
+    "repeats",
+    "boot",
     "story_record",
     "plan",
     "reach",

@@ -71,8 +71,7 @@ def model() -> Runner:
 
 def _planned(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
     """The model, with the plan of the machine made once a process and spec instead of every time."""
-    from hwsim.machine import run_replication
-    from hwsim.machine import Plan
+    from hwsim.machine import Plan, run_replication
 
     if base is None:
         base = next((plan for plan in _plans if plan.spec is spec), None)

@@ -33,7 +33,8 @@ def fork(step: Step) -> None:
     child.once = True
     parent.children.append(child)
     group.members.append(child)
-    child.fork()
+    with group.sharers_change():
+        child.fork()
     for vma in parent.task.vmas.values() if parent.task is not None else ():
         for pte in vma.ptes.values():
             if pte.kind == PRESENT:

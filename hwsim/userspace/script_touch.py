@@ -153,7 +153,7 @@ def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
     result = do_page_fault(step.kernel, vma, pte, report)
     story = step.machine.live_story(old.pfn)
     if story is not None:
-        story.forget_touch(pte)
+        story.touches.forget(pte)
     if result == BUS_ERROR:
         return die_of(step, vma.task, BUS_ERROR)
     if result == OK:

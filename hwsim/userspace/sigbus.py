@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 LOOP_BOUND = 3  # a handler that returns to the same poisoned access would loop for ever
 
 
-def take_signal(
-    machine: Machine, member: Member, signal: Signal, default: bool
-) -> Generator[Any, Any, None]:
+def take_signal(machine: Machine, member: Member, signal: Signal, default: bool) -> Generator[Any, Any, None]:
     """The process notices ``signal``: default action, or its handler.
 
     ``default`` is set for SIGKILL and for a forced signal that met a blocked or ignored SIGBUS.
@@ -53,9 +51,9 @@ def take_signal(
         member.group.die(member, None)
     elif action == "remap":
         if signal.vma is not None and story is not None:
-            story.entry_remapped(signal.vma)
+            story.touches.remapped(signal.vma)
     elif signal.code == BUS_MCEERR_AR and story is not None:
-        story.touched_again(signal, LOOP_BOUND)
+        story.touches.again(signal, LOOP_BOUND)
 
 
 def _killed(machine: Machine, member: Member, signal: Signal) -> None:

@@ -7,7 +7,8 @@ in it changes with every restart.  Each member is one SimPy process that sleeps 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
@@ -93,7 +94,6 @@ class Member:
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
         for name, origin in parent.task.vmas.items():
-            machine.settle_shared(origin.mapping)
             vma = task.add_vma(
                 name,
                 origin.region,
@@ -111,7 +111,6 @@ class Member:
                 origin.region.vmas.append(vma)
             origin.forked_ns = now
             vma.populated = origin.populated and not origin.shared
-            machine.sharers_changed(origin.mapping)
             copies = self.copies.get(name)
             if copies is not None:
                 copies.vmas = [vma]
@@ -158,7 +157,6 @@ class Member:
         elif spec.kind == "file":
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
             file = kernel.mem_map.by_name[f"file:{spec.file}"]
-            self.machine.settle_shared(file.mapping)
             task.add_vma(
                 spec.name,
                 region,
@@ -169,11 +167,9 @@ class Member:
                 mlocked=spec.mlock,
                 populated=populated,
             )
-            self.machine.sharers_changed(file.mapping)
         else:  # shm and shared hugetlb: one segment of the group
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
             self._take(region, now)
-            self.machine.settle_shared(region.mapping)
             vma = task.add_vma(
                 spec.name,
                 region,
@@ -185,7 +181,6 @@ class Member:
                 populated=populated and first,
             )
             region.vmas.append(vma)
-            self.machine.sharers_changed(region.mapping)
 
     def _take(self, region: Region, now: int) -> None:
         if not region.alive:
@@ -238,39 +233,60 @@ class Group:
     def start(self) -> None:
         """Start every member that is not running: parents first, then their children."""
         waiting, self.empty = self.empty, []
-        for member in sorted(waiting, key=_start_order):
-            if member.alive:
-                continue
-            if member.parent is None:
-                member.start()
-            elif member.parent.alive:
-                member.fork()
-            else:
-                self.empty.append(member)
-        for member in waiting:  # the family is complete: who shares what is known
+        with self.sharers_change():
+            for member in sorted(waiting, key=_start_order):
+                if member.alive:
+                    continue
+                if member.parent is None:
+                    member.start()
+                elif member.parent.alive:
+                    member.fork()
+                else:
+                    self.empty.append(member)
+        for member in waiting:  # once a family is complete it is known who copies what from whom
             root = member.parent or member
-            for each in (root, *root.children):
+            for each in (root, *root.children) if root.children else ():
                 for region in (*each.private.values(), *each.copies.values()):
                     self.machine.draw_races(region)
+
+    @contextmanager
+    def sharers_change(self) -> Iterator[None]:
+        """Around anything that changes who maps the group's shared memory or files.
+
+        Pages with a story are brought up to now before, and their races are drawn anew after: once,
+        however many tasks come or go at this instant.
+        """
+        machine = self.machine
+        by_name = machine.kernel.mem_map.by_name
+        regions = list(self.shared)
+        regions += [by_name[f"file:{each.file}"] for each in self.spec.regions if each.kind == "file"]
+        for region in regions:
+            machine.settle(region)
+        yield
+        for region in regions:
+            machine.draw_races(region)
 
     def die(self, member: Member, signal: Signal | None) -> None:
         """The process in ``member`` is gone, with whom the group rules take down; plan the restart."""
         machine = self.machine
         now = machine.engine.now
-        self._bury(member)
-        # Workers go with their master; a process that a script forked is nobody's worker.
-        workers = [child for child in member.children if not child.once]
-        others = self.members if self.spec.group_death else workers
-        for other in others:
-            if other.alive and other.task is not None:
-                if signal is not None:
-                    death = Signal(other.task, SIGKILL, "", "group_death", signal.report, None, True, None)
-                    death.sent_ns = death.done_ns = now
-                    death.result = "killed"
-                    signal.report.signals.append(death)
-                    machine.kernel.signal_sent(death)
-                machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
-                self._bury(other)
+        with self.sharers_change():
+            self._bury(member)
+            # Workers go with their master; a process that a script forked is nobody's worker.
+            workers = [child for child in member.children if not child.once]
+            others = self.members if self.spec.group_death else workers
+            for other in others:
+                if other.alive and other.task is not None:
+                    if signal is not None:
+                        death = Signal(
+                            other.task, SIGKILL, "", "group_death", signal.report, None, True, None
+                        )
+                        death.sent_ns = death.done_ns = now
+                        death.result = "killed"
+                        signal.report.signals.append(death)
+                        machine.kernel.signal_sent(death)
+                    machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
+                    self._bury(other)
         self._release_shared()
         if self.spec.restart_ns is not None:
             kernel = machine.kernel
@@ -291,9 +307,6 @@ class Group:
             self.empty.append(member)
         machine.kernel.process_count -= 1
         changed = []
-        shared = [vma.mapping for vma in task.vmas.values()]
-        for mapping in shared:
-            machine.settle_shared(mapping)
         for vma in task.vmas.values():
             changed += close_vma(vma)
         for region in self._orphans(member, task):
@@ -301,8 +314,6 @@ class Group:
             region.vmas = []
             machine.region_released(region)
         machine.entries_dropped(changed)
-        for mapping in shared:
-            machine.sharers_changed(mapping)
 
     @staticmethod
     def _orphans(member: Member, task: Task) -> list[Region]:

@@ -1,0 +1,88 @@
+"""Booting a machine: a fresh kernel over the plan's regions, and its tasks started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.kernel.mem_map import MemMap, Region
+from hwsim.kernel.struct_page import AddressSpace
+from hwsim.kernel.system import Kernel
+from hwsim.rng import Slot
+from hwsim.userspace.tasks import Group, Member
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+
+# Names of draws that belong to no error: below zero, apart from one another.
+_FLUSHER, _FSYNC = -2, -1_000_000
+
+
+def boot_kernel(machine: Machine) -> Kernel:
+    """A kernel that has just come up: every region with its mapping and its clocks, no task yet."""
+    spec, now = machine.spec.machine, machine.engine.now
+    mem_map = MemMap(machine.plan.layouts, spec.memory_pages)
+    for region in mem_map.regions:
+        region.since_ns = now
+        region.mapping = _mapping(region)
+        layout = region.layout
+        if layout.cow_of >= 0:
+            region.fork_family = mem_map.regions[layout.cow_of]
+        if layout.flush_every_ns and region.mapping is not None and region.mapping.accounts_dirty:
+            u = machine.draws.extra(_FLUSHER - region.number, Slot.PHASE)
+            region.phases.append((now + int(u * layout.flush_every_ns), layout.flush_every_ns))
+    kernel = Kernel(spec, machine.engine, mem_map, machine.printk, machine.reached)
+    kernel.trace = machine.events
+    return kernel
+
+
+def _mapping(region: Region) -> AddressSpace | None:
+    filesystem = {"shm": "tmpfs", "hugetlb": "hugetlbfs"}.get(region.kind, region.layout.filesystem)
+    return AddressSpace(region.name, filesystem) if filesystem else None
+
+
+def start_groups(machine: Machine) -> list[Group]:
+    """All groups of the scenario with every member running; members are numbered in file order."""
+    groups: list[Group] = []
+    machine.groups = groups
+    number = 0
+    for group_number, task in enumerate(machine.spec.tasks):
+        group = Group(machine, task, group_number)
+        groups.append(group)
+        for parent_number in range(task.count):
+            parent = Member(machine, group, f"{task.name}.{parent_number}", number, None)
+            number += 1
+            group.members.append(parent)
+            for child_number in range(task.children):
+                child = Member(machine, group, f"{parent.name}.{child_number}", number, parent)
+                number += 1
+                parent.children.append(child)
+                group.members.append(child)
+        _give_regions(machine, group)
+        _fsync_phases(machine, group)
+        group.empty = list(group.members)
+        group.start()
+    return groups
+
+
+def _give_regions(machine: Machine, group: Group) -> None:
+    by_name = machine.kernel.mem_map.by_name
+    for region in group.spec.regions:
+        shared = by_name.get(f"{group.spec.name}/{region.name}")
+        if shared is not None and shared.kind != "file":
+            group.shared.append(shared)
+            continue
+        for member in group.members:
+            own = by_name.get(f"{member.name}/{region.name}")
+            if own is not None:
+                (member.private if member.parent is None else member.copies)[region.name] = own
+
+
+def _fsync_phases(machine: Machine, group: Group) -> None:
+    fsync = group.spec.fsync
+    if fsync is None:
+        return
+    now = machine.engine.now
+    file = machine.kernel.mem_map.by_name[f"file:{fsync.file}"]
+    for member in group.members:
+        phase = int(machine.draws.extra(_FSYNC - member.number, Slot.PHASE) * fsync.every_ns)
+        file.phases.append((now + phase, fsync.every_ns))
