@@ -58,7 +58,8 @@ def test_handled_errors_a_second_and_events_an_error(capsys: pytest.CaptureFixtu
 def test_a_terabyte_costs_what_sixteen_gigabytes_cost(capsys: pytest.CaptureFixture[str]) -> None:
     small, large = reference(16), reference(1024)
     small_plan, large_plan = Plan(small), Plan(large)
-    small_row, large_row = (run_replication(small, 0, small_plan).row, run_replication(large, 0, large_plan).row)
+    small_row = run_replication(small, 0, small_plan).row
+    large_row = run_replication(large, 0, large_plan).row
     scale = small_row.handled / large_row.handled
     ratio = _paired_ratio(
         lambda: run_replication(large, 0, large_plan), lambda: run_replication(small, 0, small_plan)
@@ -82,9 +83,9 @@ def _killer(pages: int) -> tuple[Machine, Any]:
     return machine, machine.groups[0]
 
 
-def test_killing_a_large_task_costs_what_killing_a_small_one_costs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_killing_a_large_task_costs_what_a_small_one_costs(capsys: pytest.CaptureFixture[str]) -> None:
     def kills(pages: int) -> Callable[[], None]:
-        machine, group = _killer(pages)
+        _machine, group = _killer(pages)
 
         def work() -> None:
             for _ in range(2_000):
@@ -158,7 +159,8 @@ print(json.dumps([taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e
 
 def test_building_a_terabyte_of_pages(capsys: pytest.CaptureFixture[str]) -> None:
     def fresh(what: str) -> tuple[float, float]:
-        done = subprocess.run([sys.executable, "-c", _BUILD, what], capture_output=True, check=True, text=True)
+        command = [sys.executable, "-c", _BUILD, what]
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
         seconds, gigabytes = json.loads(done.stdout)
         return seconds, gigabytes
 

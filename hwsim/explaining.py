@@ -97,8 +97,10 @@ class Explanation:
         ]
         if self.exit != "table":
             lines.append(f"memory_failure() leaves before the table: {self.exit}")
-        for entry in self.entries:
-            lines.append(f"page table entry of {entry['task']}:{entry['pid']}: {entry['becomes']}; {entry['later']}")
+        lines += [
+            f"page table entry of {entry['task']}:{entry['pid']}: {entry['becomes']}; {entry['later']}"
+            for entry in self.entries
+        ]
         for signal in self.signals:
             code = f" {signal['code']}" if signal["code"] else ""
             lines.append(f"{signal['task']}:{signal['pid']} gets {signal['signal']}{code}, {signal['when']}")

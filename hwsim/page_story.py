@@ -181,7 +181,7 @@ class PageStory:
     def settle(self) -> None:
         """Bring the page's volatile state up to now, unless the handler has it already."""
         page, machine = self.page, self.machine
-        if page is not None and self.state in (LATENT, CHECKING):
+        if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
             extra, error = machine.draws.extra, self.error
             now = machine.engine.now
             settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
@@ -192,6 +192,9 @@ class PageStory:
         A callback that comes too early, because its candidate went away, only arms again: that is
         rarer than candidates that change while the earliest stays.
         """
+        if self.state != LATENT and not self.times and not self.touches.candidates:
+            self.next = None  # nothing to come: the common case once a page has been dealt with
+            return
         best = self._earliest()
         self.next = best
         if best is None or best[0] >= self.machine.horizon_ns:

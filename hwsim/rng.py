@@ -107,7 +107,9 @@ class Draws:
 
     def arrivals(self, source: int) -> Arrivals:
         """The inter-arrival stream of error source number ``source``."""
-        digest = blake2b(struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals").digest()
+        digest = blake2b(
+            struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
+        ).digest()
         return Arrivals(int.from_bytes(digest, "little"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from hwsim import engine as eng
@@ -9,7 +11,12 @@ from hwsim.engine import Engine
 
 
 def test_ties_go_by_class_then_by_id_not_by_order_of_scheduling() -> None:
-    engine, log = Engine(), []
+    engine = Engine()
+    log: list[tuple[int, int]] = []
+
+    def note(priority: int, _event: object) -> None:
+        log.append((engine.now, priority))
+
     classes = [
         eng.SCRIPT_STEP,
         eng.TASK_ACCESS | 7,
@@ -22,7 +29,7 @@ def test_ties_go_by_class_then_by_id_not_by_order_of_scheduling() -> None:
         eng.FAULT_ONSET,
     ]
     for priority in classes:
-        engine.at(5, priority, lambda _event, priority=priority: log.append((engine.now, priority)))
+        engine.at(5, priority, partial(note, priority))
     engine.run(10)
     assert log == [(5, priority) for priority in sorted(classes)]
 
@@ -49,7 +56,7 @@ def test_a_process_sleeps_until_it_is_woken_and_only_once() -> None:
     engine, log = Engine(), []
     bell = engine.sleep()
 
-    def sleeper():  # type: ignore[no-untyped-def]
+    def sleeper():
         yield bell
         log.append(engine.now)
         yield engine.wait(4, eng.HANDLER_STEP)

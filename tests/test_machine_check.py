@@ -39,7 +39,8 @@ def test_the_next_visit_is_after_now_and_within_a_period(
 ) -> None:
     scrubber = Scrubber(ScrubSpec(period_ns=period), pages, phase)
     visit = scrubber.next_visit_ns(pages - 1, line, now)
-    assert visit is not None and now < visit <= now + period
+    assert visit is not None
+    assert now < visit <= now + period
 
 
 def test_no_scrubber_no_visit() -> None:
@@ -53,23 +54,28 @@ def test_no_scrubber_no_visit() -> None:
     [(1, SECOND, GRADED), (1, SECOND + 1, TIMED_OUT), (0, SECOND, GRADED), (0, SECOND + 1, PANIC)],
 )
 def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, outcome: str) -> None:
-    engine, log, stalls = Engine(), [], []
+    engine = Engine()
+    log: list[tuple[int, str]] = []
+    stalls: list[int] = []
     check = MachineCheck(engine, SECOND, tolerant)
-    check.raise_srao(
-        Delay(mean_ns=duration), 0.5, lambda how: log.append((engine.now, how)), stalls.append
-    )
+    check.raise_srao(Delay(mean_ns=duration), 0.5, lambda how: log.append((engine.now, how)), stalls.append)
     engine.run(10 * SECOND)
     assert log == [(SECOND, outcome)]
     assert stalls == [SECOND]
 
 
 def test_a_bank_holds_one_record_while_a_check_is_handled() -> None:
-    engine, log = Engine(), []
+    engine = Engine()
+    log: list[tuple[int, int]] = []
     check = MachineCheck(engine, SECOND, 1)
-    taken = [
-        check.raise_srao(Delay(mean_ns=100), 0.5, lambda _how, n=n: log.append((engine.now, n)), lambda _t: None)
-        for n in range(3)
-    ]
+
+    def raised(number: int) -> bool:
+        def done(_how: str) -> None:
+            log.append((engine.now, number))
+
+        return check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
+
+    taken = [raised(number) for number in range(3)]
     engine.run(SECOND)
     assert taken == [True, True, False]
     assert log == [(100, 0), (200, 1)]

@@ -116,7 +116,7 @@ def test_the_base_is_read_only_and_sixteen_bytes_a_page() -> None:
     assert base.nbytes == 16 * PAGES
     assert not base.flags.flags.writeable
     names = [LAYOUTS[number].name for number in base.region.tolist()]
-    assert names[10] == "kernel:slab_multi" and names[11] == "a.0/heap" and names[52] == "free"
+    assert (names[10], names[11], names[52]) == ("kernel:slab_multi", "a.0/heap", "free")
     assert base.index[36:47].tolist() == list(range(11))
 
 
@@ -126,7 +126,8 @@ def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
         region, index = mem_map.region_of(pfn)
         assert region.layout.first_pfn + index == pfn
         assert region.number == mem_map.dense().region[pfn]
-    assert not mem_map.pfn_valid(PAGES) and not mem_map.pfn_valid(-1)
+    assert not mem_map.pfn_valid(PAGES)
+    assert not mem_map.pfn_valid(-1)
 
 
 def test_bands_follow_one_another_by_index() -> None:

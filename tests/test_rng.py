@@ -12,7 +12,9 @@ from hwsim.rng import ROW, Draws, Slot
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=20), st.integers(0, 2**40), st.integers(0, 10**6))
-def test_a_row_does_not_depend_on_what_was_asked_before(errors: list[int], seed: int, replication: int) -> None:
+def test_a_row_does_not_depend_on_what_was_asked_before(
+    errors: list[int], seed: int, replication: int
+) -> None:
     draws = Draws(seed, replication)
     seen = {error: draws.row(error) for error in errors}
     random.Random(1).shuffle(errors)
@@ -25,7 +27,8 @@ def test_uniforms_are_strictly_inside_and_even() -> None:
     draws = Draws(1, 2)
     rows = np.array([draws.row(error) for error in range(4000)])
     assert rows.shape == (4000, ROW)
-    assert rows.min() > 0.0 and rows.max() < 1.0
+    assert rows.min() > 0.0
+    assert rows.max() < 1.0
     # 32 means of 4000 uniforms: each within 5 standard errors (false alarm 2e-5 in all).
     assert np.abs(rows.mean(axis=0) - 0.5).max() < 5 * np.sqrt(1 / 12 / 4000)
     correlation = np.corrcoef(rows.T) - np.eye(ROW)

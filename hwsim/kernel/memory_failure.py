@@ -138,7 +138,8 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
     page.get(HANDLER)  # never dropped again: it keeps the page from the allocator
     report.mappers = len((page.head or page).ptes)
     yield from lock_page_nosync(kernel, page, report)
-    yield from wait_on_page_writeback(kernel, page)
+    if page.flags & pg.WRITEBACK:
+        yield from wait_on_page_writeback(kernel, page)
     yield from hwpoison_user_mappings(kernel, page, pfn, trapno, report)
     report.dirty = bool(page.flags & pg.DIRTY)
     if page.flags & pg.LRU and not page.flags & pg.SWAPCACHE and page.raw_mapping_is_null:
@@ -226,8 +227,9 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
         kernel.reach("unmap:retry")
     report.unmap_failed = result != SWAP_SUCCESS
     kernel.reach("unmap:failed" if report.unmap_failed else "unmap:done")
+    kind = _pte_kind(page)
     for pte in entries:
-        kernel.reach(f"pte:{_pte_kind(page)}->{pte.kind}")
+        kernel.reach(f"pte:{kind}->{pte.kind}")
         kernel.event("unmapped", pfn=pfn, task=pte.vma.task.name, pte=pte.kind)
     if report.on_unmapped is not None:
         report.on_unmapped(report, page, entries)

@@ -120,7 +120,9 @@ class Task:
         "vmas",
     )
 
-    def __init__(self, name: str, comm: str, pid: int, number: int, started_ns: int, parent: Task | None = None) -> None:
+    def __init__(
+        self, name: str, comm: str, pid: int, number: int, started_ns: int, parent: Task | None = None
+    ) -> None:
         self.name = name
         self.comm = comm
         self.pid = pid

@@ -56,7 +56,8 @@ class Drainer:
         try:
             while True:
                 yield self.bell
-                yield from kernel.stalled()
+                if kernel.halted or kernel.stalled_until_ns > kernel.now:
+                    yield from kernel.stalled()
                 while ring:
                     report = ring.popleft()
                     if ring and self.other is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
@@ -24,6 +24,9 @@ from hwsim.userspace.sigbus import take_signal
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
+
+
+_NOTHING_SHARED = nullcontext()
 
 
 class Member:
@@ -220,7 +223,7 @@ class Member:
 class Group:
     """All members of one [[task]] table and their supervisor."""
 
-    __slots__ = ("empty", "machine", "members", "number", "shared", "spec")
+    __slots__ = ("empty", "machine", "maps_files", "members", "number", "shared", "spec")
 
     def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
         self.machine = machine
@@ -228,6 +231,7 @@ class Group:
         self.number = number
         self.members: list[Member] = []
         self.empty: list[Member] = []  # those without a process
+        self.maps_files = any(region.kind == "file" for region in spec.regions)
         self.shared: list[Region] = []
 
     def start(self) -> None:
@@ -249,13 +253,16 @@ class Group:
                 for region in (*each.private.values(), *each.copies.values()):
                     self.machine.draw_races(region)
 
-    @contextmanager
-    def sharers_change(self) -> Iterator[None]:
+    def sharers_change(self) -> AbstractContextManager[None]:
         """Around anything that changes who maps the group's shared memory or files.
 
         Pages with a story are brought up to now before, and their races are drawn anew after: once,
         however many tasks come or go at this instant.
         """
+        return self._redraw() if self.shared or self.maps_files else _NOTHING_SHARED
+
+    @contextmanager
+    def _redraw(self) -> Iterator[None]:
         machine = self.machine
         by_name = machine.kernel.mem_map.by_name
         regions = list(self.shared)
