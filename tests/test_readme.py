@@ -46,22 +46,40 @@ def _commands(language: str, text: str) -> list[tuple[str, list[str]]]:
 
 
 def _missing_output(expected: list[str], printed: str) -> list[str]:
-    """The expected lines that do not come in this order; `...` stands for any lines."""
-    lines = [" ".join(line.split()) for line in printed.splitlines()]
-    at, missing = 0, []
-    for line in (" ".join(e.split()) for e in expected):
-        if line in {"", "..."}:
-            continue
-        try:
-            at = lines.index(line, at) + 1
-        except ValueError:
-            missing.append(line)
-    return missing
+    """The first run of expected lines that is not printed; only `...` stands for lines left out.
+
+    Spaces, empty lines and the rules of a table do not count.
+    """
+    lines, want = _words(printed.splitlines()), _words(expected)
+    at, cut = 0, False
+    while want:
+        run = want[: want.index("...")] if "..." in want else want
+        last = len(lines) - len(run)
+        starts = range(at, last + 1) if cut else range(at, min(at, last) + 1)
+        found = [start for start in starts if lines[start : start + len(run)] == run]
+        if len(run) == len(want):
+            found = [start for start in found if start == last]  # nothing stands for what comes after
+        if not found:
+            return run
+        at, cut = found[0] + len(run), True
+        want = want[len(run) + 1 :]
+    return []
+
+
+def _words(lines: list[str]) -> list[str]:
+    squeezed = (" ".join(line.split()) for line in lines)
+    return [line for line in squeezed if line.strip("─ ")]
 
 
 def test_the_output_check_can_fail() -> None:
-    assert _missing_output(["a  b", "...", "d"], "a b\nc\nd\n") == []
-    assert _missing_output(["b", "a"], "a\nb\n") == ["a"]
+    assert _missing_output(["a  b", "...", "d"], "a b\n\n───\nc\nd\n") == []
+    assert _missing_output(["a", "b", "..."], "a\nb\nc\n") == []
+    assert _missing_output(["...", "b", "c"], "a\nb\nc\n") == []
+    assert _missing_output(["b", "a"], "a\nb\n") == ["b", "a"]
+    assert _missing_output(["b"], "a\nb\n") == ["b"], "a line at the start is left out in silence"
+    assert _missing_output(["a", "c"], "a\nb\nc\n") == ["a", "c"], "in the middle"
+    assert _missing_output(["a", "...", "b"], "a\nb\nc\n") == ["b"], "at the end"
+    assert _missing_output(["a"], "a\nb\n") == ["a"], "at the end"
 
 
 @pytest.fixture
@@ -176,6 +194,12 @@ def test_default_times_are_those_of_the_model() -> None:
         assert format_duration(delay.mean_ns) in row
         assert not delay.sigma or f"sigma {delay.sigma}" in row
         assert delay.chance == 1 or f"chance {delay.chance}" in row
+
+
+def test_pictures_are_small() -> None:
+    pictures = [ROOT / name for name in re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", README)]
+    assert pictures
+    assert all(0 < picture.stat().st_size < 200_000 for picture in pictures)
 
 
 def test_links_lead_somewhere() -> None:

@@ -43,11 +43,6 @@ IMPOSSIBLE: list[tuple[str, str, tuple[Any, ...]]] = [
         (DEAD, touch(2_000, "load")),
     ),
     (
-        "killed task",
-        'script[1]: fork: task "app.0" is dead at this time',
-        (INJECT, (10_000, "fork", {"task": "app.0"})),
-    ),
-    (
         "no task",
         'script[0]: exit: there is no task "app.7" at this time',
         ((1_000, "exit", {"task": "app.7"}),),
@@ -95,3 +90,18 @@ def test_impossible_steps(what: str, says: str, steps: tuple[Any, ...]) -> None:
         play(*steps)
     assert says in str(caught.value)
     assert type(caught.value)(*caught.value.args).args == caught.value.args  # it travels between processes
+
+
+def test_steps_of_a_killed_task_are_skipped_because_the_policy_decides_who_lives() -> None:
+    steps = (INJECT, touch(10_000, "load"), touch(20_000, "load"))
+    late, early = play(*steps, early_kill=0), play(*steps, early_kill=1)
+    assert [facts.get("skipped") for _, event, facts in late.events if event == "script"] == [
+        None,
+        None,
+        'task "app.0" was killed',
+    ]
+    assert [facts.get("skipped") for _, event, facts in early.events if event == "script"] == [
+        None,
+        'task "app.0" was killed',
+        'task "app.0" was killed',
+    ]

@@ -182,13 +182,12 @@ def test_every_verb_from_a_scenario_file(tmp_path: Path) -> None:
     assert len(result.errors) == 3
 
 
-def test_a_step_that_turns_out_impossible_ends_with_status_2(tmp_path: Path) -> None:
-    """The check of the file cannot know that the task is killed; the run does."""
+def test_a_step_of_a_task_that_has_exited_ends_with_status_2(tmp_path: Path) -> None:
     path = tmp_path / "dead.toml"
     page = 'page={region="app.0/heap",index=0}'
-    path.write_text(as_file(f'at="1 ms" do="inject" {page}\nat="500 ms" do="load" task="app.0" {page}'))
+    path.write_text(as_file(f'at="1 ms" do="exit" task="app.0"\nat="500 ms" do="load" task="app.0" {page}'))
     command = [sys.executable, "-m", "hwsim", "run", str(path), "--out", str(tmp_path / "out.sqlite")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert 'script[1]: load region app.0/heap index 0: task "app.0" is dead at this time' in done.stderr
+    assert '"app.0" has exited at 1 ms' in done.stderr
     assert "Traceback" not in done.stderr

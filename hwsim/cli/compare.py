@@ -58,7 +58,7 @@ def compare(
         _print(pair.comparison(results), as_json=as_json)
     if not quiet:
         note(f"results in {path}")
-    report_failures(results)
+    report_failures(results, file)
 
 
 def _print(found: Comparison, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli import check, compare, explain, plot, replay, run, schema
+from hwsim.cli.shell import unwritable
 
 app = typer.Typer(
     name="hwsim",
@@ -50,7 +51,10 @@ app.command()(schema.schema)
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        app()
+    except OSError as error:  # help and version are printed outside of any command
+        unwritable(error)
 
 
 if __name__ == "__main__":

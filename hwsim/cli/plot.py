@@ -23,6 +23,8 @@ def plot(
     from hwsim.study.results import open_results
 
     opened = open_results(results)
+    if out.exists() and not out.is_dir():
+        wrong(f"--out {out}: this is a file; allowed is a folder, such as {out.parent / 'plots'}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = plots.write_all(opened, out)

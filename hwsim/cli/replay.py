@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json, ResultsFile
-from hwsim.cli.shell import FAILED, guarded, note, print_json
+from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, wrong
 
 if TYPE_CHECKING:
     from hwsim.record import Replication
@@ -31,6 +31,8 @@ def replay(
     try:
         found = model()(spec, replication, trace=True)
     except Exception as error:  # noqa: BLE001  a replay is made to show this
+        if type(error).__name__ == SCRIPT_MISTAKE:
+            wrong(str(error))
         import traceback
 
         note("".join(traceback.format_exception(error)))

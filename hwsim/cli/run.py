@@ -54,7 +54,7 @@ def run(
         _print(results, dmesg=dmesg, reach=reach)
     if not quiet:
         note(f"results in {path}")
-    report_failures(results)
+    report_failures(results, file)
 
 
 def _print(results: Results, *, dmesg: bool, reach: bool) -> None:

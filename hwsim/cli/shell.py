@@ -18,6 +18,7 @@ P = ParamSpec("P")
 
 FAILED = 1  # finished, but replications failed
 WRONG = 2  # command line, scenario or file
+SCRIPT_MISTAKE = "ScriptError"  # what the model raises for an impossible step of a script
 
 
 class Interrupted(BaseException):
@@ -75,17 +76,34 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None: closed by the caller, as with >&-
+                sys.stdout.flush()
         except (KeyboardInterrupt, Interrupted) as interrupt:
             number = getattr(interrupt, "number", int(signal.SIGINT))
             raise SystemExit(128 + number) from None
         except BrokenPipeError:  # the reader, such as head, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             raise SystemExit(0) from None
+        except OSError as error:
+            unwritable(error)
         except _mistakes() as mistake:
             wrong(str(mistake))
 
     return run
+
+
+def unwritable(error: OSError) -> NoReturn:
+    """No room or no right to write, mostly where stdout was sent."""
+    _discard_output()
+    with contextlib.suppress(OSError):  # stderr may be as full
+        note(f"hwsim: {error.filename or 'standard output'}: {error.strerror or error}")
+    raise SystemExit(WRONG)
+
+
+def _discard_output() -> None:
+    """What is still buffered cannot be written; Python would complain about it at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _mistakes() -> tuple[type[Exception], ...]:

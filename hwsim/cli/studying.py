@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from hwsim.cli.progress import progress
-from hwsim.cli.shell import FAILED, WRONG, Interrupted, Interrupts, note
+from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, WRONG, Interrupted, Interrupts, note
 
 if TYPE_CHECKING:
     from hwsim.scenario import Scenario
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FAILURES_SHOWN = 5
-SCRIPT_MISTAKE = "ScriptError"  # what the model raises for an impossible step of a script
 
 
 def default_out(name: str, scenario: Scenario, policies: Sequence[Policy]) -> Path:
@@ -55,7 +54,7 @@ def _kept(out: Path) -> str:
     return f"{done} of {asked} replications are kept in {out}; run the same command again to go on."
 
 
-def report_failures(results: Results) -> None:
+def report_failures(results: Results, file: Path) -> None:
     """Name the failed replications with the command that shows each; leaves with status 1, or 2 when a
     script asked for something impossible."""
     failures = results.failures
@@ -63,7 +62,7 @@ def report_failures(results: Results) -> None:
         return
     mistakes = sorted({failure.message for failure in failures if failure.kind == SCRIPT_MISTAKE})
     for message in mistakes:
-        note(f"hwsim: {message}")
+        note(f"hwsim: {file}: {message}")
     if mistakes:
         raise typer.Exit(WRONG)
     note(f"hwsim: {len(failures)} replication{'s' if len(failures) > 1 else ''} failed")

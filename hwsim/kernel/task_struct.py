@@ -109,6 +109,7 @@ class Task:
         "blocked",
         "comm",
         "ignored",
+        "killed",
         "name",
         "next_start",
         "number",
@@ -130,6 +131,7 @@ class Task:
         self.started_ns = started_ns
         self.parent = parent
         self.alive = True
+        self.killed = False  # by a signal, its own or another's
         self.vmas: dict[str, Vma] = {}
         self.next_start = 0x400  # first virtual page of the next mapping
         self.blocked = False

@@ -278,7 +278,7 @@ def _errors(parts: Parts) -> Iterator[Finding]:
 
 def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
     stream, horizon = parts.errors[index], parts.horizon_ns
-    if stream is None or horizon is None:
+    if stream is None or not horizon:  # a horizon of zero is reported where it stands
         return
     path: Path = ("errors", index)
     end = horizon if stream.end is None else stream.end

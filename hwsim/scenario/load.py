@@ -12,7 +12,7 @@ from typing import Any
 
 from hwsim.scenario import overrides as override
 from hwsim.scenario.compile import to_spec
-from hwsim.scenario.problems import ScenarioError
+from hwsim.scenario.problems import Problem, ScenarioError
 from hwsim.scenario.sources import Document, read
 from hwsim.scenario.validate import validate
 from hwsim.spec import Spec
@@ -50,21 +50,23 @@ class Scenario:
         """The same scenario with more ``key=value`` overrides."""
         if isinstance(overrides, str):
             overrides = [overrides]
-        return _finish(self.path, override.apply(self._document, overrides), (*self.overrides, *overrides))
+        return _finish(self.path, self._document, overrides, self.overrides)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """The scenario in a file; raises :class:`ScenarioError` with every problem found."""
     if isinstance(overrides, str):
         overrides = [overrides]
-    document = read(path)
+    return _finish(Path(path), read(path), overrides)
+
+
+def _finish(
+    path: Path, document: Document, overrides: Sequence[str], before: tuple[str, ...] = ()
+) -> Scenario:
+    wrong: list[Problem] = []
     if overrides:
-        document = override.apply(document, overrides)
-    return _finish(Path(path), document, tuple(overrides))
-
-
-def _finish(path: Path, document: Document, overrides: tuple[str, ...]) -> Scenario:
+        document, wrong = override.attempt(document, overrides)
     model, problems = validate(document)
-    if model is None:
-        raise ScenarioError(problems)
-    return Scenario(path, document.data, to_spec(model), overrides, document)
+    if model is None or wrong:
+        raise ScenarioError([*problems, *wrong])
+    return Scenario(path, document.data, to_spec(model), (*before, *overrides), document)

@@ -28,14 +28,19 @@ _TOP_KEYS = frozenset({"name", "description", "horizon", "seed", "repeat", "mach
 
 def apply(document: Document, overrides: Sequence[str]) -> Document:
     """A new document with the overrides set; raises :class:`ScenarioError` for those that cannot be."""
+    changed, problems = attempt(document, overrides)
+    if problems:
+        raise ScenarioError(problems)
+    return changed
+
+
+def attempt(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:
+    """A new document with the overrides that can be set, and what is wrong with the others."""
     if isinstance(overrides, str):
         overrides = [overrides]
     changed = document.copy()
     changed.sources.append(Source(OVERRIDE))
-    problems = [problem for text in overrides if (problem := _set(changed, text)) is not None]
-    if problems:
-        raise ScenarioError(problems)
-    return changed
+    return changed, [problem for text in overrides if (problem := _set(changed, text)) is not None]
 
 
 def tokens(key: str) -> list[str] | None:

@@ -72,6 +72,8 @@ class _Walk:
         self.path: Path = ("script", index)
         self.do = do
         self.args = args
+        given = (step.__pydantic_extra__ or {}).get("page") if (step := parts.script[index]) else None
+        self.by_address = isinstance(given, dict) and "address" in given  # compiled() made it a pfn
 
     def run(self) -> Iterator[Finding]:
         """Check the step, then do it to the picture if it can be done."""
@@ -170,9 +172,17 @@ class _Walk:
                 yield from _in_range((*path, "index"), page["index"], blocks[page["kernel"]], page["kernel"])
         elif "free" in page and self.parts.complete:
             yield from _in_range((*path, "free"), page["free"], max(free_pages(self.parts), 0), "free memory")
-        elif "pfn" in page and self.do not in {"inject", "mce"} and self.parts.machine is not None:
+        elif "pfn" in page and not self._reports_only() and self.parts.machine is not None:
             pages = self.parts.machine.memory + self.parts.machine.hidden
-            yield from _in_range((*path, "pfn"), page["pfn"], pages, "the memory")
+            if not self.by_address:
+                yield from _in_range((*path, "pfn"), page["pfn"], pages, "the memory")
+            elif page["pfn"] >= pages:
+                message = f"the memory ends at {pages << 12:#x}"
+                yield Finding((*path, "address"), message, f'"0x0" to "{(pages << 12) - 1:#x}"')
+
+    def _reports_only(self) -> bool:
+        """A report may name a frame that does not exist: memory_failure() has an exit for it."""
+        return self.do == "mce" or (self.do == "inject" and self.args.get("how") != "line")
 
     # -- can it happen -------------------------------------------------------------------------
 

@@ -106,10 +106,11 @@ def found_by(results: Results, policy: int) -> dict[str, int]:
 
 
 def times(results: Results, policy: int) -> list[tuple[str, Estimate, int]]:
-    """Mean waits in ns with the number of cases: to detection, to containment, from there to a death."""
+    """Mean waits in ns with the number of cases: to detection, to containment, from there to a late kill."""
     errors = of_policy(results.errors, policy)
     signals = of_policy(results.signals, policy)
-    deaths = signals[signals["result"] == "killed"].merge(
+    # Early kills come while the page is still being contained: no wait from there to them exists.
+    deaths = signals[(signals["result"] == "killed") & (signals["cause"] == "late")].merge(
         errors[["replication", "error", "contained_ns"]], on=["replication", "error"], how="left"
     )
     machines = pd.Index([int(r) for r in column(results, policy, "replication")])
@@ -117,13 +118,14 @@ def times(results: Results, policy: int) -> list[tuple[str, Estimate, int]]:
     for name, frame, first, last in (
         ("onset to detection", errors, "onset_ns", "found_ns"),
         ("detection to containment", errors, "found_ns", "contained_ns"),
-        ("containment to death", deaths, "contained_ns", "done_ns"),
+        ("containment to late kill", deaths, "contained_ns", "done_ns"),
     ):
         known = frame[frame[first].notna() & frame[last].notna()]
+        known = known[known[last] >= known[first]]
         if known.empty:
             continue
         waits = (known[last] - known[first]).astype("float64")
         of_machine = waits.groupby(known["replication"]).agg(["sum", "count"]).reindex(machines, fill_value=0)
         tops, bottoms = ([float(x) for x in of_machine[key]] for key in ("sum", "count"))
-        found.append((name, estimate.ratio(tops, bottoms, floor=None, counts=False), len(known)))
+        found.append((name, estimate.ratio(tops, bottoms, counts=False), len(known)))
     return found

@@ -28,7 +28,7 @@ __all__ = ["comparison", "reach", "sentence", "summary"]
 
 _PATHS_IN_A_SHEET = 3
 _HEAD_WIDTH = 18
-_PARTS = ("kills_early", "kills_late", "kills_forced", "kills_group", "needless_kills")
+_PARTS = ("kills_early", "kills_late", "kills_forced", "kills_group", "needless_kills", "censored_kills")
 
 
 def summary(results: Results) -> RenderableType:

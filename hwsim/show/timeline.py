@@ -159,7 +159,7 @@ def _draw(results: reading.Results, chosen: tuple[int, int], errors: pd.DataFram
 
 
 def _note(errors: pd.DataFrame, lanes: pd.DataFrame) -> str:
-    thick = "Thick line: latent; thin line: found and still within reach."
+    thick = "Thick line: latent; thin line: found, until its story ends."
     if len(lanes) == len(errors):
         count = f"All {len(errors)} errors" if len(errors) > 1 else "The one error"
         return f"{count} of this machine. {thick}"

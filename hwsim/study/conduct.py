@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import time
@@ -20,6 +21,8 @@ from hwsim.study.store import Store, open_store
 
 if TYPE_CHECKING:
     from hwsim.scenario import Scenario
+    from hwsim.scenario.problems import Problem
+    from hwsim.spec import Spec
 
 BATCH_S = 0.5  # a batch is written after this time, or
 BATCH_ROWS = 20_000  # after this many rows
@@ -84,9 +87,7 @@ def conduct(
     wanted = scenario.spec.repeat if repeat is None else repeat
     if wanted < 1:
         raise StudyError(f"repeat: {wanted} is not possible; at least 1 replication is needed")
-    specs = [
-        scenario.with_overrides(list(p.overrides)).spec if p.overrides else scenario.spec for p in policies
-    ]
+    specs = _specs(scenario, policies)
     asked = manifest(scenario, policies, wanted, overrides=overrides, command=command)
     store = open_store(out, asked, policies)
     try:
@@ -99,9 +100,33 @@ def conduct(
             _collect(outcomes, store, total - len(jobs), total, progress, shield)
             store.finish()
     except BaseException:
+        store.leave_wal()  # one file is left, as after a finished run
         store.close()
         raise
     return Results(store, repeat=wanted)
+
+
+def _specs(scenario: Scenario, policies: Sequence[Policy]) -> list[Spec]:
+    """The model's input under each policy; the mistakes of all policies at once."""
+    specs: list[Spec] = []
+    problems: dict[str, Problem] = {}
+    for policy in policies:
+        if not policy.overrides:
+            specs.append(scenario.spec)
+            continue
+        from hwsim.scenario import ScenarioError
+        from hwsim.scenario.sources import OVERRIDE
+
+        try:
+            specs.append(scenario.with_overrides(list(policy.overrides)).spec)
+        except ScenarioError as error:
+            for problem in error.problems:
+                file = "--vary" if problem.file == OVERRIDE else problem.file
+                shown = dataclasses.replace(problem, file=file)
+                problems.setdefault(str(shown), shown)
+    if problems:
+        raise ScenarioError(list(problems.values()))
+    return specs
 
 
 def _collect(

@@ -39,6 +39,7 @@ METRICS = (
     Metric("kills_forced", "forced SIGKILL", "count"),
     Metric("kills_group", "group death", "count"),
     Metric("needless_kills", "needless early kills", "count"),
+    Metric("censored_kills", "censored early kills", "count"),  # the touch is due after the end of the run
     Metric("panics", "panics", "count"),
     Metric("downtime_ns", "downtime", "ns", by_path=False),
     Metric("data_lost_bytes", "data lost", "bytes"),
@@ -98,12 +99,14 @@ def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
     wanted = np.asarray(replications, dtype=np.int64)
     table = results.replications
     table = table[(table["policy"] == policy) & table["replication"].isin(wanted)]
-    whole = {m.name: table[m.name].to_numpy(dtype=np.float64) for m in (*METRICS, *EXTRA_METRICS)}
+    stored = [m.name for m in (*METRICS, *EXTRA_METRICS) if m.name in table]
+    whole = {name: table[name].to_numpy(dtype=np.float64) for name in stored}
     detected = table["detected"].to_numpy(dtype=np.float64)
     errors = _of(results.errors, policy, wanted)
     signals = _of(results.signals, policy, wanted)
     found = errors[["replication", "error", "found"]]
     deaths = signals[signals["result"] == "killed"].merge(found, on=["replication", "error"], how="left")
+    whole["censored_kills"] = _sums(deaths[deaths["needless"] == "censored"], wanted, None)
     path: dict[str, dict[str, Sums]] = {}
     path_detected: dict[str, Sums] = {}
     for name in PATHS:
@@ -119,6 +122,7 @@ def _path_sums(errors: pd.DataFrame, deaths: pd.DataFrame, wanted: NDArray[np.in
     sums = {name: _sums(deaths[deaths["cause"] == cause], wanted, None) for cause, name in _CAUSES.items()}
     sums["kills"] = sum(sums.values(), start=_sums(deaths.iloc[:0], wanted, None))
     sums["needless_kills"] = _sums(deaths[deaths["needless"] == "yes"], wanted, None)
+    sums["censored_kills"] = _sums(deaths[deaths["needless"] == "censored"], wanted, None)
     sums["panics"] = _sums(errors[errors["end"] == "panic"], wanted, None)
     sums["data_lost_bytes"] = _sums(errors, wanted, "data_lost_bytes")
     sums["capacity_lost_bytes"] = _sums(errors, wanted, "capacity_lost_bytes")

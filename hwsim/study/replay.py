@@ -19,7 +19,7 @@ def replay(
     *,
     runner: Runner | None = None,
 ) -> Replication:
-    """The replication again, traced.  It need not be among those that were run."""
+    """The replication again, traced.  It need not be among those that finished."""
     opened = results if isinstance(results, Results) else open_results(results)
     return (runner or model())(spec_of(opened, policy, replication), replication, trace=True)
 
@@ -28,6 +28,9 @@ def spec_of(results: Results, policy: int, replication: int = 0) -> Spec:
     """The model's input that the results were made with."""
     if replication < 0:
         raise StudyError(f"replication: {replication} is not possible; they are counted from 0")
+    if replication >= results.manifest["repeat"]:
+        last = results.manifest["repeat"] - 1
+        raise StudyError(f"replication: {replication} is not in these results; allowed is 0 to {last}")
     count = len(results.policy_list)
     if not 0 <= policy < count:
         names = "\n".join(f"  {number}  {p.label}" for number, p in enumerate(results.policy_list))

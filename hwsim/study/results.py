@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.study.columns import TABLES, Column
 from hwsim.study.manifest import Policy
 from hwsim.study.replicate import Failure
-from hwsim.study.store import Store, read_store
+from hwsim.study.store import Store, damaged, read_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,10 @@ class Results:
         return self._store.reach()
 
     def _frame(self, table: str) -> pd.DataFrame:
-        return frame(TABLES[table], self._store.rows(table, self._below))
+        try:
+            return frame(TABLES[table], self._store.rows(table, self._below))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, f"table {table}: {error}") from error
 
     def __repr__(self) -> str:
         name = self.manifest.get("name", "unnamed")

@@ -27,6 +27,8 @@ FORMAT = 1  # user_version: raised when a table changes its meaning
 LOCK_WAIT_S = 3.0
 
 _MAGIC = b"SQLite format 3\x00"
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "decode", "UNIQUE constraint")
+_MANIFEST = {"study_hash": str, "name": str, "scenario": dict, "seed": int, "horizon_ns": int, "repeat": int}
 
 
 class Store:
@@ -41,12 +43,18 @@ class Store:
     def manifest(self) -> dict[str, Any]:
         with self._readable():
             rows = self.connection.execute("SELECT key, value FROM manifest ORDER BY key").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+            found = {key: json.loads(value) for key, value in rows}
+            for key, kind in _MANIFEST.items():
+                if not isinstance(found.get(key), kind):
+                    raise ValueError(f"manifest: {key} is missing or wrong")
+        return found
 
     def policies(self) -> list[Policy]:
         with self._readable():
             rows = self.connection.execute("SELECT label, overrides FROM policies ORDER BY policy").fetchall()
-        return [Policy(label, tuple(json.loads(overrides))) for label, overrides in rows]
+            if not rows:
+                raise ValueError("policies: there are none")
+            return [Policy(label, tuple(json.loads(overrides))) for label, overrides in rows]
 
     def done(self) -> set[Job]:
         """The replications that are finished."""
@@ -91,9 +99,11 @@ class Store:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = NORMAL")
 
-    def set_repeat(self, repeat: int) -> None:
+    def extend(self, asked: Mapping[str, Any]) -> None:
+        """Note that more replications were asked for, and by which command."""
         with self._writable() as run:
-            run("UPDATE manifest SET value = ? WHERE key = 'repeat'", (canonical(repeat),))
+            for key in ("repeat", "command"):
+                run("UPDATE manifest SET value = ? WHERE key = ?", (canonical(asked[key]), key))
 
     def finish(self) -> None:
         """Pack the file and leave WAL mode.  Only a convenience: everything is already safe."""
@@ -101,6 +111,10 @@ class Store:
             return
         with contextlib.suppress(sqlite3.Error):  # another reader, or no room for the packed copy
             self.connection.execute("VACUUM")
+        self.leave_wal()
+
+    def leave_wal(self) -> None:
+        """Fold the write-ahead log into the file, unless somebody else has it open."""
         with contextlib.suppress(sqlite3.Error):
             self.connection.execute("PRAGMA journal_mode = DELETE")
 
@@ -132,6 +146,8 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise _explained(error, self.path) from error
+        except (ValueError, TypeError) as error:  # changed by somebody else since it was written
+            raise damaged(self.path, str(error)) from error
 
     @contextlib.contextmanager
     def _writable(self) -> Iterator[Any]:
@@ -167,8 +183,8 @@ def open_store(
             _create(store, asked, policies)
         else:
             _check_same(store, asked, policies)
-            if asked["repeat"] > store.manifest().get("repeat", 0):
-                store.set_repeat(asked["repeat"])
+            if asked["repeat"] > store.manifest()["repeat"]:
+                store.extend(asked)
     except BaseException:
         store.close()
         raise
@@ -304,6 +320,11 @@ def _neighbour(file: Path) -> str:
     return f"; did you mean {file.parent / near[0]}?" if near else ""
 
 
+def damaged(path: Path | None, what: str) -> StoreError:
+    """What is in the file is not what was written there."""
+    return StoreError(f"{path}: the file is damaged ({what}); run the study again into another file")
+
+
 def _explained(error: sqlite3.Error, path: Path | None) -> StoreError:
     """The SQLite error in the user's words."""
     text = str(error)
@@ -317,8 +338,8 @@ def _explained(error: sqlite3.Error, path: Path | None) -> StoreError:
         )
     if "readonly" in text or "read-only" in text or "unable to open" in text:
         return StoreError(f"{name}: cannot be opened ({text}); is the file or its folder write-protected?")
-    if "malformed" in text or "not a database" in text or "no such table" in text or "no such column" in text:
-        return StoreError(f"{name}: the file is damaged ({text}); run the study again into another file")
+    if any(word in text for word in _DAMAGE):
+        return damaged(path, text)
     return StoreError(f"{name}: {text}. What was finished before is kept")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SCRIPT_STEP
 from hwsim.userspace import script_errors, script_files, script_state, script_tasks, script_touch
-from hwsim.userspace.script_step import ScriptError, Step
+from hwsim.userspace.script_step import ScriptError, Step, StepSkipped
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -30,7 +30,9 @@ class Script:
     """The script of one machine.
 
     Life: made after the first boot; every step stands in the event heap from then on.  A step that
-    falls into a time when the machine is down is skipped, and the event log says so.
+    falls into a time when the machine is down, or is one of a task that an error has killed, is
+    skipped, and the event log says so: which tasks live depends on the policy.  A step that no policy
+    could make possible raises ScriptError.
     """
 
     def __init__(self, machine: Machine, steps: tuple[ScriptStep, ...]) -> None:
@@ -54,7 +56,11 @@ class Script:
         if kernel.trace is not None:
             kernel.trace.append((kernel.now, "script", facts))
         step.facts = facts
-        _DO[step.spec.verb](step)
+        try:
+            _DO[step.spec.verb](step)
+        except StepSkipped as reason:
+            facts["skipped"] = str(reason)
+            self.machine.error_count += script_errors.numbers_used(step)
 
 
 def _plain(args: dict[str, Any]) -> dict[str, Any]:

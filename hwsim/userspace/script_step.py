@@ -36,6 +36,10 @@ class ScriptError(Exception):
         return f"{self.where}: {self.verb}{page}: {self.problem}"
 
 
+class StepSkipped(Exception):
+    """A step of a task that an error has killed; the argument says so."""
+
+
 class Step:
     """A step while it is done: what it asks for, and the facts it leaves in the event log."""
 
@@ -85,6 +89,8 @@ class Step:
         for group in self.machine.groups:
             for member in group.members:
                 if member.name == name:
+                    if member.task is not None and member.task.killed:
+                        raise StepSkipped(f'task "{name}" was killed')
                     if not member.alive:
                         raise self.error(f'task "{name}" is dead at this time')
                     return member

@@ -278,7 +278,7 @@ class Group:
         machine = self.machine
         now = machine.engine.now
         with self.sharers_change():
-            self._bury(member)
+            self._bury(member, killed=signal is not None)
             # Workers go with their master; a process that a script forked is nobody's worker.
             workers = [child for child in member.children if not child.once]
             others = self.members if self.spec.group_death else workers
@@ -293,7 +293,7 @@ class Group:
                         signal.report.signals.append(death)
                         machine.kernel.signal_sent(death)
                     machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
-                    self._bury(other)
+                    self._bury(other, killed=signal is not None)
         self._release_shared()
         if self.spec.restart_ns is not None:
             kernel = machine.kernel
@@ -304,11 +304,12 @@ class Group:
 
             machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
 
-    def _bury(self, member: Member) -> None:
+    def _bury(self, member: Member, *, killed: bool) -> None:
         """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
         machine, task = self.machine, member.task
         assert task is not None
         task.alive = False
+        task.killed = killed
         task.pending = None
         if not member.once:
             self.empty.append(member)
