@@ -139,3 +139,23 @@ def test_a_signal_during_a_write_waits_for_its_end():
     assert steps == ["written"]
     assert caught.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["explain", "--flags", "lru", "--json"], ["--help"]])
+def test_a_full_device_behind_stdout_is_said_in_one_line(arguments):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        code = "import sys; from hwsim.cli.main import main; main()"
+        found = subprocess.run(
+            [sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == ["hwsim: standard output: No space left on device"]
+
+
+def test_a_closed_stdout_is_no_mistake():
+    code = "import sys; sys.stdout = None; from hwsim.cli.main import app; app(['schema'])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (found.returncode, found.stderr) == (0, "")

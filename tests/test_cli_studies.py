@@ -273,3 +273,45 @@ def wait_for_rows(path, process):
             return count
         time.sleep(0.05)
     raise AssertionError(process.communicate()[1])
+
+
+def test_the_mistakes_of_all_policies_are_said_at_once(world):
+    varied = ["--vary", "machine.cpus=1,x", "--vary", "machine.tolerant=1,9"]
+    said = hwsim("compare", "box.toml", *varied, "--out", "s.sqlite", status=2).stderr
+    assert said.count('--vary: machine.cpus = "x": not a whole number') == 1
+    assert said.count("--vary: machine.tolerant = 9: out of range") == 1
+    assert not (world / "s.sqlite").exists()
+
+
+def test_a_replication_that_was_not_asked_for_is_no_replay(world):
+    hwsim("run", "box.toml", "--repeat", 3, "--out", "s.sqlite")
+    said = hwsim("replay", "s.sqlite", "--replication", 3, status=2).stderr
+    assert said == "hwsim: replication: 3 is not in these results; allowed is 0 to 2\n"
+    hwsim("replay", "s.sqlite", "--replication", 2)
+
+
+def test_figures_need_a_folder(world):
+    hwsim("run", "box.toml", "--repeat", 3, "--out", "s.sqlite")
+    before = (world / "box.toml").read_bytes()
+    assert "--out box.toml: this is a file" in hwsim("plot", "s.sqlite", "-o", "box.toml", status=2).stderr
+    assert (world / "box.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE manifest SET value = 'nojson' WHERE key = 'scenario'",
+        "DELETE FROM manifest WHERE key = 'seed'",
+        "DELETE FROM policies",
+        "UPDATE policies SET overrides = '5'",
+        "UPDATE errors SET onset_ns = 'x'",
+        "DROP TABLE errors",
+    ],
+)
+def test_a_file_changed_by_hand_is_called_damaged(world, change):
+    hwsim("compare", "box.toml", "--repeat", 3, "--out", "s.sqlite")
+    with sqlite3.connect("s.sqlite") as connection:
+        connection.execute(change)
+    connection.close()
+    for command in (["plot", "s.sqlite"], ["compare", "box.toml", "--repeat", 3, "--out", "s.sqlite"]):
+        assert "s.sqlite: the file is damaged" in hwsim(*command, status=2).stderr

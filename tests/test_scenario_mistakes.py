@@ -181,3 +181,21 @@ def test_no_damage_brings_a_traceback(name: str) -> None:
             assert all(str(problem) for problem in problems)
         else:
             to_spec(model)
+
+
+def test_an_override_that_is_none_does_not_hide_the_other_mistakes(tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text(GOOD)
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path / "good.toml", ["machine.cpus=0", "nonsense", "seed=-1"])
+    assert {p.message for p in caught.value.problems} == {"out of range", '"nonsense" is not an override'}
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("do", ["inject", "scrub"])
+def test_a_bad_line_needs_memory_below_it(tmp_path: Path, do: str) -> None:
+    how = 'how = "line"\n' if do == "inject" else ""
+    step = f"[[script]]\nat = '1 s'\ndo = '{do}'\n{how}page = "
+    (tmp_path / "a.toml").write_text(f"{GOOD}\n{step}{{ pfn = 999999999 }}\n")
+    (tmp_path / "b.toml").write_text(f"{GOOD}\n{step}{{ address = '0xfffffffff000' }}\n")
+    assert "script[0].page.pfn = 999999999: the memory has" in words(tmp_path / "a.toml")
+    assert 'script[0].page.address = "0xfffffffff000": the memory ends at' in words(tmp_path / "b.toml")

@@ -162,3 +162,25 @@ def test_a_write_that_fails_takes_back_the_whole_batch(tmp_path):
     with pytest.raises(StoreError, match="UNIQUE"):
         conduct(FakeScenario(), ONE, out=out, runner=twice)
     assert len(open_results(out).errors) == 0
+
+
+def test_more_replications_leave_the_command_that_asked_for_them(tmp_path):
+    out = tmp_path / "study.sqlite"
+    for repeat in (5, 9, 7):
+        conduct(FakeScenario(), ONE, repeat=repeat, out=out, runner=fake_replication, command=[str(repeat)])
+    manifest = open_results(out).manifest
+    assert (manifest["repeat"], manifest["command"]) == (9, ["9"])
+
+
+def test_an_interrupt_leaves_one_file(tmp_path):
+    out = tmp_path / "study.sqlite"
+
+    def until_seven(spec, index, base=None, trace=False):
+        if index == 7:
+            raise KeyboardInterrupt
+        return fake_replication(spec, index)
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(FakeScenario(), ONE, out=out, runner=until_seven)
+    assert len(open_results(out).replications) == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["study.sqlite"]

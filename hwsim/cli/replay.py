@@ -32,7 +32,7 @@ def replay(
         found = model()(spec, replication, trace=True)
     except Exception as error:  # noqa: BLE001  a replay is made to show this
         if type(error).__name__ == SCRIPT_MISTAKE:
-            wrong(str(error))
+            wrong(f"{results}: {error}")
         import traceback
 
         note("".join(traceback.format_exception(error)))

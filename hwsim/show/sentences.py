@@ -36,7 +36,7 @@ def _one(names: tuple[str, str], d: Difference, both: tuple[Estimate, Estimate],
     if d.value is None:
         return f"{one} cannot be compared with {other}: no replication is finished under both."
     if d.n == 1:
-        how = "as many tasks as" if d.value == 0 else f"{_amount(d.value)} tasks than"
+        how = "as many tasks as" if d.value == 0 else f"{_amount(d.value)} {_tasks(d.value)} than"
         return f"In the one replication {one} kills {how} {other}; one replication gives no interval."
     if not (rounding.known(d.low) and rounding.known(d.high)):
         return _alike(one, other, d, both, size)
@@ -66,7 +66,12 @@ def _alike(one: str, other: str, d: Difference, both: tuple[Estimate, Estimate],
         return f"Neither {one} nor {other} killed a task in {size} {exact}."
     if d.value == 0:
         return f"{one} and {other} killed equally many tasks in each of {size} {exact}."
-    return f"{one} killed exactly {_amount(d.value or 0.0)} tasks than {other} in each of {size} {exact}."
+    value = d.value or 0.0
+    return f"{one} killed exactly {_amount(value)} {_tasks(value)} than {other} in each of {size} {exact}."
+
+
+def _tasks(count: float) -> str:
+    return "task" if abs(count) == 1 else "tasks"
 
 
 def _amount(x: float, interval: Difference | None = None) -> str:

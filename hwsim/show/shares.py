@@ -82,15 +82,15 @@ def _draw(
     )
     sizes = sorted({len(reading.column(results, p.number, "replication")) for p in policies})
     methods = ", ".join(sorted({f"{m.method} over {_UNITS.get(m.method, 'machines')}" for m in intervals}))
-    left_out = ""
+    unhandled = "not handled" in present
+    left_out = " Not handled: only logged, or lost before memory_failure()." if unhandled else ""
     if of_policies > len(policies):
-        left_out = f" The first {len(policies)} of {of_policies} policies are shown."
+        left_out += f" The first {len(policies)} of {of_policies} policies are shown."
     style.caption(
         figure,
         f"{reading.name(results)}Errors found over {reading.span(results)} on all machines "
         f"({reading.replications(sizes)}); numbers in the bars are errors, n their sum. "
-        f"Bracket under a bar: 95 % interval of the share Recovered ({methods}). "
-        f"Not handled: only logged, or lost before memory_failure().{left_out}",
+        f"Bracket under a bar: 95 % interval of the share Recovered ({methods}).{left_out}",
     )
     return figure
 

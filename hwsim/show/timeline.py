@@ -23,7 +23,7 @@ from hwsim.show import reading, rounding, style
 
 TITLE = "Time line of one replication"
 MOST_LANES = 24
-_MOST_TICKS = 8
+_MOST_TICKS = 6  # more of the fine ones run into one another
 _FINE = (
     (0, "0"), (1e3, "1 \u00b5s"), (1e4, "10 \u00b5s"), (1e5, "100 \u00b5s"), (1e6, "1 ms"), (1e7, "10 ms"),
     (1e8, "100 ms"), (1e9, "1 s"), (1e10, "10 s"), (6e10, "1 min"), (6e11, "10 min"), (3.6e12, "1 h"),

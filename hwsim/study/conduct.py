@@ -108,15 +108,15 @@ def conduct(
 
 def _specs(scenario: Scenario, policies: Sequence[Policy]) -> list[Spec]:
     """The model's input under each policy; the mistakes of all policies at once."""
+    from hwsim.scenario import ScenarioError
+    from hwsim.scenario.sources import OVERRIDE
+
     specs: list[Spec] = []
     problems: dict[str, Problem] = {}
     for policy in policies:
         if not policy.overrides:
             specs.append(scenario.spec)
             continue
-        from hwsim.scenario import ScenarioError
-        from hwsim.scenario.sources import OVERRIDE
-
         try:
             specs.append(scenario.with_overrides(list(policy.overrides)).spec)
         except ScenarioError as error:

@@ -44,9 +44,9 @@ class Store:
         with self._readable():
             rows = self.connection.execute("SELECT key, value FROM manifest ORDER BY key").fetchall()
             found = {key: json.loads(value) for key, value in rows}
-            for key, kind in _MANIFEST.items():
-                if not isinstance(found.get(key), kind):
-                    raise ValueError(f"manifest: {key} is missing or wrong")
+            wrong = [key for key, kind in _MANIFEST.items() if not isinstance(found.get(key), kind)]
+            if wrong:
+                raise ValueError(f"manifest: {', '.join(wrong)} missing or wrong")
         return found
 
     def policies(self) -> list[Policy]:
