@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import free_pages_check, prep_new_page
+from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
@@ -26,7 +26,7 @@ def owner_gone(story: PageStory) -> None:
     page = story.page
     if page is None or story.finished:
         return
-    if story.isolated_pages:  # a hole from now on: nobody owns it any more
+    if story.hole:  # from now on nobody owns it
         page.region.pages_of_interest.pop(story.pfn, None)
         return
     if page.flags & pg.HWPOISON:
@@ -52,7 +52,7 @@ def becomes_free(story: PageStory, page: Page) -> None:
 def region_revived(story: PageStory) -> None:
     """The frames of the region are handed out to a new owner."""
     page = story.page
-    if page is None or story.finished or story.isolated_pages:
+    if page is None or story.finished or story.hole:
         return
     if not page.flags & pg.BUDDY:
         return
@@ -71,8 +71,13 @@ def freed(story: PageStory) -> None:
     page, kernel = story.page, story.machine.kernel
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
-        truncate_inode_page(page.mapping, page)  # memory_failure() may be waiting for this page
-        if not story.handled:
+        if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
+            bell = story.machine.engine.sleep()
+            bell.callbacks.append(lambda _event: freed(story))
+            page.waiters.append(bell)
+            return
+        truncate_inode_page(page.mapping, page)
+        if not story.handled:  # memory_failure() is still waiting for the lock
             story.draw_race()
             return
     if not free_pages_check(kernel, page):
@@ -150,7 +155,8 @@ def change_hands(story: PageStory) -> None:
 def _isolate(story: PageStory, page: Page, order: int) -> None:
     if story.contained_ns is None:
         story.contained_ns = story.machine.engine.now
-    story.isolated_pages = 1 << order
+    story.hole = True
+    story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, order))
     page.flags &= ~pg.BUDDY
     story.times = []
     story.arm()

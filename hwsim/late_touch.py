@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hwsim.page_story import PageStory
     from hwsim.race import Candidate
 
-_TRIES = 64  # touches looked at between detection and now, before a fresh draw (exponential all the same)
+_SPAN = 16  # expected touches in a span of the stream
 
 
 class LateTouches:
@@ -31,11 +31,12 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_loops", "_story", "candidates")
+    __slots__ = ("_loops", "_seen", "_story", "candidates")
 
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
+        self._seen: dict[int, list[Vma]] = {}
         self.candidates: list[Candidate] = []
 
     def expect(self, pte: Pte, anchor_ns: int) -> None:
@@ -54,13 +55,31 @@ class LateTouches:
         if rate <= 0.0:
             return None
         extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now
-        time = float(anchor_ns)
-        base = vma.task.pid << 28 | (vma.number & 63) << 20
-        for k in range(_TRIES):
-            time -= log1p(-extra(error, Slot.TOUCH, base + k)) / rate
-            if time > now:
-                return int(time) + 1
-        return now + int(-log1p(-extra(error, Slot.TOUCH, base + _TRIES)) / rate) + 1
+        # The stream is cut into spans of _SPAN expected touches, each with draws of its own: so a late
+        # look need not walk through all touches since the detection, and finds the same ones.
+        span = _SPAN / rate
+        number = int(max(0, now - anchor_ns) / span)
+        key = self._turn(vma) << 40 | vma.number << 16
+        while True:
+            time, end = anchor_ns + number * span, anchor_ns + (number + 1) * span
+            for k in range(1 << 16):
+                time -= log1p(-extra(error, Slot.TOUCH | number << 8, key + k)) / rate
+                if time >= end:
+                    break
+                if time > now:
+                    return int(time) + 1
+            number += 1
+
+    def _turn(self, vma: Vma) -> int:
+        """Which of the successive mappings in this place it is; no pid, as pids follow the policy."""
+        seen = self._seen.setdefault(vma.number, [])
+        if vma not in seen:
+            seen.append(vma)
+        return seen.index(vma)
+
+    def awaits(self, pte: Pte) -> bool:
+        """Whether a touch of this entry is drawn already."""
+        return any(each[3] is pte for each in self.candidates)
 
     def happens(self, pte: Pte) -> None:
         """A task touches the entry that replaced the page."""

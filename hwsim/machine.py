@@ -18,6 +18,7 @@ from hwsim.hardware.scrubber import Scrubber
 from hwsim.kernel.allocator import prep_new_page
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.page_flags import HEAD
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
@@ -160,7 +161,9 @@ class Machine:
     def _onset(self, source: int, error: ErrorSpec) -> None:
         u = self.draws.row(self.error_count)
         first = self.plan.place(error.where, u[Slot.PLACE])
-        for offset in range(error.burst_pages):
+        machine = self.spec.machine
+        fitted = machine.memory_pages + machine.hidden_pages
+        for offset in range(min(error.burst_pages, fitted - first)):
             if offset:
                 u = self.draws.row(self.error_count)
             line = int(u[Slot.LINE] * 64)
@@ -277,6 +280,10 @@ class Machine:
             story = self.by_pfn.get(page.pfn)
             if story is not None:
                 story.entries_dropped()
+            if page.flags & HEAD:  # the entries of a compound page are its head's
+                for tail in list(page.region.pages_of_interest.values()):
+                    if tail.page is not None and tail.page.head is page:
+                        tail.entries_dropped()
 
     def entries_copied(self, vma: Vma) -> None:
         """A forked child has inherited entries of pages with a story."""

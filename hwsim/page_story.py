@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwsim import frame_life
 from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import PAGE_BYTES
+from hwsim.kernel.allocator import PAGE_BYTES, lose_block
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import settle
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import Signal
-from hwsim.kernel.struct_page import POISON, PRESENT, Page, Pte
+from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.late_touch import LateTouches
 from hwsim.race import Candidate, draw_race
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from hwsim.machine import Machine
 
 LATENT, CHECKING, HANDLED, OVER = range(4)
+
+
+# What happens without a CPU: nothing of it waits for a rendezvous to end.
+_WITHOUT_CPU = ("scrub", "device_read", "written_out", "refilled")
 
 
 class FirstBoot(NamedTuple):
@@ -66,6 +70,7 @@ class PageStory:
         "found",
         "found_ns",
         "generation",
+        "hole",
         "isolated_pages",
         "kind",
         "last_report_ns",
@@ -124,6 +129,7 @@ class PageStory:
         self.last_report_ns = 0
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
+        self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0
         self.repeats = 0
         self.ring_lost = 0
@@ -267,7 +273,10 @@ class PageStory:
     def _happens(self, candidate: Candidate) -> None:
         what, who = candidate[2], candidate[3]
         machine = self.machine
-        if what == "scrub":
+        stalled_ns = machine.kernel.stalled_until_ns
+        if stalled_ns > machine.engine.now and what not in _WITHOUT_CPU:
+            self._put_off(candidate, stalled_ns)
+        elif what == "scrub":
             self.scrub_visit()
         elif what == "touch":
             self.touches.happens(who)
@@ -278,10 +287,10 @@ class PageStory:
         elif what in ("device_read", "written_out"):
             self.times.remove(candidate)
             self.device_read(what)
-        elif what == "healed":
-            machine.kernel.event("healed", error=self.error, pfn=self.pfn)
-            self.finish("healed")
+        elif what in ("healed", "refilled"):
+            self._healed()
         elif what == "freed":
+            self.times.remove(candidate)
             frame_life.freed(self)
         elif what == "allocated":
             frame_life.handed_out(self, machine.spec.machine.alloc_order)
@@ -292,6 +301,24 @@ class PageStory:
             who.next_exit_ns = None
             machine.kernel.event("exit", task=who.name)
             who.group.die(who, None)
+
+    def _put_off(self, candidate: Candidate, until_ns: int) -> None:
+        """No CPU runs a task while all of them meet for a machine check."""
+        for waiting in (self.times, self.touches.candidates):
+            if candidate in waiting:
+                waiting[waiting.index(candidate)] = (until_ns, *candidate[1:])
+        self.arm()
+
+    def _healed(self) -> None:
+        """The bad line is overwritten as a whole.  PG_hwpoison, if set, stays: two truths."""
+        machine, page = self.machine, self.page
+        machine.kernel.event("healed", error=self.error, pfn=self.pfn)
+        if page is None or not page.flags & pg.HWPOISON:
+            self.finish("healed")
+            return
+        self.line_is_bad = False
+        self.times = [each for each in self.times if each[2] in ("freed", "exit")]
+        self.arm()
 
     # -- detection ----------------------------------------------------------------------------------
 
@@ -384,7 +411,7 @@ class PageStory:
         """memory_failure() has taken the page out of the page tables: late touches can come."""
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
         for pte in entries:
-            if pte.kind == POISON:
+            if meets_poison(pte):
                 self.touches.expect(pte, anchor)
         if report.unmap_failed:
             self.draw_race()  # one task can still read the line
@@ -404,17 +431,18 @@ class PageStory:
         self.report = report
         self.mappers = report.mappers
         self.state = HANDLED
+        self.times = [each for each in self.times if each[2] not in ("refilled", "written_out")]
         if page is None:
             self.arm()
             return
         if self._is_contained(page, report):
             self.contained_ns = machine.engine.now
             if report.exit != "free_or_high_order":
-                self.isolated_pages = 1
+                self._take_out(page)
                 self._count_data(page, report)
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
         for pte in self._entries(page):
-            if pte.kind not in (POISON, PRESENT) and meets_poison(pte):
+            if meets_poison(pte) and not self.touches.awaits(pte):
                 self.touches.expect(pte, anchor)
         self.arm()
 
@@ -426,10 +454,14 @@ class PageStory:
     def _is_contained(self, page: Page, report: Report) -> bool:
         """Whether nobody can read the page any more without the kernel noticing."""
         if report.exit == "free_or_high_order":
-            return bool(page.flags & pg.BUDDY) or page.region.kind == "hugetlb"
+            return bool(page.flags & pg.BUDDY)  # a free huge page has no gatekeeper in its pool
         if report.exit == "already_unmapped":
             return not page.ptes
         return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
+
+    def _take_out(self, page: Page) -> None:
+        self.hole = True
+        self.isolated_pages = max(self.isolated_pages, lose_block(self.machine.kernel, page.pfn, 0))
 
     def _count_data(self, page: Page, report: Report) -> None:
         if page.region.kind in ("anon", "shm"):
@@ -448,7 +480,7 @@ class PageStory:
             if page is not None and not (page.head or page).ptes and self.report is not None:
                 if self._is_contained(page, self.report):
                     self.contained_ns = self.machine.engine.now
-                    self.isolated_pages = 1
+                    self._take_out(page)
         if self.state == OVER:
             return
         page = self.page
@@ -484,6 +516,7 @@ class PageStory:
             )
         self.report = None
         self.isolated_pages = 0
+        self.hole = False
         self.end = ""
         self.state = LATENT
         self.contained_ns = None

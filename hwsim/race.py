@@ -165,7 +165,7 @@ def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[
             times.append((tick, KERNEL_ACCESS, "device_read", None))
     if layout.turnover_per_s > 0.0 and not story.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
-        times.append((time, KERNEL_ACCESS, "healed", None))
+        times.append((time, KERNEL_ACCESS, "refilled", None))
     if layout.truncate_per_s > 0.0:
         time = _when(now, uniform(Slot.FREED), layout.truncate_per_s * _NS)
         times.append((time, KERNEL_ACCESS, "freed", None))

@@ -261,7 +261,7 @@ class MachineSpec:
     alloc_order: int = 0  # order of those allocations
     atomic_alloc_fail: float = 0.0  # probability that an entry of the kill list cannot be allocated
     times: TimesSpec = TimesSpec()
-    printk_level: int = 7  # messages of this level or above (numerically) are not shown
+    printk_level: int = 7  # messages up to this level are shown; 7 shows all
 
 
 @dataclass(frozen=True, slots=True)

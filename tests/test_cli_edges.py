@@ -157,5 +157,7 @@ def test_a_full_device_behind_stdout_is_said_in_one_line(arguments):
 
 def test_a_closed_stdout_is_no_mistake():
     code = "import sys; sys.stdout = None; from hwsim.cli.main import app; app(['schema'])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert (found.returncode, found.stderr) == (0, "")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from hwsim.show.reading import times
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError
 from hwsim.study.manifest import Policy
@@ -150,3 +151,29 @@ def test_what_cannot_be_compared_is_refused(vary, said):
 def test_results_of_one_policy_are_not_a_comparison():
     with pytest.raises(StudyError, match="hold one policy"):
         comparison(conduct(FakeScenario(), [Policy("fake box")], runner=fake_replication))
+
+
+def undecided(spec, index, base=None, trace=False):
+    """Odd replications end before it is known whether an early kill was needless."""
+    made = fake_replication(spec, index)
+    if index % 2 == 0:
+        return made
+    signals = [s._replace(needless="censored") if s.needless == "yes" else s for s in made.signals]
+    return made._replace(row=made.row._replace(needless_kills=0), signals=signals)
+
+
+def test_censored_kills_are_counted_apart():
+    mixed = conduct(FakeScenario(), BOTH, repeat=20, runner=undecided)
+    expected = int((mixed.signals.query("policy == 1")["needless"] == "censored").sum())
+    row = comparison(mixed).row("censored_kills")
+    assert expected > 0
+    assert row.estimates[1].value == pytest.approx(expected / 20)
+    assert row.estimates[0].value == 0
+
+
+def test_no_wait_for_a_late_kill_is_shorter_than_nothing(results):
+    for policy in (0, 1):
+        for name, estimate, cases in times(results, policy):
+            assert estimate.low is None or estimate.low >= 0, name
+            assert cases > 0
+    assert "containment to late kill" not in [name for name, _, _ in times(results, 1)]

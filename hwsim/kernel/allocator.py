@@ -38,11 +38,19 @@ def alloc_pages(kernel: Kernel, order: int) -> int | None:
     return None
 
 
+def lose_block(kernel: Kernel, pfn: int, order: int) -> int:
+    """The block of 2^order pages around ``pfn`` is gone; how many pages that costs now (0: lost before)."""
+    block = (pfn >> order << order, order)
+    if block in kernel.lost_blocks:
+        return 0
+    kernel.lost_blocks.add(block)
+    return 1 << order
+
+
 def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
     """Whether the block may be handed out; if not, all of its 2^order pages are lost."""
     if not page.flags & pg.HWPOISON:
         return True
-    kernel.capacity_lost_pages += 1 << order
     kernel.event("gatekeeper", pfn=page.pfn, order=order)
     kernel.reach("allocator:block_dropped" if order else "allocator:page_dropped")
     return False
@@ -52,7 +60,6 @@ def free_pages_check(kernel: Kernel, page: Page) -> bool:
     """Whether a freed page goes back to a free list: not if it is poisoned, and without a word."""
     if not page.flags & pg.HWPOISON:
         return True
-    kernel.capacity_lost_pages += 1
     kernel.event("free_isolated", pfn=page.pfn)
     kernel.reach("allocator:freed_poison_isolated")
     return False

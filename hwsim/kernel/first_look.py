@@ -287,22 +287,33 @@ def _writeback(kernel: Kernel, page: Page, stores: float, flushed: int, report: 
 
 def _hugetlb(kernel: Kernel, page: Page, report: Report) -> None:
     region = page.region
-    size = 1 << region.layout.order
-    first = page.index // size * size
-    head = Page(page.pfn - (page.index - first), region, first) if page.index != first else page
-    page.head = head if head is not page else None
-    page.flags = pg.TAIL if page.index != first else pg.HEAD
-    head.flags = pg.HEAD
+    offset = page.index % (1 << region.layout.order)
+    if offset:
+        page.flags = pg.TAIL
+        page.head = _head(kernel, page, offset, report)
+        page.mapping = page.head.mapping
+        return
+    page.flags = pg.HEAD
     if report.draw(Slot.HUGE_FREE) < region.layout.huge_free:
         return  # free in the pool: count 0
-    head.mapping = region.mapping
     page.mapping = region.mapping
-    head.get(CACHE)
+    page.get(CACHE)
     for vma in region.vmas:
-        if vma.alive and vma.covers(first):
+        if vma.alive and vma.covers(page.index):
             u = report.extra(Slot.PRESENT, vma.number)
             if vma.populated or touched_since(vma, page.index, vma.since_ns, kernel.now, u):
-                head.ptes[vma] = Pte(vma, head, dirty=True)
+                page.map(vma, dirty=True)
+
+
+def _head(kernel: Kernel, tail: Page, offset: int, report: Report) -> Page:
+    """The head of a compound page: one for all its tails, so that its references are counted once."""
+    pfn, region = tail.pfn - offset, tail.region
+    head = kernel.mem_map.overlay.get(pfn)
+    if head is None or head.region is not region or head.epoch != region.epoch:
+        head = Page(pfn, region, tail.index - offset)
+        _LOOK[region.kind](kernel, head, report)
+        kernel.mem_map.overlay[pfn] = head
+    return head
 
 
 def _kernel_pool(kernel: Kernel, page: Page, report: Report) -> None:
@@ -313,9 +324,7 @@ def _kernel_pool(kernel: Kernel, page: Page, report: Report) -> None:
         # SLUB sets PG_slab on the first page only; the others are compound tails.
         if order and offset:
             page.flags = pg.TAIL
-            page.head = Page(page.pfn - offset, region, page.index - offset)
-            page.head.flags = pg.SLAB | pg.HEAD
-            page.head.get(OWNER)
+            page.head = _head(kernel, page, offset, report)
             return
         page.flags = pg.SLAB | (pg.HEAD if order else 0)
     elif kind == "reserved":

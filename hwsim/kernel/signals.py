@@ -95,6 +95,13 @@ def force_sig_info(kernel: Kernel, signal: Signal) -> None:
     task = signal.task
     _note(kernel, signal)
     signal.forced = True
+    if task.pending is not None and not (task.blocked or task.ignored):
+        signal.result = "merged"  # one SIGBUS is on its way already
+        kernel.event("merged", task=task.name, signal=signal.signal)
+        return
+    if task.pending is not None:  # the one that was held back; which of the two dies does not matter
+        task.pending.result = "merged"
+    task.pending = signal
     if task.blocked or task.ignored:
         task.blocked = task.ignored = False
         kernel.event("disposition_reset", task=task.name)

@@ -58,7 +58,7 @@ class Kernel:
         self._cpu: list[Cpu | None] = [None] * spec.cpus  # made when first needed
         self.mce_bad_pages = 0
         self.poisoned_pages = 0
-        self.capacity_lost_pages = 0
+        self.lost_blocks: set[tuple[int, int]] = set()  # (first pfn, order) that no allocation gets again
         self.halted = False
         self.stalled_until_ns = 0
         self.process_count = 0

@@ -203,5 +203,5 @@ class Machine(Model):
         spec.MachineSpec, "corrected_message_order", "print the result line as it was meant"
     )
     printk_level: Annotated[int, whole(0, 8)] = same_as(
-        spec.MachineSpec, "printk_level", "messages of this level or above are hidden"
+        spec.MachineSpec, "printk_level", "messages up to this level are shown, 7 shows all"
     )

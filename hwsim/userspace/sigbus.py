@@ -10,6 +10,7 @@ from hwsim.kernel.signals import BUS_MCEERR_AR, SIGBUS, Signal
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
+    from hwsim.kernel.task_struct import Task
     from hwsim.machine import Machine
     from hwsim.userspace.tasks import Member
 
@@ -24,7 +25,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal, default: bool)
     task = signal.task
     if task.pending is signal:
         task.pending = None
-    if not task.alive or member.task is not task:
+    if not _still_there(member, task):
         signal.result = "lost"
         return
     spec = member.group.spec.sigbus
@@ -38,7 +39,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal, default: bool)
     machine.kernel.event("handler", task=task.name, code=signal.code, action=action)
     if duration:
         yield machine.engine.wait(duration, SIGNAL_DELIVERY | member.number)
-    if member.task is not task or not member.alive:  # it died while the handler ran
+    if not _still_there(member, task):  # it died while the handler ran
         signal.result = "lost"
         return
     signal.result = "handled"
@@ -54,6 +55,18 @@ def take_signal(machine: Machine, member: Member, signal: Signal, default: bool)
             story.touches.remapped(signal.vma)
     elif signal.code == BUS_MCEERR_AR and story is not None:
         story.touches.again(signal, LOOP_BOUND)
+
+
+def take_kill(machine: Machine, member: Member, signal: Signal) -> None:
+    """SIGKILL does not wait for a handler to end."""
+    if _still_there(member, signal.task):
+        _killed(machine, member, signal)
+    else:
+        signal.result = "lost"
+
+
+def _still_there(member: Member, task: Task) -> bool:
+    return member.task is task and member.alive and not member.kernel.halted
 
 
 def _killed(machine: Machine, member: Member, signal: Signal) -> None:

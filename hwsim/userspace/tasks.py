@@ -20,7 +20,7 @@ from hwsim.kernel.struct_page import PRESENT
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, TaskSpec
-from hwsim.userspace.sigbus import take_signal
+from hwsim.userspace.sigbus import take_kill, take_signal
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -42,6 +42,7 @@ class Member:
         "copies",
         "group",
         "inbox",
+        "kernel",
         "machine",
         "name",
         "next_exit_ns",
@@ -57,6 +58,7 @@ class Member:
 
     def __init__(self, machine: Machine, group: Group, name: str, number: int, parent: Member | None) -> None:
         self.machine = machine
+        self.kernel = machine.kernel  # of this boot: a member does not outlive it
         self.group = group
         self.name = name
         self.number = number
@@ -198,10 +200,16 @@ class Member:
 
     def deliver(self, signal: Signal, default: bool, delay_ns: int) -> None:
         """A signal is on its way: the process notices it when it next returns to user space."""
+        engine = self.machine.engine
+        if signal.signal == SIGKILL:
+            due = engine.now + delay_ns
+            engine.at(
+                due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(self.machine, self, signal)
+            )
+            return
         self.inbox.append((signal, default))
         if self.ringing:
             return
-        engine = self.machine.engine
         if not self.started:
             self.started = True
             self.bell = engine.sleep()
@@ -310,6 +318,8 @@ class Group:
         assert task is not None
         task.alive = False
         task.killed = killed
+        if task.pending is not None and not task.pending.result:
+            task.pending.result = "lost"
         task.pending = None
         if not member.once:
             self.empty.append(member)
