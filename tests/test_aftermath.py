@@ -1,0 +1,167 @@
+"""What comes after, and between: shared heads, blocks, locks, panics, rendezvous, merged signals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hwsim.machine import run_replication
+from hwsim.record import Replication
+from hwsim.spec import (
+    Delay,
+    ErrorSpec,
+    FileSpec,
+    KernelPoolSpec,
+    Place,
+    RegionSpec,
+    SigbusSpec,
+    Spec,
+    SwapCycle,
+    TaskSpec,
+    TimesSpec,
+    Touch,
+)
+from tests.worlds import FILLER, HORIZON_NS, NO_TIME, P0, PFN, app, log, play, world
+
+BUSY = (Touch(1.0, 1e6, 0.0),)  # a load of each page every microsecond
+
+
+def heap(index: int, task: str = "app.0") -> dict[str, Any]:
+    return {"region": f"{task}/heap", "index": index}
+
+
+def test_two_errors_in_one_compound_page_leave_two_references_on_its_head() -> None:
+    pools = (FILLER, KernelPoolSpec("slab_multi", 8, order=3))
+    tails = [{"page": {"kernel": "slab_multi", "index": index}} for index in (1, 2)]
+    result = play((1_000, "inject", tails[0]), (2_000, "inject", tails[1]), pools=pools)
+    users = [text for text in log(result) if "still referenced" in text]
+    assert users == [
+        "MCE 0x1239: huge page still referenced by 1 users",
+        "MCE 0x123a: huge page still referenced by 2 users",
+    ]
+
+
+def test_a_dropped_block_is_lost_once_however_many_of_its_pages_are_bad() -> None:
+    bad = [(1_000 + n, "inject", {"page": {"free": 4 + n}}) for n in range(4)]
+    take = {"kind": "high_order", "order": 3, "name": "block"}
+    result = play(*bad, (5_000, "alloc", take))
+    assert [row.end for row in result.errors] == ["isolated"] * 4
+    assert result.row.capacity_lost_bytes == 8 * 4096
+
+
+def test_truncation_by_chance_waits_for_the_page_lock() -> None:
+    """memory_failure() holds the lock for 100 us; the file is truncated every microsecond."""
+    times = replace(NO_TIME, page_handler=Delay(mean_ns=100_000))
+    file = FileSpec("data", 8, truncate_per_s=1e6)
+    steps = (
+        (1_000, "write", {"task": "app.0", "file": "data", "index": 0}),
+        (1_001, "inject", {"page": {"file": "data", "index": 0}}),
+        (500_000, "fsync", {"task": "app.0", "file": "data"}),
+    )
+    result = play(*steps, files=(file,), times=times)
+    assert (result.errors[0].row, result.errors[0].outcome) == (12, "Recovered")
+    fsync = next(facts for _, event, facts in result.events if event == "script" and facts["verb"] == "fsync")
+    assert fsync["result"] == "EIO"
+
+
+def _paired(region: RegionSpec, early_kill: int) -> Replication:
+    times = replace(TimesSpec(), lock_wait=Delay(mean_ns=3_000_000), rmap_per_vma=Delay(mean_ns=1_000_000))
+    spec = world(
+        (1_000, "inject", {"page": heap(0)}), tasks=(app(region),), times=times, early_kill=early_kill
+    )
+    return run_replication(replace(spec, horizon_ns=HORIZON_NS * 1_000_000), 0)
+
+
+@pytest.mark.parametrize("rate_per_s", [0.01, 1.0, 300.0, 20_000.0])
+@pytest.mark.parametrize("swap", [None, SwapCycle(10**18, dirty_mapped=1.0)])
+def test_the_touch_prevented_is_the_touch_suffered(rate_per_s: float, swap: SwapCycle | None) -> None:
+    """Law 4, with slow locks and slow collection, few and many touches, plain and swap-cache pages."""
+    region = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, rate_per_s, 0.0),), swap=swap)
+    early, late = _paired(region, 1), _paired(region, 0)
+    assert [row.cause for row in early.signals + late.signals] == ["early", "late"]
+    prevented, suffered = early.signals[0].would_touch_ns, late.signals[0].time_ns
+    if rate_per_s < 1_000:  # no touch falls into the millisecond that collecting takes
+        assert prevented == suffered
+    else:
+        assert prevented is not None
+        assert prevented >= suffered
+
+
+def test_after_a_panic_nobody_is_killed_any_more() -> None:
+    times = replace(NO_TIME, signal_delivery=Delay(mean_ns=300_000))
+    steps = (
+        (1_000, "inject", {"page": heap(0)}),
+        (2_000, "inject", {"page": heap(1), "how": "line"}),
+        (3_000, "load", {"task": "app.0", "page": heap(1)}),
+    )
+    result = play(*steps, times=times, reboot_ns=100_000)
+    assert result.row.panics == 1
+    assert [row.result for row in result.signals] == ["lost"]
+    assert result.row.kills == 0
+
+
+def test_no_task_reads_the_line_while_the_cpus_meet() -> None:
+    """The handler runs at the end of the rendezvous, before the CPUs are back with their tasks."""
+    region = RegionSpec("heap", "anon", 8, touch=BUSY, lines_per_touch=64)
+    times = replace(NO_TIME, rendezvous=Delay(mean_ns=500_000))
+    result = play((1_000, "mce", {"page": heap(0)}), tasks=(app(region),), times=times, early_kill=0)
+    assert result.row.panics == 0
+    assert [(row.cause, row.result) for row in result.signals] == [("late", "killed")]
+    assert result.signals[0].time_ns >= 501_000
+
+
+def test_a_second_sigbus_merges_into_the_one_under_way() -> None:
+    times = replace(NO_TIME, signal_delivery=Delay(mean_ns=10_000))
+    touch = (5_000, "load", {"task": "app.0", "page": heap(0)})
+    result = play((1_000, "inject", {"page": heap(0)}), touch, times=times)
+    assert [(row.code, row.result) for row in result.signals] == [
+        ("BUS_MCEERR_AO", "killed"),
+        ("BUS_MCEERR_AR", "merged"),
+    ]
+
+
+def test_sigkill_does_not_wait_for_a_handler() -> None:
+    task = app(sigbus=SigbusSpec("remap", "remap"))
+    times = replace(NO_TIME, sigbus_handler=Delay(mean_ns=100_000))
+    steps = (
+        (1_000, "store", {"task": "app.0", "page": heap(1)}),
+        (2_000, "flags", {"page": heap(1), "set": ("dirty",), "clear": ()}),
+        (3_000, "unmap_fails", {"page": heap(1), "tries": 5}),
+        (4_000, "inject", {"page": heap(0)}),
+        (5_000, "inject", {"page": heap(1)}),
+    )
+    result = play(*steps, tasks=(task,), times=times)
+    assert [(row.signal, row.result, row.done_ns) for row in result.signals] == [
+        ("SIGBUS", "lost", None),
+        ("SIGKILL", "killed", 5_000),
+    ]
+
+
+def test_an_overwritten_line_does_not_unpoison_its_page() -> None:
+    """Two truths: the line is good again, PG_hwpoison stays, and nothing is consumed any more."""
+    pool = KernelPoolSpec("slab", 8, store_per_s=1e5, load_per_s=0.0, full_line=1.0)
+    page = {"page": {"kernel": "slab", "index": 0}}
+    result = play((1_000, "mce", page), pools=(FILLER, pool))
+    assert [event for _, event, _ in result.events if event == "healed"] == ["healed"]
+    row = result.errors[0]
+    assert (row.message, row.outcome, row.end) == ("kernel slab", "Delayed", "reachable")
+    assert result.row.panics == 0
+
+
+def test_a_burst_ends_with_the_memory() -> None:
+    spec = Spec(
+        "end",
+        10**9,
+        1,
+        1,
+        replace(world().machine, hidden_pages=2),
+        (ErrorSpec(5.0, Place("pfns", pfns=(8_192,)), burst_pages=4),),
+        tasks=(TaskSpec("app", regions=(RegionSpec("heap", "anon", 8),)),),
+    )
+    assert {row.pfn for row in run_replication(spec, 0).errors} == {8_192, 8_193}
+
+
+def test_where_nothing_is_said_pages_begin_at_the_first_page_of_interest() -> None:
+    assert play((1_000, "inject", {"page": heap(0)})).errors[0].pfn == PFN == P0["pfn"]
