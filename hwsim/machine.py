@@ -179,7 +179,11 @@ class Machine:
         u: list[float] | None = None,
         line_is_bad: bool = True,
     ) -> PageStory:
-        """A line goes bad now; a page that already has a story keeps it."""
+        """A line goes bad now.
+
+        A page has one story at a time: a further bad line makes a read of the page's bad lines likelier
+        and takes over if the first one heals; until then its end is ``duplicate``.
+        """
         number = self.error_count
         self.error_count += 1
         story = PageStory(
@@ -191,6 +195,10 @@ class Machine:
             story.end, story.end_ns, story.state = "duplicate", self.engine.now, OVER
             story.kind, story.region = other.kind, other.region
             other.line_is_bad = other.line_is_bad or line_is_bad
+            if line_is_bad and line not in {other.line, *(each.line for each in other.other_lines)}:
+                other.other_lines.append(story)
+                if other.latent:
+                    other.draw_race()
             return story
         self.by_pfn[pfn] = story
         if self.kernel.halted:

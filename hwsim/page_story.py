@@ -81,6 +81,7 @@ class PageStory:
         "mappers",
         "next",
         "onset_ns",
+        "other_lines",
         "page",
         "permanent",
         "pfn",
@@ -144,6 +145,7 @@ class PageStory:
         self.signals: list[Signal] = []
         self.times: list[Candidate] = []  # the race: (time, priority, what, who)
         self.touches = LateTouches(self)
+        self.other_lines: list[PageStory] = []  # further errors on this page, on lines of their own
 
     # -- beginning ------------------------------------------------------------------------------
 
@@ -536,6 +538,15 @@ class PageStory:
         self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)
+        if end == "healed" and self.other_lines:
+            heir, *rest = self.other_lines
+            heir.take_over(rest)
+
+    def take_over(self, rest: list[PageStory]) -> None:
+        """The line that stood for this page has healed; the next bad line of the page has its own story."""
+        self.end, self.state, self.other_lines = "", LATENT, rest
+        self.machine.by_pfn[self.pfn] = self
+        self.begin()
 
     def close(self, end_ns: int) -> None:
         """The run is over: say how the error stands."""

@@ -79,6 +79,7 @@ def _tasks(
     rates = []
     shared_copy = len(target.ptes) > 1 and target.flags & pg.ANON
     lifetimes = False
+    lines = 1 + len(story.other_lines)
     readers = list(target.ptes)
     if target.mapping is not None and not target.flags & (pg.HWPOISON | pg.SWAPCACHE | pg.BUDDY):
         readers = sharers(target)  # who has not touched it yet may do so, and read the line at once
@@ -87,6 +88,7 @@ def _tasks(
         if shared_copy:  # the first store copies the whole page: the kernel reads every line of it
             load, store = vma.region.touch_rates(target.pgoff)
             read = load * min(1.0, vma.region.layout.lines_per_touch / 64) + store
+        read *= 1 if shared_copy else lines
         rates.append((read, vma))
         read_rate += read
         heal_rate += heal
@@ -144,6 +146,7 @@ def _kernel(story: PageStory, page: Page, uniform: Uniform, now: int, times: lis
 def _reads(
     story: PageStory, read: float, heal: float, uniform: Uniform, now: int, times: list[Candidate]
 ) -> None:
+    read *= 1 + len(story.other_lines)
     if read > 0.0:
         times.append((_when(now, uniform(Slot.RACE_KERNEL), read), KERNEL_ACCESS, "kernel_load", None))
     if heal > 0.0 and not story.permanent:

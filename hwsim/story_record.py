@@ -62,10 +62,7 @@ def _signal_row(story: PageStory, replication: int, signal: Signal) -> SignalRow
     if signal.code == BUS_MCEERR_AO:
         touch = signal.would_touch_ns
         if signal.result == "killed":
-            if touch is None:
-                needless = "yes"
-            else:
-                needless = "censored" if touch >= story.machine.horizon_ns else "no"
+            needless = _needless(story, signal)
     return SignalRow(
         replication,
         story.error,
@@ -81,6 +78,25 @@ def _signal_row(story: PageStory, replication: int, signal: Signal) -> SignalRow
         touch,
         needless,
     )
+
+
+def _needless(story: PageStory, signal: Signal) -> str:
+    """Whether the death would not have come anyway: yes, no, or censored (only after the horizon).
+
+    In a group that dies together the touch of any member would have killed this one too.
+    """
+    group = signal.task.behaviour.group
+    alike = [signal]
+    if group.spec.group_death:
+        alike = [
+            each
+            for each in story.signals
+            if each.code == BUS_MCEERR_AO and each.task.behaviour.group is group
+        ]
+    touches = [each.would_touch_ns for each in alike if each.would_touch_ns is not None]
+    if not touches:
+        return "yes"
+    return "no" if min(touches) < story.machine.horizon_ns else "censored"
 
 
 def replication_row(

@@ -165,3 +165,17 @@ def test_a_burst_ends_with_the_memory() -> None:
 
 def test_where_nothing_is_said_pages_begin_at_the_first_page_of_interest() -> None:
     assert play((1_000, "inject", {"page": heap(0)})).errors[0].pfn == PFN == P0["pfn"]
+
+
+def test_a_second_bad_line_of_a_page_outlives_the_first() -> None:
+    """The first line is overwritten and healed; a load then meets the other one."""
+    line = {"page": heap(0), "how": "line", "permanent": True}
+    steps = (
+        (1_000, "inject", {"page": heap(0), "how": "line", "line": 0}),
+        (2_000, "inject", {**line, "line": 5}),
+        (3_000, "store", {"task": "app.0", "page": heap(0), "full_line": True}),
+        (4_000, "load", {"task": "app.0", "page": heap(0)}),
+    )
+    result = play(*steps)
+    assert [(row.line, row.end) for row in result.errors] == [(0, "healed"), (5, "panic")]
+    assert result.row.panics == 1
