@@ -466,8 +466,10 @@ class PageStory:
         self.isolated_pages = max(self.isolated_pages, lose_block(self.machine.kernel, page.pfn, 0))
 
     def _count_data(self, page: Page, report: Report) -> None:
-        if page.region.kind in ("anon", "shm"):
+        if page.region.kind == "anon":
             lost = not page.swap_entry
+        elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
+            lost = report.dirty and not page.swap_entry
         else:
             lost = report.dirty
         if lost:

@@ -38,10 +38,20 @@ def isolate_range(task: Task, name: str, first: int, pages: int) -> list[Vma]:
     return found
 
 
-def zap_entries(vma: Vma) -> list[Page]:
-    """Drop every entry of the VMA; returns the pages that lost a mapping."""
+def find_range(task: Task, name: str, first: int, pages: int) -> list[tuple[Vma, range]]:
+    """The VMAs that the range of page offsets meets, uncut, each with the offsets that it covers of it."""
+    found = []
+    for vma in [each for each in task.vmas.values() if each.name == name]:
+        covered = range(max(first, vma.pgoff), min(first + pages, vma.pgoff + vma.pages))
+        if covered:
+            found.append((vma, covered))
+    return found
+
+
+def zap_entries(vma: Vma, covered: range) -> list[Page]:
+    """Drop the VMA's entries in a range of page offsets; returns the pages that lost a mapping."""
     pages = []
-    for pgoff, pte in list(vma.ptes.items()):
+    for pgoff, pte in [each for each in vma.ptes.items() if each[0] in covered]:
         page = pte.page
         if pte.kind == PRESENT and page.ptes.get(vma) is pte:
             del page.ptes[vma]

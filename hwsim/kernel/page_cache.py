@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.page_flags import DIRTY, LRU, MLOCKED, PRIVATE, SWAPCACHE
+from hwsim.kernel.page_flags import ANON, DIRTY, LRU, MLOCKED, PRIVATE, SWAPCACHE
 from hwsim.kernel.struct_page import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page
 
 
@@ -46,8 +46,15 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
 
 
 def delete_from_swap_cache(page: Page) -> None:
-    """Drop the page from the swap cache; its copy on the swap device stays for the swap entries."""
+    """Drop the page from the swap cache; its copy on the swap device stays for the swap entries.
+
+    Those of a shared segment stand in its inode (mm/shmem.c, shmem_swp_entry()), by page offset.
+    """
     page.flags &= ~SWAPCACHE
+    mapping = page.region.mapping
+    if not page.flags & ANON and mapping is not None and mapping.swapped.get(page.pgoff) is page:
+        del mapping.swapped[page.pgoff]
+        mapping.slots.add(page.pgoff)
     page.put(CACHE)
 
 

@@ -52,9 +52,10 @@ class AddressSpace:
     """struct address_space: a file, a block device, a tmpfs file or the swapper.
 
     ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit.  ``vmas`` is the
-    i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``gone``: ranges
-    (first, pages) that a script has cut out of the cache; ``holes``: page offsets punched out of the
-    file; ``size_pages``: its length once a script has changed it.
+    i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``slots``: page
+    offsets whose contents are on the swap device only; ``gone``: ranges (first, pages) that a script
+    has cut out of the cache; ``holes``: page offsets punched out of the file; ``size_pages``: its
+    length once a script has changed it.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class AddressSpace:
         "name",
         "pages",
         "size_pages",
+        "slots",
         "swap_backed",
         "swapped",
         "vmas",
@@ -82,6 +84,7 @@ class AddressSpace:
         self.vmas: list[Vma] = []
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
         self.swapped: dict[int, Page] = {}
+        self.slots: set[int] = set()
         self.gone: list[tuple[int, int]] = []
         self.holes: set[int] = set()
         self.size_pages: int | None = None

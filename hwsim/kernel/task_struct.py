@@ -119,6 +119,7 @@ class Task:
         "pid",
         "started_ns",
         "vmas",
+        "vmas_made",
     )
 
     def __init__(
@@ -133,6 +134,7 @@ class Task:
         self.alive = True
         self.killed = False  # by a signal, its own or another's
         self.vmas: dict[str, Vma] = {}
+        self.vmas_made = 0  # the number of a VMA that has gone is not given to another
         self.next_start = 0x400  # first virtual page of the next mapping
         self.blocked = False
         self.ignored = False
@@ -148,6 +150,9 @@ class Task:
             start = self.next_start
             self.next_start += pages + 16
         vma = Vma(self, name, region, start, pages, **kwargs)
-        vma.number = self.number * 64 + len(self.vmas)
+        vma.number = self.number * 64 + self.vmas_made
+        if self.vmas_made >= 64:  # out of the way of the next task's
+            vma.number = 1 << 40 | self.number << 20 | self.vmas_made
+        self.vmas_made += 1
         self.vmas[name] = vma
         return vma

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel.memory_failure import memory_failure
@@ -33,7 +34,7 @@ def inject(step: Step) -> None:
         machine.add_error(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
         return
     step.kernel.printk("inject", pfn)
-    start_injector(step, [software_story(step, pfn)], TRAP_DEBUGFS)
+    start_injector(step, iter([software_story(step, pfn)]), TRAP_DEBUGFS)
 
 
 def software_story(step: Step, pfn: int) -> PageStory:
@@ -49,13 +50,17 @@ def software_story(step: Step, pfn: int) -> PageStory:
     return story
 
 
-def start_injector(step: Step, stories: list[PageStory], trapno: int) -> None:
-    """Call memory_failure() for one page after the other, in process context."""
+def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> None:
+    """Call memory_failure() for one page after the other, in process context.
+
+    A page is asked for when the one before it is done; the first is part of the step.
+    """
     kernel = step.kernel
+    first = list(islice(stories, 1))
 
     def run() -> Generator[Any, Any, None]:
         try:
-            for story in stories:
+            for story in chain(first, stories):
                 report = story.new_report()
                 report.context = "injector"
                 yield from memory_failure(kernel, story.pfn, trapno, report)

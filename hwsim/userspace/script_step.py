@@ -208,7 +208,7 @@ class Step:
         page = mapping.pages.get(pgoff) or mapping.swapped.get(pgoff)
         if page is not None and page.epoch == region.epoch:
             return page
-        if not 0 <= pgoff < region.layout.pages:
+        if not 0 <= pgoff < region.layout.pages or pgoff in mapping.slots:
             return None
         page = self.look(region.layout.first_pfn + pgoff)
         return page if page.mapping is mapping else None
@@ -274,5 +274,5 @@ class Step:
 def _page_text(page: dict[str, Any]) -> str:
     if "pfn" in page:
         return f"pfn {page['pfn']:#x}"
-    key = next(iter(page))
+    key = next(key for key in ("region", "file", "kernel", "free", "address") if key in page)
     return f"{key} {page[key]}" + (f" index {page['index']}" if "index" in page else "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mem_map import Layout, Region
-from hwsim.kernel.mmap import isolate_range, move_vma, remove_vma, zap_entries
+from hwsim.kernel.mmap import find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
 from hwsim.kernel.page_cache import delete_from_swap_cache
 from hwsim.kernel.signals import unblock
 from hwsim.kernel.struct_page import PRESENT, SWAP, AddressSpace, Page
@@ -16,6 +17,9 @@ from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_in
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_touch import touch
 from hwsim.userspace.tasks import Member
+
+if TYPE_CHECKING:
+    from hwsim.page_story import PageStory
 
 _HUGE_ORDER = 9
 
@@ -102,21 +106,28 @@ def munmap(step: Step) -> None:
     """Entries and mappings of the range go."""
     task = step.task()
     for vma in _range(step, task):
-        drop_mappings(step, vma)
+        drop_mappings(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
         remove_vma(task, vma)
     _settle_copies(task)
 
 
 def _range(step: Step, task: Task) -> list[Vma]:
-    """The VMAs of the step's range; pages nobody has looked at are looked at before they go."""
-    args = step.args
-    name, first = args["region"], args["first"] + step.base(task, args["region"])
-    step.vmas(task, name)
-    parts = isolate_range(task, name, first, args["pages"])
-    if sum(part.pages for part in parts) != args["pages"]:
-        raise step.error("part of the range is not mapped")
+    """The VMAs of the step's range, cut at both ends of it."""
+    _pieces(step, task)
+    name = step.args["region"]
+    parts = isolate_range(task, name, step.args["first"] + step.base(task, name), step.args["pages"])
     _settle_copies(task)
     return parts
+
+
+def _pieces(step: Step, task: Task) -> list[tuple[Vma, range]]:
+    """The VMAs that the step's range meets, as they are, and the page offsets it covers of each."""
+    name, pages = step.args["region"], step.args["pages"]
+    step.vmas(task, name)
+    pieces = find_range(task, name, step.args["first"] + step.base(task, name), pages)
+    if sum(len(covered) for _, covered in pieces) != pages:
+        raise step.error("part of the range is not mapped")
+    return pieces
 
 
 def _settle_copies(task: Task) -> None:
@@ -125,11 +136,14 @@ def _settle_copies(task: Task) -> None:
         copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
 
 
-def drop_mappings(step: Step, vma: Vma) -> None:
-    """zap_page_range(): the pages that nobody uses any more are free."""
-    for pgoff in range(vma.pgoff, vma.pgoff + vma.pages):
+def drop_mappings(step: Step, vma: Vma, covered: range) -> None:
+    """zap_page_range(): the pages that nobody uses any more are free.
+
+    Pages that nobody has looked at are looked at before they go.
+    """
+    for pgoff in covered:
         step.page_in_vma(vma, pgoff)
-    pages = zap_entries(vma)
+    pages = zap_entries(vma, covered)
     for page in pages:
         if page.flags & pg.SWAPCACHE and page.flags & pg.ANON and not _has_entries(page):
             if not page.flags & pg.HWPOISON:
@@ -197,26 +211,36 @@ def _mlock(step: Step, *, locked: bool) -> None:
 
 
 def madvise(step: Step) -> None:
-    """dontneed: the pages are dropped; hwpoison: the injector of patch 15, page by page."""
-    task, args = step.task(), step.args
-    parts = _range(step, task)
-    if args["advice"] == "dontneed":
-        for vma in parts:
-            drop_mappings(step, vma)
+    """dontneed: the pages are dropped; hwpoison: the injector of patch 15.  Neither cuts a VMA."""
+    task, machine = step.task(), step.machine
+    pieces = _pieces(step, task)
+    if step.args["advice"] == "dontneed":
+        for vma, covered in pieces:
+            drop_mappings(step, vma, covered)
         return
-    stories = []
-    before = step.machine.error_count
-    for vma in parts:
-        for pgoff in range(vma.pgoff, vma.pgoff + vma.pages):
+    number = machine.error_count
+    machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script
+    start_injector(step, _madvise_hwpoison(step, task, number), TRAP_MADVISE)
+
+
+def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory]:
+    """The pages of the range, each touched, printed and handed over before the next is looked for."""
+    machine, name = step.machine, step.args["region"]
+    first = step.args["first"] + step.base(task, name)
+    for pgoff in range(first, first + step.args["pages"]):
+        vma = find_vma(task, name, pgoff)
+        page = None
+        if task.alive and vma is not None:
             touch(step, vma, pgoff, store=False)  # so that the page is there
             page = step.page_in_vma(vma, pgoff)
-            if page is None or not vma.alive or step.kernel.halted:
-                step.result("EFAULT")
-                break
-            step.kernel.printk("madvise", page.pfn, vma.address(pgoff))
-            stories.append(software_story(step, page.pfn))
-    step.machine.error_count = before + args["pages"]
-    start_injector(step, stories, TRAP_MADVISE)
+        if page is None or vma is None or not task.alive or step.kernel.halted:
+            step.result("EFAULT")
+            return
+        step.kernel.printk("madvise", page.pfn, vma.address(pgoff))
+        others, machine.error_count = machine.error_count, number + pgoff - first
+        story = software_story(step, page.pfn)
+        machine.error_count = others
+        yield story
 
 
 def mask(step: Step) -> None:

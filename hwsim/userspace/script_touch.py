@@ -214,9 +214,22 @@ def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
         return (page, REREAD_SWAP) if shmem_getpage(page) else (None, BUS_ERROR)
     if page is not None:
         return page, OK
+    if pgoff in mapping.slots:
+        return read_slot(step, region, pgoff), REREAD_SWAP
     if pgoff >= file_pages(region):
         return None, BUS_ERROR
     return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
+
+
+def read_slot(step: Step, region: Region, pgoff: int) -> Page:
+    """shmem_getpage(): a page of a segment from its slot on the swap device, which is given back."""
+    mapping = region.mapping
+    assert mapping is not None
+    step.kernel.reach("fault:reread_swap")
+    mapping.slots.discard(pgoff)
+    page = add_to_page_cache(step, region, pgoff)
+    page.flags |= pg.DIRTY
+    return page
 
 
 def file_pages(region: Region) -> int:
@@ -227,14 +240,12 @@ def file_pages(region: Region) -> int:
 
 
 def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
-    """A new page in the page cache."""
+    """A new page in the page cache: clean, in memory file systems too, until somebody stores to it."""
     mapping = region.mapping
     assert mapping is not None
     flags = pg.LRU | pg.UPTODATE
     if mapping.swap_backed:
         flags |= pg.SWAPBACKED
-    if not mapping.accounts_dirty:
-        flags |= pg.DIRTY
     page = step.new_page(region, pgoff, flags)
     page.mapping = mapping
     mapping.pages[pgoff] = page

@@ -1,0 +1,71 @@
+"""Budgets that can be counted: engine events, and Python calls where a size must not matter.
+
+The wall-clock side of the budgets is in ``benchmarks/``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.worlds import GIB, reference
+from hwsim.machine import Machine, Plan, run_replication
+from hwsim.spec import MachineSpec, RegionSpec, Spec, TaskSpec
+
+
+def _calls(work: Callable[[], Any]) -> int:
+    """How many Python functions ``work`` calls."""
+    count = 0
+
+    def seen(_frame: Any, event: str, _arg: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_events_follow_errors_and_signals() -> None:
+    row = run_replication(reference(days=5), 0).row
+    signalled = row.kills_early + row.kills_late
+    assert row.errors > 400
+    assert signalled > 200
+    assert row.events <= 10 * row.errors + 3 * signalled
+    assert row.events == EVENTS
+
+
+EVENTS = 3182  # a change that adds events shows here
+
+
+def _kill_and_restart(pages: int) -> Callable[[], None]:
+    region = RegionSpec("heap", "anon", pages)
+    task = TaskSpec("t", 1, regions=(region,), restart_ns=1)
+    spec = Spec("kill", 10**9, 1, 1, MachineSpec(memory_pages=32 * GIB), tasks=(task,))
+    machine = Machine(spec, 0, Plan(spec))
+    group = machine.groups[0]
+
+    def work() -> None:
+        for _ in range(20):
+            group.die(group.members[0], None)
+            group.start()
+
+    return work
+
+
+def test_killing_16_gib_takes_the_calls_that_killing_16_mib_takes() -> None:
+    assert _calls(_kill_and_restart(16 * GIB)) == _calls(_kill_and_restart(16 * GIB // 1024))
+
+
+def test_an_error_at_a_terabyte_takes_the_calls_it_takes_at_16_gib() -> None:
+    calls = {}
+    for memory_gib in (16, 1024):
+        spec = reference(memory_gib, days=5)
+        plan = Plan(spec)
+        errors = run_replication(spec, 0, plan).row.errors
+        calls[memory_gib] = _calls(lambda: run_replication(spec, 0, plan)) / errors  # noqa: B023 (called at once)
+    assert calls[1024] <= 1.2 * calls[16]
