@@ -36,7 +36,7 @@ class LateTouches:
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
-        self._seen: dict[int, list[Vma]] = {}
+        self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
         self.candidates: list[Candidate] = []
 
     def expect(self, pte: Pte, anchor_ns: int) -> None:
@@ -72,6 +72,8 @@ class LateTouches:
 
     def _turn(self, vma: Vma) -> int:
         """Which of the successive mappings in this place it is; no pid, as pids follow the policy."""
+        if self._seen is None:
+            self._seen = {}
         seen = self._seen.setdefault(vma.number, [])
         if vma not in seen:
             seen.append(vma)

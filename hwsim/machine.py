@@ -13,7 +13,7 @@ from typing import Any
 from hwsim import frame_life
 from hwsim.boot import boot_kernel, start_groups
 from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
-from hwsim.hardware.machine_check import PANIC, TIMED_OUT, MachineCheck
+from hwsim.hardware.machine_check import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheck
 from hwsim.hardware.scrubber import Scrubber
 from hwsim.kernel.allocator import prep_new_page
 from hwsim.kernel.mem_map import Region
@@ -25,6 +25,7 @@ from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task, Vma
+from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.page_story import OVER, PageStory
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
@@ -102,10 +103,12 @@ class Machine:
         return self._pid - 1
 
     def panic(self, reason: str, story: PageStory | None = None) -> None:
-        """The machine stops; it reboots after ``reboot_ns`` or the run ends here."""
+        """mce_panic(): the machine stops; it reboots after ``reboot_ns`` or the run ends here."""
         kernel, now = self.kernel, self.engine.now
         if kernel.halted:
             return
+        if self.check.cpu_missing:  # of this rendezvous, or of one long ago
+            kernel.printk("cpu_missing")
         kernel.printk("panic", reason)
         kernel.event("panic", reason=reason, error=story.error if story else None)
         kernel.reach(f"panic:{reason}")
@@ -213,21 +216,53 @@ class Machine:
         report = story.new_report()
         kernel.event("machine_check", error=story.error, pfn=story.pfn)
 
-        def stall(until_ns: int) -> None:
-            kernel.stalled_until_ns = until_ns
-
-        def done(outcome: str) -> None:
-            if kernel.halted:
+        def done(outcome: str, overflowed: bool) -> None:
+            if self._gave_up(kernel, story, outcome):
                 return
-            if outcome == PANIC:
-                self.panic("Timeout synchronizing machine check over CPUs", story)
+            mce_notify_irq(kernel)
+            if overflowed:
+                kernel.reach("bank:overflow")
+                story.lost()
                 return
-            if outcome == TIMED_OUT:
-                kernel.printk("timeout")
-                kernel.reach("rendezvous:timeout")
             self._queue(story, report)
 
-        return self.check.raise_srao(kernel.times.rendezvous, report.draw(Slot.RENDEZVOUS), done, stall)
+        u = report.draw(Slot.RENDEZVOUS)
+        return self.check.raise_srao(kernel.times.rendezvous, u, done, self._stall)
+
+    def fatal_check(self, story: PageStory) -> None:
+        """Raise a machine check of panic severity: the CPUs meet, and none of them goes on.
+
+        mce_reign() panics for all of them; if they did not meet, do_machine_check() for its own.  With
+        tolerant 3 the bad data is used and the story goes on.
+        """
+        kernel = self.kernel
+
+        def done(outcome: str, _overflowed: bool) -> None:
+            if self._gave_up(kernel, story, outcome):
+                return
+            if self.check.tolerant < NEVER_PANIC:
+                met = outcome != TIMED_OUT
+                self.panic("Fatal Machine check" if met else "Fatal machine check on current CPU", story)
+                return
+            mce_notify_irq(kernel)
+            story.survived()
+
+        u = story.new_report().draw(Slot.RENDEZVOUS)
+        self.check.raise_fatal(kernel.times.rendezvous, u, done, self._stall)
+
+    def _stall(self, until_ns: int) -> None:
+        self.kernel.stalled_until_ns = until_ns
+
+    def _gave_up(self, kernel: Kernel, story: PageStory, outcome: str) -> bool:
+        """Whether the end of a rendezvous is the end of the kernel, or comes after it."""
+        if kernel.halted:
+            return True
+        if outcome == PANIC:
+            self.panic("Timeout synchronizing machine check over CPUs", story)
+            return True
+        if outcome == TIMED_OUT:
+            kernel.reach("rendezvous:timeout")
+        return False
 
     def _queue(self, story: PageStory, report: Report) -> None:
         """The end of do_machine_check(): into the CPU's ring, and somebody is asked to empty it."""
@@ -237,11 +272,14 @@ class Machine:
             kernel.reach("ring:overflow")
             story.lost()
             return
-        user = report.draw(Slot.CONTEXT) < self.spec.machine.user_share
-        if user and not cpu.user.busy:
+        if self.notified_user(report) and not cpu.user.busy:
             cpu.user.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
         else:
             cpu.worker.kick(kernel.workqueue_delay(report))
+
+    def notified_user(self, report: Report) -> bool:
+        """Whether the check interrupts user space, so that the ring is drained on the way back."""
+        return report.draw(Slot.CONTEXT) < self.spec.machine.user_share
 
     # -- what the kernel reports --------------------------------------------------------------------
 

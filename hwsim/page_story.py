@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim import frame_life
 from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
+from hwsim.hardware.machine_check import NEVER_PANIC
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES, lose_block
 from hwsim.kernel.fault import meets_poison
@@ -23,6 +24,7 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.late_touch import LateTouches
 from hwsim.race import Candidate, draw_race
 from hwsim.repeats import count_repeats
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from hwsim.machine import Machine
 
 LATENT, CHECKING, HANDLED, OVER = range(4)
+_READS = ("task_load", "kernel_load", "device_read", "written_out")
+_READS_PLAYED = 16  # of one line that nobody panics for
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
@@ -63,9 +67,11 @@ class PageStory:
         "attempts",
         "contained_ns",
         "data_lost_bytes",
+        "dirty",
         "end",
         "end_ns",
         "error",
+        "fatal_checks",
         "first",
         "found",
         "found_ns",
@@ -76,6 +82,7 @@ class PageStory:
         "last_report_ns",
         "line",
         "line_is_bad",
+        "logged",
         "logged_only",
         "machine",
         "mappers",
@@ -124,6 +131,7 @@ class PageStory:
         self.next: Candidate | None = None
         self.first: FirstBoot | None = None
         self.attempts = 0
+        self.fatal_checks = 0
         self.races = 0
         self.found = "none"
         self.found_ns: int | None = None
@@ -133,7 +141,9 @@ class PageStory:
         self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0
         self.repeats = 0
+        self.dirty = False  # PG_dirty when memory_failure() returned
         self.ring_lost = 0
+        self.logged = False  # in this boot
         self.logged_only = 0
         self.end = ""
         self.end_ns = 0
@@ -240,7 +250,7 @@ class PageStory:
         if self.state == LATENT and self.line_is_bad:
             machine = self.machine
             signals = machine.scrubber.signals
-            if signals != "none" and not (signals == "UCNA" and self.logged_only):
+            if signals != "none" and not self.sweeps_change_nothing:
                 after = max(machine.engine.now, self.last_report_ns)
                 visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
                 if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
@@ -262,6 +272,14 @@ class PageStory:
     def latent(self) -> bool:
         """Whether nobody has reported the line, or the report was lost."""
         return self.state == LATENT
+
+    @property
+    def sweeps_change_nothing(self) -> bool:
+        """Whether the next sweeps over the line are only logged, so that they are counted, not played."""
+        signals = self.machine.scrubber.signals
+        if signals == "fatal":
+            return self.found_ns is not None and self.machine.check.tolerant >= NEVER_PANIC
+        return signals == "UCNA" and self.logged
 
     @property
     def finished(self) -> bool:
@@ -345,7 +363,7 @@ class PageStory:
         if signals == "UCNA":
             self._logged()
         elif signals == "fatal":
-            machine.panic("Fatal Machine check", self)
+            self._fatal()
             return
         else:
             self.raise_check()
@@ -376,19 +394,38 @@ class PageStory:
     def _logged(self) -> None:
         """Corrected-error interrupt for a UCNA: this kernel only logs it."""
         self.logged_only += 1
-        self.machine.kernel.printk("logged")
+        self.logged = True
+        mce_notify_irq(self.machine.kernel)
         self.machine.kernel.reach("found:logged_only")
 
     def consumed(self, how: str, task: str) -> None:
-        """The bad line is read by a task or by the kernel: this kernel panics."""
+        """The bad line is read by a task or by the kernel: a machine check of panic severity."""
         machine = self.machine
         machine.kernel.reach(f"consumed:{how}")
         machine.kernel.event("consumed", error=self.error, pfn=self.pfn, by=task)
         self.note_found(how)
-        if machine.spec.machine.tolerant >= 3:  # never panic: the bad data is used
-            self.arm()
+        self._fatal()
+
+    def _fatal(self) -> None:
+        """A machine check of panic severity; nothing else happens to the line while the CPUs meet."""
+        self.fatal_checks += 1
+        self.disarm()
+        self.machine.fatal_check(self)
+
+    def survived(self) -> None:
+        """Tolerant 3: the bad data was used, and the line can be read again.
+
+        A busy line would be read for ever, so only the first _READS_PLAYED reads are played: what follows
+        from them no longer changes, and events must not follow memory accesses.
+        """
+        self.attempts += 1
+        if self.finished:
             return
-        machine.panic("Fatal machine check on current CPU", self)
+        if self.fatal_checks < _READS_PLAYED:
+            self.draw_race()
+        else:
+            self.times = [each for each in self.times if each[2] not in _READS]
+            self.arm()
 
     def device_read(self, what: str) -> None:
         """DMA reads the bad line, to write the page to a disk."""
@@ -397,15 +434,16 @@ class PageStory:
         self.settle()
         if policy == "fatal":
             self.note_found("device_read")
-            machine.panic("Fatal Machine check", self)
-            return
+            self._fatal()
+            if machine.check.tolerant < NEVER_PANIC:
+                return
         if policy == "UCNA":
             self.note_found("device_read")
             self._logged()
         if what == "written_out" and not self.permanent:
             self.finish("healed")  # the frame is filled again by the next swap-in
-            return
-        self.arm()
+        elif policy != "fatal":
+            self.arm()
 
     # -- the handler and after ----------------------------------------------------------------------
 
@@ -432,6 +470,7 @@ class PageStory:
             return
         self.report = report
         self.mappers = report.mappers
+        self.dirty = page is not None and bool(page.flags & pg.DIRTY)
         self.state = HANDLED
         self.times = [each for each in self.times if each[2] not in ("refilled", "written_out")]
         if page is None:
@@ -526,7 +565,7 @@ class PageStory:
         self.contained_ns = None
         self.touches.clear()
         self.attempts += 1
-        self.logged_only = 0
+        self.logged = False
         self.page = None
 
     # -- the end ------------------------------------------------------------------------------------

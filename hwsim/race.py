@@ -164,7 +164,7 @@ def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[
         return
     if mapping.accounts_dirty:
         tick = _next_writeback(story, page, uniform, now)
-        if tick is not None and not story.logged_only:
+        if tick is not None and not story.logged:
             times.append((tick, KERNEL_ACCESS, "device_read", None))
     if layout.turnover_per_s > 0.0 and not story.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)

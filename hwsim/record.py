@@ -35,7 +35,7 @@ class ErrorRow(NamedTuple):
     data_lost_bytes: int  # dirty data that exists nowhere else any more
     capacity_lost_bytes: int  # memory never handed out again (until reboot)
     repeats: int  # later reports of the same bad line
-    ring_lost: int  # reports of it dropped because the ring was full
+    ring_lost: int  # reports of it lost: the ring was full, or its bank overflowed
     logged_only: int  # reports that v5 only logged (UCNA)
     end: str  # isolated | reachable | healed | panic | latent | rebooted | duplicate
     end_ns: int
@@ -56,7 +56,7 @@ class SignalRow(NamedTuple):
     done_ns: int | None  # death, or end of the handler
     innocent: int  # 1: the page was not mapped by this task
     would_touch_ns: int | None  # early only: when the task would have touched the page
-    needless: str  # early kills: no | yes | censored (touch would come after the horizon); else ''
+    needless: str  # early kills: no | yes | censored (a touch would come after the horizon); else ''
 
 
 class ReplicationRow(NamedTuple):

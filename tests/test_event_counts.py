@@ -34,12 +34,12 @@ def test_events_follow_errors_and_signals() -> None:
     row = run_replication(reference(days=5), 0).row
     signalled = row.kills_early + row.kills_late
     assert row.errors > 400
-    assert signalled > 200
+    assert signalled > 80
     assert row.events <= 10 * row.errors + 3 * signalled
     assert row.events == EVENTS
 
 
-EVENTS = 3182  # a change that adds events shows here
+EVENTS = 2615  # a change that adds events shows here
 
 
 def _kill_and_restart(pages: int) -> Callable[[], None]:

@@ -280,6 +280,13 @@ PTES: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, str], str]] = [
         "reread_swap",
     ),
     ("swap cache, clean, unmapped", (OUT, *WRITTEN, INJECT, LOAD), {}, {}, "reread_swap"),
+    (
+        "shared segment in swap cache, clean",
+        (SHM_OUT, *WRITTEN, INJECT, LOAD_SHM),
+        {"tasks": (SHM,)},
+        {},
+        "reread_swap",
+    ),
     ("shared segment in swap cache, dirty", (SHM_OUT, INJECT, LOAD_SHM), {"tasks": (SHM,)}, {}, "BUS_ADRERR"),
 ]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hwsim.spec import FileSpec, TaskSpec
-from tests.worlds import DATA, MAPPED, P0, heap, outcomes, play
+from hwsim.spec import FileSpec, RegionSpec, TaskSpec
+from tests.worlds import DATA, MAPPED, P0, app, heap, outcomes, play
 
 FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
 BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
@@ -122,3 +122,22 @@ def test_swap_in_after_the_clean_page_was_dropped() -> None:
     )
     assert outcomes(result) == ["swapped out", "read from swap", "ok"]
     assert (result.errors[0].data_lost_bytes, result.row.kills) == (0, 0)
+
+
+def test_a_segment_reads_its_clean_page_from_swap_again() -> None:
+    tasks = (app(RegionSpec("seg", "shm", 8, shared=True), count=2),)
+    page = heap(region="seg")
+    dropped = (
+        (1_000, "swap_out", {"page": P0}),
+        (2_000, "start_writeback", {"page": P0}),
+        (3_000, "end_writeback", {"page": P0}),
+        INJECT,
+    )
+    loads = [(20_000 + i, "load", {"task": f"app.{i}", "page": page}) for i in (0, 1)]
+    result = play(*dropped, *loads, (30_000, "inject", {"page": page}), tasks=tasks)
+    assert outcomes(result) == ["swapped out", "reread_swap", "ok"]
+    assert (result.errors[0].data_lost_bytes, result.errors[0].message) == (0, "swapcache")
+    # The slot was given back: what is in memory now is nowhere else.
+    assert (result.errors[1].row, result.errors[1].data_lost_bytes) == (12, 4096)
+    ahead = play(*dropped, (15_000, "swap_in", {"page": page}), *loads, tasks=tasks)
+    assert outcomes(ahead) == ["swapped out", "read from swap", "ok", "ok"]

@@ -71,16 +71,16 @@ def test_late_kill_step_by_step() -> None:
 
 def test_a_load_between_detection_and_unmapping_still_consumes() -> None:
     result = play(LINE, SCRUB, (113_000, *LOAD[1:]), times=TIMES, user_share=1.0, early_kill=0)
-    assert story(result)[-3:] == [(113_000, "consumed"), (113_000, "found"), (113_000, "panic")]
+    assert story(result)[-3:] == [(113_000, "consumed"), (113_000, "found"), (213_000, "panic")]
     assert result.errors[0].found == "scrub"
 
 
 def test_two_pages_are_handled_one_after_the_other_in_one_context() -> None:
-    second = (20_000, "mce", {"page": heap(1)})
+    second = (111_000, "mce", {"page": heap(1)})  # the bank has been read out at 110 us
     result = play(LINE, SCRUB, second, times=TIMES, user_share=0.0, early_kill=0, cpus=1)
     starts = [time for time, name in story(result) if name == "memory_failure"]
-    # The second check stops the CPU until 210 us; the first page takes 32 us then.
-    assert starts == [210_000, 242_000]
+    # The second check stops the CPU until 211 us; the first page takes 32 us then.
+    assert starts == [211_000, 243_000]
 
 
 MACHINE = """

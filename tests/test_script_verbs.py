@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from hwsim.machine import Machine
 from hwsim.plan import Plan
 from hwsim.scenario.verbs import VERBS
-from hwsim.spec import KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec, TaskSpec
+from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec, TaskSpec
 from hwsim.userspace import script
 from hwsim.userspace.script import ScriptError
-from tests.worlds import DATA, MAPPED, P0, PFN, app, heap, log, outcomes, play, story, world
+from tests.worlds import DATA, MAPPED, NO_TIME, P0, PFN, app, heap, log, outcomes, play, story, world
 
 FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
 BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
@@ -105,6 +106,35 @@ def test_madvise_hwpoison_goes_page_by_page_with_trap_number_zero() -> None:
     ]
     assert [row.pfn for row in result.errors] == [PFN + 2, PFN + 3]
     assert [row.row for row in result.errors] == [12, 12]
+    started = [text.split()[0] for _, _, text in result.log]
+    assert started == ["Injecting", "MCE", "MCE", "Injecting", "MCE", "MCE"]  # the first page is done by then
+
+
+def test_madvise_does_not_cut_the_mapping() -> None:
+    one = {"task": "app.0", "region": "heap", "first": 3, "pages": 1}
+    poisoned = play((1_000, "madvise", {**one, "advice": "hwpoison"}))
+    dropped = play((1_000, "madvise", {**one, "advice": "dontneed"}), INJECT)
+    for result in (poisoned, dropped):  # one VMA: one signal, and nobody whose address is not found
+        assert [(row.code, row.result) for row in result.signals] == [("BUS_MCEERR_AO", "killed")]
+        assert "collect:no_address" not in result.reach
+    cut = play((1_000, "munmap", one), INJECT)
+    assert cut.reach["collect:no_address"] == 1
+
+
+def test_madvise_takes_its_error_numbers_at_once() -> None:
+    three = ranged(1_000, "madvise", 0, 3, advice="hwpoison")
+    read = play(line(500), three, (9_000, "inject", {"page": {"free": 5}}))
+    assert (read.row.panics, [row.error for row in read.errors]) == (0, [0, 2, 3, 4])  # 1 is 0 found
+    times = replace(NO_TIME, page_handler=Delay("constant", mean_ns=10))
+    dead = play(three, (9_000, "inject", {"page": {"free": 5}}), times=times)
+    assert outcomes(dead) == ["EFAULT"]
+    assert [(row.error, row.kind) for row in dead.errors] == [(0, "anon"), (3, "free")]
+
+
+def test_madvise_of_a_gap_is_impossible() -> None:
+    gap = ranged(500, "munmap", 3, 1)
+    with pytest.raises(ScriptError, match="part of the range is not mapped"):
+        play(gap, ranged(1_000, "madvise", 2, 3, advice="hwpoison"))
 
 
 def test_device_reads_a_bad_line_when_the_page_is_written() -> None:
@@ -182,7 +212,7 @@ def test_mlock_and_munlock() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "more", "row"),
-    [("anon", {}, 12), ("shm", {}, 12), ("file", {"file": "data"}, 13), ("hugetlb", {}, 4)],
+    [("anon", {}, 12), ("shm", {}, 13), ("file", {"file": "data"}, 13), ("hugetlb", {}, 4)],
 )
 def test_mmap(kind: str, more: dict[str, Any], row: int) -> None:
     pages = {} if kind == "file" else {"pages": 512 if kind == "hugetlb" else 4}
@@ -194,6 +224,39 @@ def test_mmap(kind: str, more: dict[str, Any], row: int) -> None:
         files=(DATA,),
     )
     assert (result.errors[0].row, result.errors[0].mappers) == (row, 1)
+
+
+def test_a_mapping_has_a_number_of_its_own() -> None:
+    gone = ranged(2_000, "munmap", 0, 8)
+
+    def anon(at: int, name: str) -> tuple[int, str, dict[str, Any]]:
+        return at, "mmap", {"task": "app.0", "kind": "anon", "name": name, "pages": 1}
+
+    churn: list[Any] = []
+    for at in range(10_000, 10_200, 2):
+        drop = {"task": "app.0", "region": "x", "first": 0, "pages": 1}
+        churn += [anon(at, "x"), (at + 1, "munmap", drop)]
+    steps = (anon(1_000, "a"), gone, anon(3_000, "b"), *churn, anon(20_000, "c"))
+    machine = Machine(spec := world(*steps, tasks=(app(count=2),)), 0, Plan(spec), True)
+    machine.run()
+    tasks = [member.task for member in machine.groups[0].members if member.task is not None]
+    numbers = [vma.number for task in tasks for vma in task.vmas.values()]
+    assert len(numbers) == 4
+    assert len(set(numbers)) == 4
+
+
+def test_a_hole_of_a_segment_is_clean_until_it_is_written() -> None:
+    segment = RegionSpec("seg", "shm", 8, shared=True, populate=False)
+    page = {"region": "app.0/seg", "index": 0}
+
+    def after(*verbs: str) -> Any:
+        steps = [(1_000 + i, verb, {"task": "app.0", "page": page}) for i, verb in enumerate(verbs)]
+        return play(*steps, (9_000, "inject", {"page": page}), tasks=(app(segment),))
+
+    read, written = after("load"), after("load", "store")
+    assert (read.errors[0].row, read.errors[0].data_lost_bytes, read.row.kills) == (13, 0, 0)
+    assert (written.errors[0].row, written.errors[0].data_lost_bytes, written.row.kills) == (12, 4096, 1)
+    assert "pte:file_clean->poison" in read.reach
 
 
 def test_exit_and_fork() -> None:

@@ -16,54 +16,82 @@ from hwsim.spec import Delay
 # What became of a check.
 GRADED, TIMED_OUT, PANIC = "graded", "timed out", "panic"
 
+NEVER_PANIC = 3  # the value of tolerant from which bad data is simply used
+
+Done = Callable[[str, bool], None]  # what became of it, and whether the bank had overflowed
+Stall = Callable[[int], None]
+
 
 class MachineCheck:
     """Serialises machine checks of one machine.
 
-    Life of a check: :meth:`raise_srao` -> all CPUs stalled -> at the end of the rendezvous
-    ``graded(find)``.  A check that comes while one is handled waits in its bank; a bank holds one
-    record, so a further one overwrites it and is lost until the next sweep.
+    Life of a check: :meth:`raise_srao` or :meth:`raise_fatal` -> all CPUs stalled -> at the end of the
+    rendezvous ``done(outcome, overflowed)``; one that comes while another is handled waits for its end.
+    The memory controller's bank holds one record until it is read out there: a further find sets its
+    overflow bit, mce_severity() grades it "action optional with lost events", and neither page is queued.
+
+    ``cpu_missing`` is set by the first timeout that is tolerated and stays; a later panic says so.
     """
 
-    __slots__ = ("_busy_until_ns", "_engine", "_timeout_ns", "_waiting", "checks", "tolerant")
+    __slots__ = (
+        "_busy_until_ns",
+        "_engine",
+        "_overflowed",
+        "_timeout_ns",
+        "_unread",
+        "cpu_missing",
+        "tolerant",
+    )
 
     def __init__(self, engine: Engine, timeout_ns: int, tolerant: int) -> None:
         self._engine = engine
         self._timeout_ns = timeout_ns
         self._busy_until_ns = -1
-        self._waiting = False
+        self._unread = False
+        self._overflowed = False
         self.tolerant = tolerant
-        self.checks = 0
+        self.cpu_missing = False
 
-    def raise_srao(
-        self, rendezvous: Delay, u: float, done: Callable[[str], None], stall: Callable[[int], None]
-    ) -> bool:
-        """An SRAO find: stop the CPUs, then call ``done(graded | timed out | panic)``.
+    def raise_srao(self, rendezvous: Delay, u: float, done: Done, stall: Stall) -> bool:
+        """An SRAO find: stop the CPUs, then call ``done(graded | timed out | panic, overflowed)``.
 
-        ``stall(until_ns)`` tells the kernel how long its CPUs stand still.  False: the bank was
-        already taken and the record is lost.
+        ``stall(until_ns)`` tells the kernel how long its CPUs stand still.  False: the bank was not read
+        out yet, so that this find is lost, and with it the one whose record it spoils.
         """
-        now = self._engine.now
-        start = now
-        if now < self._busy_until_ns:
-            if self._waiting:
-                return False
-            self._waiting = True
-            start = self._busy_until_ns
-        self.checks += 1
-        duration = rendezvous.draw(u)
-        outcome = GRADED
-        if duration > self._timeout_ns:
-            duration = self._timeout_ns
-            outcome = PANIC if self.tolerant < 1 else TIMED_OUT
-        end = start + duration
+        if self._unread:
+            self._overflowed = True
+            return False
+        self._unread = True
+
+        def read_out(outcome: str, _overflowed: bool) -> None:
+            overflowed = self._overflowed
+            self._unread = self._overflowed = False
+            done(outcome, overflowed)
+
+        self._raise(rendezvous, u, read_out, stall)
+        return True
+
+    def raise_fatal(self, rendezvous: Delay, u: float, done: Done, stall: Stall) -> None:
+        """Bad data was consumed, or the platform gives up: ``done(graded | timed out | panic, False)``."""
+        self._raise(rendezvous, u, done, stall)
+
+    def duration_ns(self, rendezvous: Delay, u: float) -> int:
+        """How long the CPUs stand still for a check."""
+        return min(rendezvous.draw(u), self._timeout_ns)
+
+    def _raise(self, rendezvous: Delay, u: float, done: Done, stall: Stall) -> None:
+        timed_out = rendezvous.draw(u) > self._timeout_ns
+        end = max(self._engine.now, self._busy_until_ns) + self.duration_ns(rendezvous, u)
         self._busy_until_ns = end
         stall(end)
 
         def finish(_event: Any) -> None:
-            if start > now:
-                self._waiting = False
-            done(outcome)
+            if not timed_out:
+                done(GRADED, False)
+            elif self.tolerant < 1:
+                done(PANIC, False)
+            else:
+                self.cpu_missing = True
+                done(TIMED_OUT, False)
 
         self._engine.at(end, MACHINE_CHECK, finish)
-        return True

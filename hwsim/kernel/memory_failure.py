@@ -119,7 +119,9 @@ class ToKill(NamedTuple):
 def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Steps:
     """Handle the failure of one page in process context; see :class:`Report` for what comes out."""
     report.started_ns = kernel.now
-    kernel.event("memory_failure", pfn=pfn, context=report.context, cpu=report.cpu)
+    traced = kernel.trace is not None
+    if traced:
+        kernel.event("memory_failure", pfn=pfn, context=report.context, cpu=report.cpu)
     if not kernel.mem_map.pfn_valid(pfn):
         action_result(kernel, report, None, "memory outside kernel control", IGNORED, "outside")
         return
@@ -131,7 +133,8 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
     page.flags |= pg.HWPOISON
     report.poisoned_ns = kernel.now
     kernel.poisoned_pages += 1
-    kernel.event("poisoned", pfn=pfn)
+    if traced:
+        kernel.event("poisoned", pfn=pfn)
     if page.count == 0:  # get_page_unless_zero(compound_head(p))
         action_result(kernel, report, page, "free or high order kernel", IGNORED, "free_or_high_order")
         return
@@ -230,7 +233,8 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
     kind = _pte_kind(page)
     for pte in entries:
         kernel.reach(f"pte:{kind}->{pte.kind}")
-        kernel.event("unmapped", pfn=pfn, task=pte.vma.task.name, pte=pte.kind)
+        if kernel.trace is not None:
+            kernel.event("unmapped", pfn=pfn, task=pte.vma.task.name, pte=pte.kind)
     if report.on_unmapped is not None:
         report.on_unmapped(report, page, entries)
     kill_procs_ao(kernel, to_kill, bool(page.flags & pg.DIRTY), trapno, report.unmap_failed, pfn, report)
@@ -354,7 +358,8 @@ def action_result(
     """
     dirty = "dirty " if page is not None and page.flags & pg.DIRTY else ""
     kernel.printk(kernel.result_format, report.pfn, dirty, message, ACTION_NAME[result])
-    kernel.event("result", pfn=report.pfn, exit=exit_name, message=message, outcome=ACTION_NAME[result])
+    if kernel.trace is not None:  # here and above: building the facts costs more than a test
+        kernel.event("result", pfn=report.pfn, exit=exit_name, message=message, outcome=ACTION_NAME[result])
     kernel.reach(f"exit:{exit_name}")
     report.exit = exit_name
     report.message = message

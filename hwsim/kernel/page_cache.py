@@ -54,7 +54,7 @@ def delete_from_swap_cache(page: Page) -> None:
     mapping = page.region.mapping
     if not page.flags & ANON and mapping is not None and mapping.swapped.get(page.pgoff) is page:
         del mapping.swapped[page.pgoff]
-        mapping.slots.add(page.pgoff)
+        mapping.slots[page.pgoff] = page.epoch
     page.put(CACHE)
 
 

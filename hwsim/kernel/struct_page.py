@@ -84,7 +84,7 @@ class AddressSpace:
         self.vmas: list[Vma] = []
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
         self.swapped: dict[int, Page] = {}
-        self.slots: set[int] = set()
+        self.slots: dict[int, int] = {}  # with the epoch of the region in which they were filled
         self.gone: list[tuple[int, int]] = []
         self.holes: set[int] = set()
         self.size_pages: int | None = None

@@ -6,6 +6,8 @@ segment leaves the segment's page cache for the swap cache, and its entries just
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hwsim.kernel.page_cache import delete_from_swap_cache
 from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE, UPTODATE, WRITEBACK
 from hwsim.kernel.rmap import (
@@ -17,6 +19,9 @@ from hwsim.kernel.rmap import (
 )
 from hwsim.kernel.struct_page import CACHE, SWAP, Page, Pte
 from hwsim.kernel.task_struct import Vma
+
+if TYPE_CHECKING:
+    from hwsim.kernel.mem_map import Region
 
 
 def add_to_swap(page: Page) -> None:
@@ -84,6 +89,11 @@ def shmem_getpage(page: Page) -> bool:
     page.flags = page.flags & ~SWAPCACHE | DIRTY
     page.swap_entry = False
     return True
+
+
+def is_on_swap(region: Region, pgoff: int) -> bool:
+    """Whether the contents of this page of a shared segment are on the swap device only."""
+    return region.mapping is not None and region.mapping.slots.get(pgoff) == region.epoch
 
 
 def read_swap_cache(page: Page, old: Page) -> None:

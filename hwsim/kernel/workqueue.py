@@ -22,6 +22,11 @@ class Halted(Exception):
     """The kernel has panicked: whatever was under way ends here."""
 
 
+def mce_notify_irq(kernel: Kernel) -> None:
+    """Tell user space that something was logged.  printk limits how often the line is printed."""
+    kernel.printk("logged")
+
+
 class Drainer:
     """A SimPy process that empties one CPU's ring; asleep unless there is something in it.
 

@@ -170,7 +170,8 @@ def _remove(step: Step, region: Region, first: int, pages: int) -> None:
     for pgoff in range(first, first + pages):
         step.cached(region, pgoff)
     mapping.gone.append((first, pages))
-    mapping.slots.difference_update(range(first, first + pages))
+    for pgoff in [each for each in mapping.slots if first <= each < first + pages]:
+        del mapping.slots[pgoff]
     found = [page for pgoff, page in sorted(mapping.pages.items()) if first <= pgoff < first + pages]
 
     def run() -> Generator[Any, Any, None]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import unlock_page
 from hwsim.kernel.page_cache import try_to_release_page
 from hwsim.kernel.struct_page import BUFFERS, OWNER, PAGEVEC, PIN, SWAP, Page
-from hwsim.kernel.swap import clear_page_dirty_for_io, end_swap_writepage, reclaim, shmem_getpage
+from hwsim.kernel.swap import (
+    clear_page_dirty_for_io,
+    end_swap_writepage,
+    is_on_swap,
+    reclaim,
+    shmem_getpage,
+)
 from hwsim.userspace.script_files import read_by_device
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_tasks import carve
-from hwsim.userspace.script_touch import swap_in_frame
+from hwsim.userspace.script_touch import read_slot, swap_in_frame
 
 
 def _in_use(step: Step) -> Page:
@@ -41,6 +48,10 @@ def swap_out(step: Step) -> None:
 
 def swap_in(step: Step) -> None:
     """Read-ahead brings the page into the swap cache; it is mapped at the next touch."""
+    slot = _slot(step)
+    if slot is not None:
+        step.result("read from swap", pfn=read_slot(step, *slot).pfn)
+        return
     page = step.page()
     entries = [vma.ptes.get(page.pgoff) for vma in page.anon_vma or ()]
     if not page.flags & pg.SWAPCACHE and any(pte is not None and pte.kind == SWAP for pte in entries):
@@ -53,6 +64,22 @@ def swap_in(step: Step) -> None:
         step.result("read from swap" if shmem_getpage(page) else "EIO", pfn=page.pfn)
         return
     step.result("still in the swap cache", pfn=page.pfn)
+
+
+def _slot(step: Step) -> tuple[Region, int] | None:
+    """The step's page of a segment, if nothing of it is left but its slot on the swap device."""
+    ref = step.args["page"]
+    if "region" in ref:
+        owner, _, name = ref["region"].partition("/")
+        vma, pgoff = step.vma(step.task(owner), name, ref["index"])
+        if vma.mapping is None:
+            return None
+        region = step.frames_of(vma)
+    elif "file" in ref:
+        region, pgoff = step.kernel.mem_map.by_name[f"file:{ref['file']}"], ref["index"]
+    else:
+        return None
+    return (region, pgoff) if is_on_swap(region, pgoff) else None
 
 
 def start_writeback(step: Step) -> None:

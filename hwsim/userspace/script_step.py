@@ -10,6 +10,7 @@ from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.mmap import find_vma
 from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import is_on_swap
 from hwsim.kernel.task_struct import Task, Vma
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Step:
         page = mapping.pages.get(pgoff) or mapping.swapped.get(pgoff)
         if page is not None and page.epoch == region.epoch:
             return page
-        if not 0 <= pgoff < region.layout.pages or pgoff in mapping.slots:
+        if not 0 <= pgoff < region.layout.pages or is_on_swap(region, pgoff):
             return None
         page = self.look(region.layout.first_pfn + pgoff)
         return page if page.mapping is mapping else None

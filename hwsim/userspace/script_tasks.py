@@ -224,15 +224,21 @@ def madvise(step: Step) -> None:
 
 
 def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory]:
-    """The pages of the range, each touched, printed and handed over before the next is looked for."""
+    """The pages of the range, each found, printed and handed over before the next is looked for.
+
+    get_user_pages() reads no line of a page that is mapped; any other it faults in.  A task that has
+    been killed meanwhile finds no more.
+    """
     machine, name = step.machine, step.args["region"]
     first = step.args["first"] + step.base(task, name)
     for pgoff in range(first, first + step.args["pages"]):
         vma = find_vma(task, name, pgoff)
         page = None
         if task.alive and vma is not None:
-            touch(step, vma, pgoff, store=False)  # so that the page is there
             page = step.page_in_vma(vma, pgoff)
+            if page is None or vma not in (page.head or page).ptes:
+                touch(step, vma, pgoff, store=False)
+                page = step.page_in_vma(vma, pgoff)
         if page is None or vma is None or not task.alive or step.kernel.halted:
             step.result("EFAULT")
             return

@@ -21,7 +21,7 @@ from hwsim.kernel.fault import (
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.struct_page import CACHE, POISON, PRESENT, SWAP, Page, Pte
-from hwsim.kernel.swap import do_swap_page, read_swap_cache, reuse_swap_page, shmem_getpage
+from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.userspace.script_step import Step
 
@@ -214,7 +214,7 @@ def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
         return (page, REREAD_SWAP) if shmem_getpage(page) else (None, BUS_ERROR)
     if page is not None:
         return page, OK
-    if pgoff in mapping.slots:
+    if is_on_swap(region, pgoff):
         return read_slot(step, region, pgoff), REREAD_SWAP
     if pgoff >= file_pages(region):
         return None, BUS_ERROR
@@ -226,7 +226,7 @@ def read_slot(step: Step, region: Region, pgoff: int) -> Page:
     mapping = region.mapping
     assert mapping is not None
     step.kernel.reach("fault:reread_swap")
-    mapping.slots.discard(pgoff)
+    del mapping.slots[pgoff]
     page = add_to_page_cache(step, region, pgoff)
     page.flags |= pg.DIRTY
     return page

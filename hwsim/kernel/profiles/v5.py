@@ -25,7 +25,7 @@ from hwsim.kernel.page_flags import (
 )
 from hwsim.kernel.profiles.profile import Profile
 
-KERN_ERR, KERN_INFO, KERN_DEBUG = 3, 6, 7
+KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
@@ -71,8 +71,8 @@ FORMATS: dict[str, tuple[int, str]] = {
     "madvise": (KERN_INFO, "Injecting memory failure for page %x at %x"),
     "inject": (KERN_INFO, "Injecting memory failure at pfn %x"),
     "logged": (KERN_INFO, "Machine check events logged"),
-    "timeout": (KERN_ERR, "Some CPUs didn't answer in synchronization"),
-    "panic": (0, "Kernel panic - not syncing: %s"),
+    "cpu_missing": (KERN_EMERG, "Some CPUs didn't answer in synchronization"),
+    "panic": (KERN_EMERG, "Kernel panic - not syncing: %s"),
 }
 
 V5 = Profile(
