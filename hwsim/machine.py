@@ -33,6 +33,7 @@ from hwsim.record import Replication
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story_record import error_row, replication_row, signal_rows
+from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
 from hwsim.userspace.tasks import Group, Member
 
@@ -424,6 +425,9 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
     ``base`` is a :class:`~hwsim.plan.Plan` of the same spec, shared between replications; it is a
     cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
     """
+    quiet = uneventful(spec, index)
+    if quiet is not None:
+        return quiet
     # Thousands of live stories make the cyclic collector's full passes the largest cost of a run, and
     # nothing it could free dies before the machine does.
     collecting = gc.isenabled()

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.worlds import GIB, reference
 from hwsim.machine import Machine, Plan, run_replication
 from hwsim.spec import MachineSpec, RegionSpec, Spec, TaskSpec
+from hwsim.uneventful import uneventful
 
 
 def _calls(work: Callable[[], Any]) -> int:
@@ -69,3 +70,24 @@ def test_an_error_at_a_terabyte_takes_the_calls_it_takes_at_16_gib() -> None:
         errors = run_replication(spec, 0, plan).row.errors
         calls[memory_gib] = _calls(lambda: run_replication(spec, 0, plan)) / errors  # noqa: B023 (called at once)
     assert calls[1024] <= 1.2 * calls[16]
+
+
+def test_a_machine_without_an_error_is_not_built_and_tells_the_same() -> None:
+    """The shortcut gives, field by field, what the machine itself would have given."""
+    spec = reference(errors_per_day=0.05, days=10)
+    plan, quiet, built = Plan(spec), 0, 0
+    for index in range(40):
+        short = uneventful(spec, index)
+        machine = Machine(spec, index, plan)
+        machine.run()
+        full = machine.result()
+        if short is None:
+            built += 1
+            assert full.row.errors > 0
+            continue
+        quiet += 1
+        assert full.errors == []
+        assert full.row._replace(events=0) == short.row
+        assert full[1:] == short[1:]
+    assert quiet > 10
+    assert built > 5

@@ -30,6 +30,7 @@ MODEL = (
     "late_touch",
     "repeats",
     "boot",
+    "uneventful",
     "story_record",
     "plan",
     "reach",

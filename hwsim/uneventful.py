@@ -1,0 +1,30 @@
+"""Machines on which nothing happens are not built: at field rates that is nearly all of them."""
+
+from __future__ import annotations
+
+from hwsim.kernel.profiles import PROFILES
+from hwsim.record import Replication, ReplicationRow
+from hwsim.rng import Draws
+from hwsim.spec import Spec
+
+_NUMBERS = len(ReplicationRow._fields) - 2  # all but replication and end_ns are zero
+
+
+def uneventful(spec: Spec, index: int) -> Replication | None:
+    """The result of a replication without a script and without an arrival before the horizon, else None.
+
+    The first arrival of each source is the one that the machine would have drawn.
+    """
+    if spec.script:
+        return None
+    draws = Draws(spec.seed, index)
+    for source, error in enumerate(spec.errors):
+        if error.rate_per_s <= 0.0:
+            continue
+        end_ns = spec.horizon_ns if error.end_ns is None else min(error.end_ns, spec.horizon_ns)
+        wait_ns = int(draws.arrivals(source).next_exponential() / error.rate_per_s * 1e9)
+        if error.start_ns + wait_ns < end_ns:
+            return None
+    row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
+    meminfo = PROFILES[spec.machine.kernel].meminfo_format % 0
+    return Replication(row, [], [], {}, [], [], meminfo)
