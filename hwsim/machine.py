@@ -10,7 +10,6 @@ import gc
 from math import log1p
 from typing import Any
 
-from hwsim import frame_life
 from hwsim.boot import boot_kernel, start_groups
 from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
 from hwsim.hardware.machine_check import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheck
@@ -26,13 +25,14 @@ from hwsim.kernel.struct_page import Page
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.kernel.workqueue import mce_notify_irq
-from hwsim.page_story import OVER, PageStory
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
 from hwsim.record import Replication
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
-from hwsim.story_record import error_row, replication_row, signal_rows
+from hwsim.story import frame_life
+from hwsim.story.page_story import OVER, PageStory
+from hwsim.story.rows import error_row, replication_row, signal_rows
 from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
 from hwsim.userspace.tasks import Group, Member

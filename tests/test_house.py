@@ -17,21 +17,16 @@ LINES_MAX = 400
 # A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
 LONG_FILES: dict[str, str] = {
     "hwsim/machine.py": "one machine from power-on to the horizon, with the two ends of a machine check",
-    "hwsim/page_story.py": "one life cycle, to be read from top to bottom; what could leave it has left",
+    "hwsim/story/page_story.py": "one life cycle, read from top to bottom; what could leave has left",
 }
 
 MODEL = (
     "hardware",
     "kernel",
     "userspace",
-    "page_story",
-    "race",
-    "frame_life",
-    "late_touch",
-    "repeats",
+    "story",
     "boot",
     "uneventful",
-    "story_record",
     "plan",
     "reach",
     "machine",

@@ -11,7 +11,7 @@ from hwsim.kernel.workqueue import Halted
 from hwsim.userspace.script_step import Step
 
 if TYPE_CHECKING:
-    from hwsim.page_story import PageStory
+    from hwsim.story.page_story import PageStory
 
 _BY_SCRIPT = -1  # stands for the number of an [[errors]] table
 TRAP_DEBUGFS, TRAP_MADVISE = 18, 0

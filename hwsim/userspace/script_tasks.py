@@ -19,7 +19,7 @@ from hwsim.userspace.script_touch import touch
 from hwsim.userspace.tasks import Member
 
 if TYPE_CHECKING:
-    from hwsim.page_story import PageStory
+    from hwsim.story.page_story import PageStory
 
 _HUGE_ORDER = 9
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hwsim import frame_life
 from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
 from hwsim.hardware.machine_check import NEVER_PANIC
 from hwsim.kernel import page_flags as pg
@@ -25,10 +24,11 @@ from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.kernel.workqueue import mce_notify_irq
-from hwsim.late_touch import LateTouches
-from hwsim.race import Candidate, draw_race
-from hwsim.repeats import count_repeats
 from hwsim.rng import Slot
+from hwsim.story import frame_life
+from hwsim.story.late_touch import LateTouches
+from hwsim.story.race import Candidate, draw_race
+from hwsim.story.repeats import count_repeats
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine

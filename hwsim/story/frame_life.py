@@ -13,12 +13,12 @@ from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
-from hwsim.repeats import count_repeats
 from hwsim.rng import Slot
+from hwsim.story.repeats import count_repeats
 
 if TYPE_CHECKING:
     from hwsim.kernel.task_struct import Vma
-    from hwsim.page_story import PageStory
+    from hwsim.story.page_story import PageStory
 
 
 def owner_gone(story: PageStory) -> None:

@@ -14,7 +14,7 @@ from hwsim.kernel.handlers import ACTION_NAME, IGNORED
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
-    from hwsim.page_story import PageStory
+    from hwsim.story.page_story import PageStory
 
 
 def count_repeats(story: PageStory, until_ns: int) -> None:

@@ -21,7 +21,7 @@ from hwsim.rng import ROW, Slot
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
-    from hwsim.page_story import PageStory
+    from hwsim.story.page_story import PageStory
 
 Candidate = tuple[int, int, str, Any]
 Uniform = Callable[[Slot], float]

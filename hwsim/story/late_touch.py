@@ -18,8 +18,8 @@ from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
-    from hwsim.page_story import PageStory
-    from hwsim.race import Candidate
+    from hwsim.story.page_story import PageStory
+    from hwsim.story.race import Candidate
 
 _SPAN = 16  # expected touches in a span of the stream
 

@@ -12,7 +12,7 @@ from hwsim.record import ErrorRow, ReplicationRow, SignalRow
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
-    from hwsim.page_story import PageStory
+    from hwsim.story.page_story import PageStory
 
 
 def error_row(story: PageStory, replication: int) -> ErrorRow:
