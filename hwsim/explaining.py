@@ -131,7 +131,7 @@ def explain(
     ``mapping`` says what the page belongs to (anon, file, tmpfs, ramfs, blockdev, none); by default
     it follows from the flags: swap-backed is anonymous, otherwise a page on the LRU is a file's.
     ``early_kill`` None takes the kernel's default.  The page is in use (a free page has no references
-    and leaves memory_failure() before the table) and neither locked nor under writeback, as both are
+    and leaves memory_failure() before the table; an anonymous page that nobody maps is held by a pin) and neither locked nor under writeback, as both are
     waited for.  :class:`ExplainError` lists every mistake with what is allowed.
     """
     parts = flags.split(",") if isinstance(flags, str) else list(flags)
@@ -216,6 +216,8 @@ class _World:
                 anon_vma=page.anon_vma,
             )
             page.map(vma, dirty=pte_dirty, writable=pte_dirty)
+        if page.count == 0:  # in use without a mapper: reclaim, migration or a pin holds it
+            page.get(PIN)
         kernel.process_count = mapped
         mem_map.overlay[PFN] = page
         self.report = Report(0, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
@@ -228,6 +230,8 @@ class _World:
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
         if page.flags & _KERNEL_OWNED or mapping == "none":
             page.get(OWNER)
+            if mapping != "none":  # a NULL mapping on the LRU would mean "torn down by someone else"
+                page.mapping = AddressSpace("other", "ext4")
             return None
         if mapping == "anon":
             page.flags |= pg.ANON

@@ -1,0 +1,95 @@
+"""explain() says what the table says, for every page, and what the handler really does."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from hwsim import explain
+from hwsim.explaining import ExplainError
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.error_states import Config, scan
+from hwsim.kernel.profiles import PROFILES
+
+TESTED = (
+    "reserved",
+    "buddy",
+    "slab",
+    "head",
+    "tail",
+    "swapcache",
+    "dirty",
+    "unevictable",
+    "mlocked",
+    "lru",
+    "swapbacked",
+)
+BUILDS = (
+    Config(),
+    Config(unevictable_lru=False),
+    Config(mlocked_page_bit=False),
+    Config(pageflags_extended=False),
+)
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=str)
+def test_every_combination_of_flags_gets_the_row_of_the_table(build: Config) -> None:
+    table = build.build(PROFILES["v5"].error_states)
+    for bits in product((False, True), repeat=len(TESTED)):
+        names = [name for name, on in zip(TESTED, bits, strict=True) if on]
+        found = explain(
+            names,
+            unevictable_lru=build.unevictable_lru,
+            mlocked_page_bit=build.mlocked_page_bit,
+            pageflags_extended=build.pageflags_extended,
+        )
+        state = scan(table, build.real_flags(pg.flags_of(names)))
+        assert (found.row, found.message, found.handler) == (state.row, state.message, state.handler), names
+        assert found.exit == "table"
+        assert found.counted_in_bad_pages
+
+
+@pytest.mark.parametrize(
+    ("flags", "more", "outcome", "now", "later"),
+    [
+        (
+            "lru,dirty,swapbacked",
+            {"mapped": 2, "early_kill": 1},
+            "Recovered",
+            ["BUS_MCEERR_AO"] * 2,
+            "poison",
+        ),
+        ("lru,dirty,swapbacked", {"mapped": 2, "early_kill": 0}, "Recovered", [], "poison"),
+        ("lru", {"mapped": 1}, "Recovered", [], "none"),
+        ("lru,dirty", {"mapped": 1, "early_kill": 1}, "Recovered", ["BUS_MCEERR_AO"], "poison"),
+        ("lru,dirty", {"mapped": 1, "mapping": "blockdev"}, "Failed", ["BUS_MCEERR_AO"], "poison"),
+        (
+            "lru,dirty,swapbacked",
+            {"mapped": 1, "unmap_fails": 5, "early_kill": 1},
+            "Recovered",
+            [""],
+            "present",
+        ),
+        ("swapcache,dirty,lru,swapbacked", {"mapped": 1, "early_kill": 0}, "Delayed", [], "swap"),
+        ("slab", {}, "Delayed", [], None),
+    ],
+)
+def test_who_is_signalled_and_what_the_entry_becomes(
+    flags: str, more: dict[str, object], outcome: str, now: list[str], later: str | None
+) -> None:
+    found = explain(flags, **more)  # type: ignore[arg-type]
+    assert found.outcome == outcome
+    assert [signal["code"] for signal in found.signals if signal["when"] == "at once"] == now
+    assert {entry["becomes"] for entry in found.entries} == ({later} if later else set())
+    assert set(found.as_dict()) >= {"row", "message", "handler", "outcome", "signals", "log"}
+
+
+def test_all_mistakes_at_once_with_what_is_allowed_and_a_nearby_name() -> None:
+    with pytest.raises(ExplainError) as mistakes:
+        explain("lur", kernel="v6", mapping="fiel", buffers="bsy", early_kill=2, mapped=-1)
+    text = str(mistakes.value).splitlines()
+    assert len(text) == 6
+    assert text[0].startswith("flags = 'lur': not known; allowed are reserved, buddy")
+    assert text[0].endswith("did you mean 'lru'?")
+    assert text[5] == "mapped = -1: allowed are 0 to 10000"
