@@ -130,9 +130,10 @@ def explain(
 
     ``mapping`` says what the page belongs to (anon, file, tmpfs, ramfs, blockdev, none); by default
     it follows from the flags: swap-backed is anonymous, otherwise a page on the LRU is a file's.
-    ``early_kill`` None takes the kernel's default.  The page is in use (a free page has no references
-    and leaves memory_failure() before the table; an anonymous page that nobody maps is held by a pin) and neither locked nor under writeback, as both are
-    waited for.  :class:`ExplainError` lists every mistake with what is allowed.
+    ``early_kill`` None takes the kernel's default.  The page is in use: a free one has no references
+    and leaves memory_failure() before the table; an anonymous one that nobody maps is held by a pin.
+    It is neither locked nor under writeback, as both are waited for.  :class:`ExplainError` lists every
+    mistake with what is allowed.
     """
     parts = flags.split(",") if isinstance(flags, str) else list(flags)
     names = tuple(part.strip().lower().removeprefix("pg_") for part in parts if part.strip())

@@ -78,7 +78,7 @@ def test_every_combination_of_flags_gets_the_row_of_the_table(build: Config) -> 
 def test_who_is_signalled_and_what_the_entry_becomes(
     flags: str, more: dict[str, object], outcome: str, now: list[str], later: str | None
 ) -> None:
-    found = explain(flags, **more)  # type: ignore[arg-type]
+    found = explain(flags, **more)
     assert found.outcome == outcome
     assert [signal["code"] for signal in found.signals if signal["when"] == "at once"] == now
     assert {entry["becomes"] for entry in found.entries} == ({later} if later else set())
