@@ -286,7 +286,7 @@ class Machine:
 
     def _deliver(self, task: Task, signal: Signal, default: bool = False) -> None:
         member: Member = task.behaviour
-        u = signal.report.extra(Slot.DELIVERY, task.pid)
+        u = signal.report.extra(Slot.DELIVERY, task.number)
         member.deliver(signal, default, self.spec.machine.times.signal_delivery.draw(u))
 
     def _signal_blocked(self, task: Task, signal: Signal) -> None:
@@ -316,8 +316,7 @@ class Machine:
             return self.horizon_ns * 2
         now = self.engine.now
         if member.next_exit_ns is None or member.next_exit_ns <= now:
-            pid = member.task.pid if member.task is not None else 0
-            u = self.draws.extra(-3_000_000 - pid, Slot.LIFETIME, now)
+            u = self.draws.extra(-3_000_000 - member.number, Slot.LIFETIME, now)
             member.next_exit_ns = now + int(-log1p(-u) * life) + 1
         return member.next_exit_ns
 

@@ -179,3 +179,19 @@ def test_a_second_bad_line_of_a_page_outlives_the_first() -> None:
     result = play(*steps)
     assert [(row.line, row.end) for row in result.errors] == [(0, "healed"), (5, "panic")]
     assert result.row.panics == 1
+
+
+def test_a_permanent_second_line_survives_the_reboot_that_heals_the_first() -> None:
+    line = {"page": heap(0), "how": "line"}
+    steps: tuple[tuple[Any, ...], ...] = (
+        (1_000, "inject", {**line, "line": 0, "permanent": False}),
+        (2_000, "inject", {**line, "line": 5, "permanent": True}),
+        (3_000, "inject", {**line, "line": 9, "permanent": False}),
+        (4_000, "reboot", {}),
+    )
+    result = play(*steps, reboot_ns=1_000)
+    assert [(row.line, row.end) for row in result.errors] == [
+        (0, "rebooted"),
+        (5, "latent"),
+        (9, "duplicate"),
+    ]

@@ -20,6 +20,7 @@ from hwsim.spec import (
     MachineSpec,
     Place,
     RegionSpec,
+    ScriptStep,
     ScrubSpec,
     Spec,
     TaskSpec,
@@ -300,3 +301,9 @@ def test_after_set_up_the_heap_holds_only_the_next_arrivals() -> None:
         tasks=(TaskSpec("t", 24, 2, regions=(region,), fsync=FsyncSpec("f", 1000), lifetime_ns=10**9),),
     )
     assert Machine(spec, 0, Plan(spec)).engine.pending == 2
+
+
+def test_after_set_up_every_script_step_stands_in_the_heap_and_nothing_else() -> None:
+    steps = tuple(ScriptStep(time, "sync", {}, "script") for time in (10, 20, 30))
+    spec = Spec("steps", SECOND, 1, 1, MachineSpec(memory_pages=1 << 10), (ErrorSpec(5.0),), script=steps)
+    assert Machine(spec, 0, Plan(spec)).engine.pending == 1 + len(steps)

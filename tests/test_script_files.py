@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from hwsim.spec import FileSpec, RegionSpec, TaskSpec
-from tests.worlds import DATA, MAPPED, P0, app, heap, outcomes, play
-
-FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
-BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
-INJECT = (9_000, "inject", {"page": P0})
-
-
-def on_file(at: int, verb: str, task: str = "app.0", **more: Any) -> tuple[int, str, dict[str, Any]]:
-    return at, verb, {"task": task, "file": "data", **more}
-
-
-def touch(
-    at: int, verb: str, index: int = 0, task: str = "app.0", **more: Any
-) -> tuple[int, str, dict[str, Any]]:
-    return at, verb, {"task": task, "page": heap(index, task), **more}
-
-
-def line(at: int, **more: Any) -> tuple[int, str, dict[str, Any]]:
-    return at, "inject", {"page": P0, "how": "line", "line": 7, **more}
-
+from hwsim.spec import FileSpec, RegionSpec
+from tests.worlds import BARE, FILE, INJECT, P0, app, heap, on_file, outcomes, play, touch
 
 # -- files: who is told ------------------------------------------------------------------------------
 

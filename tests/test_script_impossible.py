@@ -6,27 +6,8 @@ from typing import Any
 
 import pytest
 
-from hwsim.spec import TaskSpec
 from hwsim.userspace.script import ScriptError
-from tests.worlds import DATA, MAPPED, P0, heap, play
-
-FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
-BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
-INJECT = (9_000, "inject", {"page": P0})
-
-
-def on_file(at: int, verb: str, task: str = "app.0", **more: Any) -> tuple[int, str, dict[str, Any]]:
-    return at, verb, {"task": task, "file": "data", **more}
-
-
-def touch(
-    at: int, verb: str, index: int = 0, task: str = "app.0", **more: Any
-) -> tuple[int, str, dict[str, Any]]:
-    return at, verb, {"task": task, "page": heap(index, task), **more}
-
-
-def line(at: int, **more: Any) -> tuple[int, str, dict[str, Any]]:
-    return at, "inject", {"page": P0, "how": "line", "line": 7, **more}
+from tests.worlds import INJECT, P0, play, touch
 
 
 def ranged(at: int, verb: str, first: int, pages: int, **more: Any) -> tuple[int, str, dict[str, Any]]:

@@ -10,28 +10,26 @@ import pytest
 from hwsim.machine import Machine
 from hwsim.plan import Plan
 from hwsim.scenario.verbs import VERBS
-from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec, TaskSpec
+from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec
 from hwsim.userspace import script
 from hwsim.userspace.script import ScriptError
-from tests.worlds import DATA, MAPPED, NO_TIME, P0, PFN, app, heap, log, outcomes, play, story, world
-
-FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
-BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
-INJECT = (9_000, "inject", {"page": P0})
-
-
-def on_file(at: int, verb: str, task: str = "app.0", **more: Any) -> tuple[int, str, dict[str, Any]]:
-    return at, verb, {"task": task, "file": "data", **more}
-
-
-def touch(
-    at: int, verb: str, index: int = 0, task: str = "app.0", **more: Any
-) -> tuple[int, str, dict[str, Any]]:
-    return at, verb, {"task": task, "page": heap(index, task), **more}
-
-
-def line(at: int, **more: Any) -> tuple[int, str, dict[str, Any]]:
-    return at, "inject", {"page": P0, "how": "line", "line": 7, **more}
+from tests.worlds import (
+    BARE,
+    DATA,
+    INJECT,
+    NO_TIME,
+    P0,
+    PFN,
+    app,
+    line,
+    log,
+    on_file,
+    outcomes,
+    play,
+    story,
+    touch,
+    world,
+)
 
 
 def test_every_verb_is_there() -> None:

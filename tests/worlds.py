@@ -112,3 +112,24 @@ def ptes(result: Replication) -> dict[str, str]:
 def heap(index: int = 0, task: str = "app.0", region: str = "heap") -> dict[str, Any]:
     """A page of a task's region."""
     return {"region": f"{task}/{region}", "index": index}
+
+
+# -- steps that several files use ------------------------------------------------------------------
+
+FILE: dict[str, Any] = {"tasks": (MAPPED,), "files": (DATA,)}
+BARE: dict[str, Any] = {"tasks": (TaskSpec("app", count=2),), "files": (DATA,)}
+INJECT = (9_000, "inject", {"page": P0})
+
+
+def on_file(at: int, verb: str, task: str = "app.0", **more: Any) -> tuple[int, str, dict[str, Any]]:
+    return at, verb, {"task": task, "file": "data", **more}
+
+
+def touch(
+    at: int, verb: str, index: int = 0, task: str = "app.0", **more: Any
+) -> tuple[int, str, dict[str, Any]]:
+    return at, verb, {"task": task, "page": heap(index, task), **more}
+
+
+def line(at: int, **more: Any) -> tuple[int, str, dict[str, Any]]:
+    return at, "inject", {"page": P0, "how": "line", "line": 7, **more}

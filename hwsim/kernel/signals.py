@@ -30,7 +30,6 @@ class Signal:
         "cause",
         "code",
         "done_ns",
-        "forced",
         "innocent",
         "report",
         "result",
@@ -63,7 +62,6 @@ class Signal:
         self.sent_ns = 0
         self.result = ""
         self.done_ns: int | None = None
-        self.forced = False
         self.would_touch_ns: int | None = None  # set by who knows the future: see page_story
 
 
@@ -94,7 +92,6 @@ def force_sig_info(kernel: Kernel, signal: Signal) -> None:
     """Send a signal that cannot be escaped: blocked or ignored becomes default, and that is death."""
     task = signal.task
     _note(kernel, signal)
-    signal.forced = True
     if task.pending is not None and not (task.blocked or task.ignored):
         signal.result = "merged"  # one SIGBUS is on its way already
         kernel.event("merged", task=task.name, signal=signal.signal)

@@ -173,7 +173,10 @@ def rebooted(story: PageStory) -> None:
     count_repeats(story, machine.engine.now)
     if story.end == "panic":
         u = machine.draws.extra(story.error, Slot.REPAIR, story.races)
-        if not story.permanent or u < machine.spec.machine.repair_share:
+        repaired = u < machine.spec.machine.repair_share
+        if repaired:
+            story.other_lines = []
+        if repaired or not story.permanent:
             story.finish("panic")
             return
     elif not story.permanent:

@@ -31,12 +31,13 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_loops", "_seen", "_story", "candidates")
+    __slots__ = ("_loops", "_seen", "_story", "_touched", "candidates")
 
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
         self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
+        self._touched: list[Pte] = []
         self.candidates: list[Candidate] = []
 
     def expect(self, pte: Pte, anchor_ns: int) -> None:
@@ -80,13 +81,14 @@ class LateTouches:
         return seen.index(vma)
 
     def awaits(self, pte: Pte) -> bool:
-        """Whether a touch of this entry is drawn already."""
-        return any(each[3] is pte for each in self.candidates)
+        """Whether a touch of this entry is drawn, or has come: who waits for SIGBUS touches nothing."""
+        return pte in self._touched or any(each[3] is pte for each in self.candidates)
 
     def happens(self, pte: Pte) -> None:
         """A task touches the entry that replaced the page."""
         story = self._story
         self._remove(pte)
+        self._touched.append(pte)
         if pte.vma.alive and story.report is not None:
             kernel = story.machine.kernel
             kernel.event("touch", task=pte.vma.task.name, pfn=story.pfn)
@@ -127,6 +129,7 @@ class LateTouches:
     def clear(self) -> None:
         """A new boot: no entry is left."""
         self.candidates = []
+        self._touched = []
         self._loops = 0
 
     def _remove(self, pte: Pte) -> None:

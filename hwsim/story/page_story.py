@@ -59,7 +59,7 @@ class PageStory:
     Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
     way) -> ``HANDLED`` (aftermath: late touches, later consumption, freeing) -> ``OVER``.  A report
     lost in the ring leads back to LATENT, a reboot too if the fault is permanent.  What happens
-    to the frame itself is in ``frame_life``, the record in ``story_record``.
+    to the frame itself is in ``frame_life``, the record in ``rows``.
     """
 
     __slots__ = (
@@ -567,6 +567,7 @@ class PageStory:
         self.attempts += 1
         self.logged = False
         self.page = None
+        self.other_lines = [each for each in self.other_lines if each.permanent]
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -579,12 +580,14 @@ class PageStory:
         self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)
-        if end == "healed" and self.other_lines:
-            heir, *rest = self.other_lines
-            heir.take_over(rest)
+        left = self.other_lines
+        if end != "healed":  # a reboot healed what was transient
+            left = [each for each in left if each.permanent]
+        if left:
+            left[0].take_over(left[1:])
 
     def take_over(self, rest: list[PageStory]) -> None:
-        """The line that stood for this page has healed; the next bad line of the page has its own story."""
+        """The line that stood for this page has healed; this bad line of the page goes on in its place."""
         self.end, self.state, self.other_lines = "", LATENT, rest
         self.machine.by_pfn[self.pfn] = self
         self.begin()

@@ -34,7 +34,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal, default: bool)
         _killed(machine, member, signal)
         return
     duration = machine.spec.machine.times.sigbus_handler.draw(
-        signal.report.extra(Slot.SIGBUS_HANDLER, task.pid)
+        signal.report.extra(Slot.SIGBUS_HANDLER, task.number)
     )
     machine.kernel.event("handler", task=task.name, code=signal.code, action=action)
     if duration:

@@ -18,7 +18,6 @@ from hwsim.kernel.page_flags import ANON, DIRTY
 from hwsim.kernel.signals import SIGKILL, Signal
 from hwsim.kernel.struct_page import PRESENT
 from hwsim.kernel.task_struct import Task, Vma
-from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, TaskSpec
 from hwsim.userspace.sigbus import take_kill, take_signal
 
@@ -367,8 +366,3 @@ def close_vma(vma: Vma) -> list[Any]:
     if vma in vma.region.vmas:
         vma.region.vmas.remove(vma)
     return pages
-
-
-def sigbus_delay_slot(task: Task) -> tuple[Slot, int]:
-    """Name of the draw for a signal's delivery to ``task``."""
-    return Slot.DELIVERY, task.pid
