@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hwsim.machine import Machine
 
 # Names of draws that belong to no error: below zero, apart from one another.
-_FLUSHER, _FSYNC = -2, -1_000_000
+_FLUSHER, _FSYNC, _SYNC = -2, -1_000_000, -5_000_000
 
 
 def boot_kernel(machine: Machine) -> Kernel:
@@ -30,6 +30,11 @@ def boot_kernel(machine: Machine) -> Kernel:
         if layout.flush_every_ns and region.mapping is not None and region.mapping.accounts_dirty:
             u = machine.draws.extra(_FLUSHER - region.number, Slot.PHASE)
             region.phases.append((now + int(u * layout.flush_every_ns), layout.flush_every_ns))
+    if spec.sync_every_ns is not None:
+        machine.sync_ns = now + int(machine.draws.extra(_SYNC, Slot.PHASE) * spec.sync_every_ns)
+        for region in mem_map.regions:
+            if region.mapping is not None and region.mapping.accounts_dirty:
+                region.phases.append((machine.sync_ns, spec.sync_every_ns))
     kernel = Kernel(spec, machine.engine, mem_map, machine.printk, machine.reached)
     kernel.trace = machine.events
     return kernel
@@ -85,4 +90,5 @@ def _fsync_phases(machine: Machine, group: Group) -> None:
     file = machine.kernel.mem_map.by_name[f"file:{fsync.file}"]
     for member in group.members:
         phase = int(machine.draws.extra(_FSYNC - member.number, Slot.PHASE) * fsync.every_ns)
-        file.phases.append((now + phase, fsync.every_ns))
+        member.fsync_ns = now + phase
+        file.phases.append((member.fsync_ns, fsync.every_ns))

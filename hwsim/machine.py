@@ -31,6 +31,7 @@ from hwsim.record import Replication
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import frame_life
+from hwsim.story.asking import LostWrites
 from hwsim.story.page_story import OVER, PageStory
 from hwsim.story.rows import error_row, replication_row, signal_rows
 from hwsim.uneventful import uneventful
@@ -65,6 +66,8 @@ class Machine:
             machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
         )
         self.stories: list[PageStory] = []
+        self.lost_writes = LostWrites(self)
+        self.sync_ns = 0  # phase of the periodic sync()
         self.by_pfn: dict[int, PageStory] = {}
         self.error_count = 0
         self.panics = 0
@@ -95,6 +98,7 @@ class Machine:
         self.kernel.signal_blocked = self._signal_blocked
         self.kernel.signal_sent = self._signal_sent
         self.kernel.reported = _reported
+        self.kernel.waited = _waited
         self.kernel.met_poison = self._met_poison
         self.groups = start_groups(self)
 
@@ -117,6 +121,7 @@ class Machine:
         self.panics += 1
         if story is not None:
             story.end = "panic"
+            story.panic_ns = now
         for each in self.stories:
             each.disarm()
         reboot = self.spec.machine.reboot_ns
@@ -138,6 +143,7 @@ class Machine:
 
     def _reboot(self, _event: Any) -> None:
         self._count_kernel()
+        self.lost_writes.rebooted()
         self._boot()
         self.kernel.event("reboot")
         for story in self.stories:
@@ -399,18 +405,25 @@ class Machine:
         self._count_kernel()
         errors = [error_row(story, self.index) for story in self.stories]
         signals = [row for story in self.stories for row in signal_rows(story, self.index)]
-        row = replication_row(self, end, errors, signals)
+        lost = [each.row(self.index, end) for each in self.lost_writes.rows]
+        row = replication_row(self, end, errors, signals, lost)
         log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
         log = [line for line in log if line[1] <= self.spec.machine.printk_level]
         return Replication(
             row,
             errors,
             signals,
+            lost,
             dict(sorted(self.reached.items())),
             log,
             self.events or [],
             self.kernel.meminfo(),
         )
+
+
+def _waited(page: Page, report: Report) -> None:
+    if report.story is not None:
+        report.story.stored_meanwhile(page, report.started_ns)
 
 
 def _reported(report: Report) -> None:

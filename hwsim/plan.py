@@ -119,6 +119,7 @@ class Plan:
                 filesystem=file.filesystem,
                 turnover_per_s=file.turnover_per_s,
                 truncate_per_s=file.truncate_per_s,
+                evict_per_s=file.evict_per_s,
                 flush_every_ns=file.flush_every_ns,
             )
         )

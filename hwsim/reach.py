@@ -62,9 +62,18 @@ _V5_PATHS: dict[str, str] = {
     "fault:stale": "a lost write: the disk gives the old contents without a word [__do_fault]",
     "fault:EFAULT": "a system call met poison in user memory [copy_to_user, copy_from_user]",
     "fork:poison_copied": "a child inherits the entry [copy_one_pte]",
-    # who is told of a lost write
+    # lost writes: what readers find, who is told, what takes the error away
+    "lost:old data": "a dirty page was dropped: reads get what the disk has [truncate_inode_page]",
+    "lost:zeroes": "the same of a memory file system: reads get a hole [truncate_inode_page]",
+    "lost:the page": "refused, but the mapping has its error: a page of a block device [me_pagecache_dirty]",
     "eio:reported": "AS_EIO, to whoever asks first [filemap_fdatawait]",
     "eio:swallowed_by_sync": "AS_EIO, thrown away by sync() [__sync_single_inode]",
+    "eio:lost_with_inode": "the inode left memory with an error nobody had seen [clear_inode]",
+    "eio:unheard": "told to a caller who does not look [user space]",
+    "told:writer": "the task that wrote it heard of the loss [user space]",
+    "told:bystander": "another that had the file open heard of it [user space]",
+    "told:later_session": "who opened the file afterwards heard of it [user space]",
+    "disk:bad bytes written": "DMA of a bad line that nobody stopped: it is on the disk now [submit_bio]",
     # frames that change hands
     "allocator:page_dropped": "a poisoned free page was met and dropped [prep_new_page]",
     "allocator:block_dropped": "a poisoned page cost its whole block [prep_new_page]",

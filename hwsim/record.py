@@ -1,8 +1,9 @@
 """What a replication leaves behind: typed rows of facts, in the order of the SQLite columns.
 
-One :class:`ErrorRow` an error, one :class:`SignalRow` a signal or kill, one
-:class:`ReplicationRow` a machine.  Times are integer nanoseconds since the start of the run; None
-is "did not happen".  Rendering (log lines, tables) comes later and elsewhere.
+One :class:`ErrorRow` an error, one :class:`SignalRow` a signal or kill, one :class:`LostWriteRow` a
+page of a file whose newest contents are gone, one :class:`ReplicationRow` a machine.  Times are
+integer nanoseconds since the start of the run; None is "did not happen".  Rendering (log
+lines, tables) comes later and elsewhere.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class ErrorRow(NamedTuple):
     logged_only: int  # reports that v5 only logged (UCNA)
     end: str  # isolated | reachable | healed | panic | latent | rebooted | duplicate
     end_ns: int
+    unmapped_ns: int | None  # out of all page tables, or memory_failure() done with a page nobody mapped
+    touched: int  # 1: the page was touched between the find and unmapped_ns, beside its bad line
+    panic_ns: int | None  # the kernel went down because of this line: the consumption, or the platform's rule
+    disk_ns: int | None  # the bad bytes were written to a disk or swap device, whoever was told
 
 
 class SignalRow(NamedTuple):
@@ -57,6 +62,33 @@ class SignalRow(NamedTuple):
     innocent: int  # 1: the page was not mapped by this task
     would_touch_ns: int | None  # early only: when the task would have touched the page
     needless: str  # early kills: no | yes | censored (a touch would come after the horizon); else ''
+    window_ns: int | None  # from PG_hwpoison to the death or the end of the handler: the old data is gone
+    stores: int  # what the task wrote meanwhile, into all of its memory: newer data beside the hole
+
+
+class LostWriteRow(NamedTuple):
+    """One page of a file whose newest contents exist nowhere any more, and who came to know of it."""
+
+    replication: int
+    error: int
+    lost_ns: int  # memory_failure() has returned
+    file: str
+    page_index: int
+    writer: str  # the task that stored last; '' if nobody in the scenario writes this file
+    eio: int  # 1: the handler left an error in the mapping
+    told: str  # writer | bystander | later_session | nobody: the one of them that comes first here
+    told_ns: int | None  # the first time anybody was told
+    told_task: str  # who that was
+    told_by: str  # fsync | fdatasync | msync | o_sync | sync_file_range | close | read | SIGBUS | ''
+    writer_told_ns: int | None
+    told_tasks: int  # tasks told until the end
+    swallowed: str  # what took the error away unheard: sync | inode | close | exit | unchecked | reboot | ''
+    reads_find: str  # old data | zeroes | EIO | the page (still in the cache)
+    stale_before: int  # reads of the page that found old data or zeroes before anybody was told
+    stale_after: int  # the same after somebody was told
+    first_stale_ns: int | None
+    end: str  # overwritten | reboot | horizon: when reading it stopped to matter
+    end_ns: int
 
 
 class ReplicationRow(NamedTuple):
@@ -87,6 +119,15 @@ class ReplicationRow(NamedTuple):
     ring_lost: int
     repeats: int
     events: int  # engine events processed
+    lost_writes: int  # rows of lost_writes: the next three sum to it
+    told_writer: int
+    told_other: int  # a bystander or a later session, and never the writer
+    told_nobody: int
+    stale_reads: int  # of lost pages, before and after anybody was told
+    stale_reads_untold: int  # those before
+    disk_corruptions: int  # pages whose bad bytes were written to a disk
+    touched: int  # pages touched between detection and isolation
+    inconsistent_stores: int  # what tasks wrote between PG_hwpoison and their late kill
 
 
 class Replication(NamedTuple):
@@ -95,6 +136,7 @@ class Replication(NamedTuple):
     row: ReplicationRow
     errors: list[ErrorRow]
     signals: list[SignalRow]
+    lost_writes: list[LostWriteRow]
     reach: dict[str, int]  # 'exit:...', 'row:...', 'pte:...', 'signal:...' -> times met
     log: list[tuple[int, int, str]]  # (time_ns, level, text) kernel log; empty unless traced
     events: list[tuple[int, str, dict[str, Any]]]  # (time_ns, event, facts); empty unless traced

@@ -12,6 +12,8 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from hashlib import blake2b
+from math import exp, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -64,6 +66,12 @@ class Slot(IntEnum):
     REPAIR = 38
     LATER_LOOK = 39
     FIRST_TOUCH = 40
+    WRITER = 41
+    STALE = 42
+    EVICT = 43
+    WINDOW = 44
+    STORES = 45
+    MEANWHILE = 46
 
 
 class Draws:
@@ -111,6 +119,25 @@ class Draws:
             struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
         ).digest()
         return Arrivals(int.from_bytes(digest, "little"))
+
+
+def poisson(u: float, mean: float) -> int:
+    """The Poisson count with this mean that belongs to the uniform ``u``, by inverse CDF.
+
+    Above 500 the normal approximation with continuity correction: its error is below what one
+    replication can show.
+    """
+    if mean <= 0.0:
+        return 0
+    if mean > 500.0:
+        return max(0, int(mean + sqrt(mean) * NormalDist().inv_cdf(u) + 0.5))
+    count, term = 0, exp(-mean)
+    total = term
+    while u > total and term > 0.0:
+        count += 1
+        term *= mean / count
+        total += term
+    return count
 
 
 class Arrivals:

@@ -121,10 +121,20 @@ class SigbusSpec:
 
 @dataclass(frozen=True, slots=True)
 class FsyncSpec:
-    """A periodic fsync of one file by each task of the group; phases are random per task."""
+    """A file that each task of the group keeps open, and asks about: phases are random per task.
+
+    ``call``: fsync, fdatasync, msync, o_sync (a write to a file opened with O_SYNC) or
+    sync_file_range; all write back and ask for errors.  ``reopen_ns``: the task opens
+    the file this often, and has it open for ``open_share`` of the time.  ``checks`` False: the task throws
+    the return value away.
+    """
 
     file: str
     every_ns: int
+    call: str = "fsync"
+    reopen_ns: int | None = None
+    open_share: float = 1.0
+    checks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,9 @@ class FileSpec:
     ``filesystem``: ext2, ext3, ext4, xfs, nfs (dirty accounting), ramfs, tmpfs (none, swap-backed
     for tmpfs), blockdev.  ``touch`` is read() and write() by system call, per page.
     ``flush_every_ns`` is the age at which the flusher writes dirty pages back (default from
-    vm.dirty_expire_centisecs); its phase is random per file.
+    vm.dirty_expire_centisecs); its phase is random per file.  ``writers``: the groups whose tasks make
+    the write() calls; without any, those that ask for errors with fsync.  ``evict_per_s``: how often
+    the inode is thrown out of memory while nobody has the file open, with the error it remembers.
     """
 
     name: str
@@ -167,6 +179,8 @@ class FileSpec:
     pagevec: float = 0.0
     lines_per_touch: float = 64.0  # read() and write() of a whole page touch every line
     truncate_per_s: float = 0.0  # whole file truncated and written anew (log rotation)
+    writers: tuple[str, ...] = ()
+    evict_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +274,7 @@ class MachineSpec:
     alloc_per_s: float = 0.0  # page allocations from the free lists of the whole machine
     alloc_order: int = 0  # order of those allocations
     atomic_alloc_fail: float = 0.0  # probability that an entry of the kill list cannot be allocated
+    sync_every_ns: int | None = None  # somebody runs sync() this often; None: nobody
     times: TimesSpec = TimesSpec()
     printk_level: int = 7  # messages up to this level are shown; 7 shows all
 

@@ -27,4 +27,4 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = PROFILES[spec.machine.kernel].meminfo_format % 0
-    return Replication(row, [], [], {}, [], [], meminfo)
+    return Replication(row, [], [], [], {}, [], [], meminfo)

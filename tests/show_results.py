@@ -120,6 +120,10 @@ def _error(
         logged_only=0,
         end="reachable",
         end_ns=horizon,
+        unmapped_ns=None,
+        touched=0,
+        panic_ns=None,
+        disk_ns=None,
     )
     if found == "none" or found_ns >= horizon:
         healed = draw.random() < 0.3
@@ -153,6 +157,8 @@ def _error(
                 innocent=0,
                 would_touch_ns=None,
                 needless="" if not early else "yes" if touch > 0.8 else "no",
+                window_ns=None,
+                stores=0,
             )
         )
     row = row._replace(
@@ -188,4 +194,5 @@ def _replication(
         sum(s.needless == "yes" and s.result == "killed" for s in signals),
         sum(s.result == "handled" for s in signals), panics, panics * 300_000_000_000, 3, 4,
         sum(e.data_lost_bytes for e in errors), sum(e.capacity_lost_bytes for e in errors), 0, 0, 1000,
+        *[0] * 9,
     )  # fmt: skip

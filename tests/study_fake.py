@@ -57,6 +57,10 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                 logged_only=0,
                 end=end,
                 end_ns=spec.horizon_ns,
+                unmapped_ns=None,
+                touched=0,
+                panic_ns=None,
+                disk_ns=None,
             )
         )
         if dies:
@@ -76,6 +80,8 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                     innocent=0,
                     would_touch_ns=None,
                     needless=("no" if touched else "yes") if early else "",
+                    window_ns=None,
+                    stores=0,
                 )
             )
     kills = len(signals)
@@ -107,11 +113,20 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         ring_lost=0,
         repeats=0,
         events=10 * len(errors),
+        lost_writes=0,
+        told_writer=0,
+        told_other=0,
+        told_nobody=0,
+        stale_reads=0,
+        stale_reads_untold=0,
+        disk_corruptions=0,
+        touched=0,
+        inconsistent_stores=0,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []
     events: list[tuple[int, str, dict[str, Any]]] = [(7, "onset", {"pfn": 1})] if trace else []
     reach = {"exit:table": detected, "row:13": detected}
-    return Replication(row, errors, signals, reach, log, events, "BadPages:              4 kB\n")
+    return Replication(row, errors, signals, [], reach, log, events, "BadPages:              4 kB\n")
 
 
 def slow_replication(spec: Spec, index: int, base: Any = None, trace: bool = False) -> Replication:

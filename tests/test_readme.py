@@ -128,6 +128,7 @@ def test_every_block_runs_in_order(user: tuple[Path, dict[str, str]]) -> None:
         ("Table `replications`", record.ReplicationRow),
         ("Table `errors`", record.ErrorRow),
         ("Table `signals`", record.SignalRow),
+        ("Table `lost_writes`", record.LostWriteRow),
     ],
 )
 def test_every_column_is_explained(title: str, row: Any) -> None:

@@ -39,6 +39,7 @@ printk_level = 4
 atomic_alloc_fail = 0.125
 on_panic = { reboot = "1 min", repair = 0.25 }
 scrub = { period = "1 h", signals = "fatal" }
+sync = "1 h"
 alloc = { rate = "5 / s", order = 2 }
 sysctl = { "vm.memory_failure_early_kill" = 0, "vm.dirty_expire_centisecs" = 500 }
 config = { UNEVICTABLE_LRU = false, HAVE_MLOCKED_PAGE_BIT = false, PAGEFLAGS_EXTENDED = false }
@@ -77,6 +78,8 @@ turnover = "1 / min"
 pagevec = 0.1
 lines_per_touch = 2
 truncate = "1 / h"
+writers = ["web"]
+evict = "1 / day"
 
 [[task]]
 name = "web"
@@ -85,7 +88,7 @@ children = 3
 sigbus = { on_ao = "blocked", on_ar = "exit", unblock = "1 min" }
 group_death = true
 restart = "1 min"
-fsync = { file = "logs", every = "1 min" }
+fsync = { file = "logs", every = "1 min", call = "o_sync", reopen = "1 h", open = 0.5, checks = false }
 lifetime = "1 min"
 [[task.region]]
 name = "heap"
@@ -295,6 +298,7 @@ EXAMPLES = {
     "file": "'f'",
     "new_region": "'fresh'",
     "new_alloc": "'block'",
+    "fd": "'log'",
     "alloc": "'block'",
     "count": "1",
     "index": "0",

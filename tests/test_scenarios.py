@@ -11,7 +11,7 @@ import pytest
 
 from hwsim.machine import run_replication
 from hwsim.spec import Spec
-from tests.shipped import BY_CHANCE, NAMES, SCENARIOS, run, spec_of
+from tests.shipped import BY_CHANCE, NAMES, SCENARIOS, WITHOUT_KILLS, run, spec_of
 
 _YEAR_S = 365 * 86_400
 # Schroeder, Pinheiro and Weber, "DRAM Errors in the Wild", SIGMETRICS 2009: machines with an uncorrected
@@ -22,7 +22,7 @@ _ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "dupl
 _EVENTS_MAX = 450_000
 
 each = pytest.mark.parametrize("name", NAMES)
-by_chance = pytest.mark.parametrize("name", BY_CHANCE)
+by_chance = pytest.mark.parametrize("name", [*BY_CHANCE, *WITHOUT_KILLS])
 
 
 def _text(name: str) -> str:
@@ -96,7 +96,14 @@ def test_errors_are_the_sum_over_their_ends(name: str, early_kill: int) -> None:
         assert result.row.detected == sum(row.found != "none" for row in result.errors)
 
 
-@by_chance
+@pytest.mark.parametrize("name", WITHOUT_KILLS)
+def test_what_these_show_is_not_kills(name: str) -> None:
+    result = run(name)
+    assert result.total("panics") > 0
+    assert result.total("lost_writes") + result.total("failed") > 20
+
+
+@pytest.mark.parametrize("name", BY_CHANCE)
 def test_the_numbers_say_something(name: str) -> None:
     """Both policies kill, machines panic, and the two policies differ."""
     early, late = run(name, 1), run(name, 0)

@@ -123,6 +123,7 @@ at="6 ms" do="read" task="app.0" file="data" index=2
 at="6 ms" do="fsync" task="app.0" file="data"
 at="6 ms" do="fdatasync" task="app.0" file="data"
 at="6 ms" do="msync" task="app.0" file="data"
+at="6 ms" do="sync_file_range" task="app.0" file="data" fd="log"
 at="6 ms" do="sync"
 at="6 ms" do="close" task="app.0" file="data"
 at="7 ms" do="punch" file="data" index=5 pages=1
@@ -152,14 +153,15 @@ at="13 ms" do="inject" page={free=20} how="line" permanent=true
 at="14 ms" do="scrub" page={free=20}
 at="14 ms" do="mce" page={free=30}
 at="15 ms" do="exit" task="app.0"
+at="15 ms" do="evict" file="data"
 at="16 ms" do="reboot"
 """
 RESULTS = [
     *[101, "zeroes", "ok", "ok", "zeroes"],  # fork, first touch, two of the mapped file, after mremap()
-    *[0, "ok", "ok", 0, 0, 0, 0, 0],  # open to close
+    *[0, "ok", "ok", 0, 0, 0, 0, 0, 0],  # open to close
     *["swapped out", "still in the swap cache", "set"],
     *["allocated", "freed", "allocated", "freed"],
-    *[0, "EINVAL", "found"],  # sysctl, prctl, scrub
+    *[0, "EINVAL", "found", 0],  # sysctl, prctl, scrub, evict
 ]
 
 

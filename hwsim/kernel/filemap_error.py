@@ -1,12 +1,18 @@
-"""Who is told of a lost write: AS_EIO, as mm/filemap.c and fs/fs-writeback.c of 2.6.3x have it.
+"""Who is told of a lost write: the error that a mapping remembers (mm/filemap.c, fs/fs-writeback.c).
 
-The bit belongs to the mapping, not to an open file: whoever asks first is told, and it is gone.
+In 2.6.3x it is one bit of the mapping, AS_EIO, shared by all who have the file open: whoever asks first
+is told, and it is gone; sync() and the eviction of the inode throw it away.  The other modes are what
+was proposed in 2009 ("sticky", Message-ID 20090609102014.GG14820@wotan.suse.de and its answers) and
+what came of it: errseq_t of 4.13, with the rule of 4.17 that an error nobody has seen is told to a later
+opener (lib/errseq.c), and pages kept in the cache.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
+from hwsim.kernel.page_flags import HWPOISON
 from hwsim.kernel.struct_page import AddressSpace
 
 if TYPE_CHECKING:
@@ -15,19 +21,136 @@ if TYPE_CHECKING:
 EIO = 5
 
 
-def filemap_check_errors(kernel: Kernel, mapping: AddressSpace) -> int:
-    """fsync(), fdatasync(), msync(MS_SYNC), on NFS also close(): -EIO once, then 0."""
-    if not mapping.as_eio:
-        return 0
+class OpenFile:
+    """struct file: one open(), shared with the children that inherit it.
+
+    Life: :func:`open_file` -> asked about errors -> :func:`close_file`.  ``f_wb_err`` is the error that
+    its users have seen; ``users`` the processes that share it.
+    """
+
+    __slots__ = ("f_wb_err", "mapping", "opened_ns", "users")
+
+    def __init__(self, mapping: AddressSpace, opened_ns: int) -> None:
+        self.mapping = mapping
+        self.opened_ns = opened_ns
+        self.users = 1
+        self.f_wb_err = errseq_sample(mapping)
+
+
+class EioMode(NamedTuple):
+    """What becomes of an error in a mapping: how a caller asks, and what else ends it."""
+
+    check: Callable[[AddressSpace, OpenFile | None], bool]
+    sync_swallows: bool
+    last_close_clears: bool
+
+
+def mapping_set_error(mapping: AddressSpace) -> None:
+    """mapping_set_error(mapping, -EIO): data of this file is lost."""
+    mapping.as_eio = True
+    mapping.wb_err += 1
+    mapping.wb_seen = False
+
+
+def errseq_sample(mapping: AddressSpace) -> int:
+    """What a new open() takes as seen: the error if somebody has seen it, otherwise none."""
+    return mapping.wb_err if mapping.wb_seen else 0
+
+
+def _test_and_clear(mapping: AddressSpace, _file: OpenFile | None) -> bool:
+    was_set, mapping.as_eio = mapping.as_eio, False
+    return was_set
+
+
+def _once_per_file(mapping: AddressSpace, file: OpenFile | None) -> bool:
+    seen = errseq_sample(mapping) if file is None else file.f_wb_err
+    if seen == mapping.wb_err:
+        return False
+    mapping.wb_seen = True
     mapping.as_eio = False
+    if file is not None:
+        file.f_wb_err = mapping.wb_err
+    return True
+
+
+def _as_long_as_set(mapping: AddressSpace, _file: OpenFile | None) -> bool:
+    return mapping.as_eio
+
+
+def _as_long_as_kept(mapping: AddressSpace, _file: OpenFile | None) -> bool:
+    return any(page.flags & HWPOISON for page in mapping.pages.values())
+
+
+EIO_MODES: dict[str, EioMode] = {
+    "as_flag": EioMode(_test_and_clear, sync_swallows=True, last_close_clears=False),
+    "errseq": EioMode(_once_per_file, sync_swallows=False, last_close_clears=False),
+    "sticky": EioMode(_as_long_as_set, sync_swallows=False, last_close_clears=False),
+    "sticky_until_last_close": EioMode(_as_long_as_set, sync_swallows=False, last_close_clears=True),
+    "keep_page": EioMode(_as_long_as_kept, sync_swallows=False, last_close_clears=False),
+}
+
+
+def eio_mode(kernel: Kernel) -> EioMode:
+    """The mode of this kernel."""
+    return EIO_MODES[kernel.switches.eio_mode]
+
+
+def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile | None = None) -> int:
+    """fsync(), fdatasync(), msync(MS_SYNC), an O_SYNC write, sync_file_range(), some close(): -EIO or 0."""
+    if not eio_mode(kernel).check(mapping, file):
+        return 0
     kernel.reach("eio:reported")
     return -EIO
 
 
 def sync_swallows(kernel: Kernel, mapping: AddressSpace) -> bool:
     """sync() waits for the mapping too and throws the error away; True if there was one."""
-    if not mapping.as_eio:
+    if not mapping.as_eio or not eio_mode(kernel).sync_swallows:
         return False
     mapping.as_eio = False
     kernel.reach("eio:swallowed_by_sync")
     return True
+
+
+def open_file(mapping: AddressSpace, now_ns: int) -> OpenFile:
+    """open(): a new struct file on the mapping."""
+    file = OpenFile(mapping, now_ns)
+    mapping.files.append(file)
+    return file
+
+
+def inherited_file(mapping: AddressSpace, started_ns: int) -> OpenFile:
+    """A file that a task has had open since it started: it has seen no error of this mapping."""
+    file = open_file(mapping, started_ns)
+    if started_ns == 0:
+        file.f_wb_err = 0
+    return file
+
+
+def close_file(kernel: Kernel, file: OpenFile) -> int:
+    """close() by one of its users: -EIO where the file system asks for errors then, otherwise 0."""
+    mapping = file.mapping
+    result = filemap_check_errors(kernel, mapping, file) if close_reports(kernel, mapping) else 0
+    file.users -= 1
+    if not file.users:
+        mapping.files.remove(file)
+    if not mapping.files and mapping.as_eio and eio_mode(kernel).last_close_clears:
+        mapping.as_eio = False
+        kernel.event("forgotten", file=mapping.name, by="last close")
+    return result
+
+
+def close_reports(kernel: Kernel, mapping: AddressSpace) -> bool:
+    """Whether close() writes back and asks for errors: NFS does, local file systems do not."""
+    rule = kernel.switches.close_reports
+    return rule == "all" or (rule == "nfs" and mapping.filesystem == "nfs")
+
+
+def evict_inode(kernel: Kernel, mapping: AddressSpace) -> bool:
+    """The inode leaves memory with all that it remembers; True if an error nobody will hear of was lost."""
+    lost = mapping.as_eio
+    mapping.as_eio = False
+    mapping.wb_err, mapping.wb_seen = 0, False
+    if lost:
+        kernel.reach("eio:lost_with_inode")
+    return lost

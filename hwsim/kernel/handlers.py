@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hwsim.kernel.filemap_error import mapping_set_error
 from hwsim.kernel.page_cache import (
     delete_from_swap_cache,
     isolate_lru_page,
@@ -75,7 +76,7 @@ def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
     page.flags |= ERROR
     mapping = page.page_mapping
     if mapping is not None:
-        mapping.as_eio = True  # mapping_set_error(mapping, -EIO)
+        mapping_set_error(mapping)
     return me_pagecache_clean(kernel, page)
 
 

@@ -84,6 +84,25 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
                 _map(page, vma)
 
 
+def store_meanwhile(
+    page: Page, since_ns: int, now_ns: int, permanent: bool, draw: Callable[[int], float]
+) -> None:
+    """Stores through the page tables while memory_failure() waits for the lock or for writeback.
+
+    The page is still mapped, so a clean page may be dirty again when the wait is over.  write() and
+    first touches need the page lock and wait themselves.
+    """
+    mapped = [vma for vma in page.ptes if vma.shared]
+    if page.mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
+        return
+    rates: list[tuple[float, Vma | None]] = [
+        (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in mapped
+    ]
+    total = sum(rate for rate, _ in rates)
+    if draw(0) < 1.0 - exp(-total * (now_ns - since_ns)):
+        _store(page, rates, draw(1) * total)
+
+
 def _next(since_ns: int, rate: float, u: float) -> int | None:
     return since_ns + int(-log1p(-u) / rate) + 1 if rate > 0.0 else None
 

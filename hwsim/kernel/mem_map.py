@@ -71,6 +71,7 @@ class Layout:
     filesystem: str = ""
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
+    evict_per_s: float = 0.0
     flush_every_ns: int = 0
     lifetime_ns: int | None = None
     huge_free: float = 0.0

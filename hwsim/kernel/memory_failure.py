@@ -143,6 +143,8 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
     yield from lock_page_nosync(kernel, page, report)
     if page.flags & pg.WRITEBACK:
         yield from wait_on_page_writeback(kernel, page)
+    if kernel.now > report.started_ns:
+        kernel.waited(page, report)
     yield from hwpoison_user_mappings(kernel, page, pfn, trapno, report)
     report.dirty = bool(page.flags & pg.DIRTY)
     if page.flags & pg.LRU and not page.flags & pg.SWAPCACHE and page.raw_mapping_is_null:

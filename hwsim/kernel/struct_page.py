@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hwsim.kernel.page_flags import ANON, SWAPCACHE
 
 if TYPE_CHECKING:
+    from hwsim.kernel.filemap_error import OpenFile
     from hwsim.kernel.mem_map import Region
     from hwsim.kernel.task_struct import Vma
 
@@ -51,8 +52,9 @@ class Pte:
 class AddressSpace:
     """struct address_space: a file, a block device, a tmpfs file or the swapper.
 
-    ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit.  ``vmas`` is the
-    i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``slots``: page
+    ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit, ``wb_err`` and
+    ``wb_seen`` the errseq_t of later kernels, ``files`` the open files (see ``filemap_error``).  ``vmas``
+    is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``slots``: page
     offsets whose contents are on the swap device only; ``gone``: ranges (first, pages) that a script
     has cut out of the cache; ``holes``: page offsets punched out of the file; ``size_pages``: its
     length once a script has changed it.
@@ -61,6 +63,7 @@ class AddressSpace:
     __slots__ = (
         "accounts_dirty",
         "as_eio",
+        "files",
         "filesystem",
         "gone",
         "holes",
@@ -72,6 +75,8 @@ class AddressSpace:
         "swap_backed",
         "swapped",
         "vmas",
+        "wb_err",
+        "wb_seen",
     )
 
     def __init__(self, name: str, filesystem: str) -> None:
@@ -81,6 +86,9 @@ class AddressSpace:
         self.swap_backed = filesystem == "tmpfs"
         self.accounts_dirty = filesystem not in ("tmpfs", "ramfs", "swapper", "hugetlbfs")
         self.as_eio = False
+        self.wb_err = 0
+        self.wb_seen = False
+        self.files: list[OpenFile] = []
         self.vmas: list[Vma] = []
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
         self.swapped: dict[int, Page] = {}
@@ -124,6 +132,7 @@ class Page:
         "unmap_failures",
         "waiters",
         "writeback_until_ns",
+        "writer",
     )
 
     def __init__(self, pfn: int, region: Region, index: int) -> None:
@@ -147,6 +156,7 @@ class Page:
         self.lost_bytes = 0
         self.looked_ns = 0  # volatile bits are as of then; see later_look
         self.looks = 0
+        self.writer = ""  # the task whose script step stored last; chance draws it when it is asked for
         self.dirtied_ns: int | None = None  # drawn: the next store that dirties the page
         self.waiters: list[object] = []
 

@@ -21,6 +21,7 @@ from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import Page
+from hwsim.kernel.switches import Switches
 from hwsim.kernel.task_struct import Task
 from hwsim.kernel.workqueue import Cpu, Halted
 from hwsim.rng import Slot
@@ -71,6 +72,8 @@ class Kernel:
         self.signal_blocked: Hook = _nobody
         self.signal_sent: Hook = _nobody
         self.reported: Hook = _nobody
+        self.waited: Hook = _nobody
+        self.switches = Switches()
         self.met_poison: Hook = lambda page, order: prep_new_page(self, page, order)
 
     @property

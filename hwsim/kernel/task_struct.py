@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwsim.kernel.filemap_error import OpenFile
     from hwsim.kernel.mem_map import Region
     from hwsim.kernel.struct_page import AddressSpace, Pte
 
@@ -108,6 +109,7 @@ class Task:
         "behaviour",
         "blocked",
         "comm",
+        "files",
         "ignored",
         "killed",
         "name",
@@ -134,6 +136,7 @@ class Task:
         self.alive = True
         self.killed = False  # by a signal, its own or another's
         self.vmas: dict[str, Vma] = {}
+        self.files: dict[tuple[str, str], OpenFile | None] = {}  # of a script: None is closed
         self.vmas_made = 0  # the number of a VMA that has gone is not given to another
         self.next_start = 0x400  # first virtual page of the next mapping
         self.blocked = False

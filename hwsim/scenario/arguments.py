@@ -62,7 +62,7 @@ def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding(path, "not a number or word", "a whole number or a word")
     elif kind == "flags":
         yield from _flags(path, value, parts)
-    elif kind in {"new_region", "new_alloc"}:
+    elif kind in {"new_region", "new_alloc", "fd"}:
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             yield Finding(path, "not a name", NAME_ALLOWED)
     elif kind == "page":

@@ -109,6 +109,9 @@ def _files(parts: Parts) -> Iterator[Finding]:
                 )
             if item.turnover > 0:
                 yield Finding((*path, "turnover"), f"{item.filesystem} cannot be read again", '"never"')
+        for number, group in enumerate(item.writers):
+            if group not in parts.raw_names("task"):
+                yield _unknown((*path, "writers", number), "task", group, parts.raw_names("task"))
 
 
 def _tasks(parts: Parts) -> Iterator[Finding]:
@@ -127,6 +130,8 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
                 yield Finding(
                     ("task", index, "fsync", "file"), f"fsync does nothing on {filesystem}", allowed
                 )
+        if task.fsync is not None and task.fsync.reopen is None and task.fsync.open < 1:
+            yield Finding(("task", index, "fsync", "open"), "the file is never opened again", "with reopen")
     for path, _, region in parts.regions():
         yield from _shares(path, region.touch)
         yield from _region(path, region, parts, file_names)

@@ -49,6 +49,7 @@ def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
         alloc_per_s=item.alloc.rate,
         alloc_order=item.alloc.order,
         atomic_alloc_fail=item.atomic_alloc_fail,
+        sync_every_ns=item.sync,
         times=_times(item.times),
         printk_level=item.printk_level,
     )
@@ -110,6 +111,8 @@ def _file(item: schema.File, expire_ns: int) -> spec.FileSpec:
         pagevec=item.pagevec,
         lines_per_touch=item.lines_per_touch,
         truncate_per_s=item.truncate,
+        writers=item.writers,
+        evict_per_s=item.evict,
     )
 
 
@@ -122,9 +125,15 @@ def _task(item: schema.Task, files: dict[str, schema.File]) -> spec.TaskSpec:
         sigbus=spec.SigbusSpec(item.sigbus.on_ao, item.sigbus.on_ar, item.sigbus.unblock),
         group_death=item.group_death,
         restart_ns=item.restart,
-        fsync=None if item.fsync is None else spec.FsyncSpec(item.fsync.file, item.fsync.every),
+        fsync=_fsync(item.fsync),
         lifetime_ns=item.lifetime,
     )
+
+
+def _fsync(item: schema.Fsync | None) -> spec.FsyncSpec | None:
+    if item is None:
+        return None
+    return spec.FsyncSpec(item.file, item.every, item.call, item.reopen, item.open, item.checks)
 
 
 def _region(item: schema.Region, files: dict[str, schema.File]) -> spec.RegionSpec:

@@ -33,6 +33,7 @@ from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
 PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")
+ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return")
 HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
 
@@ -110,6 +111,15 @@ class File(Model):
     truncate: RatePerS = same_as(
         spec.FileSpec, "truncate_per_s", "cut to zero and written anew", lambda _: "never"
     )
+    writers: tuple[str, ...] = Field(
+        (), description="groups that make the write() calls; default: those with an fsync on this file"
+    )
+    evict: RatePerS = same_as(
+        spec.FileSpec,
+        "evict_per_s",
+        "the inode leaves memory while nobody has it open",
+        lambda _: "never",
+    )
 
 
 class Swap(Model):
@@ -174,10 +184,16 @@ class Sigbus(Model):
 
 
 class Fsync(Model):
-    """A periodic fsync()."""
+    """A file kept open, with a periodic fsync()."""
 
     file: str
     every: PositiveDuration
+    call: Annotated[str, choice(*ASKING_CALLS)] = same_as(
+        spec.FsyncSpec, "call", "all of them write back and ask for errors"
+    )
+    reopen: PositiveDuration | None = Field(None, description="opened anew this often")
+    open: Share = same_as(spec.FsyncSpec, "open_share", "with reopen: share of that time in which it is open")
+    checks: Flag = same_as(spec.FsyncSpec, "checks", "false: the return value is thrown away")
 
 
 class Task(Model):

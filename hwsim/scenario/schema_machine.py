@@ -198,6 +198,9 @@ class Machine(Model):
         "atomic_alloc_fail",
         "probability that a kill-list entry cannot be had",
     )
+    sync: DurationOrNever = same_as(
+        spec.MachineSpec, "sync_every_ns", "somebody runs sync() this often", units.format_duration
+    )
     times: Times = Field(default_factory=Times)
     corrected_message_order: Flag = same_as(
         spec.MachineSpec, "corrected_message_order", "print the result line as it was meant"

@@ -47,7 +47,7 @@ MAX_ORDER: Final = 10  # the largest block of the page allocator is 2**10 pages
 class Arg:
     """One argument.  ``kind`` says how it is checked:
 
-    page, task, region (of the step's task), file, new_region, new_alloc, alloc, count (>= 1),
+    page, task, region (of the step's task), file, new_region, new_alloc, fd, alloc, count (>= 1),
     index (>= 0), line (0..63), cpu, order, tries, int, bool, choice, flags, sysctl, value (int or text).
     """
 
@@ -78,6 +78,10 @@ _FIRST: Final = Arg("index", doc="first page of the range, counted from the star
 _PAGES: Final = Arg("count", doc="number of pages")
 _RANGE: Final[dict[str, Arg]] = {"task": _TASK, "region": _REGION, "first": _FIRST, "pages": _PAGES}
 _TASK_FILE: Final[dict[str, Arg]] = {"task": _TASK, "file": _FILE}
+_OPEN_FILE: Final[dict[str, Arg]] = {
+    **_TASK_FILE,
+    "fd": _opt("fd", "fd", doc="which of the task's descriptors of this file"),
+}
 _READ_WRITE: Final[dict[str, Arg]] = {
     **_TASK_FILE,
     "index": Arg("index"),
@@ -138,14 +142,21 @@ VERBS: Final[dict[str, Verb]] = {
         "The task advises on pages.", {**_RANGE, "advice": Arg("choice", choices=("dontneed", "hwpoison"))}
     ),
     # files
-    "open": Verb("The task opens the file.", dict(_TASK_FILE)),
-    "close": Verb("The task closes the file.", dict(_TASK_FILE)),
+    "open": Verb("The task opens the file.", dict(_OPEN_FILE)),
+    "close": Verb("The task closes the file.", dict(_OPEN_FILE)),
     "read": Verb("The task reads a page with read().", dict(_READ_WRITE)),
-    "write": Verb("The task writes a page with write().", dict(_READ_WRITE)),
-    "fsync": Verb("The task calls fsync() on the file.", dict(_TASK_FILE)),
-    "fdatasync": Verb("The task calls fdatasync() on the file.", dict(_TASK_FILE)),
-    "msync": Verb("The task calls msync() on its mapping of the file.", dict(_TASK_FILE)),
+    "write": Verb(
+        "The task writes a page with write().",
+        {**_READ_WRITE, **_OPEN_FILE, "sync": _opt("bool", False, doc="the file is open with O_SYNC")},
+    ),
+    "fsync": Verb("The task calls fsync() on the file.", dict(_OPEN_FILE)),
+    "fdatasync": Verb("The task calls fdatasync() on the file.", dict(_OPEN_FILE)),
+    "sync_file_range": Verb(
+        "The task calls sync_file_range() with waiting on the whole file.", dict(_OPEN_FILE)
+    ),
+    "msync": Verb("The task calls msync() on its mapping of the file.", dict(_OPEN_FILE)),
     "sync": Verb("sync(): every dirty file page is written."),
+    "evict": Verb("The inode of a file that nobody has open or mapped leaves memory.", {"file": _FILE}),
     "truncate": Verb(
         "The file is cut to a new length.", {"file": _FILE, "pages": Arg("index", doc="new length in pages")}
     ),

@@ -10,6 +10,7 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 
 from __future__ import annotations
 
+from math import expm1
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
@@ -18,7 +19,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES, lose_block
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.later_look import settle
+from hwsim.kernel.later_look import quiet_rates, settle, store_meanwhile
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
@@ -68,8 +69,10 @@ class PageStory:
         "contained_ns",
         "data_lost_bytes",
         "dirty",
+        "disk_ns",
         "end",
         "end_ns",
+        "entries",
         "error",
         "fatal_checks",
         "first",
@@ -90,6 +93,7 @@ class PageStory:
         "onset_ns",
         "other_lines",
         "page",
+        "panic_ns",
         "permanent",
         "pfn",
         "races",
@@ -101,8 +105,10 @@ class PageStory:
         "source",
         "state",
         "times",
+        "touched",
         "touches",
         "u",
+        "unmapped_ns",
     )
 
     def __init__(
@@ -138,6 +144,7 @@ class PageStory:
         self.last_report_ns = 0
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
+        self.entries: list[Pte] = []  # what was unmapped, until memory_failure() returns
         self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0
         self.repeats = 0
@@ -145,6 +152,10 @@ class PageStory:
         self.ring_lost = 0
         self.logged = False  # in this boot
         self.logged_only = 0
+        self.unmapped_ns: int | None = None
+        self.touched = False  # between the find and then
+        self.panic_ns: int | None = None
+        self.disk_ns: int | None = None
         self.end = ""
         self.end_ns = 0
         self.kind = "hidden"
@@ -440,6 +451,10 @@ class PageStory:
         if policy == "UCNA":
             self.note_found("device_read")
             self._logged()
+        if policy != "fatal" and self.disk_ns is None:
+            self.disk_ns = machine.engine.now  # no bus of the time tells the device that the data is bad
+            machine.kernel.reach("disk:bad bytes written")
+            machine.kernel.event("disk", error=self.error, pfn=self.pfn)
         if what == "written_out" and not self.permanent:
             self.finish("healed")  # the frame is filled again by the next swap-in
         elif policy != "fatal":
@@ -450,6 +465,8 @@ class PageStory:
     def _unmapped(self, report: Report, _page: Page, entries: list[Pte]) -> None:
         """memory_failure() has taken the page out of the page tables: late touches can come."""
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
+        self._out_of_reach(anchor, [pte.vma for pte in entries])
+        self.entries = entries
         for pte in entries:
             if meets_poison(pte):
                 self.touches.expect(pte, anchor)
@@ -469,6 +486,7 @@ class PageStory:
             self.arm()
             return
         self.report = report
+        entries, self.entries = self.entries, []
         self.mappers = report.mappers
         self.dirty = page is not None and bool(page.flags & pg.DIRTY)
         self.state = HANDLED
@@ -476,16 +494,41 @@ class PageStory:
         if page is None:
             self.arm()
             return
+        if self.unmapped_ns is None and report.exit == "table":
+            anchor = self.found_ns if self.found_ns is not None else report.started_ns
+            self._out_of_reach(anchor, [])
         if self._is_contained(page, report):
             self.contained_ns = machine.engine.now
             if report.exit != "free_or_high_order":
                 self._take_out(page)
                 self._count_data(page, report)
+        if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev"):
+            if self.contained_ns is not None or page.flags & pg.ERROR:
+                machine.lost_writes.add(self, page, entries)
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
         for pte in self._entries(page):
             if meets_poison(pte) and not self.touches.awaits(pte):
                 self.touches.expect(pte, anchor)
         self.arm()
+
+    def _out_of_reach(self, found_ns: int, vmas: list[Vma]) -> None:
+        """The page has left the page tables: was it touched since the find, beside its bad line?"""
+        machine, page = self.machine, self.page
+        self.unmapped_ns = now = machine.engine.now
+        if page is None or now <= found_ns:
+            return
+        rate = sum(sum(quiet_rates(vma, page.pgoff, self.permanent)) for vma in vmas)
+        if page.region.kind in ("file", "blockdev"):
+            rate += sum(page.region.touch_rates(page.index))  # read() and write() by system call
+        u = machine.draws.extra(self.error, Slot.WINDOW, self.attempts)
+        self.touched = u < -expm1(-rate * (now - found_ns))
+
+    def stored_meanwhile(self, page: Page, since_ns: int) -> None:
+        """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
+        extra, error = self.machine.draws.extra, self.error
+        store_meanwhile(
+            page, since_ns, self.machine.engine.now, self.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
+        )
 
     def _entries(self, page: Page) -> list[Pte]:
         family = page.anon_vma or (page.mapping.vmas if page.mapping is not None else [])
@@ -560,6 +603,7 @@ class PageStory:
         self.report = None
         self.isolated_pages = 0
         self.hole = False
+        self.entries = []
         self.end = ""
         self.state = LATENT
         self.contained_ns = None

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.signals import BUS_MCEERR_AO, Signal
-from hwsim.record import ErrorRow, ReplicationRow, SignalRow
+from hwsim.kernel.signals import BUS_MCEERR_AO, BUS_MCEERR_AR, Signal
+from hwsim.record import ErrorRow, LostWriteRow, ReplicationRow, SignalRow
+from hwsim.rng import Slot, poisson
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -49,6 +50,10 @@ def error_row(story: PageStory, replication: int) -> ErrorRow:
         story.logged_only,
         story.end,
         story.end_ns,
+        story.unmapped_ns,
+        int(story.touched),
+        story.panic_ns,
+        story.disk_ns,
     )
 
 
@@ -77,7 +82,18 @@ def _signal_row(story: PageStory, replication: int, signal: Signal) -> SignalRow
         int(signal.innocent),
         touch,
         needless,
+        *_inconsistency(signal),
     )
+
+
+def _inconsistency(signal: Signal) -> tuple[int | None, int]:
+    """How long the task went on after its page was poisoned, in ns, and what it wrote in that time."""
+    report = signal.report
+    if signal.done_ns is None or report.poisoned_ns is None or signal.cause == "group_death":
+        return None, 0
+    window_ns = max(0, signal.done_ns - report.poisoned_ns)
+    u = signal.report.extra(Slot.STORES, signal.task.number)
+    return window_ns, poisson(u, signal.task.behaviour.group.stores_per_ns * window_ns)
 
 
 def _needless(story: PageStory, signal: Signal) -> str:
@@ -100,11 +116,16 @@ def _needless(story: PageStory, signal: Signal) -> str:
 
 
 def replication_row(
-    machine: Machine, end_ns: int, errors: list[ErrorRow], signals: list[SignalRow]
+    machine: Machine,
+    end_ns: int,
+    errors: list[ErrorRow],
+    signals: list[SignalRow],
+    lost: list[LostWriteRow],
 ) -> ReplicationRow:
     """Sums over one machine."""
     kills = Counter(row.cause for row in signals if row.result == "killed")
     outcomes = Counter(row.outcome for row in errors)
+    told = Counter(row.told for row in lost)
     return ReplicationRow(
         replication=machine.index,
         end_ns=end_ns,
@@ -131,4 +152,13 @@ def replication_row(
         ring_lost=sum(row.ring_lost for row in errors),
         repeats=sum(row.repeats for row in errors),
         events=machine.engine.scheduled,
+        lost_writes=len(lost),
+        told_writer=told["writer"],
+        told_other=told["bystander"] + told["later_session"],
+        told_nobody=told["nobody"],
+        stale_reads=sum(row.stale_before + row.stale_after for row in lost),
+        stale_reads_untold=sum(row.stale_before for row in lost),
+        disk_corruptions=sum(row.disk_ns is not None for row in errors),
+        touched=sum(row.touched for row in errors),
+        inconsistent_stores=sum(row.stores for row in signals if row.code == BUS_MCEERR_AR),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from hwsim.record import ErrorRow, ReplicationRow, SignalRow
+from hwsim.record import ErrorRow, LostWriteRow, ReplicationRow, SignalRow
 
 
 class Column(NamedTuple):
@@ -42,6 +42,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "replications": (POLICY, *columns_of(ReplicationRow)),
     "errors": (POLICY, *columns_of(ErrorRow)),
     "signals": (POLICY, *columns_of(SignalRow)),
+    "lost_writes": (POLICY, *columns_of(LostWriteRow)),
 }
 FAILURES = (
     POLICY,

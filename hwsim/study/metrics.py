@@ -44,6 +44,13 @@ METRICS = (
     Metric("downtime_ns", "downtime", "ns", by_path=False),
     Metric("data_lost_bytes", "data lost", "bytes"),
     Metric("capacity_lost_bytes", "capacity lost", "bytes"),
+    Metric("lost_writes", "lost writes", "count", by_path=False),
+    Metric("told_writer", "writer told", "count", by_path=False),
+    Metric("told_other", "only others told", "count", by_path=False),
+    Metric("told_nobody", "nobody told", "count", by_path=False),
+    Metric("stale_reads", "stale reads", "count", by_path=False),
+    Metric("stale_reads_untold", "stale, untold", "count", by_path=False),
+    Metric("disk_corruptions", "bad pages on disk", "count", by_path=False),
 )
 EXTRA_METRICS = (
     Metric("errors", "errors", "count", by_path=False),
@@ -58,6 +65,7 @@ EXTRA_METRICS = (
     Metric("poisoned_pages", "poisoned pages", "count", by_path=False),
     Metric("ring_lost", "lost in the ring", "count", by_path=False),
     Metric("repeats", "repeat reports", "count", by_path=False),
+    Metric("touched", "touched meanwhile", "count", by_path=False),
 )
 _CAUSES = {
     "early": "kills_early",

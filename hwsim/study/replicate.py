@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hwsim.record import ErrorRow, Replication, ReplicationRow, SignalRow
+from hwsim.record import ErrorRow, LostWriteRow, Replication, ReplicationRow, SignalRow
 from hwsim.spec import Spec
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def pack(result: Replication) -> bytes:
             _plain(result.row),
             [_plain(row) for row in result.errors],
             [_plain(row) for row in result.signals],
+            [_plain(row) for row in result.lost_writes],
             {str(what): operator.index(times) for what, times in result.reach.items()},
             result.meminfo,
         )
@@ -104,11 +105,14 @@ def pack(result: Replication) -> bytes:
 
 def unpack(job: Job, packed: bytes) -> Done:
     """The inverse of :func:`pack`."""
-    row, errors, signals, reach, meminfo = marshal.loads(packed)  # made by pack() in this program
+    row, errors, signals, lost_writes, reach, meminfo = marshal.loads(
+        packed
+    )  # made by pack() in this program
     result = Replication(
         row=ReplicationRow._make(row),
         errors=list(map(ErrorRow._make, errors)),
         signals=list(map(SignalRow._make, signals)),
+        lost_writes=list(map(LostWriteRow._make, lost_writes)),
         reach=reach,
         log=[],
         events=[],

@@ -23,7 +23,7 @@ from hwsim.study.manifest import Policy, canonical, differences
 from hwsim.study.replicate import Done, Failure, Job, Outcome
 
 APPLICATION_ID = 0x48575331  # "HWS1", in the SQLite header: this file is ours
-FORMAT = 1  # user_version: raised when a table changes its meaning
+FORMAT = 2  # user_version: raised when a table changes its meaning
 LOCK_WAIT_S = 3.0
 
 _MAGIC = b"SQLite format 3\x00"
@@ -66,7 +66,9 @@ class Store:
         """All rows of a result table, in order, of the replications below ``below``."""
         names = ", ".join(f'"{column.name}"' for column in TABLES[table])
         where = "" if below is None else f"WHERE replication < {int(below)}"
-        order = {"replications": "", "errors": ", error", "signals": ", rowid"}[table]
+        order = {"replications": "", "errors": ", error", "signals": ", rowid", "lost_writes": ", rowid"}[
+            table
+        ]
         query = f"SELECT {names} FROM {table} {where} ORDER BY policy, replication{order}"
         with self._readable():
             return self.connection.execute(query).fetchall()
@@ -135,6 +137,7 @@ class Store:
         execute = self.connection.executemany
         execute(_INSERT["errors"], [(policy, *error) for error in result.errors])
         execute(_INSERT["signals"], [(policy, *sent) for sent in result.signals])
+        execute(_INSERT["lost_writes"], [(policy, *lost) for lost in result.lost_writes])
         execute(_ADD_REACH, [(policy, what, times) for what, times in result.reach.items()])
         self.connection.execute(
             "DELETE FROM failures WHERE policy = ? AND replication = ?", (policy, done.replication)
@@ -265,6 +268,7 @@ def _create(store: Store, asked: Mapping[str, Any], policies: Sequence[Policy]) 
         run(_table("replications", TABLES["replications"], "PRIMARY KEY (policy, replication)"))
         run(_table("errors", TABLES["errors"], "PRIMARY KEY (policy, replication, error)"))
         run(_table("signals", TABLES["signals"], ""))
+        run(_table("lost_writes", TABLES["lost_writes"], ""))
         run(_table("failures", FAILURES, "PRIMARY KEY (policy, replication)"))
         run(
             "CREATE TABLE reach (policy INTEGER NOT NULL, what TEXT NOT NULL, times INTEGER NOT NULL, "
@@ -347,6 +351,7 @@ _INSERT = {
     "replications": _insert("replications", len(TABLES["replications"])),
     "errors": _insert("errors", len(TABLES["errors"])),
     "signals": _insert("signals", len(TABLES["signals"])),
+    "lost_writes": _insert("lost_writes", len(TABLES["lost_writes"])),
     "failures": _insert("failures", len(FAILURES)),
 }
 _ADD_REACH = (

@@ -6,7 +6,17 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.filemap_error import EIO, filemap_check_errors, sync_swallows
+from hwsim.kernel.fault import STALE, ZEROES
+from hwsim.kernel.filemap_error import (
+    OpenFile,
+    close_file,
+    close_reports,
+    evict_inode,
+    filemap_check_errors,
+    inherited_file,
+    open_file,
+    sync_swallows,
+)
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
@@ -51,6 +61,8 @@ def read(step: Step) -> None:
     if user_buffer(step):
         step.result("EFAULT")
         return
+    if result in (STALE, ZEROES):
+        step.machine.lost_writes.script_read(region, index)
     step.result(result)
 
 
@@ -75,17 +87,53 @@ def write(step: Step) -> None:
         mapping.size_pages = max(mapping.size_pages, index + 1)
     for old in lost_pages(step, region, index):
         old.lost_bytes = 0
-    step.result("ok", pfn=page.pfn)
+    step.machine.lost_writes.overwritten(region, index)
+    page.writer = step.args["task"]
     step.changed(page)
+    if step.args.get("sync"):
+        _ask(step, "o_sync")
+        return
+    step.result("ok", pfn=page.pfn)
+
+
+def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
+    """The struct file that the step names.
+
+    One that was never opened has been open since the task started; one that was closed is opened anew.
+    """
+    task = step.task()
+    key = step.args["file"], step.args.get("fd", "fd")
+    file = task.files.get(key)
+    if file is None:
+        closed = key in task.files
+        file = open_file(mapping, step.kernel.now) if closed else inherited_file(mapping, task.started_ns)
+        task.files[key] = file
+    return file
+
+
+def _ask(step: Step, call: str) -> None:
+    """Write back, then ask for errors; what stands in the mapping decides who is told."""
+    region, mapping = _file(step)
+    write_back(step, region, mapping)
+    file = _descriptor(step, mapping)
+    if filemap_check_errors(step.kernel, mapping, file):
+        step.machine.lost_writes.watch(region).told(step.task().name, file, call)
+        step.result("EIO")
+    else:
+        step.result(0)
+    _rearm(step, mapping)
+
+
+def _rearm(step: Step, mapping: AddressSpace) -> None:
+    watch = step.machine.lost_writes.of(mapping)
+    if watch is not None:
+        watch.arm()
 
 
 def fsync(step: Step) -> None:
-    """fsync(), fdatasync(), msync(): write back, then ask for errors, which clears them."""
+    """fsync() and its like: write back, then ask for errors."""
     step.task()
-    region, mapping = _file(step)
-    write_back(step, region, mapping)
-    result = filemap_check_errors(step.kernel, mapping)
-    step.result("EIO" if result == -EIO else 0)
+    _ask(step, step.spec.verb)
 
 
 def msync(step: Step) -> None:
@@ -93,7 +141,7 @@ def msync(step: Step) -> None:
     task, (_, mapping) = step.task(), _file(step)
     if not any(vma.mapping is mapping for vma in task.vmas.values()):
         raise step.error(f'task "{task.name}" does not map this file')
-    fsync(step)
+    _ask(step, "msync")
 
 
 def sync(step: Step) -> None:
@@ -104,7 +152,20 @@ def sync(step: Step) -> None:
             write_back(step, region, region.mapping)
             if sync_swallows(step.kernel, region.mapping):
                 swallowed.append(region.name)
+                step.machine.lost_writes.watch(region).swallowed("sync")
+                _rearm(step, region.mapping)
     step.result(0, swallowed=swallowed)
+
+
+def evict(step: Step) -> None:
+    """The inode of an unused file leaves memory, and its error with it."""
+    region, mapping = _file(step)
+    if any(vma.alive for vma in mapping.vmas) or mapping.files:
+        raise step.error("the file is open or mapped: its inode stays in memory")
+    lost = evict_inode(step.kernel, mapping)
+    if lost:
+        step.machine.lost_writes.watch(region).swallowed("inode")
+    step.result("an error is lost" if lost else 0)
 
 
 def write_back(step: Step, region: Region, mapping: AddressSpace) -> None:
@@ -128,20 +189,29 @@ def read_by_device(step: Step, page: Page) -> None:
 
 
 def open_(step: Step) -> None:
-    """open(): tells nobody anything in this kernel."""
-    step.task()
+    """open(): a new session; it tells nobody anything."""
+    task, (_, mapping) = step.task(), _file(step)
+    key = step.args["file"], step.args.get("fd", "fd")
+    if task.files.get(key) is not None:
+        raise step.error("this descriptor is open already")
+    task.files[key] = open_file(mapping, step.kernel.now)
     step.result(0)
 
 
 def close(step: Step) -> None:
-    """close(): only NFS writes back and reports an error here."""
-    step.task()
-    region, mapping = _file(step)
-    if mapping.filesystem != "nfs":
-        step.result(0)
-        return
-    write_back(step, region, mapping)
-    step.result("EIO" if filemap_check_errors(step.kernel, mapping) == -EIO else 0)
+    """close(): some file systems write back and report an error here."""
+    task, (region, mapping) = step.task(), _file(step)
+    file = _descriptor(step, mapping)
+    if close_reports(step.kernel, mapping):
+        write_back(step, region, mapping)
+    failed = close_file(step.kernel, file)
+    task.files[step.args["file"], step.args.get("fd", "fd")] = None
+    watch = step.machine.lost_writes.watch(region)
+    if failed:
+        watch.told(task.name, file, "close")
+    watch.closed(unheard=False)
+    watch.arm()
+    step.result("EIO" if failed else 0)
 
 
 def truncate(step: Step) -> None:
@@ -195,6 +265,8 @@ VERBS: dict[str, Callable[[Step], None]] = {
     "write": write,
     "fsync": fsync,
     "fdatasync": fsync,
+    "sync_file_range": fsync,
+    "evict": evict,
     "msync": msync,
     "sync": sync,
     "open": open_,

@@ -107,6 +107,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
 
 def set_dirty(pte: Pte, page: Page, *, only_entry: bool = False) -> None:
     """A store sets the entry's dirty bit; the fault before it that of a file page."""
+    page.writer = pte.vma.task.name
     pte.dirty = pte.writable = True
     if only_entry:
         return
@@ -198,6 +199,8 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
         return found
     if found == BUS_ERROR:
         return die_of(step, vma.task, BUS_ERROR)
+    if result in (STALE, ZEROES):
+        step.machine.lost_writes.script_read(region, pgoff)
     page.map(vma, dirty=False, writable=store)
     if vma.mlocked:
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE

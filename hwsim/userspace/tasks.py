@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
 from hwsim.kernel.fault import copy_page_range
+from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.page_flags import ANON, DIRTY
 from hwsim.kernel.signals import SIGKILL, Signal
 from hwsim.kernel.struct_page import PRESENT
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.spec import RegionSpec, TaskSpec
+from hwsim.userspace.open_files import close_files, inherit_files, open_own_file
 from hwsim.userspace.sigbus import take_kill, take_signal
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Member:
         "bell",
         "children",
         "copies",
+        "file",
+        "fsync_ns",
         "group",
         "inbox",
         "kernel",
@@ -70,6 +74,8 @@ class Member:
         self.ringing = False
         self.started = False
         self.bell: Any = None
+        self.file: OpenFile | None = None  # of its fsync table: one session after another
+        self.fsync_ns = 0  # phase of its periodic fsync
         self.next_exit_ns: int | None = None
         self.once = False  # forked by a script: no supervisor brings it back
         self.revived: list[Region] = []
@@ -87,6 +93,8 @@ class Member:
         first = self is self.group.members[0]
         for region_spec in spec.regions:
             self._map(task, region_spec, now, first)
+        if spec.fsync is not None:
+            open_own_file(self)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
 
@@ -121,6 +129,7 @@ class Member:
                 self._take(copies, now)
             copy_page_range(machine.kernel, origin, vma)
             machine.entries_copied(vma)
+        inherit_files(self, parent)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
         machine.kernel.event("fork", task=self.name, pid=task.pid, parent=parent.task.pid)
@@ -230,7 +239,7 @@ class Member:
 class Group:
     """All members of one [[task]] table and their supervisor."""
 
-    __slots__ = ("empty", "machine", "maps_files", "members", "number", "shared", "spec")
+    __slots__ = ("empty", "machine", "maps_files", "members", "number", "shared", "spec", "stores_per_ns")
 
     def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
         self.machine = machine
@@ -240,6 +249,12 @@ class Group:
         self.empty: list[Member] = []  # those without a process
         self.maps_files = any(region.kind == "file" for region in spec.regions)
         self.shared: list[Region] = []
+        # What one task of the group writes, into all of its memory together.
+        self.stores_per_ns = 1e-9 * sum(
+            region.pages * touch.share * touch.store_per_s
+            for region in spec.regions
+            for touch in region.touch
+        )
 
     def start(self) -> None:
         """Start every member that is not running: parents first, then their children."""
@@ -320,6 +335,8 @@ class Group:
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
+        if member.file is not None or task.files:
+            close_files(member)
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1

@@ -1,0 +1,294 @@
+"""Who asks a file for errors, and when: the calls that come while a lost write waits to be told.
+
+fsync() and the like, close(), sync() and the eviction of the inode are computed from their phases, and only
+while an error waits in the mapping: there are no standing timers.  What a call gets, and whether it
+takes the error away, is the kernel's error mode (``kernel/filemap_error``).
+"""
+
+from __future__ import annotations
+
+from math import log1p
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.kernel.filemap_error import (
+    OpenFile,
+    close_file,
+    eio_mode,
+    evict_inode,
+    filemap_check_errors,
+    open_file,
+    sync_swallows,
+)
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.rng import Slot
+from hwsim.story.lost_write import LostWrite, asks
+
+if TYPE_CHECKING:
+    from hwsim.kernel.mem_map import Region
+    from hwsim.machine import Machine
+    from hwsim.story.page_story import PageStory
+    from hwsim.userspace.tasks import Member
+
+
+class Watch:
+    """One file while an error waits in its mapping: the calls to come that could meet it.
+
+    Life: made with the first lost write of a boot -> :meth:`add`, and :meth:`arm` whenever tasks come or
+    go -> idle when nobody is left to be told.  One callback with a generation number stands at the
+    earliest call.  Sessions are followed only meanwhile: before, they are known from their phase.
+    """
+
+    __slots__ = ("_generation", "machine", "mapping", "name", "pending", "region")
+
+    def __init__(self, machine: Machine, region: Region) -> None:
+        assert region.mapping is not None
+        self.machine = machine
+        self.region = region
+        self.mapping: AddressSpace = region.mapping
+        self.name = region.name.removeprefix("file:")
+        self.pending: list[LostWrite] = []
+        self._generation = 0
+
+    def add(self, lost: LostWrite) -> None:
+        """A dirty page is gone; an error waits in the mapping, if the handler left one."""
+        if not self.pending:
+            for member in self._members():
+                _refresh(member, self.mapping, lost.lost_ns)
+        if lost.eio or lost.reads_find == "EIO":
+            self.pending.append(lost)
+        self.arm()
+
+    def told(self, task: str, file: OpenFile | None, by: str) -> None:
+        """A call has returned -EIO to somebody who looks at it."""
+        for lost in self.pending:
+            known = lost.tellings[0].time_ns if lost.tellings else None
+            opened = 0 if file is None else file.opened_ns
+            if not lost.heard(task) and (known is None or opened <= max(lost.lost_ns, known)):
+                lost.tell(task, file, by)
+        if self._shared_bit and not self.mapping.as_eio:
+            self.pending = []
+
+    def swallowed(self, by: str) -> None:
+        """The error has been taken away, and nobody looked."""
+        for lost in self.pending:
+            if not lost.tellings:
+                lost.swallowed = by
+        self.pending = []
+        self.machine.kernel.event("swallowed", file=self.name, by=by)
+
+    def closed(self, *, unheard: bool) -> None:
+        """A file was closed: the last close may clear the error, or the close of a dead task hear it."""
+        if self.mapping.as_eio or not self.pending:
+            return
+        if unheard and self._shared_bit:
+            self.swallowed("exit")
+        elif eio_mode(self.machine.kernel).last_close_clears:
+            self.swallowed("close")
+
+    def end(self) -> None:
+        """The mapping went with its kernel."""
+        self.pending = []
+        self._generation += 1
+
+    @property
+    def _shared_bit(self) -> bool:
+        """Whether one caller takes the error away from all others."""
+        return eio_mode(self.machine.kernel).sync_swallows
+
+    # -- what comes next ---------------------------------------------------------------------------
+
+    def arm(self) -> None:
+        """One callback at the earliest call that can meet the error."""
+        self._generation += 1
+        generation = self._generation
+        best = min(self._candidates(), key=lambda each: each[:2], default=None)
+        if best is None or best[0] >= self.machine.horizon_ns:
+            return
+
+        def fire(_event: Any) -> None:
+            if generation == self._generation and not self.machine.kernel.halted:
+                self._happens(best[2], best[3])
+                self.arm()
+
+        self.machine.engine.at(best[0], best[1], fire)
+
+    def _candidates(self) -> list[Call]:
+        """Every call to come that could change who knows; none, and the watch is idle."""
+        machine, now = self.machine, self.machine.engine.now
+        members = [each for each in self._members() if self._could_hear(each)]
+        waits = self.mapping.as_eio or members
+        if not self.pending or not waits:
+            self.pending = []
+            return []
+        found: list[Call] = []
+        for member in members:
+            spec, tie = member.group.spec.fsync, TASK_ACCESS | member.number
+            assert spec is not None
+            if member.file is not None:
+                found.append(Call(_tick(now, member.fsync_ns, spec.every_ns), tie, "ask", member))
+            if spec.reopen_ns is not None:
+                start, period, length = _sessions(member)
+                if member.file is None or spec.open_share >= 1.0:
+                    found.append(Call(_tick(now, start, period), tie, "open", member))
+                else:
+                    found.append(Call(_tick(now, start + length, period), tie, "close", member))
+        every = machine.spec.machine.sync_every_ns
+        if every is not None and self._shared_bit:
+            found.append(Call(_tick(now, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
+        rate = self.region.layout.evict_per_s * 1e-9
+        if rate > 0.0 and not self.mapping.files and not self.mapping.vmas:
+            u = machine.draws.extra(self.pending[0].story.error, Slot.EVICT, now)
+            found.append(Call(now + int(-log1p(-u) / rate) + 1, KERNEL_ACCESS, "evict", None))
+        return found
+
+    def _could_hear(self, member: Member) -> bool:
+        """Whether the next call of this task could be told, or take the error from others."""
+        spec, kernel = member.group.spec.fsync, self.machine.kernel
+        assert spec is not None
+        if self._shared_bit:
+            return self.mapping.as_eio
+        if not spec.checks and kernel.switches.eio_mode != "errseq":
+            return False
+        if kernel.switches.eio_mode == "errseq":
+            unseen = not self.mapping.wb_seen
+            return unseen or (member.file is not None and member.file.f_wb_err != self.mapping.wb_err)
+        return any(not lost.heard(member.name) for lost in self.pending)
+
+    def _members(self) -> list[Member]:
+        return [
+            member
+            for group in self.machine.groups
+            if asks(group.spec, self.name)
+            for member in group.members
+            if member.alive
+        ]
+
+    def _happens(self, what: str, member: Member) -> None:
+        kernel = self.machine.kernel
+        if what == "ask":
+            spec = member.group.spec.fsync
+            assert spec is not None
+            if filemap_check_errors(kernel, self.mapping, member.file):
+                self._answer(member, spec.call)
+        elif what in ("open", "close"):
+            self._close(member)
+            if what == "open":
+                member.file = open_file(self.mapping, self.machine.engine.now)
+        elif what == "sync":
+            if sync_swallows(kernel, self.mapping):
+                self.swallowed("sync")
+        elif evict_inode(kernel, self.mapping):
+            self.swallowed("inode")
+
+    def _answer(self, member: Member, call: str) -> None:
+        spec = member.group.spec.fsync
+        assert spec is not None
+        if spec.checks:
+            self.told(member.name, member.file, call)
+            return
+        self.machine.kernel.reach("eio:unheard")
+        if self._shared_bit:
+            self.swallowed("unchecked")
+
+    def _close(self, member: Member) -> None:
+        file = member.file
+        if file is None:
+            return
+        if close_file(self.machine.kernel, file):
+            self._answer(member, "close")
+        member.file = None
+        self.closed(unheard=False)
+
+
+class Call(NamedTuple):
+    """A call to come: when, its place among ties, what, and by whom."""
+
+    time_ns: int
+    priority: int
+    what: str  # ask | open | close | sync | evict
+    who: Any
+
+
+def _sessions(member: Member) -> tuple[int, int, int]:
+    """(first start, period, length) of the sessions of a task, in ns: they begin between two asks."""
+    spec = member.group.spec.fsync
+    assert spec is not None and spec.reopen_ns is not None
+    return member.fsync_ns + spec.every_ns // 2, spec.reopen_ns, int(spec.reopen_ns * spec.open_share)
+
+
+def _refresh(member: Member, mapping: AddressSpace, now: int) -> None:
+    """Put the task into the session it is in now: opened before the error, or closed."""
+    spec, task = member.group.spec.fsync, member.task
+    assert spec is not None and task is not None
+    if spec.reopen_ns is None:
+        return
+    start, period, length = _sessions(member)
+    since = (now - start) % period
+    if member.file is not None and since < length:
+        member.file.opened_ns = max(task.started_ns, now - since)
+    elif member.file is not None:
+        member.file.users -= 1
+        if not member.file.users:
+            mapping.files.remove(member.file)
+        member.file = None
+    elif since < length:
+        member.file = open_file(mapping, max(task.started_ns, now - since))
+        member.file.f_wb_err = mapping.wb_err - 1  # it has seen all but the error that is new
+
+
+def _tick(now: int, phase: int, every: int) -> int:
+    return phase if now < phase else phase + ((now - phase) // every + 1) * every
+
+
+class LostWrites:
+    """All lost writes of a machine, and the watches of this boot."""
+
+    __slots__ = ("_watches", "machine", "rows")
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.rows: list[LostWrite] = []
+        self._watches: dict[AddressSpace, Watch] = {}
+
+    def add(self, story: PageStory, page: Page, entries: list[Any]) -> None:
+        """memory_failure() has dropped, or given up, a dirty page of a file."""
+        lost = LostWrite(story, page, entries)
+        self.rows.append(lost)
+        self.watch(page.region).add(lost)
+
+    def watch(self, region: Region) -> Watch:
+        """The watch of a file."""
+        assert region.mapping is not None
+        watch = self._watches.get(region.mapping)
+        if watch is None:
+            watch = self._watches[region.mapping] = Watch(self.machine, region)
+        return watch
+
+    def of(self, mapping: AddressSpace) -> Watch | None:
+        """The watch of the mapping, if anything of it was ever lost in this boot."""
+        return self._watches.get(mapping)
+
+    def script_read(self, region: Region, index: int) -> None:
+        """A script's step has read old data."""
+        for lost in self._at(region, index):
+            lost.reads.append(self.machine.engine.now)
+
+    def overwritten(self, region: Region, index: int) -> None:
+        """A script's step has written the page as a whole."""
+        for lost in self._at(region, index):
+            lost.finish("overwritten", self.machine.engine.now)
+
+    def _at(self, region: Region, index: int) -> list[LostWrite]:
+        return [each for each in self.rows if each.region is region and each.index == index and not each.end]
+
+    def rebooted(self) -> None:
+        """Memory has forgotten every error that nobody was told of."""
+        for lost in self.rows:
+            if not lost.end:
+                if not lost.tellings and not lost.swallowed:
+                    lost.swallowed = "reboot"
+                lost.finish("reboot", self.machine.engine.now)
+        for watch in self._watches.values():
+            watch.end()
+        self._watches = {}
