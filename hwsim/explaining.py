@@ -35,6 +35,7 @@ from hwsim.kernel.struct_page import (
     Page,
     Pte,
 )
+from hwsim.kernel.switches import SWITCHES
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task
 from hwsim.rng import ROW
@@ -125,15 +126,17 @@ def explain(
     unevictable_lru: bool = True,
     mlocked_page_bit: bool = True,
     pageflags_extended: bool = True,
+    switches: Iterable[str] = (),
 ) -> Explanation:
     """What memory_failure() does to a page with these flags, mapped by ``mapped`` processes.
 
     ``mapping`` says what the page belongs to (anon, file, tmpfs, ramfs, blockdev, none); by default
     it follows from the flags: swap-backed is anonymous, otherwise a page on the LRU is a file's.
-    ``early_kill`` None takes the kernel's default.  The page is in use: a free one has no references
-    and leaves memory_failure() before the table; an anonymous one that nobody maps is held by a pin.
-    It is neither locked nor under writeback, as both are waited for.  :class:`ExplainError` lists every
-    mistake with what is allowed.
+    ``early_kill`` None takes the kernel's default; ``switches`` sets some of the kernel's switches
+    otherwise, as "blockdev_test=count_gt_2" (see ``hwsim explain --switches``).  The page is in use: a
+    free one has no references and leaves memory_failure() before the table; an anonymous one that nobody
+    maps is held by a pin.  It is neither locked nor under writeback, as both are waited for.
+    :class:`ExplainError` lists every mistake with what is allowed.
     """
     parts = flags.split(",") if isinstance(flags, str) else list(flags)
     names = tuple(part.strip().lower().removeprefix("pg_") for part in parts if part.strip())
@@ -146,9 +149,17 @@ def explain(
         problems.append(_unknown("buffers", buffers, BUFFER_STATES))
     if early_kill not in (None, 0, 1):
         problems.append(f"early_kill = {early_kill!r}: allowed are 0 and 1")
-    for key, value in (("mapped", mapped), ("pins", pins), ("unmap_fails", unmap_fails)):
-        if not 0 <= value <= _MOST:
-            problems.append(f"{key} = {value}: allowed are 0 to {_MOST}")
+    chosen: list[tuple[str, str | float]] = []
+    for text in switches:
+        name, _, value = text.partition("=")
+        problem = _switch(name.strip(), value.strip())
+        if isinstance(problem, str):
+            problems.append(problem)
+        else:
+            chosen.append(problem)
+    for key, number in (("mapped", mapped), ("pins", pins), ("unmap_fails", unmap_fails)):
+        if not 0 <= number <= _MOST:
+            problems.append(f"{key} = {number}: allowed are 0 to {_MOST}")
     if problems:
         raise ExplainError("\n".join(problems))
     spec = MachineSpec(
@@ -158,10 +169,25 @@ def explain(
         unevictable_lru=unevictable_lru,
         mlocked_page_bit=mlocked_page_bit,
         pageflags_extended=pageflags_extended,
+        switches=tuple(chosen),
         times=_NO_TIME,
     )
     world = _World(spec, names, mapped, mapping, pte_dirty, buffers, pins, unmap_fails)
     return world.explanation(names)
+
+
+def _switch(name: str, value: str) -> str | tuple[str, str | float]:
+    """The switch and its value, or what is wrong with them."""
+    allowed = {each.name: each.allowed for each in SWITCHES}
+    if name not in allowed:
+        return _unknown("switch", name, allowed)
+    if allowed[name]:
+        return (name, value) if value in allowed[name] else _unknown(name, value, allowed[name])
+    try:
+        chance = float(value)
+    except ValueError:
+        chance = -1.0
+    return (name, chance) if 0.0 <= chance <= 1.0 else f"{name} = {value!r}: allowed are 0 to 1"
 
 
 def _unknown(key: str, value: str, allowed: Iterable[str]) -> str:

@@ -99,6 +99,7 @@ class Machine:
         self.kernel.signal_sent = self._signal_sent
         self.kernel.reported = _reported
         self.kernel.waited = _waited
+        self.kernel.panic = self._memory_failure_panics
         self.kernel.met_poison = self._met_poison
         self.groups = start_groups(self)
 
@@ -107,8 +108,11 @@ class Machine:
         self._pid += 1
         return self._pid - 1
 
-    def panic(self, reason: str, story: PageStory | None = None) -> None:
-        """mce_panic(): the machine stops; it reboots after ``reboot_ns`` or the run ends here."""
+    def panic(self, reason: str, story: PageStory | None = None, kind: str = "") -> None:
+        """mce_panic(): the machine stops; it reboots after ``reboot_ns`` or the run ends here.
+
+        ``kind`` names the reason where its text has a page or a number in it.
+        """
         kernel, now = self.kernel, self.engine.now
         if kernel.halted:
             return
@@ -116,7 +120,7 @@ class Machine:
             kernel.printk("cpu_missing")
         kernel.printk("panic", reason)
         kernel.event("panic", reason=reason, error=story.error if story else None)
-        kernel.reach(f"panic:{reason}")
+        kernel.reach(f"panic:{kind or reason}")
         kernel.halted = True
         self.panics += 1
         if story is not None:
@@ -131,6 +135,9 @@ class Machine:
             return
         self.downtime_ns += min(reboot, self.horizon_ns - now)
         self.engine.at(now + reboot, MACHINE_CHECK, self._reboot)
+
+    def _memory_failure_panics(self, reason: str, report: Report) -> None:
+        self.panic(reason, report.story, "Memory failure")
 
     def restart(self) -> None:
         """An orderly reboot."""

@@ -111,11 +111,26 @@ UNREACHABLE: Mapping[str, str] = MappingProxyType(
 
 def _rows(kernel: str, config: Config) -> dict[str, str]:
     """The rows of the kernel's table in this build, each with its message and handler."""
-    states = config.build(PROFILES[kernel].error_states)
-    return {f"row:{state.row}": f"{state.message} [{state.handler}]" for state in states}
+    profile = PROFILES[kernel]
+    rows = {
+        f"row:{state.row}": f"{state.message} [{state.handler}]"
+        for state in config.build(profile.error_states)
+    }
+    return {key: rows[key] for key in rows if not profile.rejects_non_lru or key in _LRU_ROWS}
 
 
-POSSIBLE_PATHS: Mapping[str, Mapping[str, str]] = MappingProxyType({"v5": MappingProxyType(_V5_PATHS)})
+# 2.6.32 looks only at pages on an LRU list: what belongs to the kernel never reaches the table.
+_OFF_THE_LRU = ("mappings:not_mappable",)
+_V2_6_32_PATHS = {
+    **{key: text for key, text in _V5_PATHS.items() if key not in _OFF_THE_LRU},
+    "exit:non_lru": "on no LRU list after a drain: left alone [memory_failure]",
+    "panic:Memory failure": "vm.memory_failure_recovery is 0 [memory_failure]",
+}
+_LRU_ROWS = tuple(f"row:{row}" for row in range(6, 14))
+
+POSSIBLE_PATHS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {"v5": MappingProxyType(_V5_PATHS), "2.6.32": MappingProxyType(_V2_6_32_PATHS)}
+)
 POSSIBLE: Mapping[str, str] = MappingProxyType({**_V5_PATHS, **_rows("v5", Config())})
 
 

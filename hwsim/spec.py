@@ -153,6 +153,7 @@ class TaskSpec:
     group_death: bool = False
     restart_ns: int | None = None
     fsync: FsyncSpec | None = None
+    mce_kill: str = "default"  # prctl(PR_MCE_KILL): early | late | default
     lifetime_ns: int | None = None  # mean of an exponential life time; None: runs for ever
 
 
@@ -260,12 +261,13 @@ class MachineSpec:
     cpus: int = 4
     kernel: str = "v5"
     early_kill: int | None = None  # None: the profile's default
+    recovery: int | None = None  # vm.memory_failure_recovery; None: the profile's default
     tolerant: int = 1
     hidden_pages: int = 0
     unevictable_lru: bool = True
     mlocked_page_bit: bool = True
     pageflags_extended: bool = True
-    corrected_message_order: bool = False  # print the result line as it was meant
+    switches: tuple[tuple[str, str | float], ...] = ()  # set otherwise than the kernel has them
     scrub: ScrubSpec = ScrubSpec()
     device_read: str = "UCNA"  # what DMA of a bad line does: UCNA | fatal | silent
     reboot_ns: int | None = 300_000_000_000  # None: the run ends at a panic

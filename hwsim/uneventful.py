@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
@@ -26,5 +27,6 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
         if error.start_ns + wait_ns < end_ns:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
-    meminfo = PROFILES[spec.machine.kernel].meminfo_format % 0
+    switches = with_overrides(PROFILES[spec.machine.kernel].switches, spec.machine.switches)
+    meminfo = MEMINFO_FORMATS[switches.meminfo_name] % 0
     return Replication(row, [], [], [], {}, [], [], meminfo)

@@ -19,7 +19,7 @@ from hwsim.cli.shell import Interrupted, Interrupts
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("numpy", "simpy", "pandas", "scipy", "pydantic", "matplotlib", "rich", "sqlite3")
-COMMANDS = ("check", "run", "compare", "plot", "explain", "replay", "schema")
+COMMANDS = ("check", "run", "compare", "plot", "explain", "kernels", "replay", "schema")
 
 
 def python(code):

@@ -138,5 +138,5 @@ def _with_script(spec: Spec, steps: list[Any]) -> Spec:
 
 
 def test_corrected_order_of_the_result_line() -> None:
-    lines = log(run(world(INJECT, corrected_message_order=True)))
+    lines = log(run(world(INJECT, switches=(("result_order", "as_meant"),))))
     assert lines[-1] == "MCE 0x1234: dirty LRU page recovery: Recovered"

@@ -33,12 +33,21 @@ def explain(
     unevictable_lru: Annotated[bool, typer.Option(help="Built with CONFIG_UNEVICTABLE_LRU.")] = True,
     mlocked_page_bit: Annotated[bool, typer.Option(help="Built with CONFIG_HAVE_MLOCKED_PAGE_BIT.")] = True,
     pageflags_extended: Annotated[bool, typer.Option(help="Built with CONFIG_PAGEFLAGS_EXTENDED.")] = True,
+    switch: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a switch otherwise; repeatable.")
+    ] = None,
+    switches: Annotated[
+        bool, typer.Option("--switches", help="List every switch of the review instead, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what the handler does with one page.
 
     Row of the table, outcome, who gets which signal when, what is printed.
     """
+    if switches:
+        _list_switches(as_json)
+        return
     from hwsim import explain as ask
 
     found = ask(
@@ -54,8 +63,22 @@ def explain(
         unevictable_lru=unevictable_lru,
         mlocked_page_bit=mlocked_page_bit,
         pageflags_extended=pageflags_extended,
+        switches=switch or (),
     )
     if as_json:
         print_json(found.as_dict())
     else:
         typer.echo(str(found))
+
+
+def _list_switches(as_json: bool) -> None:
+    from hwsim.kernels import switches
+
+    found = switches()
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        kernels = ", ".join(f"{name}: {value}" for name, value in each["kernels"].items())
+        allowed = each["allowed"] if isinstance(each["allowed"], str) else " | ".join(each["allowed"])
+        typer.echo(f"{each['name']} = {allowed}\n  {kernels}\n  {each['effect']}\n  source: {each['source']}")

@@ -112,8 +112,10 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from hwsim.study.errors import StudyError
 
     found: tuple[type[Exception], ...] = (ScenarioError, StudyError)
-    explaining = sys.modules.get("hwsim.explaining")  # raised only by what has been imported
-    return (*found, explaining.ExplainError) if explaining else found
+    for module, name in (("hwsim.explaining", "ExplainError"), ("hwsim.kernels", "ProfileError")):
+        if module in sys.modules:  # raised only by what has been imported
+            found = (*found, getattr(sys.modules[module], name))
+    return found
 
 
 def wrong(message: str) -> NoReturn:

@@ -28,12 +28,14 @@ def alloc_pages(kernel: Kernel, order: int) -> int | None:
     first = free.first_pfn + -free.first_pfn % pages
     while first + pages <= free.first_pfn + free.pages:
         if not mem_map.is_taken(first, pages):
-            mem_map.taken[first] = pages
             looked_at = (mem_map.overlay.get(pfn) for pfn in range(first, first + pages))
             bad = next((page for page in looked_at if page is not None and page.flags & pg.HWPOISON), None)
+            if bad is None or bad.flags & pg.BUDDY:  # else it was taken off: no free block of this order
+                mem_map.taken[first] = pages
             if bad is None:
                 return first
-            kernel.met_poison(bad, order)
+            if bad.flags & pg.BUDDY:
+                kernel.met_poison(bad, order)
         first += pages
     return None
 
@@ -54,6 +56,14 @@ def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
     kernel.event("gatekeeper", pfn=page.pfn, order=order)
     kernel.reach("allocator:block_dropped" if order else "allocator:page_dropped")
     return False
+
+
+def take_page_off_buddy(page: Page) -> bool:
+    """Take a free page off its free list, so that no allocation meets it; its neighbours stay free."""
+    if not page.flags & pg.BUDDY:
+        return False
+    page.flags &= ~pg.BUDDY
+    return True
 
 
 def free_pages_check(kernel: Kernel, page: Page) -> bool:

@@ -10,14 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hwsim.kernel.filemap_error import mapping_set_error
-from hwsim.kernel.page_cache import (
-    delete_from_swap_cache,
-    isolate_lru_page,
-    page_cache_release,
-    truncate_inode_page,
-    try_to_release_page,
-)
-from hwsim.kernel.page_flags import DIRTY, ERROR, PRIVATE, UPTODATE
+from hwsim.kernel.page_cache import delete_from_swap_cache, isolate_lru_page, page_cache_release
+from hwsim.kernel.page_flags import DIRTY, ERROR, UPTODATE
+from hwsim.kernel.pagecache_drop import DROPS, keep_poisoned
 from hwsim.kernel.struct_page import Page
 
 if TYPE_CHECKING:
@@ -57,26 +52,21 @@ def me_pagecache_clean(kernel: Kernel, page: Page) -> int:
     """Drop a clean page from the page cache.  Anonymous memory has no mapping: nothing to drop."""
     if isolate_lru_page(page):
         page_cache_release(page)
-    mapping = page.page_mapping
-    # A block device's page may be file system metadata in use.  The test counts the page cache's own
-    # reference too, so in v5 it refuses every block-device page.
-    if mapping is not None and mapping.is_block_device and page.count > 1:
-        kernel.printk("metadata", page.pfn)
-        return FAILED
-    if mapping is not None:
-        truncate_inode_page(mapping, page)
-        if page.flags & PRIVATE and not try_to_release_page(page):
-            kernel.printk("buffers", page.pfn)
-            return FAILED
-    return RECOVERED
+    return RECOVERED if DROPS[kernel.profile.pagecache_drop](kernel, page) else FAILED
 
 
 def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
     """Dirty page cache: leave an I/O error for fsync() in the mapping, then drop the page."""
     page.flags |= ERROR
     mapping = page.page_mapping
-    if mapping is not None:
-        mapping_set_error(mapping)
+    if mapping is None:
+        return me_pagecache_clean(kernel, page)
+    mapping_set_error(mapping)
+    if kernel.switches.pagecache_policy == "keep_poisoned" and not mapping.is_block_device:
+        if isolate_lru_page(page):
+            page_cache_release(page)
+        keep_poisoned(page)
+        return RECOVERED
     return me_pagecache_clean(kernel, page)
 
 

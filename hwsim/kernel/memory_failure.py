@@ -11,9 +11,11 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import take_page_off_buddy
 from hwsim.kernel.error_states import ErrorState
-from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED
-from hwsim.kernel.page_cache import lru_add_drain
+from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED, RECOVERED
+from hwsim.kernel.page_cache import isolate_lru_page, lru_add_drain, lru_add_drain_all, page_cache_release
+from hwsim.kernel.panic import Halted
 from hwsim.kernel.rmap import (
     SWAP_SUCCESS,
     TTU_IGNORE_ACCESS,
@@ -119,6 +121,9 @@ class ToKill(NamedTuple):
 def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Steps:
     """Handle the failure of one page in process context; see :class:`Report` for what comes out."""
     report.started_ns = kernel.now
+    if not kernel.recovery:
+        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", report)
+        raise Halted
     traced = kernel.trace is not None
     if traced:
         kernel.event("memory_failure", pfn=pfn, context=report.context, cpu=report.cpu)
@@ -135,11 +140,27 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
     kernel.poisoned_pages += 1
     if traced:
         kernel.event("poisoned", pfn=pfn)
+    profile, switches = kernel.profile, kernel.switches
+    if profile.counted == "poisoned":
+        kernel.mce_bad_pages += 1
     if page.count == 0:  # get_page_unless_zero(compound_head(p))
+        if switches.free_page_policy == "take_off_buddy" and take_page_off_buddy(page):
+            action_result(kernel, report, page, "free buddy", RECOVERED, "free_buddy")
+            return
         action_result(kernel, report, page, "free or high order kernel", IGNORED, "free_or_high_order")
         return
     page.get(HANDLER)  # never dropped again: it keeps the page from the allocator
     report.mappers = len((page.head or page).ptes)
+    lru = page.flags & pg.LRU
+    if profile.rejects_non_lru:
+        if not lru:
+            lru_add_drain_all(page)
+        lru = page.flags & pg.LRU
+        if not isolate_lru_page(page):
+            action_result(kernel, report, page, "non LRU", IGNORED, "non_lru")
+            page.put(HANDLER)
+            return
+        page_cache_release(page)
     yield from lock_page_nosync(kernel, page, report)
     if page.flags & pg.WRITEBACK:
         yield from wait_on_page_writeback(kernel, page)
@@ -147,13 +168,14 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
         kernel.waited(page, report)
     yield from hwpoison_user_mappings(kernel, page, pfn, trapno, report)
     report.dirty = bool(page.flags & pg.DIRTY)
-    if page.flags & pg.LRU and not page.flags & pg.SWAPCACHE and page.raw_mapping_is_null:
-        action_result(kernel, report, page, "already unmapped LRU", IGNORED, "already_unmapped")
+    lru = lru if profile.rejects_non_lru else page.flags & pg.LRU  # isolated before, or still on its list
+    if lru and not page.flags & pg.SWAPCACHE and page.raw_mapping_is_null:
+        action_result(kernel, report, page, switches.null_mapping_message, IGNORED, "already_unmapped")
     else:
         duration = kernel.times.page_handler.draw(report.draw(Slot.HANDLER))
         if duration:
             yield from kernel.pause(duration)
-        page_action(kernel, report, page, kernel.error_state(page.flags))
+        page_action(kernel, report, page, kernel.error_state(page.flags | lru))
     unlock_page(kernel, page)
 
 
@@ -186,7 +208,8 @@ def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
 def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, report: Report) -> Steps:
     """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
     ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
-    kill = kernel.early_kill
+    switches = kernel.switches
+    kill = kernel.early_kill if switches.early_kill_scheme == "sysctl" else 1  # else task by task
     if page.flags & (pg.RESERVED | pg.HEAD | pg.TAIL | pg.COMPOUND | pg.SLAB):
         kernel.reach("mappings:not_mappable")
         return
@@ -201,7 +224,7 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
     # Only file pages with dirty accounting can be known to be clean: the rest goes as dirty.
     mapping = page.page_mapping
     if (
-        not page.flags & (pg.DIRTY | pg.ANON | pg.SWAPBACKED)
+        not page.flags & (pg.DIRTY | (pg.ANON | pg.SWAPBACKED if switches.anon_test == "kept" else 0))
         and mapping is not None
         and mapping.accounts_dirty
     ):
@@ -221,6 +244,7 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
         yield from kernel.pause(duration)
     entries = list(page.ptes.values())
     fail = max((vma.region.layout.unmap_fail for vma in page.ptes), default=0.0)
+    fail = max(fail, switches.unmap_retry_chance)
     result = SWAP_SUCCESS
     for attempt in range(kernel.profile.n_unmap_tries):
         if fail and report.extra(Slot.UNMAP_FAIL, attempt) < fail and page.unmap_failures == 0:
@@ -228,9 +252,11 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
         result = try_to_unmap(page, ttu)
         if result == SWAP_SUCCESS:
             break
-        kernel.printk("retry", pfn, result)
+        kernel.printk(kernel.retry_format, pfn, result)
         kernel.reach("unmap:retry")
     report.unmap_failed = result != SWAP_SUCCESS
+    if report.unmap_failed and "failed_to_unmap" in kernel.profile.formats:
+        kernel.printk("failed_to_unmap", pfn, page.mapcount)
     kernel.reach("unmap:failed" if report.unmap_failed else "unmap:done")
     kind = _pte_kind(page)
     for pte in entries:
@@ -257,6 +283,8 @@ def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Rep
     others are atomic and may fail.
     """
     spare = kernel.kmalloc(report, 0)
+    if not spare and kernel.profile.first_entry_needed:
+        return 0
     if page.flags & pg.ANON:
         return collect_procs_anon(kernel, page, to_kill, report, spare)
     return collect_procs_file(kernel, page, to_kill, report, spare)
@@ -265,9 +293,9 @@ def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Rep
 def collect_procs_anon(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report, spare: bool) -> int:
     """Every process with a VMA on the page's anon_vma, whether or not the page is mapped there."""
     vmas = page.anon_vma or []
-    wide = kernel.profile.collect_anon == "anon_vma_wide"
+    wide = kernel.switches.collect_anon == "anon_vma_wide"
     for vma in sorted(vmas, key=_task_number):
-        if wide or vma in page.ptes:
+        if (wide or vma in page.ptes) and task_early_kill(kernel, vma.task):
             spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
     return kernel.process_count * len(vmas)
 
@@ -277,8 +305,19 @@ def collect_procs_file(kernel: Kernel, page: Page, to_kill: list[ToKill], report
     mapping = page.page_mapping  # of a shmem page in swap cache the swapper, which nobody maps
     vmas = [vma for vma in mapping.vmas if vma.covers(page.pgoff)] if mapping is not None else []
     for vma in sorted(vmas, key=_task_number):
-        spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
+        if task_early_kill(kernel, vma.task):
+            spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
     return kernel.process_count * len(vmas)
+
+
+def task_early_kill(kernel: Kernel, task: Task) -> bool:
+    """Whether the task is told at once; in v5 the sysctl speaks for all, later a task speaks for itself."""
+    scheme = kernel.switches.early_kill_scheme
+    if scheme == "has_handler":
+        return task.caught
+    if scheme == "prctl" and task.mce_kill != "default":
+        return task.mce_kill == "early"
+    return bool(kernel.early_kill)
 
 
 def _task_number(vma: Vma) -> tuple[int, int]:
@@ -347,7 +386,8 @@ def page_action(kernel: Kernel, report: Report, page: Page, state: ErrorState) -
     action_result(kernel, report, page, state.message, result, "table")
     if page.count != 1:
         kernel.printk("still_referenced", page.pfn, state.message, page.count - 1)
-    kernel.mce_bad_pages += 1
+    if kernel.profile.counted == "page_action":
+        kernel.mce_bad_pages += 1
 
 
 def action_result(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.page_flags import ANON, DIRTY, LRU, MLOCKED, PRIVATE, SWAPCACHE
+from hwsim.kernel.page_flags import ANON, DIRTY, HWPOISON, LRU, MLOCKED, PRIVATE, SWAPCACHE, WRITEBACK
 from hwsim.kernel.struct_page import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page
 
 
@@ -43,6 +43,32 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
     mapping.pages.pop(page.pgoff, None)
     page.mapping = None
     page.put(CACHE)
+
+
+def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
+    """Drop a page that is clean, unmapped and used by nobody but the cache and the caller."""
+    if page.flags & (DIRTY | WRITEBACK) or page.ptes or not try_to_release_page(page):
+        return False
+    if page.count != 2:  # remove_mapping(): the cache's reference and ours
+        return False
+    truncate_inode_page(mapping, page)
+    return True
+
+
+def answers_eio(page: Page, policy: str) -> bool:
+    """Whether read() and write() meet a poisoned page that was kept in the cache for this."""
+    mapping = page.mapping
+    return (
+        policy == "keep_poisoned"
+        and bool(page.flags & HWPOISON)
+        and mapping is not None
+        and not mapping.is_block_device
+    )
+
+
+def lru_add_drain_all(page: Page) -> None:
+    """Put the page on its LRU list in whatever CPU's pagevec it waits."""
+    lru_add_drain(page, page.pagevec_cpu)
 
 
 def delete_from_swap_cache(page: Page) -> None:

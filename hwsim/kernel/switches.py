@@ -1,18 +1,150 @@
-"""What the review of the handler argued about and a kernel could do either way."""
+"""What the review of the handler argued about, each as a switch with its source and its effect.
+
+The review is Wu Fengguang's of 4 June 2009, Message-ID 20090604032441.GC5740@localhost; the author's answer
+is Message-ID 20090604051346.GM1065@one.firstfloor.org.  A kernel's profile says how it has each of them;
+a scenario may set any of them otherwise (``[machine.switches]``).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+MEMINFO_FORMATS: dict[str, str] = {
+    "BadPages": "BadPages:       %8d kB",
+    "HWPoison": "HWPoison:       %8d kB",
+    "HardwareCorrupted": "HardwareCorrupted: %5d kB",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """The choices of one kernel.
+    """The choices of one kernel; what each may be and what it does is in :data:`SWITCHES`."""
 
-    ``eio_mode``: what becomes of an error in a mapping, a name of
-    :data:`hwsim.kernel.filemap_error.EIO_MODES`.  ``close_reports``: where close() asks for errors: nfs,
-    all or none.
-    """
+    blockdev_test: str
+    close_reports: str
+    eio_mode: str
+    pagecache_policy: str
+    collect_anon: str
+    free_page_policy: str
+    early_kill_scheme: str
+    unmap_retry_level: str
+    null_mapping_message: str
+    meminfo_name: str
+    result_order: str
+    anon_test: str
+    mca_recovery: str
+    unmap_retry_chance: float = 0.0
 
-    eio_mode: str = "as_flag"
-    close_reports: str = "nfs"
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One switch: its values (none: a probability), where it was argued, what it changes."""
+
+    name: str
+    allowed: tuple[str, ...]
+    source: str
+    effect: str
+
+
+_REVIEW = "review of v5, 20090604032441.GC5740@localhost"
+
+SWITCHES: tuple[Switch, ...] = (
+    Switch(
+        "blockdev_test",
+        ("count_gt_1", "count_gt_2", "release_buffers", "fs_hook"),
+        f"{_REVIEW}; fs_hook: mm/memory-failure.c, 2.6.32",
+        "which pages of a block device are refused as in use: all (the cache's own reference counts), "
+        "those with buffers or a user, those with busy buffers, those that are dirty, busy or used",
+    ),
+    Switch(
+        "close_reports",
+        ("nfs", "all", "none"),
+        _REVIEW,
+        "whether close() asks for errors: on NFS only, everywhere, nowhere",
+    ),
+    Switch(
+        "eio_mode",
+        ("as_flag", "errseq", "sticky", "sticky_until_last_close", "keep_page"),
+        f"{_REVIEW}; sticky: 20090609102014.GG14820@wotan.suse.de and answers; errseq: lib/errseq.c, 4.13",
+        "who is told of a lost write: the first who asks, every open file once, all who ask, all until the "
+        "last close, all as long as the page stays",
+    ),
+    Switch(
+        "pagecache_policy",
+        ("truncate", "keep_poisoned"),
+        f"{_REVIEW}; keep_poisoned: mm/shmem.c, 5.16",
+        "a dirty file page is dropped and read back old, or kept in the cache, where read() gets EIO and a "
+        "fault SIGBUS",
+    ),
+    Switch(
+        "collect_anon",
+        ("anon_vma_wide", "mapped_only"),
+        "20090609163508.GD9211@wotan.suse.de; mapped_only: 20090615031254.434000201@intel.com",
+        "whom an early kill collects for anonymous memory: all relatives, or those that map the page",
+    ),
+    Switch(
+        "free_page_policy",
+        ("gatekeeper", "take_off_buddy"),
+        "20090609134903.GC6583@localhost, 20090609135514.GD15219@wotan.suse.de",
+        "a free page is met by the allocator later, with its whole block, or taken off the free list at once",
+    ),
+    Switch(
+        "early_kill_scheme",
+        ("sysctl", "prctl", "has_handler"),
+        "20090622092754.GC8110@localhost; prctl: mm/memory-failure.c, 2.6.32",
+        "who is killed early: all as the sysctl says, as each task asked with prctl, only who catches SIGBUS",
+    ),
+    Switch(
+        "unmap_retry_level",
+        ("debug", "err"),
+        _REVIEW,
+        'the level of "try_to_unmap retry needed": a debug message, or "a serious accident"',
+    ),
+    Switch(
+        "unmap_retry_chance",
+        (),
+        "the answer: it can really happen by races, 20090604051346.GM1065@one.firstfloor.org",
+        "probability from 0 to 1 that one try to unmap any page fails; regions may have a higher one",
+    ),
+    Switch(
+        "null_mapping_message",
+        ("already unmapped LRU", "already truncated LRU", "NULL mapping LRU", "already truncated page"),
+        f"{_REVIEW}; 2.6.32: already truncated LRU",
+        "what the log calls a page whose mapping went while the handler waited",
+    ),
+    Switch(
+        "meminfo_name",
+        tuple(MEMINFO_FORMATS),
+        f"{_REVIEW}; fs/proc/meminfo.c, 2.6.32",
+        "the name of the line in /proc/meminfo",
+    ),
+    Switch(
+        "result_order",
+        ("as_printed", "as_meant"),
+        "mm/memory-failure.c, 2.6.32; nobody noticed it in the review",
+        "the result line with its words in the slots of v5, or as it was meant",
+    ),
+    Switch(
+        "anon_test",
+        ("kept", "dropped"),
+        f"{_REVIEW}; both tests dropped in 2.6.32",
+        "whether the clean check also asks for anonymous and swap-backed pages: the result is the same",
+    ),
+    Switch(
+        "mca_recovery",
+        ("on", "off"),
+        _REVIEW,
+        "off: a platform without recovery, where every uncorrected error is a fatal machine check",
+    ),
+)
+
+
+def with_overrides(switches: Switches, overrides: tuple[tuple[str, str | float], ...]) -> Switches:
+    """The switches with some of them set otherwise; a page that answers EIO has to be kept."""
+    if not overrides:
+        return switches
+    chosen = {name: getattr(switches, name) for name in Switches.__slots__}
+    chosen.update(overrides)
+    if chosen["eio_mode"] == "keep_page":
+        chosen["pagecache_policy"] = "keep_poisoned"
+    return Switches(**chosen)

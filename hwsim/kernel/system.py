@@ -17,17 +17,19 @@ from hwsim.kernel.error_states import Config, ErrorState, row_bytes
 from hwsim.kernel.first_look import first_look
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.panic import Halted
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import Page
-from hwsim.kernel.switches import Switches
+from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
 from hwsim.kernel.task_struct import Task
-from hwsim.kernel.workqueue import Cpu, Halted
+from hwsim.kernel.workqueue import Cpu
 from hwsim.rng import Slot
 from hwsim.spec import MachineSpec
 
 EINVAL = 22
+MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 _ONCE_NS = 1 << 62  # the period of a flush that happens once
 Hook = Callable[..., Any]
 
@@ -52,9 +54,12 @@ class Kernel:
         self._rows = row_bytes(self.error_states)
         self._states = {state.row: state for state in self.error_states}
         self.times = spec.times
+        self.switches = with_overrides(self.profile.switches, spec.switches)
         self.early_kill = self.profile.early_kill_default if spec.early_kill is None else spec.early_kill
-        as_meant = spec.corrected_message_order or self.profile.scan_result_order == "as_meant"
+        self.recovery = 1 if spec.recovery is None else spec.recovery
+        as_meant = self.switches.result_order == "as_meant"
         self.result_format = "result_as_meant" if as_meant else "result"
+        self.retry_format = "retry_err" if self.switches.unmap_retry_level == "err" else "retry"
         self.cpus = spec.cpus
         self._cpu: list[Cpu | None] = [None] * spec.cpus  # made when first needed
         self.mce_bad_pages = 0
@@ -73,7 +78,7 @@ class Kernel:
         self.signal_sent: Hook = _nobody
         self.reported: Hook = _nobody
         self.waited: Hook = _nobody
-        self.switches = Switches()
+        self.panic: Hook = _nobody
         self.met_poison: Hook = lambda page, order: prep_new_page(self, page, order)
 
     @property
@@ -126,6 +131,9 @@ class Kernel:
             return 0
         if name == "vm.memory_failure_early_kill":
             return -EINVAL
+        if name == "vm.memory_failure_recovery" and self.profile.has_recovery_sysctl:
+            self.recovery = value if value in (0, 1) else self.recovery
+            return 0 if value in (0, 1) else -EINVAL
         if name == "vm.dirty_expire_centisecs" and value >= 1:
             self._set_dirty_expire(value * 10_000_000)
             return 0
@@ -142,12 +150,19 @@ class Kernel:
                 region.phases[0] = (tick, period_ns)
 
     def prctl(self, task: Task, option: str, value: str) -> int:
-        """prctl(): v5 has no PR_MCE_KILL and answers -EINVAL."""
-        return 0 if self.profile.has_prctl else -EINVAL
+        """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 has neither: -EINVAL."""
+        if not self.profile.has_prctl:
+            return -EINVAL
+        if option == "PR_MCE_KILL_GET":
+            return MCE_KILL.index(task.mce_kill)
+        if value not in MCE_KILL:
+            return -EINVAL
+        task.mce_kill = value
+        return 0
 
     def meminfo(self) -> str:
         """The line of /proc/meminfo about bad pages, in 4 KiB pages turned to kB."""
-        return self.profile.meminfo_format % (self.mce_bad_pages << 2)
+        return MEMINFO_FORMATS[self.switches.meminfo_name] % (self.mce_bad_pages << 2)
 
     def kmalloc(self, report: Report, number: int) -> bool:
         """Whether allocation ``number`` of a kill list succeeds."""

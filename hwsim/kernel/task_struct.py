@@ -108,10 +108,12 @@ class Task:
         "alive",
         "behaviour",
         "blocked",
+        "caught",
         "comm",
         "files",
         "ignored",
         "killed",
+        "mce_kill",
         "name",
         "next_start",
         "number",
@@ -141,6 +143,8 @@ class Task:
         self.next_start = 0x400  # first virtual page of the next mapping
         self.blocked = False
         self.ignored = False
+        self.caught = False  # has a handler for SIGBUS
+        self.mce_kill: str = parent.mce_kill if parent is not None else "default"  # PR_MCE_KILL, inherited
         self.pending: Any = None
         self.behaviour: Any = None
         # First page offset of regions that mremap() made; all others start at zero.

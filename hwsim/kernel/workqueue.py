@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import HANDLER_STEP
 from hwsim.kernel.memory_failure import Report, memory_failure
+from hwsim.kernel.panic import Halted
 
 if TYPE_CHECKING:
     from hwsim.kernel.system import Kernel
-
-
-class Halted(Exception):
-    """The kernel has panicked: whatever was under way ends here."""
 
 
 def mce_notify_irq(kernel: Kernel) -> None:

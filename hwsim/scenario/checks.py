@@ -43,10 +43,20 @@ def check(parts: Parts) -> Iterator[Finding]:
 def _machine(parts: Parts) -> Iterator[Finding]:
     if parts.machine is None:
         return
+    if parts.machine.sysctl.recovery is not None and not _has(parts, "has_recovery_sysctl"):
+        path = ("machine", "sysctl", "vm.memory_failure_recovery")
+        yield Finding(path, "this kernel has no such sysctl", "leave the key out")
     for name in type(parts.machine.times).model_fields:
         delay = getattr(parts.machine.times, name)
         if delay is not None:
             yield from _delay(("machine", "times", name), delay)
+
+
+def _has(parts: Parts, feature: str) -> bool:
+    """Whether the kernel has a feature; profiles are read only when something depends on them."""
+    from hwsim.kernel.profiles import PROFILES
+
+    return parts.machine is None or bool(getattr(PROFILES[parts.machine.kernel], feature))
 
 
 def _delay(path: Path, delay: Delay) -> Iterator[Finding]:
@@ -121,6 +131,8 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
         if task is None:
             continue
         yield from _sigbus(("task", index, "sigbus"), task.sigbus)
+        if task.mce_kill != "default" and not _has(parts, "has_prctl"):
+            yield Finding(("task", index, "mce_kill"), "this kernel has no PR_MCE_KILL", '"default"')
         if task.fsync is not None and task.fsync.file not in file_names:
             yield _unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)
         elif task.fsync is not None and task.fsync.file in files:

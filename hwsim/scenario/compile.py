@@ -35,12 +35,15 @@ def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
         cpus=item.cpus,
         kernel=item.kernel,
         early_kill=item.sysctl.early_kill,
+        recovery=item.sysctl.recovery,
         tolerant=item.tolerant,
         hidden_pages=item.hidden,
         unevictable_lru=item.config.unevictable_lru,
         mlocked_page_bit=item.config.mlocked_page_bit,
         pageflags_extended=item.config.pageflags_extended,
-        corrected_message_order=item.corrected_message_order,
+        switches=tuple(
+            (name, value) for name, value in sorted(item.switches.model_dump().items()) if value is not None
+        ),
         scrub=spec.ScrubSpec(item.scrub.period, item.scrub.signals),
         device_read=item.device_read,
         reboot_ns=item.on_panic.reboot,
@@ -126,6 +129,7 @@ def _task(item: schema.Task, files: dict[str, schema.File]) -> spec.TaskSpec:
         group_death=item.group_death,
         restart_ns=item.restart,
         fsync=_fsync(item.fsync),
+        mce_kill=item.mce_kill,
         lifetime_ns=item.lifetime,
     )
 

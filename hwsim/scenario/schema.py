@@ -211,6 +211,9 @@ class Task(Model):
     group_death: Flag = same_as(spec.TaskSpec, "group_death", "the death of one restarts all")
     restart: DurationOrNever = same_as(spec.TaskSpec, "restart_ns", "by the supervisor", lambda _: "never")
     fsync: Fsync | None = None
+    mce_kill: Annotated[str, choice("default", "early", "late")] = same_as(
+        spec.TaskSpec, "mce_kill", "prctl(PR_MCE_KILL), in kernels that have it"
+    )
     lifetime: DurationOrNever = same_as(spec.TaskSpec, "lifetime_ns", "mean life time", lambda _: "never")
 
 

@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
 
 from hwsim import spec, units
+from hwsim.kernel.switches import SWITCHES, Switch
 from hwsim.scenario.fields import (
     Duration,
     DurationOrNever,
@@ -28,7 +29,7 @@ from hwsim.scenario.fields import (
 )
 from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
 
-KNOWN_KERNELS: Final = ("v5",)
+KNOWN_KERNELS: Final = ("v5", "2.6.32")
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
     "exponential": ("mean",),
@@ -115,11 +116,26 @@ class Sysctl(Model):
         alias="vm.memory_failure_early_kill",
         description="1: tell tasks at once; 0: when they touch the page",
     )
+    recovery: Annotated[int, whole(*SYSCTLS["vm.memory_failure_recovery"])] | None = Field(
+        None,
+        alias="vm.memory_failure_recovery",
+        description="0: memory_failure() panics; not in v5",
+    )
     dirty_expire: Annotated[int, whole(*SYSCTLS["vm.dirty_expire_centisecs"])] = Field(
         _default_of(spec.FileSpec, "flush_every_ns") // 10_000_000,
         alias="vm.dirty_expire_centisecs",
         description="age at which the flusher writes dirty file pages, in hundredths of a second",
     )
+
+
+def _switch(switch: Switch) -> tuple[Any, Any]:
+    kind = Annotated[str, choice(*switch.allowed)] if switch.allowed else Share
+    return (kind | None, Field(None, description=switch.effect))
+
+
+# One key for each switch of the model: default is what the kernel profile says.
+_FIELDS: dict[str, Any] = {each.name: _switch(each) for each in SWITCHES}
+Switches: Any = create_model("Switches", __base__=Model, **_FIELDS)
 
 
 class Config(Model):
@@ -202,9 +218,7 @@ class Machine(Model):
         spec.MachineSpec, "sync_every_ns", "somebody runs sync() this often", units.format_duration
     )
     times: Times = Field(default_factory=Times)
-    corrected_message_order: Flag = same_as(
-        spec.MachineSpec, "corrected_message_order", "print the result line as it was meant"
-    )
+    switches: Switches = Field(default_factory=Switches, description="what the review argued about")
     printk_level: Annotated[int, whole(0, 8)] = same_as(
         spec.MachineSpec, "printk_level", "messages up to this level are shown, 7 shows all"
     )

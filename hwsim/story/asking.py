@@ -39,7 +39,7 @@ class Watch:
     earliest call.  Sessions are followed only meanwhile: before, they are known from their phase.
     """
 
-    __slots__ = ("_generation", "machine", "mapping", "name", "pending", "region")
+    __slots__ = ("_generation", "_idle", "machine", "mapping", "name", "pending", "region")
 
     def __init__(self, machine: Machine, region: Region) -> None:
         assert region.mapping is not None
@@ -49,10 +49,11 @@ class Watch:
         self.name = region.name.removeprefix("file:")
         self.pending: list[LostWrite] = []
         self._generation = 0
+        self._idle = True  # nobody to come could be told: sessions are not followed
 
     def add(self, lost: LostWrite) -> None:
         """A dirty page is gone; an error waits in the mapping, if the handler left one."""
-        if not self.pending:
+        if self._idle:
             for member in self._members():
                 _refresh(member, self.mapping, lost.lost_ns)
         if lost.eio or lost.reads_find == "EIO":
@@ -103,6 +104,7 @@ class Watch:
         self._generation += 1
         generation = self._generation
         best = min(self._candidates(), key=lambda each: each[:2], default=None)
+        self._idle = best is None
         if best is None or best[0] >= self.machine.horizon_ns:
             return
 
@@ -117,9 +119,7 @@ class Watch:
         """Every call to come that could change who knows; none, and the watch is idle."""
         machine, now = self.machine, self.machine.engine.now
         members = [each for each in self._members() if self._could_hear(each)]
-        waits = self.mapping.as_eio or members
-        if not self.pending or not waits:
-            self.pending = []
+        if not self.pending or not (self.mapping.as_eio or members):
             return []
         found: list[Call] = []
         for member in members:

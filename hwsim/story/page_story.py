@@ -371,6 +371,8 @@ class PageStory:
         if not first:
             self.repeats += 1
         signals = machine.scrubber.signals if how == "scrub" else "SRAO"
+        if machine.kernel.switches.mca_recovery == "off":
+            signals = "fatal"
         if signals == "UCNA":
             self._logged()
         elif signals == "fatal":
@@ -501,6 +503,7 @@ class PageStory:
             self.contained_ns = machine.engine.now
             if report.exit != "free_or_high_order":
                 self._take_out(page)
+            if report.exit not in ("free_or_high_order", "free_buddy"):
                 self._count_data(page, report)
         if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev"):
             if self.contained_ns is not None or page.flags & pg.ERROR:
@@ -514,6 +517,8 @@ class PageStory:
     def _out_of_reach(self, found_ns: int, vmas: list[Vma]) -> None:
         """The page has left the page tables: was it touched since the find, beside its bad line?"""
         machine, page = self.machine, self.page
+        if self.first is not None:  # the record is of the boot in which the error was found
+            return
         self.unmapped_ns = now = machine.engine.now
         if page is None or now <= found_ns:
             return
@@ -541,6 +546,8 @@ class PageStory:
             return bool(page.flags & pg.BUDDY)  # a free huge page has no gatekeeper in its pool
         if report.exit == "already_unmapped":
             return not page.ptes
+        if report.exit == "free_buddy":
+            return True
         return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
 
     def _take_out(self, page: Page) -> None:

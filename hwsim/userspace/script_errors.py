@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel.memory_failure import memory_failure
-from hwsim.kernel.workqueue import Halted
+from hwsim.kernel.panic import Halted
 from hwsim.userspace.script_step import Step
 
 if TYPE_CHECKING:

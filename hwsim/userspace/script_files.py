@@ -18,10 +18,10 @@ from hwsim.kernel.filemap_error import (
     sync_swallows,
 )
 from hwsim.kernel.mem_map import Region
-from hwsim.kernel.page_cache import truncate_inode_page
+from hwsim.kernel.page_cache import answers_eio, truncate_inode_page
+from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io
-from hwsim.kernel.workqueue import Halted
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_touch import (
     CONSUMED,
@@ -50,7 +50,7 @@ def read(step: Step) -> None:
         step.result("end of file")
         return
     page, result = bring_in(step, region, index)
-    if page is None or not page.flags & pg.UPTODATE:
+    if page is None or not page.flags & pg.UPTODATE or _refused(step, page):
         step.result("EIO")
         return
     story = step.machine.live_story(page.pfn)
@@ -66,6 +66,10 @@ def read(step: Step) -> None:
     step.result(result)
 
 
+def _refused(step: Step, page: Page) -> bool:
+    return answers_eio(page, step.kernel.switches.pagecache_policy)
+
+
 def write(step: Step) -> None:
     """write() of a whole page: it is dirty in the cache, and a transiently bad line is healed."""
     step.task()
@@ -75,6 +79,9 @@ def write(step: Step) -> None:
         step.result("EFAULT")
         return
     page = step.cached(region, index)
+    if page is not None and _refused(step, page):
+        step.result("EIO")
+        return
     if page is None:
         page = add_to_page_cache(step, region, index)
     story = step.machine.live_story(page.pfn)

@@ -143,6 +143,9 @@ class Member:
         sigbus = self.group.spec.sigbus
         task.ignored = sigbus.on_ao == "ignored"
         task.blocked = sigbus.on_ao == "blocked"
+        task.caught = sigbus.on_ao in ("remap", "exit", "return")
+        if parent is None:
+            task.mce_kill = self.group.spec.mce_kill
         self.next_exit_ns = None
         return task
 

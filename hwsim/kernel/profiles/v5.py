@@ -24,6 +24,7 @@ from hwsim.kernel.page_flags import (
     UNEVICTABLE,
 )
 from hwsim.kernel.profiles.profile import Profile
+from hwsim.kernel.switches import Switches
 
 KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 
@@ -67,6 +68,8 @@ FORMATS: dict[str, tuple[int, str]] = {
     "swapcache": (KERN_ERR, "MCE %#x: keeping poisoned page in swap cache"),
     "clean": (KERN_INFO, "MCE %#x: corrupted page was clean: dropped without side effects"),
     "retry": (KERN_DEBUG, "MCE %#x: try_to_unmap retry needed %d"),
+    "retry_err": (KERN_ERR, "MCE %#x: try_to_unmap retry needed %d"),
+    "not_invalidated": (KERN_INFO, "MCE %#x: Failed to invalidate"),  # with blockdev_test = "fs_hook"
     "fault": (KERN_ERR, "MCE: Killing %s:%d due to hardware memory corruption fault at %x"),
     "madvise": (KERN_INFO, "Injecting memory failure for page %x at %x"),
     "inject": (KERN_INFO, "Injecting memory failure at pfn %x"),
@@ -78,17 +81,33 @@ FORMATS: dict[str, tuple[int, str]] = {
 V5 = Profile(
     name="v5",
     source="HWPOISON v5, 3 June 2009, Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org",
+    released="2009-06-03",
     early_kill_default=1,
     error_states=ERROR_STATES,
+    switches=Switches(
+        blockdev_test="count_gt_1",
+        close_reports="nfs",
+        eio_mode="as_flag",
+        pagecache_policy="truncate",
+        collect_anon="anon_vma_wide",
+        free_page_policy="gatekeeper",
+        early_kill_scheme="sysctl",
+        unmap_retry_level="debug",
+        null_mapping_message="already unmapped LRU",
+        meminfo_name="BadPages",
+        result_order="as_printed",
+        anon_test="kept",
+        mca_recovery="on",
+    ),
     formats=FORMATS,
     n_unmap_tries=5,
     ring_slots=15,
     trapno=18,
     rendezvous_timeout_ns=1_000_000_000,
-    collect_anon="anon_vma_wide",
-    scan_result_order="as_printed",
-    meminfo_format="BadPages:       %8d kB",
+    pagecache_drop="truncate",
+    counted="page_action",
+    rejects_non_lru=False,
+    first_entry_needed=False,
     has_prctl=False,
-    ucna_calls_memory_failure=False,
-    consumption_recovers=False,
+    has_recovery_sysctl=False,
 )

@@ -1,0 +1,82 @@
+"""The handler as it was merged: Linux 2.6.32, December 2009.
+
+Source: mm/memory-failure.c, arch/x86/kernel/cpu/mcheck/mce.c and fs/proc/meminfo.c of 2.6.32.  It kills late
+by default and lets each task ask otherwise, leaves everything alone that is on no LRU list, asks the file
+system before it drops a page, and counts a page when it poisons it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.page_flags import (
+    BUDDY,
+    COMPOUND,
+    DIRTY,
+    HEAD,
+    LRU,
+    MLOCKED,
+    RESERVED,
+    SLAB,
+    SWAPBACKED,
+    SWAPCACHE,
+    TAIL,
+    UNEVICTABLE,
+)
+from hwsim.kernel.profiles.profile import Profile
+from hwsim.kernel.profiles.v5 import KERN_ERR, KERN_INFO, V5
+
+# The rows of v5; those for unevictable pages are no longer conditional.
+ERROR_STATES: tuple[ErrorState, ...] = (
+    ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
+    ErrorState(2, BUDDY, 0, "free kernel", "me_free"),
+    ErrorState(3, SLAB, 0, "kernel slab", "me_kernel"),
+    ErrorState(4, HEAD, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
+    ErrorState(5, TAIL, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
+    ErrorState(4, COMPOUND, 0, "huge", "me_huge_page", "!PAGEFLAGS_EXTENDED"),
+    ErrorState(6, SWAPCACHE | DIRTY, 0, "swapcache", "me_swapcache_dirty"),
+    ErrorState(7, SWAPCACHE, DIRTY, "swapcache", "me_swapcache_clean"),
+    ErrorState(8, UNEVICTABLE | DIRTY, 0, "unevictable LRU", "me_pagecache_dirty"),
+    ErrorState(9, UNEVICTABLE, 0, "unevictable LRU", "me_pagecache_clean"),
+    ErrorState(10, MLOCKED | DIRTY, 0, "mlocked LRU", "me_pagecache_dirty", "HAVE_MLOCKED_PAGE_BIT"),
+    ErrorState(11, MLOCKED, 0, "mlocked LRU", "me_pagecache_clean", "HAVE_MLOCKED_PAGE_BIT"),
+    ErrorState(12, LRU | DIRTY, 0, "LRU", "me_pagecache_dirty"),
+    ErrorState(13, LRU, DIRTY, "clean LRU", "me_pagecache_clean"),
+    ErrorState(14, SWAPBACKED, 0, "anonymous", "me_pagecache_clean"),
+    ErrorState(15, 0, 0, "unknown page state", "me_unknown"),
+)
+
+V2_6_32 = Profile(
+    name="2.6.32",
+    source="mm/memory-failure.c, Linux 2.6.32",
+    released="2009-12-03",
+    early_kill_default=0,
+    error_states=ERROR_STATES,
+    switches=replace(
+        V5.switches,
+        blockdev_test="fs_hook",
+        collect_anon="mapped_only",
+        early_kill_scheme="prctl",
+        null_mapping_message="already truncated LRU",
+        meminfo_name="HardwareCorrupted",
+        result_order="as_meant",
+        anon_test="dropped",
+    ),
+    formats={
+        **V5.formats,
+        "buffers": (7, "MCE %#x: failed to release buffers"),
+        "not_invalidated": (KERN_INFO, "MCE %#x: Failed to invalidate"),
+        "failed_to_unmap": (KERN_ERR, "MCE %#x: failed to unmap page (mapcount=%d)"),
+    },
+    n_unmap_tries=5,
+    ring_slots=15,
+    trapno=18,
+    rendezvous_timeout_ns=1_000_000_000,
+    pagecache_drop="error_remove_page",
+    counted="poisoned",
+    rejects_non_lru=True,
+    first_entry_needed=True,
+    has_prctl=True,
+    has_recovery_sysctl=True,
+)

@@ -1,0 +1,99 @@
+"""Kernel profiles side by side, and the switches with what each kernel makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from hwsim.kernel.page_flags import names_of
+from hwsim.kernel.profiles import PROFILES, Profile
+from hwsim.kernel.switches import SWITCHES
+
+_APART = ("name", "error_states", "switches", "formats")
+
+
+class ProfileError(ValueError):
+    """There is no kernel of this name: what there is, and a nearby one."""
+
+
+class Line(NamedTuple):
+    """One line of a comparison: a part, what is compared, and each kernel's value ('' if it has none)."""
+
+    part: str  # kernel | switches | error_states | messages
+    what: str
+    values: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the kernels are not alike here."""
+        return len(set(self.values)) > 1
+
+
+def profiles() -> list[dict[str, str]]:
+    """Every kernel profile: name, date, source."""
+    return [
+        {"name": each.name, "released": each.released, "source": each.source} for each in PROFILES.values()
+    ]
+
+
+def side_by_side(*names: str) -> list[Line]:
+    """The kernels ``names`` line by line, from their profiles; :class:`ProfileError` for an unknown one."""
+    chosen = [_profile(name) for name in names]
+    lines = [
+        Line("kernel", field.name, tuple(str(getattr(each, field.name)) for each in chosen))
+        for field in fields(Profile)
+        if field.name not in _APART
+    ]
+    lines += [
+        Line("switches", each.name, tuple(str(getattr(kernel.switches, each.name)) for kernel in chosen))
+        for each in SWITCHES
+    ]
+    lines += _rows(chosen)
+    ids = dict.fromkeys(key for kernel in chosen for key in kernel.formats)
+    lines += [Line("messages", key, tuple(_message(kernel, key) for kernel in chosen)) for key in ids]
+    return lines
+
+
+def switches() -> list[dict[str, Any]]:
+    """Every switch: name, allowed values, each kernel's choice, source, effect."""
+    return [
+        {
+            "name": each.name,
+            "allowed": list(each.allowed) or "0 to 1",
+            "kernels": {name: getattr(kernel.switches, each.name) for name, kernel in PROFILES.items()},
+            "source": each.source,
+            "effect": each.effect,
+        }
+        for each in SWITCHES
+    ]
+
+
+def _profile(name: str) -> Profile:
+    if name in PROFILES:
+        return PROFILES[name]
+    near = get_close_matches(name, PROFILES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ProfileError(f"kernel = {name!r}: not known; allowed are {', '.join(PROFILES)}{hint}")
+
+
+def _rows(chosen: list[Profile]) -> list[Line]:
+    keys: dict[str, None] = {}
+    tables: list[dict[str, str]] = []
+    for kernel in chosen:
+        table: dict[str, str] = {}
+        for state in kernel.error_states:
+            key = f"{state.row}{'p' if state.config.startswith('!') else ''}"
+            config = f" if {state.config}" if state.config else ""
+            wants = " ".join(
+                [*names_of(state.must_set), *(f"!{name}" for name in names_of(state.must_clear))]
+            )
+            table[key] = f"{wants or 'anything'}: {state.message!r} {state.handler}(){config}"
+        tables.append(table)
+        keys.update(dict.fromkeys(table))
+    return [Line("error_states", key, tuple(table.get(key, "") for table in tables)) for key in keys]
+
+
+def _message(kernel: Profile, key: str) -> str:
+    level, text = kernel.formats.get(key, (0, ""))
+    return f"<{level}>{text}" if text else ""

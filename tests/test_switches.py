@@ -1,0 +1,355 @@
+"""Every switch of the review does what it says and nothing else; the table of block-device pages."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from hwsim.explaining import MAPPINGS, ExplainError, explain
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.switches import MEMINFO_FORMATS, SWITCHES, Switches
+from hwsim.spec import FileSpec, RegionSpec, ScrubSpec, SigbusSpec, TaskSpec
+from tests.worlds import BARE, FILE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
+
+
+def on(**switches: Any) -> dict[str, Any]:
+    return {"switches": tuple(switches.items())}
+
+
+def test_every_switch_is_a_field_with_allowed_values_and_a_source() -> None:
+    assert [each.name for each in SWITCHES] != []
+    assert {each.name for each in SWITCHES} == {field.name for field in fields(Switches)}
+    for each in SWITCHES:
+        assert each.source
+        assert each.effect
+        for kernel in PROFILES.values():
+            assert not each.allowed or getattr(kernel.switches, each.name) in each.allowed
+
+
+# -- block devices: rows are tests, columns are pages --------------------------------------------------
+
+PAGES: list[dict[str, Any]] = [{}, {"buffers": "idle"}, {"buffers": "busy"}, {"pins": 1}]
+
+
+@pytest.mark.parametrize(
+    ("test", "wanted"),
+    [
+        ("count_gt_1", ["Failed", "Failed", "Failed", "Failed"]),
+        ("count_gt_2", ["Recovered", "Failed", "Failed", "Failed"]),
+        ("release_buffers", ["Recovered", "Recovered", "Failed", "Recovered"]),
+        ("fs_hook", ["Recovered", "Recovered", "Failed", "Failed"]),
+    ],
+)
+@pytest.mark.parametrize("kernel", ["v5", "2.6.32"])
+def test_the_block_device_test(kernel: str, test: str, wanted: list[str]) -> None:
+    found = []
+    for page in PAGES:
+        answer = explain("lru", kernel=kernel, mapping="blockdev", switches=[f"blockdev_test={test}"], **page)
+        found.append(answer.outcome)
+    assert found == wanted
+
+
+def test_a_dirty_page_of_a_device_is_refused_by_the_hook_only() -> None:
+    ask = {"mapping": "blockdev", "flags": "lru,dirty"}
+    assert explain(**ask, switches=["blockdev_test=fs_hook"]).outcome == "Failed"
+    assert explain(**ask, switches=["blockdev_test=count_gt_2"]).outcome == "Recovered"
+
+
+def test_what_the_tests_print() -> None:
+    def last(test: str, **page: Any) -> str:
+        answer = explain("lru", mapping="blockdev", switches=[f"blockdev_test={test}"], **page)
+        return next(
+            (text for _, text in answer.log if "recovery" not in text and "referenced" not in text), ""
+        )
+
+    assert last("count_gt_1").endswith("page looks like a unsupported file system metadata page")
+    assert last("release_buffers", buffers="busy").endswith("failed to release buffers")
+    assert last("fs_hook", pins=1).endswith("Failed to invalidate")
+    assert last("release_buffers") == ""
+
+
+# -- the others ------------------------------------------------------------------------------------
+
+
+def test_the_anon_test_is_redundant() -> None:
+    """Every combination of the flags it looks at, every kind of owner: the same answer without it.
+
+    Only pages that exist: the pages of a file on a disk are neither anonymous nor swap-backed.
+    """
+    memory = {"anon", "swapbacked", "swapcache"}
+    names = ("dirty", "swapbacked", "swapcache", "lru", "anon")
+    for count in range(len(names) + 1):
+        for flags in itertools.combinations(names, count):
+            for mapping in MAPPINGS:
+                if mapping not in ("anon", "tmpfs") and memory & {*flags}:
+                    continue
+                for dirty in (False, True):
+                    ask = {"mapping": mapping, "mapped": 2, "pte_dirty": dirty}
+                    kept = explain(flags, **ask, switches=["anon_test=kept"])
+                    assert explain(flags, **ask, switches=["anon_test=dropped"]) == kept
+
+
+def test_collection_of_relatives() -> None:
+    """A child has copied the page: wide collection kills it all the same."""
+    fork = (100, "fork", {"task": "app.0"})
+    copy = (200, "store", {"task": "app.0.0", "page": {"region": "app.0.0/heap", "index": 0}})
+    wide = play(fork, copy, INJECT, early_kill=1)
+    narrow = play(fork, copy, INJECT, early_kill=1, **on(collect_anon="mapped_only"))
+    assert [each[0] for each in signals(wide)] == [100, 101]
+    assert [each[0] for each in signals(narrow)] == [100]
+    assert [row.innocent for row in wide.signals] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "message", "outcome", "lost"),
+    [
+        ("gatekeeper", "free or high order kernel", "Ignored", 4 * 4096),
+        ("take_off_buddy", "free buddy", "Recovered", 4096),
+    ],
+)
+def test_a_free_page(policy: str, message: str, outcome: str, lost: int) -> None:
+    """An allocation of four pages meets it: the whole block is dropped, unless it was taken off before."""
+    steps = (
+        (1_000, "inject", {"page": {"free": 1}}),
+        (2_000, "alloc", {"kind": "slab", "order": 2, "name": "b"}),
+    )
+    result = play(*steps, **on(free_page_policy=policy))
+    (row,) = result.errors
+    assert (row.message, row.outcome, row.end) == (message, outcome, "isolated")
+    assert row.capacity_lost_bytes == lost
+
+
+def test_who_catches_is_told_early() -> None:
+    catching = TaskSpec("app", regions=(HEAP,), sigbus=SigbusSpec("exit", "exit"))
+    deaf = replace(catching, sigbus=SigbusSpec())
+    for task, told in ((catching, 1), (deaf, 0)):
+        result = play(INJECT, tasks=(task,), early_kill=0, **on(early_kill_scheme="has_handler"))
+        assert len(result.signals) == told
+
+
+def test_the_retry_message_and_its_chance() -> None:
+    quiet = play(INJECT, (10, "unmap_fails", {"page": P0, "tries": 2}))
+    loud = play(INJECT, (10, "unmap_fails", {"page": P0, "tries": 2}), **on(unmap_retry_level="err"))
+    for result, level in ((quiet, 7), (loud, 3)):
+        assert [each[1] for each in result.log if "retry needed" in each[2]] == [level, level]
+    always = play(INJECT, **on(unmap_retry_chance=1.0))
+    assert sum("retry needed" in text for text in log(always)) == 5
+    assert always.reach["unmap:failed"] == 1
+
+
+def test_messages() -> None:
+    for name, form in MEMINFO_FORMATS.items():
+        assert play(INJECT, **on(meminfo_name=name)).meminfo == form % 4
+    meant = log(play(INJECT, early_kill=0, **on(result_order="as_meant")))
+    assert meant == ["MCE 0x1234: dirty LRU page recovery: Recovered"]
+
+
+def test_the_name_of_a_page_without_a_mapping() -> None:
+    steps = (
+        (500, "lock_page", {"page": P0}),
+        INJECT,
+        (10_000, "truncate", {"file": "data", "pages": 0}),
+        (11_000, "unlock_page", {"page": P0}),
+    )
+    for name in next(each.allowed for each in SWITCHES if each.name == "null_mapping_message"):
+        (row,) = play(*steps, **BARE, **on(null_mapping_message=name)).errors
+        assert (row.message, row.outcome) == (name, "Ignored")
+
+
+def test_a_platform_without_recovery_panics_for_every_find() -> None:
+    steps = line(1_000), (2_000, "scrub", {"page": P0})
+    on_it = play(*steps, early_kill=0)
+    off = play(*steps, early_kill=0, **on(mca_recovery="off"))
+    assert (on_it.row.panics, off.row.panics) == (0, 1)
+    assert off.errors[0].panic_ns == 2_000
+
+
+def test_a_kept_page_answers_eio_and_is_not_read_old() -> None:
+    lost = on_file(500, "write", index=0), INJECT
+    steps = on_file(10_000, "read", index=0), on_file(11_000, "write", index=0), on_file(12_000, "fsync")
+    kept = play(*lost, *steps, **BARE, **on(pagecache_policy="keep_poisoned"))
+    assert outcomes(kept)[1:] == ["EIO", "EIO", "EIO"]
+    assert log(kept) == [
+        "MCE 0x1234:  page recovery: LRURecovered",
+        "MCE 0x1234: LRU page still referenced by 1 users",
+    ]
+    assert kept.lost_writes[0].reads_find == "EIO"
+    assert outcomes(play(*lost, *steps[:1], **BARE))[1:] == ["stale"]
+
+
+def test_a_fault_on_a_kept_page_is_fatal() -> None:
+    dirty = (500, "store", {"task": "app.0", "page": {"region": "app.0/map", "index": 0}})
+    load = (10_000, "load", {"task": "app.0", "page": {"region": "app.0/map", "index": 0}})
+    result = play(dirty, INJECT, load, **FILE, early_kill=0, **on(pagecache_policy="keep_poisoned"))
+    assert [each[2:] for each in signals(result)] == [("BUS_MCEERR_AR", "late", "killed")]
+
+
+def test_keep_page_keeps_the_page() -> None:
+    lost = on_file(500, "write", index=0), INJECT
+    asks = [
+        on_file(at, "fsync", task=task)
+        for at, task in ((10_000, "app.1"), (11_000, "app.0"), (12_000, "app.0"))
+    ]
+    result = play(*lost, *asks, **BARE, **on(eio_mode="keep_page"))
+    assert outcomes(result)[1:] == ["EIO", "EIO", "EIO"]
+    assert result.lost_writes[0].told == "writer"
+
+
+@pytest.mark.parametrize(("mode", "told"), [("as_flag", ["EIO", 0]), ("errseq", ["EIO", "EIO"])])
+def test_the_second_asker(mode: str, told: list[Any]) -> None:
+    lost = on_file(500, "write", index=0), INJECT
+    asks = on_file(10_000, "fsync", task="app.1"), on_file(11_000, "fsync")
+    result = play(*lost, *asks, **BARE, **on(eio_mode=mode))
+    assert outcomes(result)[1:] == told
+    assert result.lost_writes[0].told == ("writer" if told[1] else "bystander")
+
+
+@pytest.mark.parametrize(("rule", "told"), [("nfs", 0), ("all", "EIO"), ("none", 0)])
+def test_where_close_reports(rule: str, told: Any) -> None:
+    lost = on_file(500, "write", index=0), INJECT
+    result = play(*lost, on_file(10_000, "close"), **BARE, **on(close_reports=rule))
+    assert outcomes(result)[1:] == [told]
+    nfs = {**BARE, "files": (FileSpec("data", 8, filesystem="nfs"),)}
+    result = play(*lost, on_file(10_000, "close"), **nfs, **on(close_reports=rule))
+    assert outcomes(result)[1:] == [0 if rule == "none" else "EIO"]
+
+
+def test_mistakes_in_a_switch_are_all_named() -> None:
+    with pytest.raises(ExplainError) as caught:
+        explain("lru", switches=["eio_mod=errseq", "blockdev_test=count", "unmap_retry_chance=2"])
+    text = str(caught.value)
+    assert "did you mean 'eio_mode'" in text
+    assert "blockdev_test = 'count'" in text
+    assert "unmap_retry_chance = '2': allowed are 0 to 1" in text
+
+
+# -- 2.6.32 ----------------------------------------------------------------------------------------
+
+K32: dict[str, Any] = {"kernel": "2.6.32"}
+
+
+def test_it_kills_late_by_default() -> None:
+    assert signals(play(INJECT, **K32)) == []
+    assert log(play(INJECT, **K32)) == ["MCE 0x1234: dirty LRU page recovery: Recovered"]
+    early = play(INJECT, **K32, early_kill=1)
+    assert log(early) == [
+        "MCE 0x1234: Killing app:100 early due to hardware memory corruption",
+        "MCE 0x1234: dirty LRU page recovery: Recovered",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sysctl", "asked", "told"),
+    [(0, "early", 1), (0, "late", 0), (0, "default", 0), (1, "early", 1), (1, "late", 0), (1, "default", 1)],
+)
+def test_each_task_may_ask_otherwise(sysctl: int, asked: str, told: int) -> None:
+    ask = (100, "prctl", {"task": "app.0", "option": "PR_MCE_KILL", "value": asked})
+    result = play(ask, INJECT, **K32, early_kill=sysctl)
+    assert len(result.signals) == told
+    declared = play(
+        INJECT, **K32, early_kill=sysctl, tasks=(TaskSpec("app", regions=(HEAP,), mce_kill=asked),)
+    )
+    assert len(declared.signals) == told
+
+
+def test_prctl_answers() -> None:
+    get = {"task": "app.0", "option": "PR_MCE_KILL_GET"}
+    steps = (
+        (1, "prctl", get),
+        (2, "prctl", {"task": "app.0", "option": "PR_MCE_KILL", "value": "early"}),
+        (3, "prctl", get),
+        (4, "prctl", {"task": "app.0", "option": "PR_MCE_KILL", "value": "soon"}),
+    )
+    assert outcomes(play(*steps, **K32)) == [2, 0, 1, "EINVAL"]
+
+
+@pytest.mark.parametrize("flags", ["slab", "reserved", "head", "tail", "swapbacked,dirty", "dirty", ""])
+def test_what_is_on_no_lru_list_is_left_alone(flags: str) -> None:
+    answer = explain(flags, kernel="2.6.32")
+    assert (answer.exit, answer.outcome, answer.message) == ("non_lru", "Ignored", "non LRU")
+    assert answer.counted_in_bad_pages
+    assert answer.log == (
+        (3, f"MCE 0x1234: {'dirty ' if 'dirty' in flags else ''}non LRU page recovery: Ignored"),
+    )
+
+
+def test_a_page_in_any_pagevec_is_drained() -> None:
+    pagevec = (500, "pagevec", {"page": P0, "cpu": 3})
+    (row,) = play(pagevec, INJECT, **K32, **BARE).errors
+    assert (row.message, row.outcome) == ("clean LRU", "Recovered")
+    (v5,) = play(pagevec, INJECT, **BARE).errors
+    assert (v5.message, v5.outcome) == ("unknown page state", "Failed")
+
+
+def test_every_combination_of_flags_is_decided_by_the_lru_bit() -> None:
+    """2^11 combinations: on the LRU the rows 6 to 13 decide, off it none; v5's table agrees on the LRU."""
+    from hwsim.kernel.error_states import scan
+
+    names = [name for name, bit in pg.NAMES.items() if bit <= pg.SWAPBACKED]
+    assert len(names) == 11
+    rows, k32, v5 = set(), PROFILES["2.6.32"].error_states, PROFILES["v5"].error_states
+    for bits in range(1 << len(names)):
+        flags = pg.flags_of(name for n, name in enumerate(names) if bits >> n & 1)
+        assert scan(k32, flags).row == scan(v5, flags).row
+        if flags & pg.LRU:
+            rows.add(scan(k32, flags).row)
+    assert rows == set(range(1, 14))
+
+
+def test_recovery_off_panics_before_anything_else() -> None:
+    result = play(INJECT, **K32, recovery=0)
+    assert result.row.panics == 1
+    assert log(result)[-1] == "Kernel panic - not syncing: Memory failure from trap 18 on page 1234"
+    assert result.reach == {"panic:Memory failure": 1} | result.reach
+    assert result.row.poisoned_pages == 0
+
+
+def test_the_recovery_sysctl_exists_only_there() -> None:
+    step = (1, "sysctl", {"name": "vm.memory_failure_recovery", "value": 0})
+    assert outcomes(play(step, **K32)) == [0]
+    assert outcomes(play(step)) not in ([0], [])
+
+
+def test_an_unmap_that_fails_says_so() -> None:
+    steps = (10, "unmap_fails", {"page": P0, "tries": 5}), INJECT
+    assert "MCE 0x1234: failed to unmap page (mapcount=1)" in log(play(*steps, **K32, early_kill=1))
+    assert not any("mapcount" in text for text in log(play(*steps)))
+
+
+def test_without_the_first_entry_nobody_is_collected() -> None:
+    told = {}
+    for kernel in PROFILES:
+        result = play(INJECT, kernel=kernel, early_kill=1, atomic_alloc_fail=0.0)
+        told[kernel] = len(result.signals)
+    assert told == {"v5": 1, "2.6.32": 1}
+    assert PROFILES["2.6.32"].first_entry_needed
+
+
+def test_free_pages_are_counted_there() -> None:
+    free = (1_000, "inject", {"page": {"free": 1}})
+    assert [play(free, kernel=kernel).row.bad_pages for kernel in ("v5", "2.6.32")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "dirty", "outcome"),
+    [("ext4", 1, "Recovered"), ("xfs", 1, "Recovered"), ("tmpfs", 1, "Recovered"), ("ramfs", 1, "Failed"),
+     ("ramfs", 0, "Failed"), ("blockdev", 0, "Recovered"), ("blockdev", 1, "Failed")],
+)  # fmt: skip
+def test_the_file_system_is_asked(filesystem: str, dirty: int, outcome: str) -> None:
+    before = [on_file(500, "write", index=0)] if dirty else []
+    world = {**BARE, "files": (FileSpec("data", 8, filesystem=filesystem),)}
+    (row,) = play(*before, INJECT, **world, **K32).errors
+    assert row.outcome == outcome
+
+
+def test_swap_and_scrub_as_before() -> None:
+    """What 2.6.32 did not touch stays: a scrubber's find goes through the ring to the same end."""
+    steps = line(1_000), (2_000, "mce", {"page": P0})
+    (row,) = play(*steps, **K32, scrub=ScrubSpec(None)).errors
+    assert (row.found, row.outcome, row.end) == ("scrub", "Recovered", "isolated")
+    region = RegionSpec("heap", "anon", 8)
+    assert play(*steps, **K32, tasks=(TaskSpec("app", regions=(region,)),)).row.kills == 0
