@@ -1,0 +1,29 @@
+"""Each shipped scenario still comes to the same whole numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.golden import FOLDER, summary
+from tests.shipped import NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_summary_is_the_same(name: str) -> None:
+    kept = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    found = summary(name)
+    changed = [
+        f"{policy} {part} {key}: {kept[policy][part].get(key)} -> {now}"
+        for policy, parts in found.items()
+        for part, values in parts.items()
+        for key, now in values.items()
+        if kept[policy][part].get(key) != now
+    ]
+    assert changed == [], "results changed: python -m tests.golden renews; say so in CHANGELOG"
+    assert found == kept
+
+
+def test_there_is_one_for_each() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(NAMES)
