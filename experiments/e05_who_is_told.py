@@ -24,7 +24,7 @@ def run(effort: Effort) -> Answer:
         f"With AS_EIO, one bit for ten openers, the writer hears of {words(flag, True)} of its lost writes, and "
         f"{words(series['nobody'][0], True)} are told to nobody: a nightly sync or a caller who does not look took the "
         f"error. errseq_t, which tells every open file once, brings that to {words(later, True)}; a sticky error or a page "
-        "kept in the cache does about as much. What remains untold was overwritten by the end of the run or of the machine."
+        "kept in the cache does about as much. What remains was cut short by a reboot or the end of the run."
     )
     figure = bars_figure("Who learns of a lost write", MODES, series, "share of lost writes")
     assumptions = (

@@ -43,8 +43,8 @@ def run(effort: Effort) -> Answer:
     text = (
         f"With an fsync every {EVERY[0]} a lost page is read {words(series['as_flag'][0])} times before anybody knows; "
         f"every {EVERY[-1]}, {words(series['as_flag'][-1])} times, and {words(any_stale[-1], True)} of the lost writes "
-        "are read stale at least once before anybody is told. The mode makes no difference here: the first to be told is "
-        "told at the same moment, and read() never reports."
+        "are read stale at least once before anybody is told. read() itself never reports. Under errseq_t it is "
+        f"{words(series['errseq'][-1])}: there no sync() and no careless caller takes the error away."
     )
     figure = lines_figure(
         "Stale reads of a lost page before anybody is told",

@@ -36,7 +36,7 @@ def run(effort: Effort) -> Answer:
         f"of its pages, one of {PAGES[0]} of {words(lost['locks of 2 s'][0], True)}; with locks of 5 ms "
         f"{words(lost['locks of 5 ms'][-1], True)}. A lost report is not a lost page: the line stays bad, and the next sweep "
         f"reports it again. Of the pages whose report was dropped {words(again[-1], True)} were poisoned by a later sweep; the "
-        "others were overwritten, or read, before it came."
+        "others were overwritten, or went with a reboot, before it came."
     )
     figure = lines_figure(
         "First reports lost in a storm",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hwsim.record import ErrorRow, ReplicationRow, SignalRow
+from hwsim.record import ErrorRow, LostWriteRow, ReplicationRow, SignalRow
 from hwsim.study.columns import TABLES
 from hwsim.study.manifest import Policy
 
@@ -28,6 +28,7 @@ class FakeResults:
     replications: pd.DataFrame
     errors: pd.DataFrame
     signals: pd.DataFrame
+    lost_writes: pd.DataFrame
     policies: pd.DataFrame
     policy_list: list[Policy]
     manifest: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +51,9 @@ def results(
     seed: int = 7,
 ) -> Any:
     """A study, to be used as Results: the same errors under every policy; odd policies kill early."""
-    tables: dict[str, list[tuple[Any, ...]]] = {"replications": [], "errors": [], "signals": []}
+    tables: dict[str, list[tuple[Any, ...]]] = {
+        "replications": [], "errors": [], "signals": [], "lost_writes": []
+    }  # fmt: skip
     horizon = days * DAY_NS
     for policy in range(len(labels)):
         for replication in range(replications):
@@ -61,6 +64,8 @@ def results(
             signals = [signal for _, own in pairs for signal in own]
             tables["errors"] += [(policy, *error) for error in errors]
             tables["signals"] += [(policy, *signal) for signal in signals]
+            lost = [_lost(draw, replication, error, horizon) for error in errors if error.kind == "file"]
+            tables["lost_writes"] += [(policy, *each) for each in lost]
             row = _replication(replication, horizon, errors, signals)
             tables["replications"].append((policy, *row))
     names = pd.DataFrame({
@@ -73,6 +78,17 @@ def results(
     return FakeResults(
         **made, policies=names, policy_list=variants, manifest={"horizon_ns": horizon, "name": "test"}
     )
+
+
+def _lost(draw: random.Random, replication: int, error: ErrorRow, horizon: int) -> LostWriteRow:
+    told = draw.choices(("writer", "bystander", "later_session", "nobody"), (20, 60, 5, 15))[0]
+    lost = min(error.onset_ns + 1_000, horizon)
+    at = None if told == "nobody" else lost
+    by = "" if told == "nobody" else "fsync"
+    return LostWriteRow(
+        replication, error.error, lost, "x", 1, "a.0", 1, told, at, by, by, at, 1, "", "old data", 0, 0, None,
+        "horizon", horizon,
+    )  # fmt: skip
 
 
 def _error(

@@ -58,7 +58,14 @@ NASTY: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", NASTY)
 def test_every_figure_fits_its_page(case):
     data = results(**{"replications": 12, **NASTY[case]})
-    for make in (plots.kills_and_recoveries, plots.outcome_by_page_type, plots.time_line):
+    for make in (
+        plots.kills_and_recoveries,
+        plots.outcome_by_page_type,
+        plots.time_line,
+        plots.time_to_kill,
+        plots.detection_paths,
+        plots.who_was_told,
+    ):
         figure = make(data)
         assert figure.get_figwidth() == style.WIDTH_IN
         _inside(figure)
@@ -152,7 +159,7 @@ def test_files_are_the_same_every_time_and_bear_no_date(tmp_path: Path):
     second = plots.write_all(results(3, errors_each=4), tmp_path / "b")
     assert [p.name for p in first] == [p.name for p in second]
     assert {p.suffix for p in first} == {".svg", ".png"}
-    assert len(first) == 8
+    assert len(first) == 14
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
         assert b"<dc:date>" not in one.read_bytes()

@@ -11,6 +11,7 @@ from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, w
 
 if TYPE_CHECKING:
     from hwsim.record import Replication
+    from hwsim.spec import Spec
 
 
 @guarded
@@ -20,14 +21,26 @@ def replay(
         int, typer.Option(min=0, metavar="N", help="Number of the replication.", show_default=False)
     ],
     policy: Annotated[int, typer.Option(min=0, metavar="P", help="Number of the policy, as compared.")] = 0,
+    memory_map: Annotated[
+        str | None,
+        typer.Option("--map", metavar="FILE", help="Draw memory and its bad pages: FILE.svg and FILE.png."),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help='With --map: when, as "30 d"; default: at the end.')
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run one replication again: events and kernel log."""
+    """Run one replication again: events and kernel log, or a map of its memory."""
     from hwsim.study.replay import spec_of
     from hwsim.study.replicate import model
     from hwsim.study.results import open_results
 
     spec = spec_of(open_results(results), policy, replication)
+    if memory_map is not None:
+        _draw(spec, replication, memory_map, at)
+        return
+    if at is not None:
+        wrong("--at: says when the map of --map is drawn")
     try:
         found = model()(spec, replication, trace=True)
     except Exception as error:  # noqa: BLE001  a replay is made to show this
@@ -41,6 +54,26 @@ def replay(
         print_json(_as_json(found))
     else:
         _print(found)
+
+
+def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
+    from pathlib import Path
+
+    from hwsim import units
+    from hwsim.show import style
+    from hwsim.show.memory_map import memory_map
+    from hwsim.snapshot import snapshot
+
+    try:
+        at_ns = None if at is None else units.parse_duration(at)
+    except units.UnitError as error:
+        wrong(f"--at {at}: {error.message}; allowed: {error.allowed}")
+    stem = Path(name)
+    stem = stem.with_suffix("") if stem.suffix in (".svg", ".png") else stem
+    if not stem.parent.is_dir():
+        wrong(f"--map {name}: there is no folder {stem.parent}")
+    for path in style.save(memory_map(snapshot(spec, replication, at_ns)), stem):
+        typer.echo(str(path))
 
 
 def _print(found: Replication) -> None:

@@ -9,10 +9,20 @@ from pathlib import Path
 
 from hwsim.show import reading, style
 from hwsim.show.bars import kills_and_recoveries
+from hwsim.show.categories import detection_paths, who_was_told
 from hwsim.show.shares import outcome_by_page_type
+from hwsim.show.survival import time_to_kill
 from hwsim.show.timeline import most_instructive, time_line
 
-__all__ = ["kills_and_recoveries", "outcome_by_page_type", "time_line", "write_all"]
+__all__ = [
+    "detection_paths",
+    "kills_and_recoveries",
+    "outcome_by_page_type",
+    "time_line",
+    "time_to_kill",
+    "who_was_told",
+    "write_all",
+]
 
 _MOST_TIME_LINES = 4
 
@@ -27,6 +37,10 @@ def write_all(results: reading.Results, out_dir: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = style.save(kills_and_recoveries(results), folder / "kills-and-recoveries")
     written += style.save(outcome_by_page_type(results), folder / "outcome-by-page-type")
+    written += style.save(time_to_kill(results), folder / "time-to-kill")
+    written += style.save(detection_paths(results), folder / "detection-paths")
+    if not results.lost_writes.empty:
+        written += style.save(who_was_told(results), folder / "who-was-told")
     chosen = most_instructive(results)
     if chosen is None:
         return written

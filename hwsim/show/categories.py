@@ -1,0 +1,127 @@
+"""Shares with their intervals, policy beside policy: how errors were found, who was told of a lost write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from hwsim.show import reading, rounding, style
+from hwsim.study import estimate
+from hwsim.study.estimate import Estimate
+
+PATHS = {
+    "scrub": "patrol scrub",
+    "task_load": "read by a task",
+    "kernel_load": "read by the kernel",
+    "device_read": "read by a device",
+    "injected": "injected",
+    "none": "never found",
+}
+TOLD = {
+    "writer": "the writer",
+    "bystander": "a bystander only",
+    "later_session": "a later session only",
+    "nobody": "nobody",
+}
+MOST_POLICIES = 7
+
+
+def detection_paths(results: reading.Results) -> Figure:
+    """How errors were found: the share of each way of all errors, with intervals over machines."""
+    title = "How errors were found"
+    return _figure(results, results.errors, "found", PATHS, title, "errors", "share of all errors")
+
+
+def who_was_told(results: reading.Results) -> Figure:
+    """Who learned of lost writes: the writer at least, only others, nobody; with intervals over machines."""
+    title = "Who was told of a lost write"
+    return _figure(results, results.lost_writes, "told", TOLD, title, "lost writes", "share of lost writes")
+
+
+def _figure(
+    results: reading.Results,
+    rows: pd.DataFrame,
+    column: str,
+    names: dict[str, str],
+    title: str,
+    what: str,
+    xlabel: str,
+) -> Figure:
+    with style.context():
+        every = reading.policies(results)
+        chosen = every[:MOST_POLICIES]
+        rows = rows[rows["policy"].isin([p.number for p in chosen])]
+        if rows.empty:
+            return style.message(f"There are no {what} in these results.", title)
+        seen = [name for name in names if (rows[column] == name).any()]
+        height = len(seen) * (0.22 * len(chosen) + 0.22) + 1.5 + 0.16 * len(chosen)
+        figure = Figure(figsize=(style.WIDTH_IN, height), layout=style.layout())
+        axes = figure.add_subplot()
+        methods, sizes = set(), set()
+        for place, policy in enumerate(chosen):
+            mine = rows[rows["policy"] == policy.number]
+            machines = [int(x) for x in reading.column(results, policy.number, "replication")]
+            shares = [_share(mine, column, name, machines) for name in seen]
+            methods |= {each.method for each in shares}
+            sizes.add(len(machines))
+            label = f"{style.shorten(policy.label, 70)} ({len(mine):,} {what})"
+            _bars(figure, shares, place, len(chosen), label)
+        axes.set_yticks(range(len(seen)), [names[name] for name in seen])
+        axes.set_ylim(len(seen) - 0.45, -0.55)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axes.set_xlabel(xlabel)
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
+        figure.legend(loc="outside upper left", ncols=1)
+        axes.set_title(title)
+        more = (
+            f" The first {len(chosen)} of {len(every)} policies are shown."
+            if len(every) > len(chosen)
+            else ""
+        )
+        style.caption(
+            figure,
+            f"{reading.name(results)}{what.capitalize()} over {reading.span(results)} "
+            f"({reading.replications(sorted(sizes))}); 95 % intervals over machines: "
+            f"{', '.join(sorted(methods))}.{more}",
+        )
+    return figure
+
+
+def _share(rows: pd.DataFrame, column: str, name: str, machines: Sequence[int]) -> Estimate:
+    """The share with the machine as the unit."""
+    hit = (rows[column] == name).to_numpy(dtype=bool)
+    if len(machines) < 2:
+        return estimate.proportion(int(hit.sum()), len(hit))
+    place = np.searchsorted(np.asarray(machines), rows["replication"].to_numpy(dtype=np.int64))
+    bottoms = np.bincount(place, minlength=len(machines))
+    tops = np.bincount(place[hit], minlength=len(machines))
+    return estimate.ratio([float(x) for x in tops], [float(x) for x in bottoms])
+
+
+def _bars(figure: Figure, shares: Sequence[Estimate], place: int, count: int, label: str) -> None:
+    axes, look = figure.axes[0], style.series(place)
+    width = 0.8 / count
+    where = np.arange(len(shares)) - 0.4 + width * (place + 0.5)
+    values = np.array([share.value or 0.0 for share in shares])
+    axes.barh(
+        where,
+        values,
+        width * 0.9,
+        color=look.colour,
+        hatch=look.hatch,
+        edgecolor=style.INK,
+        linewidth=0.5,
+        label=label,
+    )
+    for at, share in zip(where, shares, strict=True):
+        if rounding.known(share.low) and rounding.known(share.high) and share.high > share.low:
+            low, high = share.low, min(share.high, 1.0)
+            axes.plot([low, high], [at, at], color=style.INK, linewidth=1.0)
+            for end in (low, high):
+                axes.plot([end, end], [at - width / 4, at + width / 4], color=style.INK, linewidth=1.0)

@@ -1,0 +1,113 @@
+"""All memory of a machine on one page: what each frame is used for, with bad and poisoned frames marked.
+
+A cell stands for many frames and has the colour of what most of them are; a mark stands for a single
+frame and is as large as a letter, so that one bad page in hundreds of millions is seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from hwsim import units
+from hwsim.show import style
+
+if TYPE_CHECKING:
+    from hwsim.snapshot import Snapshot
+
+COLUMNS, ROWS = 128, 48
+CLASSES: dict[str, tuple[str, str]] = {
+    "free": ("free", "#F4F4F4"),
+    "anon": ("anonymous", "#56B4E9"),
+    "shm": ("shared memory", "#0072B2"),
+    "file": ("page cache", "#9BD6B8"),
+    "blockdev": ("block device", "#009E73"),
+    "hugetlb": ("huge pages", "#CC79A7"),
+    "kernel": ("kernel", "#C9B99A"),
+}
+MARKS = {
+    "latent": ("bad line, nobody knows", "o", "none"),
+    "known": ("found, not poisoned", "s", "none"),
+    "reachable": ("poisoned, still reachable", "X", "#D55E00"),
+    "isolated": ("poisoned and isolated", "D", "#111111"),
+}
+
+
+def cells(snapshot: Snapshot, count: int) -> NDArray[np.uint8]:
+    """The class most frames of each cell belong to, as its place in CLASSES; uint8, shape (count,)."""
+    names = list(CLASSES)
+    edges = np.linspace(0, snapshot.pages, count + 1)
+    weight = np.zeros((len(names), count))
+    for run in snapshot.runs:
+        kind = names.index(run.kind if run.kind in CLASSES else "kernel")
+        covered = np.minimum(edges[1:], run.first_pfn + run.pages) - np.maximum(edges[:-1], run.first_pfn)
+        weight[kind] += np.maximum(covered, 0.0)
+    found: NDArray[np.uint8] = weight.argmax(axis=0).astype(np.uint8)
+    return found
+
+
+def memory_map(snapshot: Snapshot) -> Figure:
+    """The picture: physical addresses run along the rows, from the top left to the bottom right."""
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH_IN, 4.4), layout=style.layout())
+        axes = figure.add_subplot()
+        grid = cells(snapshot, COLUMNS * ROWS).reshape(ROWS, COLUMNS)
+        colours = ListedColormap([colour for _, colour in CLASSES.values()])
+        norm = BoundaryNorm(np.arange(len(CLASSES) + 1) - 0.5, len(CLASSES))
+        axes.imshow(grid, cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+        for state, (_, marker, colour) in MARKS.items():
+            places = [
+                mark.pfn * COLUMNS * ROWS / snapshot.pages for mark in snapshot.marks if mark.state == state
+            ]
+            axes.plot(
+                [place % COLUMNS - 0.5 for place in places],
+                [int(place // COLUMNS) for place in places],
+                marker,
+                color=style.INK,
+                markerfacecolor=colour,
+                markersize=5.5,
+                markeredgewidth=0.9,
+                linestyle="none",
+            )
+        axes.set_xlim(-0.5, COLUMNS - 0.5)
+        axes.set_ylim(ROWS - 0.5, -0.5)
+        rows = np.linspace(0, ROWS, 9)[:-1]
+        axes.set_yticks(rows - 0.5, [f"{r * snapshot.pages / ROWS / (1 << 18):.3g} GiB" for r in rows])
+        axes.set_xticks([])
+        axes.set_ylabel("physical address")
+        axes.set_xlabel("addresses run along the rows")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_title(f"{style.shorten(snapshot.name, 50)} after {units.human_duration(snapshot.time_ns)}")
+        used = [name for place, name in enumerate(CLASSES) if (grid == place).any()]
+        handles: list[Patch | Line2D] = [
+            Patch(facecolor=CLASSES[name][1], edgecolor=style.INK, linewidth=0.4, label=CLASSES[name][0])
+            for name in used
+        ]
+        for state, (label, marker, colour) in MARKS.items():
+            number = sum(mark.state == state for mark in snapshot.marks)
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    marker=marker,
+                    color=style.INK,
+                    markerfacecolor=colour,
+                    markersize=5.5,
+                    linestyle="none",
+                    label=f"{label}: {number:,}",
+                )
+            )
+        figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.2)
+        cell = units.human_bytes(int(snapshot.pages / (COLUMNS * ROWS)) * 4096)
+        style.caption(
+            figure,
+            f"{units.human_bytes(snapshot.pages * 4096)} of memory; a cell is {cell}, in the colour of what "
+            "most of it is used for. A mark is a single page of 4 KiB.",
+        )
+    return figure
