@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.machine import run_replication
 from hwsim.reach import POSSIBLE, UNREACHABLE, possible_reach
 from hwsim.spec import MachineSpec, Spec
-from tests.shipped import NAMES, run
+from tests.shipped import NAMES, run, spec_of
 
 HWSIM = Path(__file__).resolve().parents[1] / "hwsim"
 
@@ -30,6 +31,19 @@ def test_the_shipped_scenarios_meet_all_that_v5_can_do() -> None:
 
 def test_nothing_is_met_that_should_not_exist() -> None:
     assert set(_met()) - set(POSSIBLE) == set()
+
+
+def test_the_merged_kernel_meets_only_what_it_can() -> None:
+    """The shipped scenarios under 2.6.32, each a few times."""
+    met: Counter[str] = Counter()
+    for name in NAMES:
+        spec = spec_of(name)
+        spec = replace(spec, machine=replace(spec.machine, kernel="2.6.32", early_kill=None))
+        for index in range(3):
+            met.update(run_replication(spec, index).reach)
+    assert set(met) - set(possible_reach(spec)) == set()
+    assert met["exit:non_lru"] > 100
+    assert {f"row:{row}" for row in (6, 7, 8, 9, 12, 13)} <= set(met)
 
 
 def test_possible_and_unreachable_share_nothing() -> None:

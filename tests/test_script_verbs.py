@@ -376,3 +376,13 @@ def test_region_that_is_not_populated_appears_with_the_first_touch() -> None:
     assert play(INJECT, tasks=lazy).errors[0].kind == "free"
     result = play(touch(1_000, "load"), touch(2_000, "load"), INJECT, tasks=lazy)
     assert (outcomes(result), result.errors[0].row) == (["zeroes", "ok"], 12)
+
+
+def test_an_unmapped_page_of_a_segment_is_not_mapped_again_by_the_look_that_follows() -> None:
+    """The page has a bad line, so that munmap() draws its race anew; found by the stateful test."""
+    segment = RegionSpec("segment", "shm", 8, shared=True)
+    bad = (1_000, "inject", {"page": P0, "how": "line", "line": 3})
+    gone = (2_000, "munmap", {"task": "app.0", "region": "segment", "first": 0, "pages": 1})
+    found = (3_000, "scrub", {"page": P0})
+    (row,) = play(bad, gone, found, tasks=(app(segment),), early_kill=1).errors
+    assert (row.mappers, row.killed, row.outcome) == (0, 0, "Recovered")

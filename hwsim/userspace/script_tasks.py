@@ -106,8 +106,9 @@ def munmap(step: Step) -> None:
     """Entries and mappings of the range go."""
     task = step.task()
     for vma in _range(step, task):
-        drop_mappings(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
-        remove_vma(task, vma)
+        pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
+        remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
+        _let_go(step, pages)
     _settle_copies(task)
 
 
@@ -136,14 +137,15 @@ def _settle_copies(task: Task) -> None:
         copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
 
 
-def drop_mappings(step: Step, vma: Vma, covered: range) -> None:
-    """zap_page_range(): the pages that nobody uses any more are free.
-
-    Pages that nobody has looked at are looked at before they go.
-    """
+def _zap(step: Step, vma: Vma, covered: range) -> list[Page]:
+    """zap_page_range(); pages that nobody has looked at are looked at before they go."""
     for pgoff in covered:
         step.page_in_vma(vma, pgoff)
-    pages = zap_entries(vma, covered)
+    return zap_entries(vma, covered)
+
+
+def _let_go(step: Step, pages: list[Page]) -> None:
+    """The pages have lost an entry: those that nobody uses any more are free."""
     for page in pages:
         if page.flags & pg.SWAPCACHE and page.flags & pg.ANON and not _has_entries(page):
             if not page.flags & pg.HWPOISON:
@@ -216,7 +218,7 @@ def madvise(step: Step) -> None:
     pieces = _pieces(step, task)
     if step.args["advice"] == "dontneed":
         for vma, covered in pieces:
-            drop_mappings(step, vma, covered)
+            _let_go(step, _zap(step, vma, covered))
         return
     number = machine.error_count
     machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script

@@ -1,0 +1,56 @@
+"""Whatever steps come in whatever order: what must never happen does not.
+
+The steps are chosen by hypothesis, the same ones every time; ``tests/verification`` tries many more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.stateful import Machines
+
+_FEW = settings(max_examples=120, stateful_step_count=50, deadline=None, derandomize=True, database=None)
+
+
+class Late(Machines):
+    EARLY_KILL = 0
+
+
+class Merged(Machines):
+    KERNEL, EARLY_KILL = "2.6.32", 1
+
+
+TestEarly = Machines.TestCase
+TestEarly.settings = _FEW
+TestLate = Late.TestCase
+TestLate.settings = _FEW
+TestMerged = Merged.TestCase
+TestMerged.settings = _FEW
+
+
+class Seen(Machines):
+    """Counts what its machines have met."""
+
+    met: ClassVar[Counter[str]] = Counter()
+
+    def teardown(self) -> None:
+        self.met.update(self.machine.reached)
+        super().teardown()
+
+
+def test_the_steps_come_to_what_matters() -> None:
+    """An invariant over machines on which nothing happens would prove nothing."""
+    run_state_machine_as_test(Seen, settings=_FEW)
+    assert Seen.met["exit:table"] > 100
+    wanted = {
+        "pte:anon->poison",
+        "pte:file_dirty->poison",
+        "lost:old data",
+        "allocator:block_dropped",
+        "row:12",
+    }
+    assert wanted - set(Seen.met) == set()
