@@ -3,6 +3,7 @@
 #   make demo     compare early_kill = 0 and 1 on a shipped scenario: table, sentence, plots
 #   make test     lint, types, import rules, tests                    (at most 5 minutes on 2 cores)
 #   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
+#   make experiments   questions argued since 2009: tables, answers, figures (about 8 minutes)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
 #   make clean    remove caches and the demo's results; .venv stays
 #
@@ -11,7 +12,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify bench lint format schema clean
+.PHONY: help demo test verify experiments bench lint format schema clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -37,6 +38,9 @@ test: lint
 
 verify: $(VENV)/dev
 	$(PYTEST) -n $(WORKERS) tests/verification
+
+experiments: $(VENV)/runtime
+	$(BIN)/python -m experiments --out experiment-results
 
 bench: $(VENV)/dev
 	$(PYTEST) -s -p no:cacheprovider benchmarks
@@ -72,5 +76,5 @@ $(VENV)/created:
 	@touch $@
 
 clean:
-	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(DEMO) experiment-results build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +

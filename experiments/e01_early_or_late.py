@@ -22,12 +22,19 @@ from experiments.common import (
     sums,
     words,
 )
-from hwsim.study.estimate import Estimate
+from hwsim.study.estimate import Estimate, ratio
 from hwsim.study.pair import EARLY_KILL
 
 QUESTION = "What does early_kill = 1 cost and save per detected error?"
 CLASSES = ("both kill", "early only, needless", "early only, censored", "early only, other", "late only")
 KEYS = ["replication", "error"]
+MINUTE_NS = 60e9
+COSTS = {
+    "downtime, late (min)": (0, "downtime_ns", MINUTE_NS),
+    "downtime, early (min)": (1, "downtime_ns", MINUTE_NS),
+    "stale reads, late": (0, "stale_reads", 1),
+    "stale reads, early": (1, "stale_reads", 1),
+}
 CASES = {"desktop": 100, "web-server": 120, "database-server": 60, "kvm-host": 100}
 
 
@@ -60,18 +67,28 @@ def run(effort: Effort) -> Answer:
     columns: dict[str, list[Estimate]] = {name: [] for name in CLASSES}
     panics: list[Estimate] = []
     caught: list[Estimate] = []
+    costs: dict[str, list[Estimate]] = {name: [] for name in COSTS}
     for scenario, machines in CASES.items():
         results = study(scenario, {EARLY_KILL: (0, 1)}, effort, machines)
         n = len(of(results.replications, 0))
         classes, both = _classes(results)
         for name in CLASSES:
             columns[name].append(fraction(sums(classes[name], n), sums(both, n)))
+        for name, (policy, column, unit) in COSTS.items():
+            machines_of = of(results.replications, policy)
+            found = sums(machines_of, n, "detected")
+            costs[name].append(ratio([each / unit for each in sums(machines_of, n, column)], found))
         signals = of(results.signals, 1)
         handled = signals[(signals["code"] == "BUS_MCEERR_AO") & (signals["result"] == "handled")]
         late_only = classes["late only"]
         caught.append(fraction(sums(late_only[_has(late_only, handled)], n), sums(late_only, n)))
         panics.append(fraction(sums(both[both["end_early"] == "panic"], n), sums(both, n)))
-    lines = [*columns.items(), ("late only: the early signal was caught", caught), ("panic", panics)]
+    lines = [
+        *columns.items(),
+        ("late only: the early signal was caught", caught),
+        ("panic", panics),
+        *costs.items(),
+    ]
     server = list(CASES).index("database-server")
     needless, kept = columns["early only, needless"][server], columns["both kill"][server]
     desktop = list(CASES).index("desktop")
