@@ -26,7 +26,8 @@ BY_CHANCE = (
 )
 # Nobody maps what goes bad, or it cannot be unmapped: what these show is not kills.
 WITHOUT_KILLS = ("fsync-race", "hugetlb-database", "metadata", "nfs-writer")
-NAMES = (*BY_CHANCE, *WITHOUT_KILLS, "drill")  # the drill is a script: what chance hardly ever makes
+SCRIPTED = ("aftermath", "drill")  # no chance: what comes after the handler, and what it hardly ever meets
+NAMES = (*BY_CHANCE, *WITHOUT_KILLS, *SCRIPTED)
 REPLICATIONS = 20  # with the seeds of the files, enough for the rarest path twice over
 
 

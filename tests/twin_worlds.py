@@ -106,6 +106,20 @@ def file_world(early_kill: int, seed: int) -> Spec:
     return Spec("file", H, seed, 1, machine(120, early_kill), errors, files=(data,), tasks=(task,))
 
 
+def fork_world(early_kill: int, seed: int) -> Spec:
+    """Two families of four with copy-on-write memory, some of it never stored to; each child dies alone."""
+    warm = RegionSpec(
+        "warm",
+        "anon",
+        24,
+        (Touch(0.5, 1 / 600, 1 / 1200), Touch(0.25, 1 / 1800, 1 / 9000), Touch(0.25, 1 / 1200, 0.0)),
+        lines_per_touch=8,
+        full_line=0.25,
+    )
+    task = TaskSpec("forks", 2, 3, regions=(warm,), restart_ns=30 * S)
+    return Spec("fork", H, seed, 1, machine(208, early_kill), (ErrorSpec(2 / 3600),), tasks=(task,))
+
+
 def busy_day() -> Spec:
     """A day of 1,000 touches a second, hardly any of which meets a bad line; two errors an hour."""
     region = RegionSpec("heap", "anon", 1_000, (Touch(1.0, 0.9, 0.1),), lines_per_touch=1e-6)
@@ -114,7 +128,7 @@ def busy_day() -> Spec:
     return Spec("day", 24 * H, 3, 1, board, (ErrorSpec(1 / 1800),), tasks=(task,))
 
 
-WORLDS = {"memory": memory_world, "file": file_world}
+WORLDS = {"memory": memory_world, "file": file_world, "fork": fork_world}
 
 
 @dataclass

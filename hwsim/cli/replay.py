@@ -30,7 +30,7 @@ def replay(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run one replication again: events and kernel log, or a map of its memory."""
+    """Run one replication again: events and log, or a map."""
     from hwsim.study.replay import spec_of
     from hwsim.study.replicate import model
     from hwsim.study.results import open_results

@@ -37,6 +37,7 @@ class Script:
 
     def __init__(self, machine: Machine, steps: tuple[ScriptStep, ...]) -> None:
         self.machine = machine
+        self.unforked: set[str] = set()  # tasks that an error killed before the script could fork them
         for number, spec in enumerate(steps):
             self._schedule(Step(machine, spec, number))
 
@@ -60,6 +61,8 @@ class Script:
             _DO[step.spec.verb](step)
         except StepSkipped as reason:
             facts["skipped"] = str(reason)
+            if step.spec.verb == "fork":
+                self.unforked.add(step.args["task"])
             self.machine.error_count += script_errors.numbers_used(step)
 
 

@@ -95,6 +95,8 @@ class Step:
                     if not member.alive:
                         raise self.error(f'task "{name}" is dead at this time')
                     return member
+        if name.rpartition(".")[0] in self.machine.script.unforked:
+            raise StepSkipped(f'task "{name}" was never forked')
         raise self.error(f'there is no task "{name}" at this time')
 
     def task(self, name: str | None = None) -> Task:
