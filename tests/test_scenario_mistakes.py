@@ -199,3 +199,14 @@ def test_a_bad_line_needs_memory_below_it(tmp_path: Path, do: str) -> None:
     (tmp_path / "b.toml").write_text(f"{GOOD}\n{step}{{ address = '0xfffffffff000' }}\n")
     assert "script[0].page.pfn = 999999999: the memory has" in words(tmp_path / "a.toml")
     assert 'script[0].page.address = "0xfffffffff000": the memory ends at' in words(tmp_path / "b.toml")
+
+
+def test_what_only_a_later_kernel_has(tmp_path: Path) -> None:
+    asks = "[[task]]\nname = 'a'\nmce_kill = 'early'\n"
+    sysctl = "machine.sysctl = { 'vm.memory_failure_recovery' = 0 }\n"
+    path = tmp_path / "x.toml"
+    path.write_text(GOOD + sysctl + asks, encoding="utf-8")
+    text = words(path)
+    assert "this kernel has no PR_MCE_KILL" in text
+    assert "this kernel has no such sysctl" in text
+    assert load(path, ["machine.kernel=2.6.32"]).spec.tasks[0].mce_kill == "early"

@@ -168,6 +168,12 @@ def test_a_platform_without_recovery_panics_for_every_find() -> None:
     assert off.errors[0].panic_ns == 2_000
 
 
+def test_without_recovery_dma_of_a_bad_line_is_fatal_too() -> None:
+    steps = on_file(500, "write", index=0), line(1_000), on_file(2_000, "fsync")
+    assert play(*steps, **BARE, device_read="silent").row.panics == 0
+    assert play(*steps, **BARE, device_read="silent", **on(mca_recovery="off")).row.panics == 1
+
+
 def test_a_kept_page_answers_eio_and_is_not_read_old() -> None:
     lost = on_file(500, "write", index=0), INJECT
     steps = on_file(10_000, "read", index=0), on_file(11_000, "write", index=0), on_file(12_000, "fsync")

@@ -135,3 +135,11 @@ def test_swap_and_scrub_as_before() -> None:
     assert (row.found, row.outcome, row.end) == ("scrub", "Recovered", "isolated")
     region = RegionSpec("heap", "anon", 8)
     assert play(*steps, **K32, tasks=(TaskSpec("app", regions=(region,)),)).row.kills == 0
+
+
+def test_a_page_that_could_not_be_dropped_is_still_read() -> None:
+    """ramfs has no hook and its pages are always dirty: the page stays, and keeps its error."""
+    world = {**BARE, "files": (FileSpec("data", 8, filesystem="ramfs"),)}
+    result = play(on_file(500, "write", index=0), INJECT, **world, **K32)
+    (row,) = result.lost_writes
+    assert (result.errors[0].outcome, row.reads_find) == ("Failed", "the page")

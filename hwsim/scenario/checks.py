@@ -131,7 +131,9 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
         if task is None:
             continue
         yield from _sigbus(("task", index, "sigbus"), task.sigbus)
-        if task.mce_kill != "default" and not _has(parts, "has_prctl"):
+        switches = parts.machine.switches.model_dump() if parts.machine is not None else {}
+        by_task = switches.get("early_kill_scheme") == "prctl"
+        if task.mce_kill != "default" and not by_task and not _has(parts, "has_prctl"):
             yield Finding(("task", index, "mce_kill"), "this kernel has no PR_MCE_KILL", '"default"')
         if task.fsync is not None and task.fsync.file not in file_names:
             yield _unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)

@@ -11,7 +11,7 @@ from math import log1p
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.kernel.filemap_error import OpenFile
-from hwsim.kernel.page_flags import HWPOISON
+from hwsim.kernel.page_cache import answers_eio
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot, poisson
@@ -74,7 +74,7 @@ class LostWrite:
         self.end, self.end_ns = "", 0
         self.users = users_of(machine, region)
         self.writer = page.writer or _draw_writer(machine, story, page, self.users)
-        self.reads_find = _reads_find(page, mapping)
+        self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
         barred = {pte.vma for pte in entries}  # their entries lead to the poison, and to SIGBUS
         load, self.write_rate = region.touch_rates(page.index)
         self.read_rate = load + sum(
@@ -199,9 +199,9 @@ class LostWrite:
         ]
 
 
-def _reads_find(page: Page, mapping: AddressSpace) -> str:
+def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
     if mapping.pages.get(page.pgoff) is page:
-        return "EIO" if page.flags & HWPOISON and not mapping.is_block_device else "the page"
+        return "EIO" if answers_eio(page, policy) else "the page"
     return "old data" if mapping.accounts_dirty else "zeroes"
 
 

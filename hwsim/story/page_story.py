@@ -443,7 +443,8 @@ class PageStory:
     def device_read(self, what: str) -> None:
         """DMA reads the bad line, to write the page to a disk."""
         machine = self.machine
-        policy = machine.spec.machine.device_read
+        recovers = machine.kernel.switches.mca_recovery == "on"
+        policy = machine.spec.machine.device_read if recovers else "fatal"
         self.settle()
         if policy == "fatal":
             self.note_found("device_read")
