@@ -94,10 +94,11 @@ class Explanation:
     def __str__(self) -> str:
         lines = [
             f"kernel {self.kernel}, page flags: {', '.join(self.flags) or 'none'}",
-            f"row {self.row}: {self.message!r}, handler {self.handler}(), outcome {self.outcome}",
+            f"row {self.row}: {self.message!r}, handler {self.handler}(), outcome {self.outcome}"
+            if self.exit == "table"
+            else f"memory_failure() leaves before the table: {self.exit}, {self.message!r}, {self.outcome}; "
+            f"there row {self.row} would match",
         ]
-        if self.exit != "table":
-            lines.append(f"memory_failure() leaves before the table: {self.exit}")
         lines += [
             f"page table entry of {entry['task']}:{entry['pid']}: {entry['becomes']}; {entry['later']}"
             for entry in self.entries
