@@ -30,10 +30,11 @@ from hwsim.reach import possible_reach
 from hwsim.record import Replication
 from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
-from hwsim.story import frame_life
+from hwsim.story import found, frame_life
 from hwsim.story.asking import LostWrites
-from hwsim.story.page_story import OVER, PageStory
+from hwsim.story.page_story import PageStory
 from hwsim.story.rows import error_row, replication_row, signal_rows
+from hwsim.story.states import OVER
 from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
 from hwsim.userspace.tasks import Group, Member
@@ -236,7 +237,7 @@ class Machine:
             mce_notify_irq(kernel)
             if overflowed:
                 kernel.reach("bank:overflow")
-                story.lost()
+                found.lost(story)
                 return
             self._queue(story, report)
 
@@ -259,7 +260,7 @@ class Machine:
                 self.panic("Fatal Machine check" if met else "Fatal machine check on current CPU", story)
                 return
             mce_notify_irq(kernel)
-            story.survived()
+            found.survived(story)
 
         u = story.new_report().draw(Slot.RENDEZVOUS)
         self.check.raise_fatal(kernel.times.rendezvous, u, done, self._stall)
@@ -284,7 +285,7 @@ class Machine:
         cpu = kernel.cpu(int(report.draw(Slot.CPU) * kernel.cpus))
         if not cpu.mce_ring_add(report):
             kernel.reach("ring:overflow")
-            story.lost()
+            found.lost(story)
             return
         if self.notified_user(report) and not cpu.user.busy:
             cpu.user.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))

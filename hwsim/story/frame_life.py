@@ -14,6 +14,7 @@ from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
 from hwsim.rng import Slot
+from hwsim.story.found import consumed
 from hwsim.story.repeats import count_repeats
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def first_touch(story: PageStory, vma: Vma) -> None:
     layout = vma.region.layout
     reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
     if machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races | 1 << 32) < reads:
-        story.consumed("task_load", vma.task.name)
+        consumed(story, "task_load", vma.task.name)
     else:
         story.draw_race()
 

@@ -24,19 +24,15 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
-from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.rng import Slot
-from hwsim.story import frame_life
+from hwsim.story import found, frame_life
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
+from hwsim.story.states import CHECKING, HANDLED, LATENT, OVER
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
-
-LATENT, CHECKING, HANDLED, OVER = range(4)
-_READS = ("task_load", "kernel_load", "device_read", "written_out")
-_READS_PLAYED = 16  # of one line that nobody panics for
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
@@ -194,9 +190,10 @@ class PageStory:
         page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
         page.region.pages_of_interest[self.pfn] = self
-        self._name_place(page)
+        self.name_place(page)
 
-    def _name_place(self, page: Page) -> None:
+    def name_place(self, page: Page) -> None:
+        """What the page is, for the record."""
         free = bool(page.flags & pg.BUDDY)
         self.kind = "free" if free else page.region.kind
         self.region = page.region.name
@@ -308,16 +305,16 @@ class PageStory:
         if stalled_ns > machine.engine.now and what not in _WITHOUT_CPU:
             self._put_off(candidate, stalled_ns)
         elif what == "scrub":
-            self.scrub_visit()
+            found.scrub_visit(self)
         elif what == "touch":
             self.touches.happens(who)
         elif what in ("task_load", "kernel_load"):
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
-            self.consumed("kernel_load" if what == "kernel_load" else "task_load", task)
+            found.consumed(self, "kernel_load" if what == "kernel_load" else "task_load", task)
         elif what in ("device_read", "written_out"):
             self.times.remove(candidate)
-            self.device_read(what)
+            found.device_read(self, what)
         elif what in ("healed", "refilled"):
             self._healed()
         elif what == "freed":
@@ -351,117 +348,27 @@ class PageStory:
         self.times = [each for each in self.times if each[2] in ("freed", "exit")]
         self.arm()
 
-    # -- detection ----------------------------------------------------------------------------------
+    # -- what a script's steps ask for: the rooms below know no more of a story -----------------------
 
     def note_found(self, how: str) -> None:
         """Somebody has met the bad line."""
-        now = self.machine.engine.now
-        self.last_report_ns = now
-        if self.found_ns is None:
-            self.found, self.found_ns = how, now
-            if self.page is not None:
-                self._name_place(self.page)
-        self.machine.kernel.event("found", error=self.error, pfn=self.pfn, how=how)
+        found.note_found(self, how)
 
-    def scrub_visit(self, how: str = "scrub") -> None:
-        """The scrubber reads the line; the platform says how that is signalled."""
-        machine = self.machine
-        first = self.found_ns is None
-        self.note_found(how)
-        if not first:
-            self.repeats += 1
-        signals = machine.scrubber.signals if how == "scrub" else "SRAO"
-        if machine.kernel.switches.mca_recovery == "off":
-            signals = "fatal"
-        if signals == "UCNA":
-            self._logged()
-        elif signals == "fatal":
-            self._fatal()
-            return
-        else:
-            self.raise_check()
-        self.arm()
+    def scrub_visit(self) -> None:
+        """The scrubber reads the line."""
+        found.scrub_visit(self)
 
     def report_check(self) -> None:
-        """A machine check for the line now, whatever the platform does with a scrubber's find."""
-        if self.found_ns is not None:
-            self.repeats += 1
-        self.note_found("scrub")
-        self.raise_check()
-        self.arm()
-
-    def raise_check(self) -> None:
-        """An SRAO machine check for this line."""
-        self.state = CHECKING
-        if not self.machine.machine_check(self):
-            self.lost()
-
-    def lost(self) -> None:
-        """The report was dropped, in the bank or in the ring; the next sweep finds the line again."""
-        self.ring_lost += 1
-        self.attempts += 1
-        self.state = LATENT
-        self.machine.kernel.event("lost", error=self.error, pfn=self.pfn)
-        self.arm()
-
-    def _logged(self) -> None:
-        """Corrected-error interrupt for a UCNA: this kernel only logs it."""
-        self.logged_only += 1
-        self.logged = True
-        mce_notify_irq(self.machine.kernel)
-        self.machine.kernel.reach("found:logged_only")
+        """A machine check for the line, whatever the platform does with a scrubber's find."""
+        found.report_check(self)
 
     def consumed(self, how: str, task: str) -> None:
-        """The bad line is read by a task or by the kernel: a machine check of panic severity."""
-        machine = self.machine
-        machine.kernel.reach(f"consumed:{how}")
-        machine.kernel.event("consumed", error=self.error, pfn=self.pfn, by=task)
-        self.note_found(how)
-        self._fatal()
-
-    def _fatal(self) -> None:
-        """A machine check of panic severity; nothing else happens to the line while the CPUs meet."""
-        self.fatal_checks += 1
-        self.disarm()
-        self.machine.fatal_check(self)
-
-    def survived(self) -> None:
-        """Tolerant 3: the bad data was used, and the line can be read again.
-
-        A busy line would be read for ever, so only the first _READS_PLAYED reads are played: what follows
-        from them no longer changes, and events must not follow memory accesses.
-        """
-        self.attempts += 1
-        if self.finished:
-            return
-        if self.fatal_checks < _READS_PLAYED:
-            self.draw_race()
-        else:
-            self.times = [each for each in self.times if each[2] not in _READS]
-            self.arm()
+        """A task or the kernel reads the line."""
+        found.consumed(self, how, task)
 
     def device_read(self, what: str) -> None:
-        """DMA reads the bad line, to write the page to a disk."""
-        machine = self.machine
-        recovers = machine.kernel.switches.mca_recovery == "on"
-        policy = machine.spec.machine.device_read if recovers else "fatal"
-        self.settle()
-        if policy == "fatal":
-            self.note_found("device_read")
-            self._fatal()
-            if machine.check.tolerant < NEVER_PANIC:
-                return
-        if policy == "UCNA":
-            self.note_found("device_read")
-            self._logged()
-        if policy != "fatal" and self.disk_ns is None:
-            self.disk_ns = machine.engine.now  # no bus of the time tells the device that the data is bad
-            machine.kernel.reach("disk:bad bytes written")
-            machine.kernel.event("disk", error=self.error, pfn=self.pfn)
-        if what == "written_out" and not self.permanent:
-            self.finish("healed")  # the frame is filled again by the next swap-in
-        elif policy != "fatal":
-            self.arm()
+        """A device reads the page."""
+        found.device_read(self, what)
 
     # -- the handler and after ----------------------------------------------------------------------
 

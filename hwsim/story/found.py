@@ -1,0 +1,138 @@
+"""The bad line is met: by the scrubber, by a task, by the kernel, by a device; and how that is signalled.
+
+What a platform makes of it (a machine check that is handled, one that is fatal, a line in a log, nothing)
+is a fact of the scenario; a report that is lost leads back to the race.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.hardware.machine_check import NEVER_PANIC
+from hwsim.kernel.workqueue import mce_notify_irq
+from hwsim.story.states import CHECKING, LATENT
+
+if TYPE_CHECKING:
+    from hwsim.story.page_story import PageStory
+
+_READS = ("task_load", "kernel_load", "device_read", "written_out")
+_READS_PLAYED = 16  # of one line that nobody panics for
+
+
+def note_found(story: PageStory, how: str) -> None:
+    """Somebody has met the bad line."""
+    now = story.machine.engine.now
+    story.last_report_ns = now
+    if story.found_ns is None:
+        story.found, story.found_ns = how, now
+        if story.page is not None:
+            story.name_place(story.page)
+    story.machine.kernel.event("found", error=story.error, pfn=story.pfn, how=how)
+
+
+def scrub_visit(story: PageStory) -> None:
+    """The scrubber reads the line; the platform says how that is signalled."""
+    machine = story.machine
+    first = story.found_ns is None
+    note_found(story, "scrub")
+    if not first:
+        story.repeats += 1
+    recovers = machine.kernel.switches.mca_recovery == "on"
+    signals = machine.scrubber.signals if recovers else "fatal"
+    if signals == "UCNA":
+        _logged(story)
+    elif signals == "fatal":
+        _fatal(story)
+        return
+    else:
+        raise_check(story)
+    story.arm()
+
+
+def report_check(story: PageStory) -> None:
+    """A machine check for the line now, whatever the platform does with a scrubber's find."""
+    if story.found_ns is not None:
+        story.repeats += 1
+    note_found(story, "scrub")
+    raise_check(story)
+    story.arm()
+
+
+def raise_check(story: PageStory) -> None:
+    """An SRAO machine check for this line."""
+    story.state = CHECKING
+    if not story.machine.machine_check(story):
+        lost(story)
+
+
+def lost(story: PageStory) -> None:
+    """The report was dropped, in the bank or in the ring; the next sweep finds the line again."""
+    story.ring_lost += 1
+    story.attempts += 1
+    story.state = LATENT
+    story.machine.kernel.event("lost", error=story.error, pfn=story.pfn)
+    story.arm()
+
+
+def _logged(story: PageStory) -> None:
+    """Corrected-error interrupt for a UCNA: this kernel only logs it."""
+    story.logged_only += 1
+    story.logged = True
+    mce_notify_irq(story.machine.kernel)
+    story.machine.kernel.reach("found:logged_only")
+
+
+def consumed(story: PageStory, how: str, task: str) -> None:
+    """The bad line is read by a task or by the kernel: a machine check of panic severity."""
+    machine = story.machine
+    machine.kernel.reach(f"consumed:{how}")
+    machine.kernel.event("consumed", error=story.error, pfn=story.pfn, by=task)
+    note_found(story, how)
+    _fatal(story)
+
+
+def _fatal(story: PageStory) -> None:
+    """A machine check of panic severity; nothing else happens to the line while the CPUs meet."""
+    story.fatal_checks += 1
+    story.disarm()
+    story.machine.fatal_check(story)
+
+
+def survived(story: PageStory) -> None:
+    """Tolerant 3: the bad data was used, and the line can be read again.
+
+    A busy line would be read for ever, so only the first _READS_PLAYED reads are played: what follows
+    from them no longer changes, and events must not follow memory accesses.
+    """
+    story.attempts += 1
+    if story.finished:
+        return
+    if story.fatal_checks < _READS_PLAYED:
+        story.draw_race()
+    else:
+        story.times = [each for each in story.times if each[2] not in _READS]
+        story.arm()
+
+
+def device_read(story: PageStory, what: str) -> None:
+    """DMA reads the bad line, to write the page to a disk."""
+    machine = story.machine
+    recovers = machine.kernel.switches.mca_recovery == "on"
+    policy = machine.spec.machine.device_read if recovers else "fatal"
+    story.settle()
+    if policy == "fatal":
+        note_found(story, "device_read")
+        _fatal(story)
+        if machine.check.tolerant < NEVER_PANIC:
+            return
+    if policy == "UCNA":
+        note_found(story, "device_read")
+        _logged(story)
+    if policy != "fatal" and story.disk_ns is None:
+        story.disk_ns = machine.engine.now  # no bus of the time tells the device that the data is bad
+        machine.kernel.reach("disk:bad bytes written")
+        machine.kernel.event("disk", error=story.error, pfn=story.pfn)
+    if what == "written_out" and not story.permanent:
+        story.finish("healed")  # the frame is filled again by the next swap-in
+    elif policy != "fatal":
+        story.arm()
