@@ -40,6 +40,7 @@ from hwsim.userspace.script import Script
 from hwsim.userspace.tasks import Group, Member
 
 _FIRST_PID = 100
+_FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
 
 
 class Machine:
@@ -327,7 +328,7 @@ class Machine:
         """When the process ends by itself; drawn when somebody waits for it."""
         life = member.group.spec.lifetime_ns
         if life is None:
-            return self.horizon_ns * 2
+            return _FOR_EVER_NS
         now = self.engine.now
         if member.next_exit_ns is None or member.next_exit_ns <= now:
             u = self.draws.extra(-3_000_000 - member.number, Slot.LIFETIME, now)

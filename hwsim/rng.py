@@ -72,6 +72,7 @@ class Slot(IntEnum):
     WINDOW = 44
     STORES = 45
     MEANWHILE = 46
+    SWAPPED_IN = 47
 
 
 class Draws:

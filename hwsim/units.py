@@ -246,7 +246,7 @@ def _human(value: float, units: dict[str, int], smallest: str, digits: int) -> s
     for index, (name, scale) in enumerate(ordered):
         shown = float(f"{size / scale:.{digits}g}")  # 59.999 s is shown as 1 min, not as 60 s
         last = index + 1 == len(ordered)
-        if last or shown * scale < ordered[index + 1][1]:
+        if last or max(size, shown * scale) < ordered[index + 1][1]:
             return f"{_digits(value / scale, digits)} {name}"
     raise AssertionError("unreachable")
 

@@ -6,10 +6,26 @@ Each returns what was counted; the callers ask for the interval or the p-value.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from math import exp
+from typing import NamedTuple
 
 from hwsim.machine import Plan, run_replication
-from hwsim.spec import ErrorSpec, FileSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
+from hwsim.spec import (
+    Delay,
+    ErrorSpec,
+    FileSpec,
+    FsyncSpec,
+    KernelPoolSpec,
+    MachineSpec,
+    RegionSpec,
+    ScriptStep,
+    ScrubSpec,
+    Spec,
+    TaskSpec,
+    Touch,
+)
 from hwsim.units import DURATION_UNITS_NS
 from tests.twin_worlds import AT_ONCE
 
@@ -76,3 +92,99 @@ def error_counts(replications: int, expected: float) -> Counter[int]:
     )
     plan = Plan(spec)
     return Counter(run_replication(spec, index, plan).row.errors for index in range(replications))
+
+
+class Kills(NamedTuple):
+    """What the same bad pages led to, and the shares expected of them.
+
+    ``late``: deaths under late kill.  ``early``: deaths under early kill that were (touched within the
+    run, only after it, never again).
+    """
+
+    mapped: int
+    late: int
+    early: tuple[int, int, int]
+    late_share: float
+    early_shares: tuple[float, float, float]
+
+
+def killed_before_the_end(replications: int, touch_per_s: float, exit_per_s: float) -> Kills:
+    """Touch of the page, exit of its task and end of the run: who is first, under both policies.
+
+    All lines go bad at the start, so that the scrubber finds them at times d uniform in one sweep P; the
+    run ends at H = 2 P.  With r touches and x exits a second a find at d is touched in time with
+    probability r / (r + x) (1 - exp(-(r + x) (H - d))), and it is mapped at d with probability exp(-x d);
+    a task that is never touched again exits first: x / (r + x), whatever the end of the run.
+    """
+    tasks, sweep_s = 400, 100
+    region = RegionSpec("page", "anon", 1, (Touch(1.0, touch_per_s),), lines_per_touch=1e-9)
+    life_ns = int(S / exit_per_s) if exit_per_s else None
+    late, spec = 0, Spec(
+        "touch, exit or end", 2 * sweep_s * S, 15, 1,
+        MachineSpec(tasks, scrub=ScrubSpec(sweep_s * S), times=AT_ONCE),
+        (ErrorSpec(40_000.0, end_ns=S // 1_000),),
+        tasks=(TaskSpec("app", tasks, regions=(region,), lifetime_ns=life_ns),),
+    )  # fmt: skip
+    specs = [replace(spec, machine=replace(spec.machine, early_kill=policy)) for policy in (0, 1)]
+    plans, mapped, needless = [Plan(each) for each in specs], 0, Counter[str]()
+    for index in range(replications):
+        first, second = (run_replication(*each) for each in zip(specs, (index, index), plans, strict=True))
+        mapped += sum(row.mappers for row in first.errors)
+        late += first.row.kills_late
+        needless.update(row.needless for row in second.signals if row.result == "killed")
+    r, x = touch_per_s, exit_per_s
+    weight = (1.0 - exp(-x * sweep_s)) / x if x else sweep_s
+    cut = exp(-(r + x) * 2 * sweep_s) * (exp(r * sweep_s) - 1.0) / r / weight
+    touched = r / (r + x)
+    in_time = touched * (1.0 - cut)
+    found = needless["no"], needless["censored"], needless["yes"]
+    return Kills(mapped, late, found, in_time, (in_time, touched - in_time, 1.0 - touched))
+
+
+def told_first(replications: int, writer_s: int, other_s: int) -> tuple[int, int, float]:
+    """(losses told to the writer, all told, expected share): AS_EIO between two callers of fsync().
+
+    One bit, so the first to call takes it.  Their phases are independent and uniform over the periods:
+    the one with the shorter period a is first with probability 1 - a / (2 b).
+    """
+    file = FileSpec("data", 64, touch=(Touch(1.0, 0.0, 1e4),), writers=("writer",), lines_per_touch=1e-9)
+    tasks = tuple(
+        TaskSpec(name, fsync=FsyncSpec("data", period * S))
+        for name, period in (("writer", writer_s), ("other", other_s))
+    )
+    longest = max(writer_s, other_s)
+    spec = Spec(
+        "two callers", 4 * longest * S, 16, 1,
+        MachineSpec(64, scrub=ScrubSpec(longest * S), times=AT_ONCE),
+        (ErrorSpec(4_000.0, end_ns=S // 1_000),),
+        (file,), tasks,
+    )  # fmt: skip
+    plan, told = Plan(spec), Counter[str]()
+    for index in range(replications):
+        told.update(row.told for row in run_replication(spec, index, plan).lost_writes[:1])
+    short, long = sorted((writer_s, other_s))
+    share = 1.0 - short / (2 * long)
+    return told["writer"], told["writer"] + told["bystander"], share if writer_s == short else 1.0 - share
+
+
+def lost_in_the_ring(
+    arrivals_ns: Sequence[int], wake_ns: int, service_ns: int, user_share: float = 0.0
+) -> list[int]:
+    """Which of these machine checks, by number, found the ring of their CPU full.
+
+    One CPU.  In the kernel (``user_share`` 0) the work item alone is woken, in user mode (1) the return
+    to user space and, while that is busy, the work item.  Pages of the slab, whose handler takes
+    ``service_ns``; checks that take no time.
+    """
+    wake, service = Delay(mean_ns=wake_ns), Delay(mean_ns=service_ns)
+    times = replace(AT_ONCE, workqueue=wake, return_to_user=wake, page_handler=service)
+    script = tuple(
+        ScriptStep(time, "mce", {"page": {"kernel": "slab", "index": number}}, f"script[{number}]")
+        for number, time in enumerate(arrivals_ns)
+    )
+    spec = Spec(
+        "burst", S, 17, 1,
+        MachineSpec(256, cpus=1, scrub=ScrubSpec(None), times=times, user_share=user_share),
+        pools=(KernelPoolSpec("slab", 256),), script=script,
+    )  # fmt: skip
+    return [row.error for row in run_replication(spec, 0).errors if row.ring_lost]

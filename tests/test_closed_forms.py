@@ -23,7 +23,15 @@ from hwsim.spec import (
     Touch,
 )
 from hwsim.units import DURATION_UNITS_NS
-from tests.closed_forms import ALPHA, error_counts, killed_before_exit, read_before_scrub
+from tests.closed_forms import (
+    ALPHA,
+    error_counts,
+    killed_before_exit,
+    killed_before_the_end,
+    lost_in_the_ring,
+    read_before_scrub,
+    told_first,
+)
 
 S, H, D = (DURATION_UNITS_NS[unit] for unit in ("s", "h", "d"))
 ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "duplicate"}
@@ -72,6 +80,64 @@ def test_late_kill_against_exit() -> None:
     late, entries, expected = killed_before_exit(20, 0.02, 0.01)
     assert entries > 1_000
     assert binomtest(late, entries, expected).pvalue > ALPHA
+
+
+@pytest.mark.parametrize(("touch_per_s", "exit_per_s"), [(0.01, 0.0), (0.001, 0.0), (0.02, 0.01)])
+def test_late_kill_against_exit_and_the_end_of_the_run(touch_per_s: float, exit_per_s: float) -> None:
+    kills = killed_before_the_end(30, touch_per_s, exit_per_s)
+    assert kills.mapped > 600
+    assert binomtest(kills.late, kills.mapped, kills.late_share).pvalue > ALPHA
+    assert kills.late == kills.early[0]  # the same touches
+    assert sum(kills.early) == kills.mapped
+    if exit_per_s:
+        expected = [kills.mapped * share for share in kills.early_shares]
+        assert chisquare(kills.early, expected).pvalue > ALPHA
+    else:
+        assert kills.early[2] == 0  # who runs for ever touches the page one day
+
+
+@pytest.mark.parametrize(("writer_s", "other_s"), [(30, 30), (10, 40), (40, 10)])
+def test_of_two_callers_of_fsync_the_first_is_told(writer_s: int, other_s: int) -> None:
+    writer, told, expected = told_first(600, writer_s, other_s)
+    assert told > 500
+    assert binomtest(writer, told, expected).pvalue > ALPHA
+
+
+MICRO = 1_000
+
+
+def test_a_burst_at_once_leaves_fifteen() -> None:
+    assert lost_in_the_ring([MICRO] * 20, 5 * MICRO, 100 * MICRO) == [15, 16, 17, 18, 19]
+
+
+def test_who_wakes_makes_room_for_one() -> None:
+    """Fifteen at 1 us, three at 7 us: one of these fits if the work item took an entry before, or then."""
+    arrivals = [MICRO] * 15 + [7 * MICRO] * 3
+    assert lost_in_the_ring(arrivals, 5 * MICRO, 100 * MICRO) == [16, 17]
+    assert lost_in_the_ring(arrivals, 6 * MICRO, 100 * MICRO) == [16, 17]  # a handler step comes first
+    assert lost_in_the_ring(arrivals, 7 * MICRO, 100 * MICRO) == [15, 16, 17]
+
+
+def test_a_ring_with_one_server_loses_what_comes_too_fast() -> None:
+    """Checks at 10, 20 ... 400 us, 100 us each, woken after 5.
+
+    Taken at 15, 115, 215 and 315.  Ten of them come in between, so the ring holds 15 after the one of 170;
+    180 to 210 are lost, 220 fits into the place freed at 215, 320 into that of 315.
+    """
+    arrivals = [10 * MICRO * (number + 1) for number in range(40)]
+    lost = [*range(180, 211, 10), *range(230, 311, 10), *range(330, 401, 10)]
+    assert lost_in_the_ring(arrivals, 5 * MICRO, 100 * MICRO) == [time // 10 - 1 for time in lost]
+
+
+def test_a_ring_with_two_servers_loses_less() -> None:
+    """The same in user mode: 10 is taken at 15, and 20 by the work item at 25, then one more each 100 us.
+
+    The ring holds 15 after the one of 190; room comes at 215 and 225, and at 315 and 325.
+    """
+    arrivals = [10 * MICRO * (number + 1) for number in range(40)]
+    lost = [200, 210, *range(240, 311, 10), *range(340, 401, 10)]
+    found = lost_in_the_ring(arrivals, 5 * MICRO, 100 * MICRO, user_share=1.0)
+    assert found == [time // 10 - 1 for time in lost]
 
 
 def test_errors_come_as_a_poisson_process() -> None:

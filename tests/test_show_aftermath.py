@@ -18,7 +18,7 @@ from tests.worlds import PFN, line, world
 
 def _times(pairs: list[tuple[float, bool]]) -> Times:
     time = np.array([each[0] for each in pairs])
-    return Times(time, np.array([each[1] for each in pairs]), np.zeros(len(pairs), dtype=np.int64))
+    return Times(time, np.array([each[1] for each in pairs]), np.zeros(len(pairs), dtype=np.int64), 1)
 
 
 def test_kaplan_meier_by_hand() -> None:

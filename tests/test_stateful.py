@@ -16,8 +16,15 @@ from tests.stateful import Machines
 _FEW = settings(max_examples=120, stateful_step_count=50, deadline=None, derandomize=True, database=None)
 
 
+_LONG = settings(_FEW, max_examples=300)
+
+
 class Late(Machines):
     EARLY_KILL = 0
+
+
+class Slow(Machines):
+    SLOW = True
 
 
 class Merged(Machines):
@@ -28,12 +35,16 @@ TestEarly = Machines.TestCase
 TestEarly.settings = _FEW
 TestLate = Late.TestCase
 TestLate.settings = _FEW
+TestSlow = Slow.TestCase
+TestSlow.settings = _FEW
 TestMerged = Merged.TestCase
 TestMerged.settings = _FEW
 
 
 class Seen(Machines):
     """Counts what its machines have met."""
+
+    SLOW = True
 
     met: ClassVar[Counter[str]] = Counter()
 
@@ -44,7 +55,7 @@ class Seen(Machines):
 
 def test_the_steps_come_to_what_matters() -> None:
     """An invariant over machines on which nothing happens would prove nothing."""
-    run_state_machine_as_test(Seen, settings=_FEW)
+    run_state_machine_as_test(Seen, settings=_LONG)
     assert Seen.met["exit:table"] > 100
     wanted = {
         "pte:anon->poison",
@@ -52,5 +63,11 @@ def test_the_steps_come_to_what_matters() -> None:
         "lost:old data",
         "allocator:block_dropped",
         "row:12",
+        "allocator:freed_poison_isolated",
+        "exit:already",
+        "exit:free_or_high_order",
+        "fault:poison",
+        "signal:AR",
+        "panic:Fatal Machine check",
     }
     assert wanted - set(Seen.met) == set()

@@ -5,10 +5,11 @@ numbers, its own event heap and its own memory.  It starts empty and warms up: a
 because somebody touched it, dirty because somebody stored to it after the last flush, copied because
 somebody stored to it after the fork.  Nothing here is ever drawn from a stationary distribution.
 
-What it knows: anonymous memory with forked children, shm, cached files with mappings, flusher and
-fsync, read() and write(), patrol scrub with SRAO, device reads that are only logged (UCNA), panic at
-consumption (the run ends), memory_failure() of HWPOISON v5 in one instant, death by SIGBUS.  It
-refuses scenarios with anything else, or with delays.
+What it knows: anonymous memory with forked children, shm, the round through swap, cached files with
+mappings, flusher and fsync, read() and write(), turnover and truncation, patrol scrub with SRAO, device
+reads that are only logged (UCNA), panic at consumption (the run ends), memory_failure() of HWPOISON v5
+in one instant, death by SIGBUS, AS_EIO and who is told.  It refuses scenarios with anything else, or
+with delays.
 
 Each page of a region has its own frame, and each child one more for its copy; a copy or a first touch
 takes a free one of these.  A poisoned frame is replaced by one from elsewhere, where no error falls.
@@ -24,6 +25,18 @@ from itertools import accumulate, count, pairwise
 from typing import Any
 
 from hwsim.spec import Delay, ErrorSpec, FileSpec, RegionSpec, Spec, TaskSpec, Touch
+from tests.twin_churn import (
+    CLEAN_MAPPED,
+    CLEAN_UNMAPPED,
+    DIRTY_MAPPED,
+    OUT,
+    PLAIN,
+    Errors,
+    read_by_device,
+    swap,
+    truncation,
+    turnover,
+)
 from tests.twin_memory import Backing, Frame, Group, Mapping, Process, TwinError
 
 LINES = 64
@@ -54,6 +67,7 @@ class Twin:
         self.kills = {"early": 0, "late": 0, "group_death": 0}
         self.panicked = False
         self.accesses = 0
+        self.eio = Errors(self)
         self.scrub_phase_ns = int(self.rng.random() * (spec.machine.scrub.period_ns or 0))
         # Frames in the order of the spec: each task's private memory and copies, segments, files, free.
         self.groups = [self._lay_out(task) for task in spec.tasks]
@@ -81,10 +95,15 @@ class Twin:
                 if region.kind == "anon"
             }
             parent = Process(group, None, private)
+            for region in task.regions:
+                if region.kind == "anon" and region.swap is not None:
+                    swap(self, private[region.name], region.swap)
             group.members += [parent, *(Process(group, parent, private) for _ in range(task.children))]
         for region in task.regions:
             if region.kind == "shm":
                 group.shared[region.name] = Backing("shm", self._frames("shm", region.pages, 1))
+                if region.swap is not None:
+                    swap(self, group.shared[region.name], region.swap)
         return group
 
     def _open(self, file: FileSpec, backing: Backing) -> None:
@@ -97,9 +116,23 @@ class Twin:
                 for process in group.members:
                     self._flushes(backing, fsync.every_ns, process)
 
-        def access(page: int, store: bool) -> None:
-            self._system_call(file, backing.fault(page), store)
+        callers = [
+            process
+            for group in self.groups
+            if group.spec.name in file.writers
+            or (not file.writers and group.spec.fsync is not None and group.spec.fsync.file == file.name)
+            for process in group.members
+        ]
 
+        def access(page: int, store: bool) -> None:
+            frame = backing.fault(page)
+            if store:
+                alive = [process for process in callers if process.alive]
+                frame.writer = self.rng.choice(alive) if alive else None
+            self._system_call(file, frame, store)
+
+        turnover(self, file, backing)
+        truncation(self, file, backing)
         self._accesses(file.touch, file.pages, access, lambda: True)
 
     # -- the event loop -----------------------------------------------------------------------------
@@ -150,6 +183,7 @@ class Twin:
         for process in group.members:
             if not process.alive and (process.parent is None or process.parent.alive):
                 process.alive, process.life, process.mappings = True, process.life + 1, []
+                process.since_ns = self.now
                 if process.parent is None:
                     for region in group.spec.regions:
                         self._exec(process, region)
@@ -230,9 +264,15 @@ class Twin:
         entry = mapping.table[page]
         if isinstance(entry, TwinError):  # SIGBUS BUS_MCEERR_AR
             entry.late_ns.append(self.now)
+            if entry.lost_ns is not None:
+                self.eio.tell(entry, mapping.process)
             self._kill(mapping.process, "late")
             return
         frame = self._present(mapping, page)
+        if mapping.backing.stage.get(page) in OUT:  # the touch waits for the swap-in
+            return
+        if store:
+            frame.writer = mapping.process
         if store and mapping.backing.kind == "anon" and len(frame.maps) > 1:  # copy on write
             self._read(frame, list(frame.bad), "task_load")  # the kernel copies every line, for the task
             frame.maps.remove(mapping)
@@ -257,7 +297,7 @@ class Twin:
     def _read(self, frame: Frame, lines: list[int], how: str) -> None:
         for line in lines:
             if line in frame.bad and not self.panicked:
-                self._found(frame, frame.bad[line], how)
+                self.found(frame, frame.bad[line], how)
                 frame.bad[line].end = "panic"  # consumption is fatal in this kernel
                 self.panicked = True
 
@@ -269,8 +309,9 @@ class Twin:
             for frame in backing.cache.values() if by is None or by.alive else ():
                 if frame.dirty:
                     frame.dirty = False
-                    for error in frame.bad.values():
-                        self._found(frame, error, "device_read")  # UCNA: logged, nothing else
+                    read_by_device(self, frame)
+            if by is not None and by.alive:
+                self.eio.fsync(backing, by)
 
         self.at(int(self.rng.random() * every_ns), flush)
 
@@ -300,10 +341,11 @@ class Twin:
 
     def _scrub(self, frame: Frame, error: TwinError) -> None:
         if frame.bad.get(error.line) is error:
-            self._found(frame, error, "scrub")
+            self.found(frame, error, "scrub")
             self._memory_failure(frame, error)
 
-    def _found(self, frame: Frame, error: TwinError, how: str) -> None:
+    def found(self, frame: Frame, error: TwinError, how: str) -> None:
+        """Somebody has met the bad line."""
         if error.found_ns is None:
             error.found, error.found_ns, error.kind = how, self.now, frame.kind_now
 
@@ -314,24 +356,48 @@ class Twin:
         if not frame.used:
             error.outcome = "Ignored"  # free: the allocator will drop it
             return
-        mapped, frame.maps = frame.maps, []
+        backing, page = self._place(frame)
+        stage = backing.stage.get(page, PLAIN)
+        if frame.kind == "shm" and stage in (DIRTY_MAPPED, CLEAN_MAPPED):
+            stage = PLAIN  # pages of a segment are mapped from their page cache only
+        entries, frame.maps = frame.maps, []
+        mapped = [] if stage in OUT else entries
         error.mappers = len(mapped)
-        dirty = frame.dirty or frame.kind == "anon"
-        collected: list[Mapping] = []
-        for mapping in mapped:
-            page = mapping.table.index(frame)
-            # Only a clean file page can be read again; every other entry becomes a poison entry.
-            mapping.table[page] = error if dirty or frame.kind == "shm" else None
-            collected = [each for each in mapping.backing.mappings if page < each.spec.pages]
-        for backing in (
-            *self.files.values(),
-            *(each for group in self.groups for each in group.shared.values()),
-        ):
-            backing.cache = {page: each for page, each in backing.cache.items() if each is not frame}
+        on_disk = stage in (CLEAN_UNMAPPED, CLEAN_MAPPED) or (frame.kind == "file" and not frame.dirty)
+        dirty = not on_disk and (frame.dirty or frame.kind == "anon")
+        # What can be read again is; a page of a segment that is out answers EIO, which is no poison.
+        stays = not on_disk and not (frame.kind == "shm" and stage in OUT)
+        for mapping in entries:
+            mapping.table[page] = error if stays else None
+        backing.cache.pop(page, None)
         error.row, error.outcome = (12 if dirty else 13), "Recovered"
-        if dirty and self.spec.machine.early_kill:
+        if stage != PLAIN:
+            error.row, error.outcome = (6, "Delayed") if dirty else (7, "Recovered")
+        error.data_lost = dirty
+        if dirty and frame.kind == "file":
+            self.eio.lost(backing, error, frame.writer)
+        if dirty and mapped and self.spec.machine.early_kill:
+            collected = [each for each in backing.mappings if page < each.spec.pages]
+            error.collected = (len(collected), sum(each not in mapped for each in collected))
             for mapping in collected:
-                self._kill(mapping.process, "early")
+                self._signal_early(mapping.process, error)
+
+    def _signal_early(self, process: Process, error: TwinError) -> None:
+        if process.alive and error.lost_ns is not None:
+            self.eio.tell(error, process)
+        self._kill(process, "early")
+
+    def _place(self, frame: Frame) -> tuple[Backing, int]:
+        """What the frame holds: which page of what."""
+        if frame.maps:
+            mapping = frame.maps[0]
+            return mapping.backing, mapping.table.index(frame)
+        shared = [each for group in self.groups for each in group.shared.values()]
+        for backing in (*self.files.values(), *shared):
+            for page, each in backing.cache.items():
+                if each is frame:
+                    return backing, page
+        raise AssertionError("a frame in use holds nothing")
 
 
 def _refuse_what_it_does_not_know(spec: Spec) -> None:
@@ -340,6 +406,7 @@ def _refuse_what_it_does_not_know(spec: Spec) -> None:
     assert all(each == Delay() for each in times), "the twin's handler takes no time"
     assert (machine.reboot_ns, machine.device_read, machine.scrub.signals) == (None, "UCNA", "SRAO")
     assert not any((spec.pools, spec.script, machine.hidden_pages, machine.alloc_per_s))
+    assert not any(task.children and region.swap for task in spec.tasks for region in task.regions)
     assert all(each.where.kind == "uniform" and each.burst_pages == 1 for each in spec.errors)
     assert {region.kind for task in spec.tasks for region in task.regions} <= {"anon", "shm", "file"}
 

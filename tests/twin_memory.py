@@ -24,6 +24,11 @@ class TwinError:
     mappers: int = 0
     end: str = ""
     late_ns: list[int] = field(default_factory=list)  # touches of the entries that replaced the page
+    data_lost: bool = False
+    collected: tuple[int, int] = (0, 0)  # killed early, and how many of them did not map the page
+    lost_ns: int | None = None  # a write to a file was lost
+    writer: Process | None = None
+    told: list[tuple[int, str]] = field(default_factory=list)  # when, and in which role
 
 
 @dataclass(eq=False)
@@ -37,6 +42,13 @@ class Frame:
     bad: dict[int, TwinError] = field(default_factory=dict)
     story: TwinError | None = None  # the error here that is not healed
     maps: list[Mapping] = field(default_factory=list)
+    writer: Process | None = None  # who stored last
+
+    def unmap(self, page: int) -> None:
+        """Nobody has it in a page table any more; a touch faults again."""
+        for mapping in self.maps:
+            mapping.table[page] = None
+        self.maps = []
 
     @property
     def kind_now(self) -> str:
@@ -56,13 +68,15 @@ class Frame:
 class Backing:
     """What stands behind mappings: the anonymous memory of a fork family, an shm segment or a file.
 
-    ``frames[i]`` are the frames meant for page i; ``cache[i]`` is the page cache (shm and files).
+    ``frames[i]`` are the frames meant for page i; ``cache[i]`` is the page cache (shm and files), of
+    anonymous memory the frame taken last; ``stage[i]`` the page's place in its round through swap.
     """
 
     kind: str
     frames: list[list[Frame]]
     cache: dict[int, Frame] = field(default_factory=dict)
     mappings: list[Mapping] = field(default_factory=list)
+    stage: dict[int, int] = field(default_factory=dict)
 
     def allocate(self, page: int) -> Frame:
         """A free frame, cleared (or copied to, or read into): that overwrites every line."""
@@ -74,9 +88,7 @@ class Backing:
 
     def fault(self, page: int) -> Frame:
         """The frame a page fault maps: a new one for anonymous memory, else the cached one."""
-        if self.kind == "anon":
-            return self.allocate(page)
-        if page not in self.cache:
+        if self.kind == "anon" or page not in self.cache:
             self.cache[page] = self.allocate(page)
         return self.cache[page]
 
@@ -100,6 +112,7 @@ class Process:
     private: dict[str, Backing]
     alive: bool = False
     life: int = 0
+    since_ns: int = 0
     mappings: list[Mapping] = field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from scipy.stats import chi2_contingency, ks_2samp
 
@@ -22,6 +23,7 @@ from hwsim.spec import (
     RegionSpec,
     ScrubSpec,
     Spec,
+    SwapCycle,
     TaskSpec,
     TimesSpec,
     Touch,
@@ -33,6 +35,7 @@ S, MIN, H = (DURATION_UNITS_NS[unit] for unit in ("s", "min", "h"))
 AT_ONCE = TimesSpec(**{name: Delay() for name in TimesSpec.__dataclass_fields__})
 FAMILY_ALPHA = 1e-3  # chance that one comparison of a correct model fails, all its tests together
 LEAST_EXPECTED = 8  # rarer categories are taken together: the chi-square needs counts
+ROLES = ("writer", "bystander", "later_session")  # the first of these that anybody told stands for all
 LEAST_SAMPLE = 25  # shorter lists of times are not tested
 
 
@@ -128,7 +131,83 @@ def busy_day() -> Spec:
     return Spec("day", 24 * H, 3, 1, board, (ErrorSpec(1 / 1800),), tasks=(task,))
 
 
-WORLDS = {"memory": memory_world, "file": file_world, "fork": fork_world}
+def writers_world(early_kill: int, seed: int) -> Spec:
+    """A file that two databases map and two loggers write to by system call; all four ask for errors."""
+    table = RegionSpec(
+        "table",
+        "file",
+        48,
+        (Touch(0.5, 1 / 600, 1 / 900), Touch(0.5, 1 / 2400, 1 / 7200)),
+        file="data",
+        populate=False,
+        lines_per_touch=4,
+        full_line=0.25,
+    )
+    touch = (Touch(0.25, 1 / 14400, 1 / 1200), Touch(0.75, 0.0, 1 / 3600))
+    data = FileSpec("data", 96, touch=touch, flush_every_ns=30 * MIN, lines_per_touch=16, writers=("log",))
+    database = TaskSpec("db", 2, regions=(table,), restart_ns=30 * S, fsync=FsyncSpec("data", 25 * MIN))
+    logger = TaskSpec("log", 2, fsync=FsyncSpec("data", 40 * MIN))
+    errors = (ErrorSpec(2 / 3600),)
+    return Spec(
+        "writers", H, seed, 1, machine(104, early_kill), errors, files=(data,), tasks=(database, logger)
+    )
+
+
+def swap_world(early_kill: int, seed: int) -> Spec:
+    """Two tasks whose private memory and shared segment go round through swap, some stages much longer."""
+    heap = RegionSpec(
+        "heap",
+        "anon",
+        32,
+        (Touch(0.5, 1 / 900, 1 / 900), Touch(0.5, 1 / 3600, 1 / 7200)),
+        lines_per_touch=8,
+        full_line=0.25,
+        swap=SwapCycle(40 * MIN, 0.2, 0.2, 0.15, 0.25),
+    )
+    segment = RegionSpec(
+        "segment",
+        "shm",
+        32,
+        (Touch(0.5, 1 / 900, 1 / 900), Touch(0.5, 1 / 3600, 1 / 7200)),
+        lines_per_touch=4,
+        full_line=0.5,
+        swap=SwapCycle(30 * MIN, 0.1, 0.3, 0.3, 0.1),
+    )
+    task = TaskSpec("batch", 2, regions=(heap, segment), restart_ns=30 * S)
+    return Spec("swap", H, seed, 1, machine(104, early_kill), (ErrorSpec(2 / 3600),), tasks=(task,))
+
+
+def family_world(early_kill: int, seed: int) -> Spec:
+    """A family of four: memory shared since the fork, and memory that appears only afterwards."""
+    shared = RegionSpec(
+        "shared",
+        "anon",
+        16,
+        (Touch(0.5, 1 / 900, 1 / 3600), Touch(0.5, 1 / 1200, 0.0)),
+        lines_per_touch=4,
+        full_line=0.25,
+    )
+    own = RegionSpec(
+        "own",
+        "anon",
+        16,
+        (Touch(0.75, 1 / 1800, 1 / 1800), Touch(0.25, 1 / 3600, 0.0)),
+        populate=False,
+        lines_per_touch=8,
+        full_line=0.5,
+    )
+    task = TaskSpec("web", 1, 3, regions=(shared, own), restart_ns=30 * S)
+    return Spec("family", H, seed, 1, machine(136, early_kill), (ErrorSpec(2 / 3600),), tasks=(task,))
+
+
+WORLDS = {
+    "memory": memory_world,
+    "file": file_world,
+    "fork": fork_world,
+    "writers": writers_world,
+    "swap": swap_world,
+    "family": family_world,
+}
 
 
 @dataclass
@@ -139,14 +218,33 @@ class Seen:
     times: dict[str, list[int]]
 
 
+@dataclass
+class First:
+    """What is looked at of the first error, from either side."""
+
+    error: Any
+    late_ns: int | None
+    collected: tuple[int, int]  # killed early, and how many of them did not map the page
+    data_lost: bool
+    lost_ns: int | None  # a write to a file was lost
+    told: str
+    told_ns: int | None
+
+
 def watch_twin(spec: Spec, replications: int) -> Seen:
     """Run the twin."""
     seen = Seen({}, {})
     for index in range(replications):
         run = run_twin(spec, index)
-        first = run.errors[0] if run.errors else None
-        late = min(first.late_ns) if first is not None and first.late_ns else None
-        _note(seen, first, late, run.kills, len(run.errors))
+        first = None
+        if run.errors:
+            error = run.errors[0]
+            told_ns = min((time for time, _ in error.told), default=None)
+            roles = {role for _, role in error.told}
+            told = next((role for role in ROLES if role in roles), "nobody")
+            late_ns = min(error.late_ns, default=None)
+            first = First(error, late_ns, error.collected, error.data_lost, error.lost_ns, told, told_ns)
+        _note(seen, first, run.kills, len(run.errors))
     return seen
 
 
@@ -155,18 +253,30 @@ def watch_model(spec: Spec, replications: int) -> Seen:
     seen, plan = Seen({}, {}), Plan(spec)
     for index in range(replications):
         run = run_replication(spec, index, plan)
-        first = run.errors[0] if run.errors else None
-        late = [row.time_ns for row in run.signals if row.error == 0 and row.cause == "late"]
+        first = None
+        if run.errors:
+            mine = [row for row in run.signals if row.error == 0]
+            early = [row for row in mine if row.cause == "early"]
+            lost = next((row for row in run.lost_writes if row.error == 0), None)
+            first = First(
+                run.errors[0],
+                min((row.time_ns for row in mine if row.cause == "late"), default=None),
+                (len(early), sum(row.innocent for row in early)),
+                run.errors[0].data_lost_bytes > 0,
+                lost.lost_ns if lost else None,
+                lost.told if lost else "nobody",
+                lost.told_ns if lost else None,
+            )
         kills = {
             "early": run.row.kills_early,
             "late": run.row.kills_late,
             "group_death": run.row.kills_group,
         }
-        _note(seen, first, min(late, default=None), kills, len(run.errors))
+        _note(seen, first, kills, len(run.errors))
     return seen
 
 
-def _note(seen: Seen, error, late_ns: int | None, kills: dict[str, int], errors: int) -> None:
+def _note(seen: Seen, first: First | None, kills: dict[str, int], errors: int) -> None:
     def category(name: str, value: Hashable) -> None:
         seen.categories.setdefault(name, []).append(value)
 
@@ -176,19 +286,27 @@ def _note(seen: Seen, error, late_ns: int | None, kills: dict[str, int], errors:
     category("errors", min(errors, 8))
     for cause, number in kills.items():
         category(f"kills: {cause}", min(number, 5))
-    if error is None:
+    if first is None:
         return
+    error = first.error
     category("how found", error.found)
     category("fate", (error.kind, error.found, error.row, error.outcome, error.end))
+    category("data lost", first.data_lost)
     if error.row:
         category("row and mappers", (error.kind, error.row, error.mappers))
+        category("killed early and innocent", first.collected)
         if error.kind == "file":
             category("dirty file page at detection", error.row == 12)
+    if first.lost_ns is not None:
+        category("who was told", first.told)
+        time("onset to lost", first.lost_ns - error.onset_ns)
+        if first.told_ns is not None:
+            time("lost to told", first.told_ns - first.lost_ns)
     if error.found_ns is not None:
         time("onset to found", error.found_ns - error.onset_ns)
         time(f"onset to {error.found}", error.found_ns - error.onset_ns)
-    if late_ns is not None:
-        time("contained to late kill", late_ns - error.contained_ns)
+    if first.late_ns is not None:
+        time("contained to late kill", first.late_ns - error.contained_ns)
 
 
 def p_values(twin: Seen, model: Seen) -> dict[str, float]:

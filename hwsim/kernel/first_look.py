@@ -9,20 +9,19 @@ fork".  PG_dirty and the dirty bit of a page-table entry are different bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, log1p
+from math import exp
 from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.struct_page import BUFFERS, CACHE, OWNER, PAGEVEC, SWAP, Page, Pte
+from hwsim.kernel.cow import Family, is_shared
+from hwsim.kernel.struct_page import BUFFERS, CACHE, OWNER, PAGEVEC, Page
+from hwsim.kernel.swap_cycle import enter, stage_at
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
-    from hwsim.kernel.mem_map import Region
     from hwsim.kernel.memory_failure import Report
     from hwsim.kernel.system import Kernel
     from hwsim.kernel.task_struct import Vma
-
-PLAIN, DIRTY_MAPPED, DIRTY_UNMAPPED, CLEAN_UNMAPPED, CLEAN_MAPPED = range(5)
 
 
 def first_look(kernel: Kernel, pfn: int, report: Report) -> Page:
@@ -56,15 +55,9 @@ def stored_since(vma: Vma, index: int, since_ns: int, now_ns: int, u: float) -> 
 
 
 def _anon(kernel: Kernel, page: Page, report: Report) -> None:
-    region, now = page.region, kernel.now
-    family = region.fork_family or region
-    page.anon_vma = family.anon_vma
-    copies = region.fork_family is not None
-    if copies:
-        copy = copied_here(kernel, page, report.extra)
-        mappers = [copy[1]] if copy is not None and copy[0] <= now else []
-    else:
-        mappers = _original_holders(kernel, page, now, report)
+    region = page.region
+    page.anon_vma = (region.fork_family or region).anon_vma
+    mappers = _anon_holders(kernel, page, report)
     if not mappers:
         page.anon_vma = None
         _free(kernel, page, report)
@@ -72,74 +65,24 @@ def _anon(kernel: Kernel, page: Page, report: Report) -> None:
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
     if any(vma.mlocked for vma in mappers):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
-    state = _swap_state(region, report)
-    if state == PLAIN:
-        for vma in mappers:
-            page.map(vma, dirty=True)
-    else:
-        _in_swap_cache(page, mappers, state)
+    for vma in mappers:
+        page.map(vma, dirty=True)
+    _swap(page, report)
     _pagevec(kernel, page, report)
 
 
-def _original_holders(kernel: Kernel, page: Page, now: int, report: Report) -> list[Vma]:
-    """Who still maps the frame as it was at the fork: those who have not stored to it since.
-
-    If all have, the last one to copy found itself alone and kept the frame.
-    """
-    region = page.region
-    vmas = [vma for vma in region.anon_vma if vma.covers(page.pgoff)]
-    if len(vmas) == 1:
-        vma = vmas[0]
-        if vma.populated or touched_since(vma, page.index, vma.since_ns, now, report.draw(Slot.PRESENT)):
-            return vmas
-        return []
-    u = report.draw(Slot.PRESENT)
-    if not any(vma.populated or touched_since(vma, page.index, vma.since_ns, now, u) for vma in vmas):
-        return []
-    gone = {vma for time, vma, _ in copies_of(kernel, region, page.index, report.extra) if time <= now}
-    return [vma for vma in vmas if vma not in gone]
-
-
-def copies_of(
-    kernel: Kernel, family: Region, index: int, extra: Callable[[Slot, int], float]
-) -> list[tuple[float, Vma, Region]]:
-    """Every copy-on-write of the page since the fork, past and to come: (time_ns, who, frames it goes to).
-
-    Each process copies at its first store, into its own frames if they are not taken; a parent has none
-    of its own and takes the first free one.  The last of the family finds itself alone and keeps the
-    original, so there is always a frame.
-    """
-    stores = []
-    sharers = [vma for vma in family.anon_vma if vma.covers(index)]
-    for vma in sharers:
-        store = vma.region.touch_rates(index)[1]
-        if store > 0.0:
-            wait = -log1p(-extra(Slot.WHO_STORED, vma.number)) / store
-            stores.append((vma.forked_ns + wait, vma.number, vma))
-    stores.sort()
-    regions = kernel.mem_map.regions
-    free = []
-    for number in range(family.number + 1, len(regions)):
-        if regions[number].layout.cow_of != family.number:
-            break
-        free.append(regions[number])
-    copies = []
-    for time, _, vma in stores[: len(sharers) - 1]:
-        if free:
-            target = next((each for each in free if vma in each.vmas), free[0])
-            free.remove(target)
-            copies.append((time, vma, target))
-    return copies
-
-
-def copied_here(kernel: Kernel, page: Page, extra: Callable[[Slot, int], float]) -> tuple[float, Vma] | None:
-    """When and by whom a copy is made in this frame of a copy-on-write region; None: never."""
-    family = page.region.fork_family
-    assert family is not None
-    for time, vma, target in copies_of(kernel, family, page.index, extra):
-        if target is page.region:
-            return time, vma
-    return None
+def _anon_holders(kernel: Kernel, page: Page, report: Report) -> list[Vma]:
+    """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
+    region, now = page.region, kernel.now
+    if is_shared(kernel, region):
+        family = Family(kernel, region.fork_family or region, page.index, report.extra)
+        return family.holders(region, now)
+    return [
+        vma
+        for vma in region.anon_vma
+        if vma.covers(page.pgoff)
+        and (vma.populated or touched_since(vma, page.index, vma.since_ns, now, report.draw(Slot.PRESENT)))
+    ]
 
 
 def fault_in(page: Page, vma: Vma, *, store: bool) -> None:
@@ -159,38 +102,12 @@ def fault_in(page: Page, vma: Vma, *, store: bool) -> None:
     page.map(vma, dirty=store or region.kind == "anon", writable=store or region.kind == "anon")
 
 
-def _swap_state(region: Region, report: Report) -> int:
-    cycle = region.layout.swap
-    if cycle is None:
-        return PLAIN
-    u = report.draw(Slot.SWAP)
-    for state, share in (
-        (DIRTY_MAPPED, cycle.dirty_mapped),
-        (DIRTY_UNMAPPED, cycle.dirty_unmapped),
-        (CLEAN_UNMAPPED, cycle.clean_unmapped),
-        (CLEAN_MAPPED, cycle.clean_mapped),
-    ):
-        if u < share:
-            return state
-        u -= share
-    return PLAIN
-
-
-def _in_swap_cache(page: Page, mappers: list[Vma], state: int) -> None:
-    page.flags |= pg.SWAPCACHE
-    page.get(CACHE)
-    dirty = state in (DIRTY_MAPPED, DIRTY_UNMAPPED)
-    if dirty:
-        page.flags |= pg.DIRTY
-    else:
-        page.swap_entry = True
-    for vma in mappers:
-        if state in (DIRTY_MAPPED, CLEAN_MAPPED):
-            page.map(vma, dirty=False, writable=dirty)
-        else:
-            pte = Pte(vma, page)
-            pte.kind = SWAP
-            vma.ptes[page.pgoff] = pte
+def _swap(page: Page, report: Report) -> None:
+    """Where the page stands in its round through the swap cache."""
+    cycle = page.region.layout.swap
+    if cycle is not None:
+        for stage in range(1, 1 + stage_at(cycle, report.draw(Slot.SWAP))):
+            enter(page, stage)
 
 
 def _shm(kernel: Kernel, page: Page, report: Report) -> None:
@@ -220,6 +137,7 @@ def _shm(kernel: Kernel, page: Page, report: Report) -> None:
         page.flags |= pg.DIRTY
     if any(vma.mlocked for vma in page.ptes):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+    _swap(page, report)
     _pagevec(kernel, page, report)
 
 

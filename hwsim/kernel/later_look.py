@@ -84,6 +84,17 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
                 _map(page, vma)
 
 
+def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> None:
+    """A page of a segment is back from swap: whoever has touched it first while it was out maps it now."""
+    since, page.looked_ns = page.looked_ns, now_ns
+    page.looks += 1
+    for vma in sharers(page):
+        if vma not in page.ptes:
+            touches = sum(vma.region.touch_rates(page.pgoff)) * (now_ns - since)
+            if draw(page.looks << 42 | vma.number) < 1.0 - exp(-touches):
+                _map(page, vma)
+
+
 def store_meanwhile(
     page: Page, since_ns: int, now_ns: int, permanent: bool, draw: Callable[[int], float]
 ) -> None:

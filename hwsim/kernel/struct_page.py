@@ -129,6 +129,7 @@ class Page:
         "ptes",
         "region",
         "swap_entry",
+        "swap_stage",
         "unmap_failures",
         "waiters",
         "writeback_until_ns",
@@ -153,6 +154,7 @@ class Page:
         self.writeback_until_ns = 0  # a script may set it to a time far away
         self.unmap_failures = 0  # tries of try_to_unmap() that will fail
         self.swap_entry = False  # a copy of the contents exists on the swap device
+        self.swap_stage = 0  # see swap_cycle
         self.lost_bytes = 0
         self.looked_ns = 0  # volatile bits are as of then; see later_look
         self.looks = 0

@@ -28,6 +28,7 @@ TOLD = {
     "nobody": "nobody",
 }
 MOST_POLICIES = 7
+NAME_WIDTH = 90
 
 
 def detection_paths(results: reading.Results) -> Figure:
@@ -58,18 +59,20 @@ def _figure(
         if rows.empty:
             return style.message(f"There are no {what} in these results.", title)
         seen = [name for name in names if (rows[column] == name).any()]
-        height = len(seen) * (0.22 * len(chosen) + 0.22) + 1.5 + 0.16 * len(chosen)
+        mine = {p.number: rows[rows["policy"] == p.number] for p in chosen}
+        labels = [style.wrap(f"{p.label} ({_counted(mine[p.number], what)})", NAME_WIDTH) for p in chosen]
+        lines = sum(text.count("\n") + 1 for text in labels)
+        bar_in = min(0.22, max(0.13, 1.1 / len(chosen)))
+        height = len(seen) * (bar_in * len(chosen) + 0.22) + 1.5 + 0.16 * lines
         figure = Figure(figsize=(style.WIDTH_IN, height), layout=style.layout())
         axes = figure.add_subplot()
         methods, sizes = set(), set()
         for place, policy in enumerate(chosen):
-            mine = rows[rows["policy"] == policy.number]
             machines = [int(x) for x in reading.column(results, policy.number, "replication")]
-            shares = [_share(mine, column, name, machines) for name in seen]
+            shares = [_share(mine[policy.number], column, name, machines) for name in seen]
             methods |= {each.method for each in shares}
             sizes.add(len(machines))
-            label = f"{style.shorten(policy.label, 70)} ({len(mine):,} {what})"
-            _bars(figure, shares, place, len(chosen), label)
+            _bars(figure, shares, place, len(chosen), labels[place])
         axes.set_yticks(range(len(seen)), [names[name] for name in seen])
         axes.set_ylim(len(seen) - 0.45, -0.55)
         axes.set_xlim(left=0)
@@ -79,6 +82,7 @@ def _figure(
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside upper left", ncols=1)
         axes.set_title(title)
+        unit = what if sizes == {1} else "machines"
         more = (
             f" The first {len(chosen)} of {len(every)} policies are shown."
             if len(every) > len(chosen)
@@ -87,20 +91,29 @@ def _figure(
         style.caption(
             figure,
             f"{reading.name(results)}{what.capitalize()} over {reading.span(results)} "
-            f"({reading.replications(sorted(sizes))}); 95 % intervals over machines: "
+            f"({reading.replications(sorted(sizes))}); 95 % intervals over {unit}: "
             f"{', '.join(sorted(methods))}.{more}",
         )
     return figure
 
 
+def _counted(rows: pd.DataFrame, what: str) -> str:
+    """How many: "1 error", "12 errors"."""
+    return f"{len(rows):,} {what if len(rows) != 1 else what[:-1]}"
+
+
 def _share(rows: pd.DataFrame, column: str, name: str, machines: Sequence[int]) -> Estimate:
-    """The share with the machine as the unit."""
+    """The share with the machine as the unit; one machine alone has only its rows."""
     hit = (rows[column] == name).to_numpy(dtype=bool)
     if len(machines) < 2:
         return estimate.proportion(int(hit.sum()), len(hit))
     place = np.searchsorted(np.asarray(machines), rows["replication"].to_numpy(dtype=np.int64))
     bottoms = np.bincount(place, minlength=len(machines))
     tops = np.bincount(place[hit], minlength=len(machines))
+    if hit.size and hit.all():  # as far from certainty as a share that was never seen
+        never = estimate.ratio([0.0] * len(machines), [float(x) for x in bottoms])
+        low = 1.0 - min(never.high or 0.0, 1.0)
+        return Estimate(1.0, low, 1.0, never.method, never.n, never.note)
     return estimate.ratio([float(x) for x in tops], [float(x) for x in bottoms])
 
 

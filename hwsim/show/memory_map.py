@@ -48,6 +48,9 @@ def cells(snapshot: Snapshot, count: int) -> NDArray[np.uint8]:
         kind = names.index(run.kind if run.kind in CLASSES else "kernel")
         covered = np.minimum(edges[1:], run.first_pfn + run.pages) - np.maximum(edges[:-1], run.first_pfn)
         weight[kind] += np.maximum(covered, 0.0)
+    # What was given out since the boot lies on top of the run of free frames it came from.
+    free = names.index("free")
+    weight[free] = np.diff(edges) - np.delete(weight, free, axis=0).sum(axis=0)
     found: NDArray[np.uint8] = weight.argmax(axis=0).astype(np.uint8)
     return found
 
@@ -74,11 +77,12 @@ def memory_map(snapshot: Snapshot) -> Figure:
                 markersize=5.5,
                 markeredgewidth=0.9,
                 linestyle="none",
+                clip_on=False,
             )
         axes.set_xlim(-0.5, COLUMNS - 0.5)
         axes.set_ylim(ROWS - 0.5, -0.5)
         rows = np.linspace(0, ROWS, 9)[:-1]
-        axes.set_yticks(rows - 0.5, [f"{r * snapshot.pages / ROWS / (1 << 18):.3g} GiB" for r in rows])
+        axes.set_yticks(rows - 0.5, [units.human_bytes(int(r * snapshot.pages / ROWS) * 4096) for r in rows])
         axes.set_xticks([])
         axes.set_ylabel("physical address")
         axes.set_xlabel("addresses run along the rows")
@@ -104,7 +108,7 @@ def memory_map(snapshot: Snapshot) -> Figure:
                 )
             )
         figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.2)
-        cell = units.human_bytes(int(snapshot.pages / (COLUMNS * ROWS)) * 4096)
+        cell = units.human_bytes(snapshot.pages * 4096 / (COLUMNS * ROWS))
         style.caption(
             figure,
             f"{units.human_bytes(snapshot.pages * 4096)} of memory; a cell is {cell}, in the colour of what "

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.hardware.machine_check import NEVER_PANIC
 from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.story.states import CHECKING, LATENT
 
 if TYPE_CHECKING:
     from hwsim.story.page_story import PageStory
 
-_READS = ("task_load", "kernel_load", "device_read", "written_out")
+_READS = ("task_load", "kernel_load", "device_read")
 _READS_PLAYED = 16  # of one line that nobody panics for
 
 
@@ -114,8 +113,8 @@ def survived(story: PageStory) -> None:
         story.arm()
 
 
-def device_read(story: PageStory, what: str) -> None:
-    """DMA reads the bad line, to write the page to a disk."""
+def device_read(story: PageStory) -> bool:
+    """DMA reads the bad line, to write the page to a disk; False if that is a machine check."""
     machine = story.machine
     recovers = machine.kernel.switches.mca_recovery == "on"
     policy = machine.spec.machine.device_read if recovers else "fatal"
@@ -123,16 +122,13 @@ def device_read(story: PageStory, what: str) -> None:
     if policy == "fatal":
         note_found(story, "device_read")
         _fatal(story)
-        if machine.check.tolerant < NEVER_PANIC:
-            return
+        return False
     if policy == "UCNA":
         note_found(story, "device_read")
         _logged(story)
-    if policy != "fatal" and story.disk_ns is None:
+    if story.disk_ns is None:
         story.disk_ns = machine.engine.now  # no bus of the time tells the device that the data is bad
         machine.kernel.reach("disk:bad bytes written")
         machine.kernel.event("disk", error=story.error, pfn=story.pfn)
-    if what == "written_out" and not story.permanent:
-        story.finish("healed")  # the frame is filled again by the next swap-in
-    elif policy != "fatal":
-        story.arm()
+    story.arm()
+    return True

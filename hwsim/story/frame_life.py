@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
 from hwsim.kernel.first_look import fault_in
+from hwsim.kernel.later_look import map_latecomers
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import Page
+from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, enter, next_stages
 from hwsim.rng import Slot
-from hwsim.story.found import consumed
+from hwsim.story.found import consumed, device_read
 from hwsim.story.repeats import count_repeats
 
 if TYPE_CHECKING:
@@ -44,9 +46,13 @@ def becomes_free(story: PageStory, page: Page) -> None:
     page.flags = page.flags & pg.HWPOISON | pg.BUDDY
     page.holders.clear()
     page.ptes.clear()
-    if page.mapping is not None:
-        page.mapping.pages.pop(page.pgoff, None)
+    for mapping in (page.mapping, page.region.mapping):
+        if mapping is not None and mapping.pages.get(page.pgoff) is page:
+            del mapping.pages[page.pgoff]
+        if mapping is not None and mapping.swapped.get(page.pgoff) is page:
+            del mapping.swapped[page.pgoff]
     page.mapping = page.anon_vma = page.head = None
+    page.swap_entry, page.swap_stage = False, 0
     story.draw_race()
 
 
@@ -88,6 +94,36 @@ def freed(story: PageStory) -> None:
     becomes_free(story, page)
 
 
+def overwritten(story: PageStory) -> bool:
+    """The whole frame is overwritten, which heals every transient line; whether the story is over."""
+    story.other_lines = [each for each in story.other_lines if each.permanent]
+    if story.permanent:
+        return False
+    story.machine.kernel.event("healed", error=story.error, pfn=story.pfn)
+    story.finish("healed")
+    return True
+
+
+def swap_round(story: PageStory) -> None:
+    """The page goes on in its round through the swap cache: a device reads the frame, another fills it."""
+    page = story.page
+    assert page is not None and page.region.layout.swap is not None
+    if page.flags & pg.HWPOISON:
+        story.arm()
+        return
+    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now
+    story.settle()
+    for stage in next_stages(page, page.region.layout.swap):
+        if stage == CLEAN_MAPPED and overwritten(story):
+            return
+        enter(page, stage)
+        if stage == CLEAN_MAPPED:
+            map_latecomers(page, now, lambda k: extra(error, Slot.SWAPPED_IN, k))
+        if stage == CLEAN_UNMAPPED and not device_read(story):
+            return
+    story.draw_race()
+
+
 def handed_out(story: PageStory, order: int) -> None:
     """An allocation of ``order`` meets the free frame; the allocator is the gatekeeper of poison."""
     page, machine = story.page, story.machine
@@ -95,9 +131,7 @@ def handed_out(story: PageStory, order: int) -> None:
     if not prep_new_page(machine.kernel, page, order):
         _isolate(story, page, order)
         return
-    if not story.permanent:
-        machine.kernel.event("healed", error=story.error, pfn=story.pfn)
-        story.finish("healed")
+    if overwritten(story):
         return
     page.region.pages_of_interest.pop(story.pfn, None)
     del machine.kernel.mem_map.overlay[story.pfn]
@@ -109,9 +143,7 @@ def handed_out(story: PageStory, order: int) -> None:
 
 def given_out(story: PageStory) -> None:
     """A script's allocation takes the frame, which is not poisoned."""
-    if not story.permanent:
-        story.machine.kernel.event("healed", error=story.error, pfn=story.pfn)
-        story.finish("healed")
+    if overwritten(story):
         return
     if story.page is not None:
         story.page.region.pages_of_interest.pop(story.pfn, None)
@@ -120,18 +152,15 @@ def given_out(story: PageStory) -> None:
     story.draw_race()
 
 
-def first_touch(story: PageStory, vma: Vma) -> None:
+def first_touch(story: PageStory, vma: Vma, copied: bool) -> None:
     """A task needs a frame for its page and gets this one, cleared or copied to; then it touches it."""
     page, machine = story.page, story.machine
     assert page is not None
     if not prep_new_page(machine.kernel, page, 0):
         _isolate(story, page, 0)
         return
-    if not story.permanent:
-        machine.kernel.event("healed", error=story.error, pfn=story.pfn)
-        story.finish("healed")
+    if overwritten(story):
         return
-    copied = page.region.fork_family is not None
     load, store = vma.region.touch_rates(page.pgoff)
     touches = store if copied else load + store
     u = machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races)

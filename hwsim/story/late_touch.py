@@ -115,9 +115,7 @@ class LateTouches:
         self._story.arm()
 
     def remapped(self, vma: Vma) -> None:
-        """A handler dropped the page and mapped a fresh one there."""
-        if self._story.page is not None:
-            vma.ptes.pop(self._story.page.pgoff, None)
+        """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
         self.candidates = [each for each in self.candidates if each[3].vma is not vma]
         self._story.arm()
 

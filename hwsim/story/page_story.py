@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "written_out", "refilled")
+_WITHOUT_CPU = ("scrub", "device_read", "refilled")
 
 
 class FirstBoot(NamedTuple):
@@ -312,9 +312,12 @@ class PageStory:
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
             found.consumed(self, "kernel_load" if what == "kernel_load" else "task_load", task)
-        elif what in ("device_read", "written_out"):
+        elif what == "device_read":
             self.times.remove(candidate)
-            found.device_read(self, what)
+            found.device_read(self)
+        elif what == "swap":
+            self.times.remove(candidate)
+            frame_life.swap_round(self)
         elif what in ("healed", "refilled"):
             self._healed()
         elif what == "freed":
@@ -323,7 +326,7 @@ class PageStory:
         elif what == "allocated":
             frame_life.handed_out(self, machine.spec.machine.alloc_order)
         elif what == "first_touch":
-            frame_life.first_touch(self, who)
+            frame_life.first_touch(self, *who)
         elif what == "exit":
             self.times.remove(candidate)
             who.next_exit_ns = None
@@ -366,9 +369,9 @@ class PageStory:
         """A task or the kernel reads the line."""
         found.consumed(self, how, task)
 
-    def device_read(self, what: str) -> None:
+    def device_read(self) -> None:
         """A device reads the page."""
-        found.device_read(self, what)
+        found.device_read(self)
 
     # -- the handler and after ----------------------------------------------------------------------
 
@@ -400,7 +403,7 @@ class PageStory:
         self.mappers = report.mappers
         self.dirty = page is not None and bool(page.flags & pg.DIRTY)
         self.state = HANDLED
-        self.times = [each for each in self.times if each[2] not in ("refilled", "written_out")]
+        self.times = [each for each in self.times if each[2] not in ("refilled", "swap")]
         if page is None:
             self.arm()
             return

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.first_look import copied_here
+from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.later_look import quiet_stores, sharers
 from hwsim.kernel.struct_page import Page
+from hwsim.kernel.swap_cycle import leave_rate
 from hwsim.rng import ROW, Slot
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def draw_race(machine: Machine, story: PageStory) -> list[Candidate]:
     elif page.region.kind in ("anon", "shm"):
         swap = page.region.layout.swap
         if swap is not None and not page.flags & pg.HWPOISON:
-            time = _when(now, uniform(Slot.TURNOVER), 1.0 / swap.period_ns)
-            times.append((time, KERNEL_ACCESS, "written_out", None))
+            time = _when(now, uniform(Slot.TURNOVER), leave_rate(page, swap))
+            times.append((time, KERNEL_ACCESS, "swap", None))
     elif page.region.kind in ("file", "blockdev"):
         _file(story, page, uniform, now, times)
     elif target.count or page.region.kind in ("high_order", "kernel_stack"):
@@ -118,10 +119,15 @@ def _first_touch(
     region = page.region
     if not region.alive or region.kind not in ("anon", "shm"):
         return
-    if region.fork_family is not None:
-        copy = copied_here(machine.kernel, page, lambda slot, k: machine.draws.extra(story.error, slot, k))
-        if copy is not None and copy[0] > now:
-            times.append((int(copy[0]) + 1, KERNEL_ACCESS, "first_touch", copy[1]))
+    if region.kind == "anon" and is_shared(machine.kernel, region):
+        extra, error = machine.draws.extra, story.error
+        family = Family(
+            machine.kernel, region.fork_family or region, page.index, lambda slot, k: extra(error, slot, k)
+        )
+        taking = family.taking(region, now)
+        if taking is not None:
+            taker = taking.vma, taking.copied
+            times.append((int(taking.time_ns) + 1, KERNEL_ACCESS, "first_touch", taker))
         return
     vmas = region.anon_vma if region.kind == "anon" else region.vmas
     vmas = [vma for vma in vmas if vma.alive and vma.covers(page.pgoff)]
@@ -130,7 +136,8 @@ def _first_touch(
     if total > 0.0:
         nth = bisect_right(list(accumulate(rates)), uniform(Slot.RACE_WHO) * total)
         who = vmas[min(nth, len(vmas) - 1)]
-        times.append((_when(now, uniform(Slot.RACE_TASK), total), KERNEL_ACCESS, "first_touch", who))
+        time = _when(now, uniform(Slot.RACE_TASK), total)
+        times.append((time, KERNEL_ACCESS, "first_touch", (who, False)))
 
 
 def _kernel(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:

@@ -49,13 +49,13 @@ class Script:
     def _run(self, step: Step) -> None:
         kernel = self.machine.kernel
         facts: dict[str, Any] = {"where": step.spec.where, "verb": step.spec.verb, **_plain(step.args)}
+        if kernel.trace is not None:
+            kernel.trace.append((kernel.now, "script", facts))
         if kernel.halted:
-            kernel.event("script", **facts, skipped="the machine is down")
+            facts["skipped"] = "the machine is down"
             # Error numbers are the same under every policy, and so under every fate of the machine.
             self.machine.error_count += script_errors.numbers_used(step)
             return
-        if kernel.trace is not None:
-            kernel.trace.append((kernel.now, "script", facts))
         step.facts = facts
         try:
             _DO[step.spec.verb](step)

@@ -192,7 +192,7 @@ def read_by_device(step: Step, page: Page) -> None:
     """The disk controller reads the page."""
     story = step.machine.live_story(page.pfn)
     if story is not None and story.line_is_bad:
-        story.device_read("device_read")
+        story.device_read()
 
 
 def open_(step: Step) -> None:

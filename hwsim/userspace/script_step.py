@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import alloc_pages, free_pages_check
+from hwsim.kernel.allocator import alloc_pages
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.mmap import find_vma
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import is_on_swap
 from hwsim.kernel.task_struct import Task, Vma
+from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
     from hwsim.kernel.system import Kernel
@@ -256,22 +257,7 @@ class Step:
 
     def drop_if_unused(self, page: Page) -> None:
         """put_page(): the last reference is gone, the frame goes to the free lists if it may."""
-        if page.count or page.flags & pg.BUDDY:
-            return
-        machine, mem_map = self.machine, self.kernel.mem_map
-        if machine.live_story(page.pfn) is not None:
-            machine.frame_freed(page.pfn)
-        elif not free_pages_check(self.kernel, page):
-            return
-        else:
-            if page.mapping is not None:
-                page.mapping.pages.pop(page.pgoff, None)
-            page.mapping = page.anon_vma = page.head = None
-            page.flags = pg.BUDDY
-            if mem_map.taken.get(page.pfn) == 1:
-                del mem_map.overlay[page.pfn]
-        if mem_map.taken.get(page.pfn) == 1 and not page.flags & pg.HWPOISON:
-            del mem_map.taken[page.pfn]
+        put_page(self.machine, page)
 
 
 def _page_text(page: dict[str, Any]) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mem_map import Layout, Region
 from hwsim.kernel.mmap import find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
-from hwsim.kernel.page_cache import delete_from_swap_cache
 from hwsim.kernel.signals import unblock
-from hwsim.kernel.struct_page import PRESENT, SWAP, AddressSpace, Page
+from hwsim.kernel.struct_page import PRESENT, AddressSpace, Page
 from hwsim.kernel.system import EINVAL
 from hwsim.kernel.task_struct import Task, Vma
+from hwsim.userspace.frames import free_swap_and_cache
 from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_injector
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_touch import touch
@@ -147,21 +147,11 @@ def _zap(step: Step, vma: Vma, covered: range) -> list[Page]:
 def _let_go(step: Step, pages: list[Page]) -> None:
     """The pages have lost an entry: those that nobody uses any more are free."""
     for page in pages:
-        if page.flags & pg.SWAPCACHE and page.flags & pg.ANON and not _has_entries(page):
-            if not page.flags & pg.HWPOISON:
-                delete_from_swap_cache(page)
+        free_swap_and_cache(page)
         step.drop_if_unused(page)
     step.machine.entries_dropped(pages)
     for page in pages:
         step.changed(page)
-
-
-def _has_entries(page: Page) -> bool:
-    """Whether a page table, or a swap entry in one, still leads to the page."""
-    entries = (vma.ptes.get(page.pgoff) for vma in page.anon_vma or ())
-    return bool(page.ptes) or any(
-        pte is not None and pte.kind == SWAP and pte.page is page for pte in entries
-    )
 
 
 def mremap(step: Step) -> None:

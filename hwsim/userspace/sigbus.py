@@ -6,12 +6,15 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.kernel.mmap import zap_entries
 from hwsim.kernel.signals import BUS_MCEERR_AR, SIGBUS, Signal
 from hwsim.rng import Slot
+from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
-    from hwsim.kernel.task_struct import Task
+    from hwsim.kernel.task_struct import Task, Vma
     from hwsim.machine import Machine
+    from hwsim.story.page_story import PageStory
     from hwsim.userspace.tasks import Member
 
 LOOP_BOUND = 3  # a handler that returns to the same poisoned access would loop for ever
@@ -52,9 +55,21 @@ def take_signal(machine: Machine, member: Member, signal: Signal, default: bool)
         member.group.die(member, None)
     elif action == "remap":
         if signal.vma is not None and story is not None:
-            story.touches.remapped(signal.vma)
+            _map_fresh_page(machine, signal.vma, story)
     elif signal.code == BUS_MCEERR_AR and story is not None:
         story.touches.again(signal, LOOP_BOUND)
+
+
+def _map_fresh_page(machine: Machine, vma: Vma, story: PageStory) -> None:
+    """mmap(MAP_FIXED) over the page: whatever the entry led to, a healthy copy too, loses it."""
+    if story.page is not None:
+        pages = zap_entries(vma, range(story.page.pgoff, story.page.pgoff + 1))
+        for page in pages:
+            free_swap_and_cache(page)
+            if machine.live_story(page.pfn) is None:
+                put_page(machine, page)
+        machine.entries_dropped(pages)
+    story.touches.remapped(vma)
 
 
 def take_kill(machine: Machine, member: Member, signal: Signal) -> None:

@@ -15,11 +15,10 @@ from hwsim.engine import SIGNAL_DELIVERY
 from hwsim.kernel.fault import copy_page_range
 from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.mem_map import Region
-from hwsim.kernel.page_flags import ANON, DIRTY
 from hwsim.kernel.signals import SIGKILL, Signal
-from hwsim.kernel.struct_page import PRESENT
-from hwsim.kernel.task_struct import Task, Vma
+from hwsim.kernel.task_struct import Task
 from hwsim.spec import RegionSpec, TaskSpec
+from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
 from hwsim.userspace.open_files import close_files, inherit_files, open_own_file
 from hwsim.userspace.sigbus import take_kill, take_signal
 
@@ -350,14 +349,30 @@ class Group:
             region.release()
             region.vmas = []
             machine.region_released(region)
+        for page in changed:
+            if page.epoch == page.region.epoch:  # others go with their region
+                free_swap_and_cache(page)
+                if machine.live_story(page.pfn) is None:
+                    put_page(machine, page)
         machine.entries_dropped(changed)
 
-    @staticmethod
-    def _orphans(member: Member, task: Task) -> list[Region]:
+    def _orphans(self, member: Member, task: Task) -> list[Region]:
         """Regions that nobody maps any more; forked children may still map their parent's."""
         regions = [*member.private.values(), *member.copies.values()]
         regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
-        return [each for each in dict.fromkeys(regions) if each.alive and not each.anon_vma]
+        heirs = any(child.alive for child in member.children)
+        above = member.parent
+        while member.once and above is not None and not above.alive:  # it was the heir of these
+            regions += above.copies.values()
+            above = above.parent
+        overlay = self.machine.kernel.mem_map.overlay
+        return [
+            each
+            for each in dict.fromkeys(regions)
+            if each.alive
+            and not each.anon_vma
+            and not (heirs and any(page.ptes for pfn, page in overlay.items() if each.holds(pfn)))
+        ]
 
     def _release_shared(self) -> None:
         if any(member.alive for member in self.members):
@@ -369,20 +384,3 @@ class Group:
 
 def _start_order(member: Member) -> tuple[bool, int]:
     return member.parent is not None, member.number
-
-
-def close_vma(vma: Vma) -> list[Any]:
-    """munmap() of a whole VMA; returns the pages of interest that were mapped or had an entry there."""
-    pages = []
-    for pte in vma.ptes.values():
-        page = pte.page
-        if pte.kind == PRESENT and page.ptes.get(vma) is pte:
-            del page.ptes[vma]
-            if pte.dirty and not page.flags & ANON:
-                page.flags |= DIRTY
-        pages.append(page)
-    vma.ptes = {}
-    vma.close()
-    if vma in vma.region.vmas:
-        vma.region.vmas.remove(vma)
-    return pages

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest, chisquare, poisson
 
-from tests.closed_forms import ALPHA, error_counts, killed_before_exit, read_before_scrub
+from tests.closed_forms import (
+    ALPHA,
+    error_counts,
+    killed_before_exit,
+    killed_before_the_end,
+    read_before_scrub,
+    told_first,
+)
 
 
 @pytest.mark.parametrize("rate_period", [0.03, 0.3, 1.0, 3.0, 10.0])
@@ -20,6 +27,25 @@ def test_late_kill_against_exit(touch_per_s: float) -> None:
     late, entries, expected = killed_before_exit(200, touch_per_s, 0.01)
     assert entries > 10_000
     assert binomtest(late, entries, expected).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("touch_per_s", [0.001, 0.005, 0.02])
+@pytest.mark.parametrize("exit_per_s", [0.0, 0.002, 0.01])
+def test_late_kill_against_exit_and_the_end_of_the_run(touch_per_s: float, exit_per_s: float) -> None:
+    kills = killed_before_the_end(400, touch_per_s, exit_per_s)
+    assert kills.mapped > 9_000
+    assert binomtest(kills.late, kills.mapped, kills.late_share).pvalue > ALPHA
+    outcomes = 3 if exit_per_s else 2
+    expected = [kills.mapped * share for share in kills.early_shares[:outcomes]]
+    assert sum(kills.early[outcomes:]) == 0
+    assert chisquare(kills.early[:outcomes], expected).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("other_s", [10, 13, 25, 40, 90])
+def test_of_two_callers_of_fsync_the_first_is_told(other_s: int) -> None:
+    writer, told, expected = told_first(10_000, 25, other_s)
+    assert told > 9_000
+    assert binomtest(writer, told, expected).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("expected", [0.5, 4.0, 12.0])

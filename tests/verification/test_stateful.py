@@ -13,6 +13,14 @@ class Late(Machines):
     EARLY_KILL = 0
 
 
+class Slow(Machines):
+    SLOW = True
+
+
+class SlowLate(Machines):
+    EARLY_KILL, SLOW = 0, True
+
+
 class Merged(Machines):
     KERNEL, EARLY_KILL = "2.6.32", 0
 
@@ -21,5 +29,9 @@ TestEarly = Machines.TestCase
 TestEarly.settings = _MANY
 TestLate = Late.TestCase
 TestLate.settings = _MANY
+TestSlow = Slow.TestCase
+TestSlow.settings = _MANY
+TestSlowLate = SlowLate.TestCase
+TestSlowLate.settings = _MANY
 TestMerged = Merged.TestCase
 TestMerged.settings = _MANY
