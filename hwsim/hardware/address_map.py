@@ -238,13 +238,17 @@ def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryP
     for name, bits in wanted.items():
         given = functions.get(name, ())
         if len(given) != bits:
-            found.append(GeometryProblem(name, given, f"{bits} bits, log2 of {geometry.coordinate_counts[name]}"))
+            found.append(
+                GeometryProblem(name, given, f"{bits} bits, log2 of {geometry.coordinate_counts[name]}")
+            )
         for i, address_bits in enumerate(given):
             if not address_bits or not all(
                 isinstance(bit, int) and LINE_SHIFT <= bit <= top for bit in address_bits
             ):
                 found.append(
-                    GeometryProblem(f"{name}[{i}]", address_bits, f"one or more address bits from {LINE_SHIFT} to {top}")
+                    GeometryProblem(
+                        f"{name}[{i}]", address_bits, f"one or more address bits from {LINE_SHIFT} to {top}"
+                    )
                 )
             elif len(set(address_bits)) != len(address_bits):
                 found.append(GeometryProblem(f"{name}[{i}]", address_bits, "each address bit once"))
@@ -257,7 +261,9 @@ def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryP
         first, *others = [names[i] for i in reversed(dependent)]
         value = " xor ".join(others) if others else 0
         found.append(
-            GeometryProblem(first, value, "a function that is no XOR of the others (the map must be invertible)")
+            GeometryProblem(
+                first, value, "a function that is no XOR of the others (the map must be invertible)"
+            )
         )
     return found
 

@@ -174,8 +174,7 @@ class DramGeometry:
     def coordinate_counts(self) -> dict[str, int]:
         """How many values each coordinate of a line takes; ``column`` counts bursts, not columns."""
         counts = {
-            name: int(getattr(self, count))
-            for name, count in zip(COORDINATES[:-1], COUNTS[:-1], strict=True)
+            name: int(getattr(self, count)) for name, count in zip(COORDINATES[:-1], COUNTS[:-1], strict=True)
         }
         counts["column"] = self.lines_per_row
         return counts
@@ -188,14 +187,18 @@ class DramGeometry:
     def problems(self) -> list[GeometryProblem]:
         """All that makes this geometry impossible; empty for one that can be built."""
         found = [*self._count_problems()]
-        if self.technology not in TECHNOLOGIES:
-            found.insert(0, GeometryProblem("technology", self.technology, "one of " + ", ".join(TECHNOLOGIES)))
+        if self.technology not in list(TECHNOLOGIES):  # a list compares, where a dict would hash
+            found.insert(
+                0, GeometryProblem("technology", self.technology, "one of " + ", ".join(TECHNOLOGIES))
+            )
         if found:
             return found
         found += self._bus_problems()
         if not found and not PAGE_BYTES <= self.capacity_bytes <= MAX_CAPACITY_BYTES:
             found.append(
-                GeometryProblem("capacity_bytes", self.capacity_bytes, "from one page of 4 KiB to 4 PiB (52 address bits)")
+                GeometryProblem(
+                    "capacity_bytes", self.capacity_bytes, "from one page of 4 KiB to 4 PiB (52 address bits)"
+                )
             )
         return found
 
@@ -214,11 +217,15 @@ class DramGeometry:
             if not _is_count(value) or value & (value - 1):
                 found.append(GeometryProblem(key, value, "a power of two: 1, 2, 4, ..., at most 2^32"))
         if not _is_count(self.chips_per_rank):
-            found.append(GeometryProblem("chips_per_rank", self.chips_per_rank, "a whole number of chips, at least 1"))
+            found.append(
+                GeometryProblem("chips_per_rank", self.chips_per_rank, "a whole number of chips, at least 1")
+            )
         if not _is_count(self.chip_width_bits) or self.chip_width_bits not in CHIP_WIDTHS_BITS:
             found.append(GeometryProblem("chip_width_bits", self.chip_width_bits, "4, 8 or 16 (x4, x8, x16)"))
         if not _is_count(self.burst_length):
-            found.append(GeometryProblem("burst_length", self.burst_length, "a whole number of beats, at least 1"))
+            found.append(
+                GeometryProblem("burst_length", self.burst_length, "a whole number of beats, at least 1")
+            )
         return found
 
     def _bus_problems(self) -> list[GeometryProblem]:
@@ -226,13 +233,17 @@ class DramGeometry:
         found = []
         kind = TECHNOLOGIES[self.technology]
         if self.subchannels != kind.subchannels:
-            found.append(GeometryProblem("subchannels", self.subchannels, f"{kind.subchannels} in {self.technology}"))
+            found.append(
+                GeometryProblem("subchannels", self.subchannels, f"{kind.subchannels} in {self.technology}")
+            )
         if self.bank_groups not in kind.bank_groups:
             groups = " or ".join(str(count) for count in kind.bank_groups)
             found.append(GeometryProblem("bank_groups", self.bank_groups, f"{groups} in {self.technology}"))
         if self.ecc_bits_per_beat not in kind.ecc_bits:
             totals = [kind.data_bits + ecc for ecc in kind.ecc_bits]
-            fitting = [str(bits // self.chip_width_bits) for bits in totals if bits % self.chip_width_bits == 0]
+            fitting = [
+                str(bits // self.chip_width_bits) for bits in totals if bits % self.chip_width_bits == 0
+            ]
             found.append(
                 GeometryProblem(
                     "chips_per_rank",
@@ -245,7 +256,9 @@ class DramGeometry:
         if self.burst_length != beats:
             found.append(
                 GeometryProblem(
-                    "burst_length", self.burst_length, f"{beats}: a line of 64 bytes is {beats} beats of {kind.data_bits} bits"
+                    "burst_length",
+                    self.burst_length,
+                    f"{beats}: a line of 64 bytes is {beats} beats of {kind.data_bits} bits",
                 )
             )
         elif self.columns < self.burst_length:

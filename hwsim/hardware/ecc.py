@@ -143,7 +143,9 @@ def outcomes(code: Code, patterns: UInt8Array) -> UInt8Array:
     """What becomes of error patterns (..., n), as indices (...) into :data:`OUTCOMES`."""
     patterns = np.asarray(patterns, dtype=np.uint8)
     if patterns.shape[-1:] != (code.n,):
-        raise ValueError(f"error patterns of {code.name}: allowed: arrays whose last axis has length {code.n}")
+        raise ValueError(
+            f"error patterns of {code.name}: allowed: arrays whose last axis has length {code.n}"
+        )
     flips, given_up = code.corrections(patterns)
     flipped = flips.any(axis=-1)
     left = (patterns ^ flips).any(axis=-1)

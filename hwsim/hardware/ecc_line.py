@@ -26,7 +26,9 @@ def code_words(code: BinaryCode | SymbolCode, line: UInt8Array) -> UInt8Array:
             raise ValueError(f"{chips} x{width} chips under {code.name}: allowed: {code.n} bits a beat")
         return line.reshape(*outer, beats, code.n)
     if chips != code.n or width != 4 or beats % BEATS_PER_SYMBOL:
-        raise ValueError(f"{chips} x{width} chips, {beats} beats under {code.name}: allowed: {code.n} x4 chips")
+        raise ValueError(
+            f"{chips} x{width} chips, {beats} beats under {code.name}: allowed: {code.n} x4 chips"
+        )
     pairs = line.reshape(*outer, beats // BEATS_PER_SYMBOL, BEATS_PER_SYMBOL, chips, width)
     weights = 1 << np.arange(BEATS_PER_SYMBOL * width).reshape(BEATS_PER_SYMBOL, 1, width)
     return np.asarray((pairs * weights).sum(axis=(-1, -3)), dtype=np.uint8)
