@@ -60,7 +60,7 @@ def one_bank(mapped, **more):
     return CoordinateRange(**values, **more)
 
 
-# ------------------------------------------------------------------------------------------------- round trips
+# ------------------------------------------------------------------------------------------------ round trips
 
 
 @pytest.mark.parametrize("mapped", [interleaved(SMALL), small_map()], ids=["interleaved", "hashed"])
@@ -126,7 +126,7 @@ def test_zero_is_zero_and_shapes_are_kept():
     assert mapped.encode(mapped.decode(np.full((2, 3), 4096))).shape == (2, 3)
 
 
-# ---------------------------------------------------------------------------------------------- ranges as pages
+# -------------------------------------------------------------------------------------------- ranges as pages
 
 wildcards = st.fixed_dictionaries(
     {
@@ -220,7 +220,7 @@ def test_ranges_meet_unless_one_coordinate_is_fixed_to_two_values():
     assert not row.meets(CoordinateRange(row=6))
 
 
-# ------------------------------------------------------------------------------------------------ what is refused
+# -------------------------------------------------------------------------------------------- what is refused
 
 
 def test_a_map_that_cannot_be_inverted_names_the_bits():
@@ -270,7 +270,7 @@ def test_an_order_names_every_coordinate_once_and_rows_are_not_hashed():
         interleaved(SMALL, hashed=("row",))
 
 
-# --------------------------------------------------------------------------------------------------- GF(2) itself
+# ----------------------------------------------------------------------------------------------- GF(2) itself
 
 
 @given(st.lists(st.integers(0, 2**12 - 1), min_size=1, max_size=9), st.integers(0, 2**12 - 1))

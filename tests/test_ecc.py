@@ -61,7 +61,7 @@ def count(results):
     }
 
 
-# ----------------------------------------------------------------------------------------------------- every code
+# ------------------------------------------------------------------------------------------------- every code
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
@@ -97,7 +97,7 @@ def test_without_ecc_every_error_is_silent():
     assert count(outcomes(NO_ECC, flips(64, 1))) == {"silent": 64}
 
 
-# --------------------------------------------------------------------------------------------------------- SECDED
+# ----------------------------------------------------------------------------------------------------- SECDED
 
 
 def test_secded_is_a_hsiao_code():
@@ -132,7 +132,7 @@ def test_secded_meets_a_whole_bad_chip_with_all_outcomes_but_silence():
     assert sum(result.values()) == 18 * 15
 
 
-# ------------------------------------------------------------------------------------------------------- chipkill
+# --------------------------------------------------------------------------------------------------- chipkill
 
 
 @pytest.mark.parametrize("code", SYMBOL_CODES, ids=lambda code: code.name)
@@ -168,7 +168,7 @@ def test_lockstep_detects_every_pair_of_bad_chips():
         }
 
 
-# --------------------------------------------------------------------------------------------------------- on-die
+# ----------------------------------------------------------------------------------------------------- on-die
 
 
 def test_on_die_sec_corrects_every_single_and_miscorrects_doubles_as_counted():
@@ -189,7 +189,7 @@ def test_what_leaves_the_chip_is_nothing_the_error_itself_or_one_bit_more():
     assert set(left[~given_up].sum(axis=1)) == {3}
 
 
-# ----------------------------------------------------------------------------------------------------------- lines
+# ------------------------------------------------------------------------------------------------------ lines
 
 
 def test_a_bad_x4_chip_is_corrected_by_chipkill_whatever_it_says():

@@ -1,12 +1,12 @@
 """The physical-address map: which socket, channel, DIMM, rank, bank, row and column hold a line, and back.
 
-Every coordinate bit is the XOR of some physical address bits, as memory controllers do it and as the measured
-maps are published (Pessl, Gruss, Maurice, Schwarz, Mangard, "DRAMA", USENIX Security 2016; Seaborn 2015;
-Wi et al., "Sudoku", arXiv 2506.15918).  Such a map is linear over GF(2); it is invertible exactly when no set of
-its functions XORs to zero, which is checked when it is built.
+Every coordinate bit is the XOR of some physical address bits, as memory controllers do it and as the
+measured maps are published (Pessl, Gruss, Maurice, Schwarz, Mangard, "DRAMA", USENIX Security 2016;
+Seaborn 2015; Wi et al., "Sudoku", arXiv 2506.15918).  Such a map is linear over GF(2); it is invertible
+exactly when no set of its functions XORs to zero, which is checked when it is built.
 
-So the lines of a fault range - some coordinates fixed, the others free - are a shifted linear space, and so are its
-pages: they are counted without listing them, and listed in ascending order without sorting.
+So the lines of a fault range - some coordinates fixed, the others free - are a shifted linear space, and
+so are its pages: they are counted without listing them, and listed in ascending order without sorting.
 
 Not modelled: holes and remapping below 4 GiB, memory taken by firmware, interleaving over channel counts
 that are no power of two.
@@ -96,8 +96,8 @@ class AddressMap:
     """An invertible map between physical addresses and coordinates of the lines of one machine.
 
     ``functions`` may leave out coordinates that have one value only.  Raises :class:`AddressMapError`, or
-    :class:`~hwsim.hardware.dram.GeometryError` for a geometry that cannot be.
-    Addresses (``paddr``) are bytes, int64; all methods take and give arrays and loop over bits, never over addresses.
+    :class:`~hwsim.hardware.dram.GeometryError` for a geometry that cannot be. Addresses (``paddr``) are
+    bytes, int64; all methods take and give arrays and loop over bits, never over addresses.
     """
 
     geometry: DramGeometry
@@ -227,7 +227,7 @@ class AddressMap:
 
 
 def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryProblem]:
-    """All that keeps functions from being an invertible map of a (possible) geometry; empty if they are one."""
+    """All that keeps functions from being an invertible map of a possible geometry; empty if they are one."""
     found = [
         GeometryProblem(name, functions[name], "one of " + ", ".join(COORDINATES))
         for name in functions
@@ -242,9 +242,7 @@ def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryP
                 GeometryProblem(name, given, f"{bits} bits, log2 of {geometry.coordinate_counts[name]}")
             )
         for i, address_bits in enumerate(given):
-            if not address_bits or not all(
-                isinstance(bit, int) and LINE_SHIFT <= bit <= top for bit in address_bits
-            ):
+            if not address_bits or not all(LINE_SHIFT <= bit <= top for bit in address_bits):
                 found.append(
                     GeometryProblem(
                         f"{name}[{i}]", address_bits, f"one or more address bits from {LINE_SHIFT} to {top}"
@@ -275,8 +273,8 @@ def interleaved(
 ) -> AddressMap:
     """A map for any geometry: coordinates take the address bits from bit 6 up in ``order``.
 
-    Each bit of a ``hashed`` coordinate is XORed with one row bit, the lowest row bits first and round again, so
-    that a stride of one row does not stay in one bank.  ``row`` itself may not be hashed.
+    Each bit of a ``hashed`` coordinate is XORed with one row bit, the lowest row bits first and round
+    again, so that a stride of one row does not stay in one bank.  ``row`` itself may not be hashed.
     Raises ValueError unless ``order`` names every coordinate once.
     """
     if sorted(order) != sorted(COORDINATES):
@@ -292,7 +290,7 @@ def interleaved(
     rows, turn = places["row"], 0
     functions: dict[str, tuple[tuple[int, ...], ...]] = {}
     for name in order:
-        taken = []
+        taken: list[tuple[int, ...]] = []
         for place in places[name]:
             if name in hashed and rows:
                 taken.append((place, rows[turn % len(rows)]))

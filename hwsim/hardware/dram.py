@@ -1,8 +1,8 @@
 """DRAM geometry: how many sockets, channels, DIMMs, ranks, banks, rows, columns and chips a machine has.
 
-Words as in JEDEC JESD79-2, -4 and -5.  A rank is the set of chips that answer together; in DDR5 a channel is two
-independent 32-bit sub-channels, and "rank" means the chips of one of them.  A column is one chip-wide
-address; a burst of columns from all chips of a rank moves one 64-byte line.
+Words as in JEDEC JESD79-2, -4 and -5.  A rank is the set of chips that answer together; in DDR5 a channel
+is two independent 32-bit sub-channels, and "rank" means the chips of one of them.  A column is one
+chip-wide address; a burst of columns from all chips of a rank moves one 64-byte line.
 
 Modelled: every count is a power of two, as the address map is linear over GF(2).  Six or twelve channels,
 24 Gbit chips and mixed DIMMs are not.
@@ -69,11 +69,11 @@ class GeometryError(ValueError):
 class DramGeometry:
     """The DRAM of one machine, all DIMMs alike.
 
-    Counts are per next larger thing: ``channels`` a socket, ``subchannels`` a channel, ``dimms`` a channel,
-    ``ranks`` a DIMM (and sub-channel), ``bank_groups`` a chip, ``banks`` a group, ``rows`` a bank, ``columns`` a
-    row of one chip.  ``chips_per_rank`` counts data and ECC chips of one (sub-)channel, ``burst_length`` the
-    beats of a line.  Nothing is checked on construction: :meth:`problems` tells all that is wrong at
-    once, :meth:`checked` raises it.
+    Counts are per next larger thing: ``channels`` a socket, ``subchannels`` a channel, ``dimms`` a
+    channel, ``ranks`` a DIMM (and sub-channel), ``bank_groups`` a chip, ``banks`` a group, ``rows`` a
+    bank, ``columns`` a row of one chip.  ``chips_per_rank`` counts data and ECC chips of one
+    (sub-)channel, ``burst_length`` the beats of a line.  Nothing is checked on construction:
+    :meth:`problems` tells all that is wrong at once, :meth:`checked` raises it.
     """
 
     technology: str
@@ -241,15 +241,15 @@ class DramGeometry:
             found.append(GeometryProblem("bank_groups", self.bank_groups, f"{groups} in {self.technology}"))
         if self.ecc_bits_per_beat not in kind.ecc_bits:
             totals = [kind.data_bits + ecc for ecc in kind.ecc_bits]
-            fitting = [
-                str(bits // self.chip_width_bits) for bits in totals if bits % self.chip_width_bits == 0
-            ]
+            width = self.chip_width_bits
+            fitting = " or ".join(str(bits // width) for bits in totals if bits % width == 0)
+            check = " or ".join(str(ecc) for ecc in kind.ecc_bits)
             found.append(
                 GeometryProblem(
                     "chips_per_rank",
                     self.chips_per_rank,
-                    f"{' or '.join(fitting)} x{self.chip_width_bits} chips: {self.technology} moves {kind.data_bits} data "
-                    f"and {' or '.join(str(ecc) for ecc in kind.ecc_bits)} check bits a beat",
+                    f"{fitting} x{width} chips: {self.technology} moves {kind.data_bits} data and {check} check "
+                    "bits a beat",
                 )
             )
         beats = LINE_BYTES * 8 // kind.data_bits
@@ -288,8 +288,8 @@ GEOMETRIES: dict[str, DramGeometry] = {
         chip_width_bits=4,
         burst_length=8,
     ),
-    # Two sockets of four channels (Intel Xeon E5 v3/v4), two 32 GiB 2Rx4 RDIMMs each: 512 GiB.  8 Gbit x4 chips:
-    # 4 bank groups x 4 banks, rows A0-A16, columns A0-A9 (JESD79-4, 8 Gb addressing table).
+    # Two sockets of four channels (Intel Xeon E5 v3/v4), two 32 GiB 2Rx4 RDIMMs each: 512 GiB.  8 Gbit x4
+    # chips: 4 bank groups x 4 banks, rows A0-A16, columns A0-A9 (JESD79-4, 8 Gb addressing table).
     "ddr4-2socket": DramGeometry(
         technology="DDR4",
         sockets=2,
@@ -305,9 +305,9 @@ GEOMETRIES: dict[str, DramGeometry] = {
         chip_width_bits=4,
         burst_length=8,
     ),
-    # Two sockets of eight channels (Intel Xeon, 4th generation), one 32 GiB 1Rx4 RDIMM each: 512 GiB.  16 Gbit x4
-    # chips: 8 bank groups x 4 banks, 16 row bits (AMD PG456, "Memory Density Parameters"), 11 column bits
-    # (JESD79-5, 16 Gb addressing table); 8 + 2 chips a sub-channel (EC8).
+    # Two sockets of eight channels (Intel Xeon, 4th generation), one 32 GiB 1Rx4 RDIMM each: 512 GiB.  16
+    # Gbit x4 chips: 8 bank groups x 4 banks, 16 row bits (AMD PG456, "Memory Density Parameters"), 11
+    # column bits (JESD79-5, 16 Gb addressing table); 8 + 2 chips a sub-channel (EC8).
     "ddr5-2socket": DramGeometry(
         technology="DDR5",
         sockets=2,

@@ -82,7 +82,7 @@ class BinaryCode:
 
     def syndromes(self, words: UInt8Array) -> npt.NDArray[np.int64]:
         """The syndromes (...) of words (..., n); 0 for a code word."""
-        return np.bitwise_xor.reduce(words * self._columns, axis=-1)
+        return np.asarray(np.bitwise_xor.reduce(words * self._columns, axis=-1))
 
     def encode(self, data: UInt8Array) -> UInt8Array:
         """Code words (..., n) of data bits (..., k)."""
@@ -102,10 +102,10 @@ class BinaryCode:
 class SymbolCode:
     """A Reed-Solomon code over GF(256), shortened, that corrects one symbol and detects what it can beyond.
 
-    The field is GF(2)[x] / x^8 + x^4 + x^3 + x^2 + 1 and the generator has the roots 1, a, a^2, ... (n - k of them,
-    a = x).  With two check symbols the distance is 3: two wrong symbols are mostly detected, and miscorrected when their
-    syndrome is that of a third, which happens to (n - 2) / 255 of them.  With four the distance is 5: with one symbol
-    corrected, two or three wrong ones are always detected.
+    The field is GF(2)[x] / x^8 + x^4 + x^3 + x^2 + 1 and the generator has the roots 1, a, a^2, ... (n -
+    k of them, a = x).  With two check symbols the distance is 3: two wrong symbols are mostly detected,
+    and miscorrected when their syndrome is that of a third, which happens to (n - 2) / 255 of them.  With
+    four the distance is 5: with one symbol corrected, two or three wrong ones are always detected.
     """
 
     name: str
@@ -241,9 +241,9 @@ ON_DIE_SEC = BinaryCode(
     columns=(*(int(_EXP[power]) for power in range(135, 7, -1)), *(1 << bit for bit in range(8))),
     check_bits=8,
 )
-"""(136,128) inside each DDR5 chip: a Hamming code shortened from (255,247), columns a^135 ... a^8 and the units.
-JESD79-5 fixes the size, not the matrix; the share of double errors it miscorrects depends on the columns kept,
-about 135/255."""
+"""(136,128) inside each DDR5 chip: a Hamming code shortened from (255,247), columns a^135 ... a^8 and the
+units. JESD79-5 fixes the size, not the matrix; the share of double errors it miscorrects depends on the
+columns kept, about 135/255."""
 
 CODES: dict[str, BinaryCode | SymbolCode] = {
     code.name: code

@@ -16,9 +16,9 @@ BEATS_PER_SYMBOL = 2  # of an x4 chip: eight bits
 def code_words(code: BinaryCode | SymbolCode, line: UInt8Array) -> UInt8Array:
     """The code words (..., words, n) of a line error (..., beats, chips, width).
 
-    A binary code takes one beat of all chips as a word; a code with symbols takes two beats of x4 chips, and a
-    chip's bits are one symbol: first beat low, pin 0 lowest.  NO_ECC takes the data chips.  ValueError when the
-    chips do not make a code word.
+    A binary code takes one beat of all chips as a word; a code with symbols takes two beats of x4 chips,
+    and a chip's bits are one symbol: first beat low, pin 0 lowest.  NO_ECC takes the data chips.
+    ValueError when the chips do not make a code word.
     """
     *outer, beats, chips, width = line.shape
     if isinstance(code, BinaryCode):
@@ -37,9 +37,10 @@ def code_words(code: BinaryCode | SymbolCode, line: UInt8Array) -> UInt8Array:
 def line_outcomes(code: BinaryCode | SymbolCode, line: UInt8Array, one_chip: bool = False) -> UInt8Array:
     """What becomes of line errors (..., beats, chips, width), as indices (...) into OUTCOMES.
 
-    The worst of its code words, where a UE tops the wrong data it comes with, because the machine learns of it.
-    ``one_chip`` adds a rule for codes with symbols: corrections in different chips of one line are taken for
-    a UE, as a single bad chip would not cause them.  That is a model of a cautious controller, not of a product.
+    The worst of its code words, where a UE tops the wrong data it comes with, because the machine learns
+    of it. ``one_chip`` adds a rule for codes with symbols: corrections in different chips of one line are
+    taken for a UE, as a single bad chip would not cause them.  That is a model of a cautious controller,
+    not of a product.
     """
     words = code_words(code, line)
     result = outcomes(code, words).max(axis=-1)
