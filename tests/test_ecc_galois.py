@@ -56,7 +56,7 @@ def test_on_die_sec_is_the_shortened_bch_code():
     order = np.r_[0:128, 135:127:-1]
     data = np.random.default_rng(1).integers(0, 2, (50, 128), dtype=np.uint8)
     assert np.array_equal(ON_DIE_SEC.encode(data)[:, order], np.asarray(bch.encode(data)))
-    patterns = np.concatenate([flips(136, 1), flips(136, 2)])
+    patterns = np.concatenate([flips(136, 1), flips(136, 2)[::5]])
     theirs, errors = bch.decode(GF2(patterns[:, order]), errors=True)
     ours, reported = decode(ON_DIE_SEC, patterns)
     assert np.array_equal(errors == -1, reported == UE)
@@ -75,10 +75,10 @@ def test_chipkill_is_the_shortened_reed_solomon_code(code):
 
     single = np.zeros((code.n, 255, code.n), dtype=np.uint8)
     single[np.arange(code.n), :, np.arange(code.n)] = np.arange(1, 256)
-    words = code.encode(data[0]) ^ single.reshape(-1, code.n)
+    words = code.encode(data[0]) ^ single.reshape(-1, code.n)[::7]  # a word costs galois 1 ms
     theirs, errors = rs.decode(words, errors=True)
     ours, reported = decode(code, words)
-    assert (errors == 1).all()
+    assert np.array_equal(errors, np.ones(len(words)))
     assert (reported == CE).all()
     assert np.array_equal(np.asarray(theirs), ours)
     assert np.array_equal(ours, np.broadcast_to(data[0], ours.shape))

@@ -21,10 +21,9 @@ FUNCTIONS: dict[str, Functions] = {
         "bank": _plain(14, 16),
         "row": _plain(17, 30),
     },
-    # The bank, bank-group and channel functions measured on an Intel Xeon E5-2608L v3 with four DDR4
-    # DIMMs (CSL-KU/drama-pp, Found-DRAM-BankMap.md; first measured on Haswell-EP by Pessl et al. 2016).
-    # Which of them is which bit, and DIMM, rank, row and column bits, are not in that list: modelled as
-    # the lowest bits left. Socket on top: NUMA, each socket's memory in one piece.
+    # The six functions measured on an Intel Xeon E5-2608L v3 with four DDR4 DIMMs (CSL-KU/drama-pp,
+    # Found-DRAM-BankMap.md).  Which of them is which bit, and where column, DIMM, rank, row and socket lie, is
+    # not in that list: modelled, columns lowest and the socket on top (NUMA: its memory in one piece).
     "ddr4-2socket": {
         "bank_group": ((6, 22), (19, 23)),
         "bank": ((20, 24), (21, 25)),
@@ -35,15 +34,15 @@ FUNCTIONS: dict[str, Functions] = {
         "row": (*_plain(18, 18), *_plain(22, 37)),
         "socket": ((38,),),
     },
-    # No measured map of an eight-channel DDR5 server was found.  Modelled on the form that measured maps
-    # share: sub-channel, one bank-group bit and the channels below the page, the columns above them, and
-    # all but row, column and socket hashed with row bits.
+    # No measured map of an eight-channel DDR5 server was found.  The form is that of a Ryzen 9 9900X with DDR5
+    # (same list): five bank bits below or just above the page, each with two row bits, and a sub-channel that is
+    # bit 6 with all of these.  Row bits moved up by two, channels hashed and the rest: modelled.
     "ddr5-2socket": {
-        "subchannel": ((6, 13, 24, 30),),
-        "bank_group": ((7, 22), (18, 23), (19, 24)),
-        "bank": ((20, 25), (21, 26)),
-        "channel": ((8, 14, 27, 33), (9, 15, 28, 34), (10, 16, 29, 35)),
-        "column": _plain(11, 17),
+        "subchannel": ((6, 9, 10, 11, 12, 13),),
+        "bank_group": ((11, 22, 27), (12, 23, 28), (9, 24, 29)),
+        "bank": ((10, 25, 30), (13, 26, 31)),
+        "channel": ((8, 32), (14, 33), (15, 34)),
+        "column": (*_plain(7, 7), *_plain(16, 21)),
         "row": _plain(22, 37),
         "socket": ((38,),),
     },

@@ -248,8 +248,8 @@ class DramGeometry:
                 GeometryProblem(
                     "chips_per_rank",
                     self.chips_per_rank,
-                    f"{fitting} x{width} chips: {self.technology} moves {kind.data_bits} data and {check} check "
-                    "bits a beat",
+                    f"{fitting} x{width} chips: {self.technology} moves {kind.data_bits} data and {check} "
+                    "check bits a beat",
                 )
             )
         beats = LINE_BYTES * 8 // kind.data_bits

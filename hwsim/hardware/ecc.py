@@ -161,8 +161,9 @@ def outcome(code: Code, error_pattern: npt.ArrayLike) -> str:
 def residual(code: Code, patterns: UInt8Array) -> UInt8Array:
     """The error that is left after decoding: the pattern XOR what the decoder flips, (..., n).
 
-    For an on-die code this is what leaves the chip: it says nothing to the host about what it could
-    not correct (JESD79-5), so the next code sees the rest as if it came from the array.
+    For an on-die code this is what leaves the chip.  The next code sees the rest as if it came from the
+    array: DDR5 tells of its own corrections only by the counters of its error check and scrub (kernel 6.15,
+    Documentation/ABI/testing/sysfs-edac-ecs).
     """
     return np.asarray(patterns ^ code.corrections(patterns)[0], dtype=np.uint8)
 
@@ -242,8 +243,9 @@ ON_DIE_SEC = BinaryCode(
     check_bits=8,
 )
 """(136,128) inside each DDR5 chip: a Hamming code shortened from (255,247), columns a^135 ... a^8 and the
-units. JESD79-5 fixes the size, not the matrix; the share of double errors it miscorrects depends on the
-columns kept, about 135/255."""
+units.  The check bits stay in the chip, and a burst of an x4 chip carries 64 of the 128 data bits (Kim et al.,
+"Unity ECC", SC'23).  The matrices of vendors are not public; the share of double errors that is miscorrected
+depends on the columns kept: here 4836 of 9180, with others also about 135/255."""
 
 CODES: dict[str, BinaryCode | SymbolCode] = {
     code.name: code
