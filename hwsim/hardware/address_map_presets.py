@@ -22,8 +22,9 @@ FUNCTIONS: dict[str, Functions] = {
         "row": _plain(17, 30),
     },
     # The six functions measured on an Intel Xeon E5-2608L v3 with four DDR4 DIMMs (CSL-KU/drama-pp,
-    # Found-DRAM-BankMap.md).  Which of them is which bit, and where column, DIMM, rank, row and socket lie, is
-    # not in that list: modelled, columns lowest and the socket on top (NUMA: its memory in one piece).
+    # Found-DRAM-BankMap.md).  Which of them is which bit, and where column, DIMM, rank, row and socket
+    # lie, is not in that list: modelled, columns lowest and the socket on top (NUMA: its memory in one
+    # piece).
     "ddr4-2socket": {
         "bank_group": ((6, 22), (19, 23)),
         "bank": ((20, 24), (21, 25)),
@@ -34,9 +35,10 @@ FUNCTIONS: dict[str, Functions] = {
         "row": (*_plain(18, 18), *_plain(22, 37)),
         "socket": ((38,),),
     },
-    # No measured map of an eight-channel DDR5 server was found.  The form is that of a Ryzen 9 9900X with DDR5
-    # (same list): five bank bits below or just above the page, each with two row bits, and a sub-channel that is
-    # bit 6 with all of these.  Row bits moved up by two, channels hashed and the rest: modelled.
+    # No measured map of an eight-channel DDR5 server was found.  The form is that of a Ryzen 9 9900X with
+    # DDR5 (same list): five bank bits below or just above the page, each with two row bits, and a
+    # sub-channel that is bit 6 with all of these.  Row bits moved up by two, channels hashed and the
+    # rest: modelled.
     "ddr5-2socket": {
         "subchannel": ((6, 9, 10, 11, 12, 13),),
         "bank_group": ((11, 22, 27), (12, 23, 28), (9, 24, 29)),

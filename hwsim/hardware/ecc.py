@@ -243,9 +243,9 @@ ON_DIE_SEC = BinaryCode(
     check_bits=8,
 )
 """(136,128) inside each DDR5 chip: a Hamming code shortened from (255,247), columns a^135 ... a^8 and the
-units.  The check bits stay in the chip, and a burst of an x4 chip carries 64 of the 128 data bits (Kim et al.,
-"Unity ECC", SC'23).  The matrices of vendors are not public; the share of double errors that is miscorrected
-depends on the columns kept: here 4836 of 9180, with others also about 135/255."""
+units.  The check bits stay in the chip, and a burst of an x4 chip carries 64 of the 128 data bits (Kim et
+al., "Unity ECC", SC'23).  The matrices of vendors are not public; the share of double errors that is
+miscorrected depends on the columns kept: here 4836 of 9180, with others also about 135/255."""
 
 CODES: dict[str, BinaryCode | SymbolCode] = {
     code.name: code
