@@ -1,0 +1,306 @@
+"""The physical-address map: which socket, channel, DIMM, rank, bank, row and column hold a line, and back.
+
+Every coordinate bit is the XOR of some physical address bits, as memory controllers do it and as the
+measured maps are published (Pessl, Gruss, Maurice, Schwarz, Mangard, "DRAMA", USENIX Security 2016;
+Seaborn 2015; Wi et al., "Sudoku", arXiv 2506.15918).  Such a map is linear over GF(2); it is invertible
+exactly when no set of its functions XORs to zero, which is checked when it is built.
+
+So the lines of a fault range - some coordinates fixed, the others free - are a shifted linear space, and
+so are its pages: they are counted without listing them, and listed in ascending order without sorting.
+
+Not modelled: holes and remapping below 4 GiB, memory taken by firmware, interleaving over channel counts
+that are no power of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.hardware import gf2
+from hwsim.hardware.dram import COORDINATES, DramGeometry, GeometryProblem
+from hwsim.hardware.gf2 import Int64Array
+
+LINE_SHIFT = 6
+PAGE_SHIFT = 12
+LINES_PER_PAGE = 1 << (PAGE_SHIFT - LINE_SHIFT)
+
+Functions = Mapping[str, tuple[tuple[int, ...], ...]]
+"""For each coordinate its bits, lowest first; for each bit the physical address bits whose XOR it is."""
+
+INTERLEAVE_ORDER = ("subchannel", "bank_group", "channel", "column", "dimm", "rank", "bank", "row", "socket")
+"""What neighbouring lines differ in first, if nothing else is known: see :func:`interleaved`."""
+
+HASHED = ("subchannel", "channel", "bank_group", "bank")
+
+
+class Coordinates(NamedTuple):
+    """Where lines lie: int64 arrays of one shape.
+
+    ``column`` is the JEDEC column of the line's first beat, a multiple of the burst length.
+    """
+
+    socket: Int64Array
+    channel: Int64Array
+    subchannel: Int64Array
+    dimm: Int64Array
+    rank: Int64Array
+    bank_group: Int64Array
+    bank: Int64Array
+    row: Int64Array
+    column: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinateRange:
+    """A range of DRAM locations: a number fixes a coordinate, ``None`` is the wildcard for all its values.
+
+    ``column`` is any JEDEC column; a line is in the range when one of its beats is.
+    """
+
+    socket: int | None = None
+    channel: int | None = None
+    subchannel: int | None = None
+    dimm: int | None = None
+    rank: int | None = None
+    bank_group: int | None = None
+    bank: int | None = None
+    row: int | None = None
+    column: int | None = None
+
+    def fixed(self) -> dict[str, int]:
+        """The coordinates that are not wildcards."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def meets(self, other: CoordinateRange) -> bool:
+        """Whether two ranges share a location: no coordinate is fixed to two values."""
+        mine, theirs = self.fixed(), other.fixed()
+        return all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+
+
+class AddressMapError(ValueError):
+    """Functions that make no map; ``problems`` holds all that is wrong."""
+
+    def __init__(self, problems: list[GeometryProblem]) -> None:
+        super().__init__("; ".join(f"{p.key} = {p.value!r}: allowed: {p.allowed}" for p in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class AddressMap:
+    """An invertible map between physical addresses and coordinates of the lines of one machine.
+
+    ``functions`` may leave out coordinates that have one value only.  Raises :class:`AddressMapError`, or
+    :class:`~hwsim.hardware.dram.GeometryError` for a geometry that cannot be. Addresses (``paddr``) are
+    bytes, int64; all methods take and give arrays and loop over bits, never over addresses.
+    """
+
+    geometry: DramGeometry
+    functions: Functions
+    _forward: gf2.LinearMap = field(init=False, repr=False, compare=False)
+    _backward: gf2.LinearMap = field(init=False, repr=False, compare=False)
+    _backward_columns: list[int] = field(init=False, repr=False, compare=False)
+    _shifts: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found = map_problems(self.geometry.checked(), self.functions)
+        if found:
+            raise AddressMapError(found)
+        rows = [row for name in COORDINATES for row in _rows(self.functions.get(name, ()))]
+        columns = gf2.transpose(gf2.inverse(rows), len(rows))
+        shifts, shift = {}, 0
+        for name, bits in self.geometry.coordinate_bits.items():
+            shifts[name] = shift
+            shift += bits
+        object.__setattr__(self, "_forward", gf2.LinearMap(gf2.transpose(rows, len(rows))))
+        object.__setattr__(self, "_backward", gf2.LinearMap(columns))
+        object.__setattr__(self, "_backward_columns", columns)
+        object.__setattr__(self, "_shifts", shifts)
+
+    def decode(self, paddr: npt.ArrayLike) -> Coordinates:
+        """Where the lines of physical addresses lie; ValueError for an address beyond the memory."""
+        addresses = np.asarray(paddr, dtype=np.int64)
+        if addresses.size and not 0 <= addresses.min() <= addresses.max() < self.geometry.capacity_bytes:
+            raise ValueError(f"paddr: allowed: from 0 to {self.geometry.capacity_bytes - 1:#x}")
+        packed = self._forward(addresses >> LINE_SHIFT)
+        counts = self.geometry.coordinate_counts
+        parts = {name: (packed >> self._shifts[name]) & (counts[name] - 1) for name in COORDINATES}
+        parts["column"] *= self.geometry.burst_length
+        return Coordinates(**parts)
+
+    def encode(self, coordinates: Coordinates) -> Int64Array:
+        """The physical addresses of lines; a column inside a burst gives its line.
+
+        The coordinates broadcast; ValueError for one beyond its count.
+        """
+        packed = np.zeros((), dtype=np.int64)
+        for name, values in zip(COORDINATES, coordinates, strict=True):
+            part = np.asarray(values, dtype=np.int64)
+            count = self._values_of(name)
+            if part.size and not 0 <= part.min() <= part.max() < count:
+                raise ValueError(f"{name}: allowed: from 0 to {count - 1}")
+            if name == "column":
+                part = part // self.geometry.burst_length
+            packed = packed | part << self._shifts[name]
+        return self._backward(packed) << LINE_SHIFT
+
+    def contains(self, where: CoordinateRange, paddr: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which physical addresses have their line in a range."""
+        coordinates = self.decode(paddr)
+        inside = np.ones(coordinates.row.shape, dtype=np.bool_)
+        for name, value in self._checked(where).items():
+            inside &= getattr(coordinates, name) == value
+        return inside
+
+    def line_count(self, where: CoordinateRange) -> int:
+        """How many lines a range has, by arithmetic."""
+        return 1 << len(self._free_lines(where)[0])
+
+    def page_count(self, where: CoordinateRange) -> int:
+        """How many 4 KiB pages hold a line of a range, by arithmetic: each holds equally many."""
+        return 1 << len(self._free_pages(where)[0])
+
+    def lines_of(self, where: CoordinateRange, limit: int) -> Int64Array:
+        """The physical addresses of the first ``limit`` lines of a range, ascending, int64."""
+        basis, offset = self._free_lines(where)
+        return gf2.coset(basis, offset, 0, min(limit, 1 << len(basis))) << LINE_SHIFT
+
+    def pages_of(self, where: CoordinateRange, start: int = 0, stop: int | None = None) -> Int64Array:
+        """The pfns of the pages of a range, ascending and unique, int64; of them number start to stop - 1.
+
+        Eight bytes a page: a bank of a large DIMM has millions; :meth:`page_chunks` walks over them.
+        """
+        basis, offset = self._free_pages(where)
+        count = 1 << len(basis)
+        return gf2.coset(basis, offset, min(start, count), count if stop is None else min(stop, count))
+
+    def page_chunks(self, where: CoordinateRange, chunk_pages: int = 1 << 18) -> Iterator[Int64Array]:
+        """The pfns of a range in pieces of ``chunk_pages``, in ascending order."""
+        basis, offset = self._free_pages(where)
+        count = 1 << len(basis)
+        for start in range(0, count, chunk_pages):
+            yield gf2.coset(basis, offset, start, min(start + chunk_pages, count))
+
+    def lines_in_page(self, where: CoordinateRange, pfn: int) -> Int64Array:
+        """Which of the 64 lines of a page lie in a range, as numbers 0 to 63."""
+        lines = np.arange(LINES_PER_PAGE, dtype=np.int64)
+        return lines[self.contains(where, (np.int64(pfn) << PAGE_SHIFT) | (lines << LINE_SHIFT))]
+
+    def _values_of(self, name: str) -> int:
+        return self.geometry.columns if name == "column" else self.geometry.coordinate_counts[name]
+
+    def _checked(self, where: CoordinateRange) -> dict[str, int]:
+        """The fixed coordinates, the column rounded down to its burst; ValueError beyond the geometry."""
+        fixed = where.fixed()
+        for name, value in fixed.items():
+            if not 0 <= value < self._values_of(name):
+                raise ValueError(f"{name} = {value}: allowed: from 0 to {self._values_of(name) - 1}")
+        if "column" in fixed:
+            fixed["column"] -= fixed["column"] % self.geometry.burst_length
+        return fixed
+
+    def _free_lines(self, where: CoordinateRange) -> tuple[list[int], int]:
+        """The lines of a range as an echelon basis and an offset, in line numbers (paddr >> 6)."""
+        fixed = self._checked(where)
+        if "column" in fixed:
+            fixed["column"] //= self.geometry.burst_length
+        free, offset = [], 0
+        for name, bits in self.geometry.coordinate_bits.items():
+            columns = self._backward_columns[self._shifts[name] : self._shifts[name] + bits]
+            if name not in fixed:
+                free += columns
+                continue
+            for i, column in enumerate(columns):
+                offset ^= column * (fixed[name] >> i & 1)
+        return gf2.echelon(free), offset
+
+    def _free_pages(self, where: CoordinateRange) -> tuple[list[int], int]:
+        """The pages of a range in the same form, in page frame numbers."""
+        basis, offset = self._free_lines(where)
+        shift = PAGE_SHIFT - LINE_SHIFT
+        return gf2.echelon([vector >> shift for vector in basis]), offset >> shift
+
+
+def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryProblem]:
+    """All that keeps functions from being an invertible map of a possible geometry; empty if they are one."""
+    found = [
+        GeometryProblem(name, functions[name], "one of " + ", ".join(COORDINATES))
+        for name in functions
+        if name not in COORDINATES
+    ]
+    wanted = geometry.coordinate_bits
+    top = LINE_SHIFT + sum(wanted.values()) - 1
+    for name, bits in wanted.items():
+        given = functions.get(name, ())
+        if len(given) != bits:
+            found.append(
+                GeometryProblem(name, given, f"{bits} bits, log2 of {geometry.coordinate_counts[name]}")
+            )
+        for i, address_bits in enumerate(given):
+            if not address_bits or not all(LINE_SHIFT <= bit <= top for bit in address_bits):
+                found.append(
+                    GeometryProblem(
+                        f"{name}[{i}]", address_bits, f"one or more address bits from {LINE_SHIFT} to {top}"
+                    )
+                )
+            elif len(set(address_bits)) != len(address_bits):
+                found.append(GeometryProblem(f"{name}[{i}]", address_bits, "each address bit once"))
+    if found:
+        return found
+    names = [f"{name}[{i}]" for name, bits in wanted.items() for i in range(bits)]
+    rows = [row for name in COORDINATES for row in _rows(functions.get(name, ()))]
+    dependent = gf2.dependency(rows)
+    if dependent is not None:
+        first, *others = [names[i] for i in reversed(dependent)]
+        value = " xor ".join(others) if others else 0
+        found.append(
+            GeometryProblem(
+                first, value, "a function that is no XOR of the others (the map must be invertible)"
+            )
+        )
+    return found
+
+
+def interleaved(
+    geometry: DramGeometry,
+    order: tuple[str, ...] = INTERLEAVE_ORDER,
+    hashed: tuple[str, ...] = HASHED,
+) -> AddressMap:
+    """A map for any geometry: coordinates take the address bits from bit 6 up in ``order``.
+
+    Each bit of a ``hashed`` coordinate is XORed with one row bit, the lowest row bits first and round
+    again, so that a stride of one row does not stay in one bank.  ``row`` itself may not be hashed.
+    Raises ValueError unless ``order`` names every coordinate once.
+    """
+    if sorted(order) != sorted(COORDINATES):
+        raise ValueError(f"order: allowed: each of {', '.join(COORDINATES)} once")
+    wrong = [name for name in hashed if name not in COORDINATES or name == "row"]
+    if wrong:
+        raise ValueError(f"hashed: {', '.join(wrong)}: allowed: coordinates other than row")
+    bits_of = geometry.checked().coordinate_bits
+    places, next_bit = {}, LINE_SHIFT
+    for name in order:
+        places[name] = range(next_bit, next_bit + bits_of[name])
+        next_bit += bits_of[name]
+    rows, turn = places["row"], 0
+    functions: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for name in order:
+        taken: list[tuple[int, ...]] = []
+        for place in places[name]:
+            if name in hashed and rows:
+                taken.append((place, rows[turn % len(rows)]))
+                turn += 1
+            else:
+                taken.append((place,))
+        functions[name] = tuple(taken)
+    return AddressMap(geometry, functions)
+
+
+def _rows(bits: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Each function as a mask over line-address bits."""
+    return [sum(1 << (bit - LINE_SHIFT) for bit in address_bits) for address_bits in bits]

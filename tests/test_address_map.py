@@ -1,0 +1,301 @@
+"""The physical-address map: exact round trips, and fault ranges as their sets of pages."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwsim.hardware import gf2
+from hwsim.hardware.address_map import (
+    AddressMap,
+    AddressMapError,
+    CoordinateRange,
+    Coordinates,
+    interleaved,
+    map_problems,
+)
+from hwsim.hardware.address_map_presets import FUNCTIONS, address_map
+from hwsim.hardware.dram import COORDINATES, GEOMETRIES, DramGeometry, GeometryError
+
+SMALL = DramGeometry(
+    technology="DDR5",
+    sockets=2,
+    channels=2,
+    subchannels=2,
+    dimms=1,
+    ranks=2,
+    bank_groups=4,
+    banks=2,
+    rows=32,
+    columns=128,
+    chips_per_rank=10,
+    chip_width_bits=4,
+    burst_length=16,
+)
+ONE_BANK = {"socket": 1, "channel": 1, "subchannel": 0, "dimm": 0, "rank": 0, "bank_group": 1, "bank": 0}
+NAMES = sorted(FUNCTIONS)
+
+
+def small_map():
+    """A map with two-bit and three-bit hashes between all kinds of coordinates."""
+    plain = interleaved(SMALL)
+    functions = dict(plain.functions)
+    functions["rank"] = (functions["rank"][0] + functions["row"][4] + functions["column"][2],)
+    functions["column"] = (functions["column"][0] + functions["socket"][0], *functions["column"][1:])
+    return AddressMap(SMALL, functions)
+
+
+def by_brute_force(mapped, where):
+    """Lines and pages of a range, found by looking at every line."""
+    paddr = np.arange(mapped.geometry.lines, dtype=np.int64) << 6
+    lines = paddr[mapped.contains(where, paddr)]
+    return lines, np.unique(lines >> 12)
+
+
+def one_bank(mapped, **more):
+    counts = mapped.geometry.coordinate_counts
+    values = {name: value % counts[name] for name, value in ONE_BANK.items()}
+    return CoordinateRange(**values, **more)
+
+
+# ------------------------------------------------------------------------------------------------ round trips
+
+
+@pytest.mark.parametrize("mapped", [interleaved(SMALL), small_map()], ids=["interleaved", "hashed"])
+def test_every_line_of_a_small_memory_goes_there_and_back(mapped):
+    paddr = np.arange(SMALL.lines, dtype=np.int64) << 6
+    coordinates = mapped.decode(paddr)
+    assert np.array_equal(mapped.encode(coordinates), paddr)
+    counts = SMALL.coordinate_counts
+    index = np.ravel_multi_index(
+        [*coordinates[:-1], coordinates.column // SMALL.burst_length], [counts[name] for name in COORDINATES]
+    )
+    assert np.array_equal(np.sort(index), np.arange(SMALL.lines))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_random_addresses_of_a_preset_go_there_and_back(name, data):
+    mapped = address_map(name)
+    top = mapped.geometry.capacity_bytes - 1
+    paddr = np.array(data.draw(st.lists(st.integers(0, top), min_size=1, max_size=50)), dtype=np.int64)
+    coordinates = mapped.decode(paddr)
+    assert np.array_equal(mapped.encode(coordinates), paddr & ~63)
+    for coordinate, values in coordinates._asdict().items():
+        count = (
+            mapped.geometry.columns
+            if coordinate == "column"
+            else mapped.geometry.coordinate_counts[coordinate]
+        )
+        assert ((values >= 0) & (values < count)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_random_coordinates_of_a_preset_go_there_and_back(name, data):
+    geometry = address_map(name).geometry
+    counts = {**geometry.coordinate_counts, "column": geometry.columns}
+    values = {key: np.int64(data.draw(st.integers(0, count - 1))) for key, count in counts.items()}
+    back = address_map(name).decode(address_map(name).encode(Coordinates(**values)))
+    first_beat = values["column"] - values["column"] % geometry.burst_length
+    assert tuple(int(value) for value in back) == tuple(
+        int(v) for v in {**values, "column": first_beat}.values()
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_map_is_the_xor_of_the_bits_it_names(name):
+    mapped = address_map(name)
+    paddr = np.random.default_rng(7).integers(0, mapped.geometry.capacity_bytes, 200)
+    coordinates = mapped.decode(paddr)._asdict()
+    for coordinate, bits in FUNCTIONS[name].items():
+        scale = mapped.geometry.burst_length if coordinate == "column" else 1
+        for i, address_bits in enumerate(bits):
+            expected = sum(paddr >> bit & 1 for bit in address_bits) % 2
+            assert np.array_equal(coordinates[coordinate] // scale >> i & 1, expected)
+
+
+def test_zero_is_zero_and_shapes_are_kept():
+    mapped = address_map("ddr4-2socket")
+    assert all(int(value) == 0 for value in mapped.decode(0))
+    assert mapped.decode(np.zeros((2, 0, 3), dtype=np.int64)).row.shape == (2, 0, 3)
+    assert mapped.encode(mapped.decode(np.full((2, 3), 4096))).shape == (2, 3)
+
+
+# -------------------------------------------------------------------------------------------- ranges as pages
+
+wildcards = st.fixed_dictionaries(
+    {
+        item.name: st.one_of(
+            st.none(),
+            st.integers(
+                0, SMALL.columns - 1 if item.name == "column" else SMALL.coordinate_counts[item.name] - 1
+            ),
+        )
+        for item in fields(CoordinateRange)
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(wildcards)
+def test_lines_and_pages_of_any_range_are_those_found_by_looking(values):
+    mapped, where = small_map(), CoordinateRange(**values)
+    lines, pages = by_brute_force(mapped, where)
+    assert mapped.line_count(where) == len(lines)
+    assert np.array_equal(mapped.lines_of(where, SMALL.lines), lines)
+    assert np.array_equal(mapped.lines_of(where, 5), lines[:5])
+    assert mapped.page_count(where) == len(pages)
+    assert np.array_equal(mapped.pages_of(where), pages)
+    assert np.array_equal(np.concatenate(list(mapped.page_chunks(where, 7))), pages)
+    assert np.array_equal(mapped.pages_of(where, 2, 9), pages[2:9])
+    in_page = mapped.lines_in_page(where, int(pages[-1]))
+    assert np.array_equal(in_page, (lines[lines >> 12 == pages[-1]] >> 6) & 63)
+    assert len(in_page) * len(pages) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "row_pages", "banks_in_a_page"),
+    [("ddr2-faultsim", 4, 1), ("ddr4-2socket", 16, 8), ("ddr5-2socket", 64, 32)],
+)
+def test_a_row_is_spread_over_pages_as_the_interleave_says(name, row_pages, banks_in_a_page):
+    mapped = address_map(name)
+    row = one_bank(mapped, row=1234)
+    lines = mapped.lines_of(row, 1 << 20)
+    assert len(lines) == mapped.geometry.lines_per_row
+    assert (mapped.decode(lines).row == 1234).all()
+    assert np.array_equal(np.unique(lines >> 12), mapped.pages_of(row))
+    assert mapped.page_count(row) == row_pages
+    page = mapped.decode(mapped.pages_of(row)[0] * 4096 + np.arange(64) * 64)
+    assert len(set(zip(*(part.tolist() for part in page[:-1]), strict=True))) == banks_in_a_page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_fault_touches_one_page_for_every_row(name):
+    mapped = address_map(name)
+    column = one_bank(mapped, column=mapped.geometry.columns - 1)
+    pages = mapped.pages_of(column)
+    assert len(pages) == mapped.geometry.rows == mapped.line_count(column)
+    assert (np.diff(pages) > 0).all()
+    assert pages.dtype == np.int64
+    pfn = int(pages[17])
+    assert len(mapped.lines_in_page(column, pfn)) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bit_fault_is_one_line_and_the_whole_memory_all_pages(name):
+    mapped = address_map(name)
+    bit = one_bank(mapped, row=3, column=77)
+    line = mapped.lines_of(bit, 10)
+    assert np.array_equal(mapped.pages_of(bit), line >> 12)
+    assert int(mapped.decode(line).column[0]) == 77 - 77 % mapped.geometry.burst_length
+    assert mapped.page_count(CoordinateRange()) == mapped.geometry.pages
+
+
+def test_a_bank_of_512_gib_is_counted_without_listing_and_listed_in_pieces():
+    mapped = address_map("ddr4-2socket")
+    bank = one_bank(mapped)
+    assert mapped.line_count(bank) == 2**17 * 2**7
+    assert mapped.page_count(bank) == 2**17 * 16
+    seen, last = 0, -1
+    for chunk in mapped.page_chunks(bank):
+        assert len(chunk) <= 1 << 18
+        assert chunk[0] > last
+        assert (np.diff(chunk) > 0).all()
+        seen, last = seen + len(chunk), int(chunk[-1])
+    assert seen == mapped.page_count(bank)
+    whole = CoordinateRange(socket=0)
+    assert mapped.page_count(whole) == mapped.geometry.pages // 2
+    assert len(mapped.pages_of(whole, 10**7, 10**7 + 3)) == 3
+
+
+def test_ranges_meet_unless_one_coordinate_is_fixed_to_two_values():
+    row, column = CoordinateRange(bank=1, row=5), CoordinateRange(bank=1, column=9)
+    assert row.meets(column)
+    assert CoordinateRange().meets(row)
+    assert not row.meets(CoordinateRange(row=6))
+
+
+# -------------------------------------------------------------------------------------------- what is refused
+
+
+def test_a_map_that_cannot_be_inverted_names_the_bits():
+    functions = dict(FUNCTIONS["ddr4-2socket"])
+    functions["bank"] = ((20, 24), (19, 23, 22, 6))
+    with pytest.raises(AddressMapError) as caught:
+        AddressMap(GEOMETRIES["ddr4-2socket"], functions)
+    (problem,) = caught.value.problems
+    assert {problem.key, *str(problem.value).split(" xor ")} == {"bank[1]", "bank_group[0]", "bank_group[1]"}
+    assert "invertible" in problem.allowed
+
+
+def test_all_wrong_functions_are_told_at_once():
+    functions = {
+        **FUNCTIONS["ddr2-faultsim"],
+        "bank": ((14,), (15,)),
+        "colour": ((1,),),
+        "row": ((17, 17), (), (99,), *((bit,) for bit in range(20, 31))),
+    }
+    keys = [problem.key for problem in map_problems(GEOMETRIES["ddr2-faultsim"], functions)]
+    assert keys == ["colour", "bank", "row[0]", "row[1]", "row[2]"]
+
+
+def test_an_impossible_geometry_is_refused_before_its_map():
+    with pytest.raises(GeometryError, match="channels = 6"):
+        interleaved(replace(SMALL, channels=6))
+
+
+def test_addresses_and_coordinates_beyond_the_memory_are_refused():
+    mapped = small_map()
+    for paddr in (-1, SMALL.capacity_bytes):
+        with pytest.raises(ValueError, match="paddr"):
+            mapped.decode(paddr)
+    good = mapped.decode(0)
+    with pytest.raises(ValueError, match="row: allowed: from 0 to 31"):
+        mapped.encode(good._replace(row=np.int64(32)))
+    with pytest.raises(ValueError, match="column: allowed: from 0 to 127"):
+        mapped.encode(good._replace(column=np.int64(128)))
+    with pytest.raises(ValueError, match="rank = 2: allowed: from 0 to 1"):
+        mapped.page_count(CoordinateRange(rank=2))
+
+
+def test_an_order_names_every_coordinate_once_and_rows_are_not_hashed():
+    with pytest.raises(ValueError, match="order"):
+        interleaved(SMALL, order=("row", "column"))
+    with pytest.raises(ValueError, match="hashed: row"):
+        interleaved(SMALL, hashed=("row",))
+
+
+# ----------------------------------------------------------------------------------------------- GF(2) itself
+
+
+@given(st.lists(st.integers(0, 2**12 - 1), min_size=1, max_size=9), st.integers(0, 2**12 - 1))
+def test_a_coset_is_every_xor_in_ascending_order(vectors, offset):
+    basis = gf2.echelon(vectors)
+    everything = {0}
+    for vector in vectors:
+        everything |= {other ^ vector for other in everything}
+    assert len(everything) == 1 << len(basis)
+    assert gf2.coset(basis, offset, 0, 1 << len(basis)).tolist() == sorted(
+        value ^ offset for value in everything
+    )
+
+
+@given(st.lists(st.integers(0, 63), min_size=6, max_size=6))
+def test_a_square_matrix_has_a_dependency_or_an_inverse(rows):
+    dependent = gf2.dependency(rows)
+    if dependent is not None:
+        total = 0
+        for index in dependent:
+            total ^= rows[index]
+        assert dependent
+        assert total == 0
+        return
+    there = gf2.LinearMap(gf2.transpose(rows, 6))
+    back = gf2.LinearMap(gf2.transpose(gf2.inverse(rows), 6))
+    everything = np.arange(64, dtype=np.int64)
+    assert np.array_equal(back(there(everything)), everything)
