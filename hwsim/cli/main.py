@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import check, compare, explain, kernels, plot, replay, run, schema
+from hwsim.cli import check, compare, explain, faults, kernels, plot, replay, run, schema
 from hwsim.cli.shell import unwritable
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command()(run.run)
 app.command()(compare.compare)
 app.command()(plot.plot)
 app.command()(explain.explain)
+app.command()(faults.faults)
 app.command()(kernels.kernels)
 app.command()(replay.replay)
 app.command()(schema.schema)

@@ -13,6 +13,7 @@ from typing import Any
 from hwsim.scenario import overrides as override
 from hwsim.scenario.compile import to_spec
 from hwsim.scenario.problems import Problem, ScenarioError
+from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.sources import Document, read
 from hwsim.scenario.validate import validate
 from hwsim.spec import Spec
@@ -28,6 +29,7 @@ class Scenario:
     data: dict[str, Any]
     spec: Spec
     overrides: tuple[str, ...] = ()
+    dram: Dram | None = None
     _document: Document = field(default_factory=lambda: Document({}, []), repr=False, compare=False)
 
     @property
@@ -69,4 +71,4 @@ def _finish(
     model, problems = validate(document)
     if model is None or wrong:
         raise ScenarioError([*problems, *wrong])
-    return Scenario(path, document.data, to_spec(model), (*before, *overrides), document)
+    return Scenario(path, document.data, to_spec(model), (*before, *overrides), model.dram, document)

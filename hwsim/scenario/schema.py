@@ -28,6 +28,7 @@ from hwsim.scenario.fields import (
     refuse,
     whole,
 )
+from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
 from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
 
@@ -252,6 +253,7 @@ class ScenarioModel(Model):
     seed: Annotated[int, whole(0, 2**63 - 1)] = 1
     repeat: Annotated[int, whole(1, 100_000_000)] = Field(100, description="replications: how many machines")
     machine: Machine
+    dram: Dram | None = Field(None, description="DIMMs, their faults and ECC, for hwsim faults")
     errors: tuple[Errors, ...] = ()
     file: tuple[File, ...] = ()
     task: tuple[Task, ...] = ()

@@ -43,6 +43,8 @@ def validate(document: Document) -> tuple[ScenarioModel | None, list[Problem]]:
         loose = _parts(document.data, pruned)
     findings += [item for item in check(loose) if not any(_below(item.path, path) for path in pruned)]
     findings += check_steps(parts)
+    if model is not None and model.dram is not None:
+        findings += model.dram.findings()
     if not findings:
         return model, []
     problems = dict.fromkeys(_hashable(_problem(document, finding)) for finding in findings)

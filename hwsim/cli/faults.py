@@ -1,0 +1,68 @@
+"""``hwsim faults``: DRAM faults of very many DIMMs, without machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwsim.cli.options import Json, Quiet, ScenarioFile, Seed, Set
+from hwsim.cli.shell import WRONG, guarded, note, print_json
+
+if TYPE_CHECKING:
+    from hwsim.study.estimate import Estimate
+
+
+@guarded
+def faults(
+    file: ScenarioFile,
+    overrides: Set = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="DIMMs to sample.", show_default="as the scenario says"),
+    ] = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Sample DRAM faults and what ECC leaves of them."""
+    from hwsim.scenario import load
+    from hwsim.study.faults import fault_study
+
+    scenario = load(file, overrides or [])
+    if scenario.dram is None:
+        note(f"{file}: dram: required table is missing\n    allowed: [dram], see scenarios/faults")
+        raise typer.Exit(WRONG)
+    number = scenario.dram.trials if trials is None else trials
+    model = scenario.dram.to_model()
+    found = fault_study(model, number, scenario.spec.seed if seed is None else seed)
+    if as_json:
+        print_json(
+            {
+                "scenario": scenario.name,
+                "trials": found.trials,
+                "p_any_fault": _plain(found.p_any_fault),
+                "p_uncorrected": _plain(found.p_uncorrected),
+                "p_by_year": [
+                    {"year": year, **_plain(each)} for year, each in enumerate(found.p_by_year, start=1)
+                ],
+                "trials_per_second": found.trials_per_second,
+            }
+        )
+        return
+    typer.echo(f"{scenario.name}: {found.trials:,} DIMMs over {model.years:g} years, ECC {model.ecc}")
+    typer.echo(f"  any fault         {_text(found.p_any_fault)}")
+    typer.echo(f"  uncorrected       {_text(found.p_uncorrected)}")
+    for year, each in enumerate(found.p_by_year, start=1):
+        typer.echo(f"    by year {year:3}     {_text(each)}")
+    typer.echo(f"Share of DIMMs, 95 % interval ({found.p_any_fault.method}).")
+    if not quiet:
+        note(f"{found.trials_per_second:.3g} DIMMs a second")
+
+
+def _plain(each: Estimate) -> dict[str, Any]:
+    return {"estimate": each.value, "low": each.low, "high": each.high, "n": each.n, "method": each.method}
+
+
+def _text(each: Estimate) -> str:
+    return f"{each.value:.4g} [{each.low:.4g}, {each.high:.4g}]"

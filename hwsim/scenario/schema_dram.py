@@ -1,0 +1,98 @@
+"""The ``[dram]`` table: DIMMs, their fault rates and their ECC, for ``hwsim faults``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
+
+from hwsim.hardware.dram import GEOMETRIES, DramGeometry
+from hwsim.hardware.fault_model import ECCS, FaultModel
+from hwsim.hardware.fit_tables import FIT_TABLES, FIXED, MAX_FIT, FaultRate
+from hwsim.scenario.fields import DurationOrNever, Flag, Share, choice, number, whole
+from hwsim.scenario.problems import Finding
+from hwsim.scenario.schema_machine import Model
+
+_NS_PER_HOUR = 3_600_000_000_000
+_OWN = {  # key of the file -> of the geometry
+    "ranks": "ranks",
+    "banks": "banks",
+    "rows": "rows",
+    "columns": "columns",
+    "chips": "chips_per_rank",
+    "width": "chip_width_bits",
+}
+
+
+class Fault(Model):
+    """One row of a fault table."""
+
+    mode: Annotated[str, choice(*FIXED)] = Field(description="how far the fault reaches")
+    transient: Annotated[float, number(0, MAX_FIT)] = Field(0.0, description="FIT of a chip")
+    permanent: Annotated[float, number(0, MAX_FIT)] = Field(0.0, description="FIT of a chip")
+    ue_share: Share | None = Field(None, description="P(UE | fault) with ecc = sddc")
+
+
+class Dram(Model):
+    """DIMMs over their life."""
+
+    geometry: Annotated[str, choice(*GEOMETRIES)] = Field("ddr2-faultsim", description="a preset")
+    ranks: Annotated[int, whole(1, 64)] | None = Field(None, description="instead of the preset's")
+    banks: Annotated[int, whole(1, 1024)] | None = Field(None, description="banks of a chip")
+    rows: Annotated[int, whole(1, 1 << 24)] | None = Field(None, description="rows of a bank")
+    columns: Annotated[int, whole(1, 1 << 16)] | None = Field(None, description="columns of a row")
+    chips: Annotated[int, whole(1, 144)] | None = Field(None, description="chips of a rank, ECC included")
+    width: Annotated[int, whole(1, 64)] | None = Field(None, description="bits of a chip")
+    fit: Annotated[str, choice(*FIT_TABLES)] = Field("jaguar", description="fault rates")
+    fault: tuple[Fault, ...] = Field((), description="fault rates of your own, instead of fit")
+    fit_factor: Annotated[float, number(0, 1e6)] = Field(1.0, description="times all rates")
+    ecc: Annotated[str, choice(*ECCS)] = Field("secded", description="what it corrects")
+    scrub: DurationOrNever = Field(86_400_000_000_000, description="sweep that clears transients; 24 h")
+    years: Annotated[float, number(0.001, 100)] = Field(7.0, description="of 8760 h")
+    transient: Flag = Field(True, description="false: no transient faults")
+    permanent: Flag = Field(True, description="false: no permanent faults")
+    trials: Annotated[int, whole(1, 10**12)] = Field(100_000_000, description="DIMMs")
+
+    def _geometry(self) -> DramGeometry:
+        own = {field: getattr(self, key) for key, field in _OWN.items() if getattr(self, key) is not None}
+        preset = GEOMETRIES[self.geometry]
+        if "banks" in own:
+            own["bank_groups"] = 1 if preset.bank_groups == 1 else preset.bank_groups
+            own["banks"] //= own["bank_groups"]
+        return replace(preset, **own)
+
+    def _rates(self) -> tuple[FaultRate, ...]:
+        if self.fault:
+            return tuple(FaultRate(x.mode, x.transient, x.permanent, x.ue_share) for x in self.fault)
+        return FIT_TABLES[self.fit]
+
+    def findings(self) -> list[Finding]:
+        """What does not go together."""
+        keys = {field: key for key, field in _OWN.items()}
+        found = [
+            Finding(("dram", keys.get(each.key, "geometry")), "impossible geometry", each.allowed)
+            for each in self._geometry().problems()
+        ]
+        if self.ecc == "sddc" and any(each.ue_share is None for each in self._rates()):
+            found.append(
+                Finding(
+                    ("dram", "ecc"),
+                    "sddc needs the P(UE | mode) of every fault",
+                    'fit = "alibaba", or ue_share',
+                )
+            )
+        return found
+
+    def to_model(self) -> FaultModel:
+        """The sampler's input; every check has passed before."""
+        return FaultModel(
+            geometry=self._geometry(),
+            rates=self._rates(),
+            ecc=self.ecc,
+            years=self.years,
+            scrub_h=None if self.scrub is None else self.scrub / _NS_PER_HOUR,
+            fit_factor=self.fit_factor,
+            transient=self.transient,
+            permanent=self.permanent,
+        )
