@@ -1,0 +1,26 @@
+"""The bits of a machine-check bank (Intel SDM vol. 3B, "Machine-Check Architecture", IA32_MCi_STATUS)."""
+
+from __future__ import annotations
+
+VAL = 1 << 63
+OVER = 1 << 62
+UC = 1 << 61
+EN = 1 << 60
+MISCV = 1 << 59
+ADDRV = 1 << 58
+PCC = 1 << 57
+S = 1 << 56
+AR = 1 << 55
+MSCOD = 0xFFFF << 16
+MCACOD = 0xFFFF
+
+MCACOD_SCRUB = 0xC0  # memory controller: scrub, channel in the low four bits
+MCACOD_SCRUB_MASK = 0xEFF0  # bit 12: corrected-error filtering
+MCACOD_L3WB = 0x17A
+MCACOD_DATA = 0x134
+MCACOD_INSTR = 0x150
+MCACOD_CODE = 0xEFFF
+
+RIPV = 1  # IA32_MCG_STATUS
+EIPV = 2
+MCIP = 4

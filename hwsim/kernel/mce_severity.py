@@ -1,0 +1,200 @@
+"""How the kernel grades one bank at a machine check: an ordered table for each kernel, first match wins.
+
+2.6.32: arch/x86/kernel/cpu/mcheck/mce-severity.c.  modern: arch/x86/kernel/cpu/mce/severity.c of 5.18 to
+6.18, the table for Intel.  Texts are those the kernel prints after "Machine check:".
+
+One row of 2.6.32 does not do what its text says: "Action required; unknown MCACOD" compares the whole
+MCACOD with zero, so an action-required error with any code falls through to "Uncorrected".
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal, NamedTuple
+
+from hwsim.hardware.mce_banks import (
+    ADDRV,
+    AR,
+    EIPV,
+    EN,
+    MCACOD,
+    MCACOD_CODE,
+    MCACOD_DATA,
+    MCACOD_INSTR,
+    MCACOD_L3WB,
+    MCACOD_SCRUB,
+    MCACOD_SCRUB_MASK,
+    MCIP,
+    MISCV,
+    OVER,
+    PCC,
+    RIPV,
+    UC,
+    VAL,
+    S,
+)
+
+Context = Literal["kernel", "kernel_recov", "user"]
+
+
+class Severity(IntEnum):
+    """The words of enum severity_level, in ascending order; UCNA came after 2.6.32."""
+
+    NO = 0
+    UCNA = 1
+    KEEP = 2
+    SOME = 3
+    AO = 4
+    UC = 5
+    AR = 6
+    PANIC = 7
+
+
+class Row(NamedTuple):
+    """``status & mask == result`` and ``mcgstatus & mcg_mask == mcg_result``; None: either."""
+
+    severity: Severity
+    reason: str
+    mask: int = 0
+    result: int = 0
+    mcg_mask: int = 0
+    mcg_result: int = 0
+    ser: bool | None = None
+    context: Context | None = None
+    exception: bool | None = None  # graded in the handler, or by a poll
+
+
+class Table(NamedTuple):
+    """One kernel's rows; whether an uncorrected error met in the kernel always panics."""
+
+    rows: tuple[Row, ...]
+    panics_in_kernel: bool
+
+
+class Grade(NamedTuple):
+    """What the table says of one bank."""
+
+    severity: Severity
+    reason: str
+
+
+_NO, _UCNA, _KEEP, _SOME, _AO, _UC, _AR, _PANIC = Severity
+_UC_S, _UC_AR, _UC_S_AR, _ADDR = UC | S, UC | AR, UC | S | AR, ADDRV | MISCV
+_RIPV_EIPV = RIPV | EIPV
+_REQUIRED = OVER | _UC_S_AR | _ADDR | MCACOD_CODE  # what a known action-required error is compared in
+
+_SCRUB = "Action optional: memory scrubbing error"
+_L3WB = "Action optional: last level cache writeback error"
+
+_V2_6_32 = (
+    Row(_NO, "Invalid", VAL, 0),
+    Row(_NO, "Not enabled", EN, 0),
+    Row(_PANIC, "Processor context corrupt", PCC, PCC),
+    Row(_PANIC, "MCIP not set in MCA handler", mcg_mask=MCIP),
+    Row(_PANIC, "Neither restart nor error IP", mcg_mask=_RIPV_EIPV),
+    Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel"),
+    Row(_KEEP, "Corrected error", UC, 0, ser=False),
+    Row(_SOME, "Spurious not enabled", OVER | UC | EN, UC, ser=True),
+    Row(_KEEP, "Uncorrected no action required", _UC_S_AR, UC, ser=True),
+    Row(_PANIC, "Illegal combination (UCNA with AR=1)", OVER | _UC_S_AR, _UC_AR, ser=True),
+    Row(_KEEP, "Non signalled machine check", S, 0, ser=True),
+    Row(_PANIC, "Action required with lost events", OVER | _UC_S_AR, OVER | _UC_S_AR, ser=True),
+    Row(_PANIC, "Action required; unknown MCACOD", OVER | _UC_S_AR | MCACOD, _UC_S_AR, ser=True),
+    Row(_AO, _SCRUB, OVER | _UC_S_AR | 0xFFF0, _UC_S | MCACOD_SCRUB, ser=True),
+    Row(
+        _AO, _L3WB, OVER | _UC_S_AR | MCACOD, _UC_S | MCACOD_L3WB,
+        ser=True,
+    ),
+    Row(_SOME, "Action optional unknown MCACOD", OVER | _UC_S_AR, _UC_S, ser=True),
+    Row(_SOME, "Action optional with lost events", OVER | _UC_S_AR, OVER | _UC_S, ser=True),
+    Row(_PANIC, "Overflowed uncorrected", UC | OVER, UC | OVER),
+    Row(_UC, "Uncorrected", UC, UC),
+    Row(_SOME, "No match"),
+)  # fmt: skip
+
+_MODERN = (
+    Row(_NO, "Invalid", VAL, 0),
+    Row(_NO, "Not enabled", EN, 0, exception=True),
+    Row(_PANIC, "Processor context corrupt", PCC, PCC),
+    Row(_PANIC, "MCIP not set in MCA handler", mcg_mask=MCIP, exception=True),
+    Row(_PANIC, "Neither restart nor error IP", mcg_mask=_RIPV_EIPV, exception=True),
+    Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel", exception=True),
+    Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel_recov", exception=True),
+    Row(_KEEP, "Corrected error", UC, 0, ser=False),
+    Row(
+        _AO, _SCRUB, _UC_AR | MCACOD_SCRUB_MASK, UC | MCACOD_SCRUB, ser=True
+    ),
+    Row(
+        _AO, _L3WB, _UC_AR | MCACOD_CODE, UC | MCACOD_L3WB,
+        ser=True,
+    ),
+    Row(_UCNA, "Uncorrected no action required", _UC_S_AR, UC, ser=True),
+    Row(_PANIC, "Illegal combination (UCNA with AR=1)", OVER | _UC_S_AR, _UC_AR, ser=True),
+    Row(_KEEP, "Non signaled machine check", S, 0, ser=True),
+    Row(_PANIC, "Action required with lost events", OVER | _UC_S_AR, OVER | _UC_S_AR, ser=True),
+    Row(
+        _KEEP, "Action required but unaffected thread is continuable",
+        OVER | _UC_S_AR | _ADDR, _UC_S_AR | _ADDR, _RIPV_EIPV, RIPV, ser=True,
+    ),
+    Row(
+        _AR, "Action required: data load in error recoverable area of kernel",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_DATA, ser=True, context="kernel_recov",
+    ),
+    Row(
+        _AR, "Action required: data load error in a user process",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_DATA, ser=True, context="user",
+    ),
+    Row(
+        _AR, "Action required: instruction fetch error in a user process",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_INSTR, ser=True, context="user",
+    ),
+    Row(
+        _PANIC, "Data load in unrecoverable area of kernel",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_DATA, ser=True, context="kernel",
+    ),
+    Row(
+        _PANIC, "Instruction fetch error in kernel",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_INSTR, ser=True, context="kernel",
+    ),
+    Row(_PANIC, "Action required: unknown MCACOD", OVER | _UC_S_AR, _UC_S_AR, ser=True),
+    Row(_SOME, "Action optional: unknown MCACOD", OVER | _UC_S_AR, _UC_S, ser=True),
+    Row(_SOME, "Action optional with lost events", OVER | _UC_S_AR, OVER | _UC_S, ser=True),
+    Row(_PANIC, "Overflowed uncorrected", OVER | UC, OVER | UC),
+    Row(_UC, "Uncorrected", UC, UC),
+    Row(_SOME, "No match"),
+)  # fmt: skip
+
+SEVERITIES: dict[str, Table] = {"2.6.32": Table(_V2_6_32, False), "modern": Table(_MODERN, True)}
+
+
+def mce_severity(
+    kernel: str,
+    status: int,
+    mcgstatus: int,
+    context: Context,
+    *,
+    ser: bool = True,
+    exception: bool = True,
+    tolerant: int = 1,
+    panic_on_oops: bool = False,
+) -> Grade:
+    """Severity and reason of a bank with ``status`` under ``mcgstatus``, met in ``context``.
+
+    ``ser``: the CPU has MCG_SER_P.  ``exception``: in the handler, not by a poll (2.6.32 grades in the
+    handler only).  ``tolerant`` is a setting of 2.6.32; later kernels always panic for an uncorrected
+    error in the kernel.
+    """
+    table = SEVERITIES[kernel]
+    row = next(
+        row
+        for row in table.rows
+        if status & row.mask == row.result
+        and mcgstatus & row.mcg_mask == row.mcg_result
+        and row.ser in (None, ser)
+        and row.context in (None, context)
+        and row.exception in (None, exception)
+    )
+    strict = table.panics_in_kernel or panic_on_oops or tolerant < 1
+    if row.severity >= Severity.UC and context == "kernel" and strict:
+        return Grade(Severity.PANIC, row.reason)
+    return Grade(row.severity, row.reason)
