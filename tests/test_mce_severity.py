@@ -23,7 +23,7 @@ def test_every_row_can_be_reached_or_is_known_not_to(kernel: str) -> None:
         plain = sum(bit for bit, on in zip(bits, choice, strict=True) if on)
         for code, mcg, ser in product((0, 0xC3, 0x17A, 0x134, 0x150, 0x999), range(8), (False, True)):
             for context in ("kernel", "kernel_recov", "user"):
-                for exception in (False, True):
+                for exception in sorted({True, kernel != "modern"}):  # 2.6.32 does not grade what it polls
                     ask: dict[str, Any] = {"ser": ser, "exception": exception}
                     reached.add(mce_severity(kernel, plain | code, mcg, context, **ask).reason)
     missing = {row.reason for row in SEVERITIES[kernel].rows} - reached

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import check, compare, explain, faults, kernels, plot, replay, run, schema
+from hwsim.cli import check, compare, explain, faults, kernels, mce, plot, replay, run, schema
 from hwsim.cli.shell import unwritable
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ def hwsim(
 app.command()(check.check)
 app.command()(run.run)
 app.command()(compare.compare)
+app.command()(mce.mce)
 app.command()(plot.plot)
 app.command()(explain.explain)
 app.command()(faults.faults)

@@ -24,3 +24,5 @@ MCACOD_CODE = 0xEFFF
 RIPV = 1  # IA32_MCG_STATUS
 EIPV = 2
 MCIP = 4
+LMCES = 8  # local machine check: signalled to this CPU only
+SEAM_NR = 1 << 12

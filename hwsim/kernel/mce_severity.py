@@ -88,11 +88,11 @@ _L3WB = "Action optional: last level cache writeback error"
 
 _V2_6_32 = (
     Row(_NO, "Invalid", VAL, 0),
-    Row(_NO, "Not enabled", EN, 0),
+    Row(_NO, "Not enabled", EN, 0, exception=True),
     Row(_PANIC, "Processor context corrupt", PCC, PCC),
-    Row(_PANIC, "MCIP not set in MCA handler", mcg_mask=MCIP),
-    Row(_PANIC, "Neither restart nor error IP", mcg_mask=_RIPV_EIPV),
-    Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel"),
+    Row(_PANIC, "MCIP not set in MCA handler", mcg_mask=MCIP, exception=True),
+    Row(_PANIC, "Neither restart nor error IP", mcg_mask=_RIPV_EIPV, exception=True),
+    Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel", exception=True),
     Row(_KEEP, "Corrected error", UC, 0, ser=False),
     Row(_SOME, "Spurious not enabled", OVER | UC | EN, UC, ser=True),
     Row(_KEEP, "Uncorrected no action required", _UC_S_AR, UC, ser=True),
@@ -180,9 +180,9 @@ def mce_severity(
 ) -> Grade:
     """Severity and reason of a bank with ``status`` under ``mcgstatus``, met in ``context``.
 
-    ``ser``: the CPU has MCG_SER_P.  ``exception``: in the handler, not by a poll (2.6.32 grades in the
-    handler only).  ``tolerant`` is a setting of 2.6.32; later kernels always panic for an uncorrected
-    error in the kernel.
+    ``ser``: the CPU has MCG_SER_P.  ``exception``: in the handler, not by a poll; 2.6.32 grades in the
+    handler only, and of a polled bank this says what its STATUS alone would be graded.  ``tolerant`` is a
+    setting of 2.6.32; later kernels always panic for an uncorrected error in the kernel.
     """
     table = SEVERITIES[kernel]
     row = next(

@@ -1,0 +1,283 @@
+"""do_machine_check(): what becomes of the machine when its CPUs take a machine check, and when they poll.
+
+2.6.32: arch/x86/kernel/cpu/mcheck/mce.c.  modern: arch/x86/kernel/cpu/mce/core.c of 5.18 to 6.18, on a
+CPU that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, UC, VAL, S
+from hwsim.kernel.mce_severity import Context, Grade, Severity, mce_severity
+
+PAGE_SHIFT = 12
+MCM_ADDR_PHYS = 2
+
+
+class Handling(NamedTuple):
+    """What one kernel does that the other does not.
+
+    ``banks``: MAX_NR_BANKS.  ``tolerant``: the sysfs setting exists.  ``timeout``: the panic at a missed
+    rendezvous; ``timeout_panics_below``: for which values of ``tolerant``.  ``regs_first``: the saved
+    instruction pointer is known when the banks are first graded, so that user mode is told from kernel
+    mode.  ``local``: LMCE is known.  ``recovers``: an action-required error in user mode is handed to
+    memory_failure(), and errors without a signal are too when a poll finds them.
+    """
+
+    banks: int
+    tolerant: bool
+    fatal: str
+    unknown: str
+    timeout: str
+    timeout_panics_below: int
+    regs_first: bool
+    local: bool
+    recovers: bool
+
+
+HANDLING: dict[str, Handling] = {
+    "2.6.32": Handling(
+        32, True, "Fatal Machine check", "Machine check from unknown source",
+        "Timeout synchronizing machine check over CPUs", 1, False, False, False,
+    ),
+    "modern": Handling(
+        64, False, "Fatal machine check", "Fatal machine check from unknown source",
+        "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True,
+    ),
+}  # fmt: skip
+ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
+NEVER_PANIC = 3
+
+
+class Regs(NamedTuple):
+    """Where a CPU was interrupted: code segment and instruction pointer."""
+
+    cs: int
+    ip: int
+
+
+@dataclass(frozen=True)
+class Bank:
+    """What one CPU's registers hold: the one bank with an error, and IA32_MCG_STATUS."""
+
+    cpu: int
+    number: int
+    status: int
+    mcgstatus: int
+    addr: int
+    misc: int
+    regs: Regs
+
+
+class Signal(NamedTuple):
+    """A signal forced on the task that was current on ``cpu``."""
+
+    cpu: int
+    signal: str
+    code: str
+
+
+@dataclass
+class Fate:
+    """What became of the machine.
+
+    ``panic`` with the kernel's ``message`` and ``reason`` (the text after "Machine check:").
+    ``rendezvous_timeout``: not all CPUs came within a second.  ``queued_pfns``: pages put where
+    memory_failure() finds them; after a panic nobody comes to fetch them.  ``logged``: records in the
+    kernel's log.
+    """
+
+    panic: bool = False
+    message: str | None = None
+    reason: str | None = None
+    rendezvous_timeout: bool = False
+    queued_pfns: list[int] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    logged: int = 0
+
+    def panics(self, message: str, reason: str | None) -> None:
+        """The first panic is the machine's."""
+        if not self.panic:
+            self.panic, self.message, self.reason = True, message, reason
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine the checks happen on: CPUs, kernel, MCG_SER_P, and sysfs's ``tolerant``."""
+
+    kernel: str
+    cpus: int = 4
+    ser: bool = True
+    tolerant: int = 1
+
+    @property
+    def handling(self) -> Handling:
+        return HANDLING[self.kernel]
+
+    def grade(self, bank: Bank, regs: Regs, *, exception: bool = True) -> Grade:
+        """mce_severity() of the bank; ``regs``: what struct mce holds of them at that moment."""
+        return mce_severity(
+            self.kernel,
+            bank.status,
+            bank.mcgstatus,
+            error_context(bank.mcgstatus, regs, self.handling),
+            ser=self.ser,
+            exception=exception,
+            tolerant=self.tolerant,
+        )
+
+
+_NO_REGS = Regs(0, 0)
+
+
+def error_context(mcgstatus: int, regs: Regs, handling: Handling) -> Context:
+    """error_context(): without a valid instruction pointer it is taken for the kernel.
+
+    Nothing here knows the exception table, so no place of the kernel is recoverable.
+    """
+    if handling.regs_first:
+        return "user" if regs.cs & 3 == 3 else "kernel"
+    return "user" if mcgstatus & EIPV and regs.ip and regs.cs & 3 == 3 else "kernel"
+
+
+def mce_get_rip(bank: Bank) -> Regs:
+    """mce_get_rip(), later mce_gather_info(): the registers count only if MCG_STATUS says they are valid."""
+    return bank.regs if bank.mcgstatus & (RIPV | EIPV) else _NO_REGS
+
+
+def mce_usable_address(bank: Bank) -> bool:
+    """A physical address with the granularity of a page or finer."""
+    valid = bank.status & ADDRV and bank.status & MISCV
+    return bool(valid) and bank.misc & 0x3F <= PAGE_SHIFT and bank.misc >> 6 & 7 == MCM_ADDR_PHYS
+
+
+class _Handler:
+    """do_machine_check() on one CPU."""
+
+    def __init__(self, machine: Machine, bank: Bank) -> None:
+        self.machine, self.bank = machine, bank
+        self.regs = mce_get_rip(bank)
+        self.seen = self.first = machine.grade(bank, self.regs if machine.handling.regs_first else _NO_REGS)
+        self.local = bool(machine.handling.local and bank.mcgstatus & LMCES)
+        self.no_way_out = self.first.severity >= Severity.PANIC  # mce_no_way_out()
+        self.kill_it = not bank.mcgstatus & RIPV
+        self.worst = Severity.NO
+
+    def scan(self, fate: Fate, no_way_out: bool) -> None:
+        """The loop over the banks; the bank with the error is the only one that is not empty."""
+        bank, severity = self.bank, self.first.severity
+        signalled = bank.status & (S if self.machine.ser else UC)
+        if not bank.status & VAL or not (signalled or no_way_out):
+            self._saw_nothing()
+        elif severity in (Severity.KEEP, Severity.UCNA) and not no_way_out:
+            self._saw_nothing()
+        elif severity is Severity.NO:
+            self._saw_nothing()
+        else:
+            fate.logged += 1
+            self.worst = severity
+            self.seen = self.machine.grade(bank, self.regs)  # what the Monarch will find
+            if severity is Severity.AO and mce_usable_address(bank):
+                fate.queued_pfns.append(bank.addr >> PAGE_SHIFT)
+
+    def _saw_nothing(self) -> None:
+        """mces_seen holds no bank."""
+        self.seen = Grade(Severity.NO, "Invalid")
+
+    def finish(self, fate: Fate) -> None:
+        """What is left for the task that was interrupted."""
+        if not self.machine.handling.recovers:
+            if (self.kill_it or self.worst is Severity.AR) and self.machine.tolerant < NEVER_PANIC:
+                fate.signals.append(Signal(self.bank.cpu, "SIGBUS", "SI_KERNEL"))
+            return
+        if self.regs.cs & 3 != 3 or not (self.kill_it or self.worst is Severity.AR):
+            return
+        seen = self.worst > Severity.NO
+        if seen and mce_usable_address(self.bank):  # kill_me_maybe()
+            fate.queued_pfns.append(self.bank.addr >> PAGE_SHIFT)
+            fate.signals.append(Signal(self.bank.cpu, "SIGBUS", "BUS_MCEERR_AR"))
+        else:  # kill_me_now()
+            fate.signals.append(Signal(self.bank.cpu, "SIGBUS", "SI_KERNEL"))
+
+
+def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate: Fate) -> None:
+    """Some CPUs take the exception at once; ``banks`` are those with a record, in the order of the CPUs.
+
+    ``callers``: how many CPUs come, those without a record too.  What happens is added to ``fate``.  CPUs
+    without a record see empty banks, call in, and have nothing of their own to say.
+    """
+    how = machine.handling
+    handlers = [_Handler(machine, bank) for bank in banks]
+    for handler in handlers:
+        if handler.local:
+            _alone(handler, fate)
+    meeting = [handler for handler in handlers if not handler.local]
+    callers -= len(handlers) - len(meeting)
+    if callers and not fate.panic:
+        together = callers == machine.cpus  # mce_start()
+        if not together:
+            fate.rendezvous_timeout = True
+            if machine.tolerant < how.timeout_panics_below:
+                fate.panics(how.timeout, None)
+                return
+        no_way_out = together and any(handler.no_way_out for handler in meeting)
+        for handler in meeting:
+            handler.scan(fate, no_way_out if together else handler.no_way_out)
+        if together:
+            _mce_reign(machine, meeting, fate)
+            if no_way_out:
+                first = next(handler for handler in meeting if handler.no_way_out)
+                _panic_unless_never(machine, fate, ON_THIS_CPU, first.first.reason)
+        else:
+            for handler in meeting:
+                if handler.worst >= Severity.PANIC:
+                    _panic_unless_never(machine, fate, ON_THIS_CPU, handler.first.reason)
+    if not fate.panic:
+        for handler in handlers:
+            handler.finish(fate)
+
+
+def _alone(handler: _Handler, fate: Fate) -> None:
+    """A local machine check: no other CPU knows."""
+    if handler.no_way_out:
+        fate.panics(LOCAL, handler.first.reason)
+    else:
+        handler.scan(fate, False)
+
+
+def _panic_unless_never(machine: Machine, fate: Fate, message: str, reason: str | None) -> None:
+    if machine.tolerant < NEVER_PANIC:
+        fate.panics(message, reason)
+
+
+def _mce_reign(machine: Machine, handlers: list[_Handler], fate: Fate) -> None:
+    """The Monarch grades what all CPUs saw: the worst decides, and nothing at all is a panic too."""
+    how, worst = machine.handling, Grade(Severity.NO, "Invalid")
+    for handler in handlers:
+        if handler.seen.severity > worst.severity:
+            worst = handler.seen
+    if worst.severity >= Severity.PANIC:
+        _panic_unless_never(machine, fate, how.fatal, worst.reason)
+    if worst.severity <= Severity.KEEP:
+        _panic_unless_never(machine, fate, how.unknown, None)
+
+
+def machine_check_poll(machine: Machine, bank: Bank, fate: Fate) -> None:
+    """machine_check_poll() on one CPU: corrected errors are logged, what an exception will take is left."""
+    if not bank.status & VAL or not _is_for_poll(machine, bank.status):
+        return
+    fate.logged += 1
+    severity = machine.grade(bank, _NO_REGS, exception=False).severity
+    if machine.handling.recovers and severity in (Severity.AO, Severity.UCNA) and mce_usable_address(bank):
+        fate.queued_pfns.append(bank.addr >> PAGE_SHIFT)  # uc_decode_notifier()
+
+
+def _is_for_poll(machine: Machine, status: int) -> bool:
+    if not machine.handling.recovers:
+        return not status & (S if machine.ser else UC)
+    if not status & UC:
+        return True
+    return machine.ser and (not status & EN or not status & (PCC | S))
