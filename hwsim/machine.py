@@ -32,6 +32,7 @@ from hwsim.rng import Arrivals, Draws, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import found, frame_life
 from hwsim.story.asking import LostWrites
+from hwsim.story.dram import DramFaults, rate_per_s
 from hwsim.story.page_story import PageStory
 from hwsim.story.rows import error_row, replication_row, signal_rows
 from hwsim.story.states import OVER
@@ -82,6 +83,8 @@ class Machine:
         self.kernel: Kernel
         self.groups: list[Group] = []
         self._boot()
+        self.dram = DramFaults(self)
+        self._rates = [rate_per_s(self.draws, source, each) for source, each in enumerate(spec.errors)]
         self._arrivals = [self.draws.arrivals(source) for source in range(len(spec.errors))]
         for source in range(len(spec.errors)):
             self._next_arrival(source, spec.errors[source].start_ns)
@@ -153,13 +156,17 @@ class Machine:
     def _reboot(self, _event: Any) -> None:
         self._count_kernel()
         self.lost_writes.rebooted()
+        self.dram.rebooted()
         self._boot()
         self.kernel.event("reboot")
         for story in self.stories:
             frame_life.rebooted(story)
         waiting, self._waiting = self._waiting, []
         for story in waiting:
-            story.begin()
+            if frame_life.is_replaced(story):
+                story.finish("replaced")
+            else:
+                story.begin()
 
     def _count_kernel(self) -> None:
         self.bad_pages += self.kernel.mce_bad_pages
@@ -170,14 +177,19 @@ class Machine:
     def _next_arrival(self, source: int, after_ns: int) -> None:
         error = self.spec.errors[source]
         stream: Arrivals = self._arrivals[source]
-        if error.rate_per_s <= 0.0:
+        rate = self._rates[source]
+        if rate <= 0.0:
             return
-        time = after_ns + int(stream.next_exponential() / error.rate_per_s * 1e9)
+        time = after_ns + int(stream.next_exponential() / rate * 1e9)
         end = self.horizon_ns if error.end_ns is None else min(error.end_ns, self.horizon_ns)
         if time < end:
             self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
 
     def _onset(self, source: int, error: ErrorSpec) -> None:
+        if error.dram is not None:
+            self.dram.onset(source, error.dram)
+            self._next_arrival(source, self.engine.now)
+            return
         u = self.draws.row(self.error_count)
         first = self.plan.place(error.where, u[Slot.PLACE])
         machine = self.spec.machine
@@ -415,7 +427,8 @@ class Machine:
         errors = [error_row(story, self.index) for story in self.stories]
         signals = [row for story in self.stories for row in signal_rows(story, self.index)]
         lost = [each.row(self.index, end) for each in self.lost_writes.rows]
-        row = replication_row(self, end, errors, signals, lost)
+        faults = self.dram.rows(self.index, end)
+        row = replication_row(self, end, errors, signals, lost, faults)
         log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
         log = [line for line in log if line[1] <= self.spec.machine.printk_level]
         return Replication(
@@ -427,6 +440,7 @@ class Machine:
             log,
             self.events or [],
             self.kernel.meminfo(),
+            faults,
         )
 
 

@@ -1,9 +1,9 @@
 """What a replication leaves behind: typed rows of facts, in the order of the SQLite columns.
 
 One :class:`ErrorRow` an error, one :class:`SignalRow` a signal or kill, one :class:`LostWriteRow` a
-page of a file whose newest contents are gone, one :class:`ReplicationRow` a machine.  Times are
-integer nanoseconds since the start of the run; None is "did not happen".  Rendering (log
-lines, tables) comes later and elsewhere.
+page of a file whose newest contents are gone, one :class:`FaultRow` a DRAM fault, one
+:class:`ReplicationRow` a machine.  Times are integer nanoseconds since the start of the run; None is
+"did not happen".  Rendering (log lines, tables) comes later and elsewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ErrorRow(NamedTuple):
     repeats: int  # later reports of the same bad line
     ring_lost: int  # reports of it lost: the ring was full, or its bank overflowed
     logged_only: int  # reports that v5 only logged (UCNA)
-    end: str  # isolated | reachable | healed | panic | latent | rebooted | duplicate
+    end: str  # isolated | reachable | healed | panic | latent | rebooted | replaced | duplicate
     end_ns: int
     unmapped_ns: int | None  # out of all page tables, or memory_failure() done with a page nobody mapped
     touched: int  # 1: the page was touched between the find and unmapped_ns, beside its bad line
@@ -91,6 +91,33 @@ class LostWriteRow(NamedTuple):
     end_ns: int
 
 
+class FaultRow(NamedTuple):
+    """One DRAM fault: where it lies, what the ECC makes of it, and how it ends.
+
+    A coordinate is None where the fault reaches all its values.
+    """
+
+    replication: int
+    fault: int  # number in order of onset
+    source: int  # index of the [[errors]] table
+    onset_ns: int
+    mode: str  # bit | word | column | row | bank | multi_bank | multi_rank | channel
+    permanence: str  # transient | intermittent | permanent
+    dimm: int | None  # number of the DIMM in the machine: socket, channel, slot
+    rank: int | None
+    chip: int | None
+    bank: int | None  # bank group and bank
+    row: int | None
+    column: int | None
+    lines: int  # 64-byte lines it reaches
+    outcome: str  # none | CE | silent | miscorrected | UE: what its lines suffer from it alone
+    met: int  # earlier faults with which it makes uncorrectable lines
+    errors: int  # lines of it that went bad for the machine: rows of errors
+    corrected: int  # corrected errors until its end
+    end: str  # horizon | scrubbed | spared | ppr | replaced
+    end_ns: int
+
+
 class ReplicationRow(NamedTuple):
     """One machine over the whole horizon."""
 
@@ -128,6 +155,8 @@ class ReplicationRow(NamedTuple):
     disk_corruptions: int  # pages whose bad bytes were written to a disk
     touched: int  # pages touched between detection and isolation
     inconsistent_stores: int  # what tasks wrote between PG_hwpoison and their late kill
+    dram_faults: int  # rows of faults
+    corrected: int  # corrected errors of all of them
 
 
 class Replication(NamedTuple):
@@ -141,3 +170,4 @@ class Replication(NamedTuple):
     log: list[tuple[int, int, str]]  # (time_ns, level, text) kernel log; empty unless traced
     events: list[tuple[int, str, dict[str, Any]]]  # (time_ns, event, facts); empty unless traced
     meminfo: str  # rendering of the BadPages line at the end
+    faults: list[FaultRow]

@@ -73,6 +73,10 @@ class Slot(IntEnum):
     STORES = 45
     MEANWHILE = 46
     SWAPPED_IN = 47
+    FRAILTY = 48
+    FAULT = 49
+    WINDOW_OFF = 50
+    CORRECTED = 51
 
 
 class Draws:
@@ -113,6 +117,11 @@ class Draws:
         """A further uniform for ``name`` (an error id, or a negative number for things without one)."""
         digest = blake2b(struct.pack("<qqq", name, slot, k), key=self._key, digest_size=8).digest()
         return ((int.from_bytes(digest, "little") >> 11) + 0.5) * _SCALE
+
+    def generator(self, name: int, slot: int, k: int = 0) -> np.random.Generator:
+        """A stream of its own, for draws that come by the array."""
+        digest = blake2b(struct.pack("<qqq", name, slot, k), key=self._key, digest_size=16).digest()
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     def arrivals(self, source: int) -> Arrivals:
         """The inter-arrival stream of error source number ``source``."""

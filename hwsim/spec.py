@@ -211,11 +211,43 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class DramSpec:
+    """The machine's DIMMs, and how their faults come, show and are repaired.
+
+    ``geometry`` names a preset of :mod:`hwsim.hardware.dram`, ``own`` the counts that are not the preset's.
+    ``rates``: (mode, transient FIT, permanent FIT, P(UE | fault) or None), FIT of a chip.  ``frailty``: log
+    standard deviation of a machine's own factor on all rates, whose mean is 1.  ``intermittent``: share of
+    the permanent faults that show in windows only, exponential, with means ``on_ns`` and ``off_ns``.
+    ``ce_per_s``: median rate of corrected errors of a fault that stays, ``ce_sigma`` its log standard
+    deviation.  ``max_lines``: at most so many lines of one fault go bad.  ``row_sparing``: corrected errors
+    after which a spare row takes over; ``ppr``: rows are repaired at each boot.
+    """
+
+    geometry: str
+    own: tuple[tuple[str, int], ...] = ()
+    rates: tuple[tuple[str, float, float, float | None], ...] = ()
+    ecc: str = "secded"
+    on_die: bool = False
+    mirror: bool = False
+    frailty: float = 1.0
+    intermittent: float = 0.0
+    on_ns: int = 3_600_000_000_000
+    off_ns: int = 86_400_000_000_000
+    ce_per_s: float = 1 / 3600
+    ce_sigma: float = 2.4
+    max_lines: int = 512
+    row_sparing: int | None = None
+    ppr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """A stream of uncorrected errors: a Poisson process between start and end.
+    """A stream of errors: a Poisson process between start and end.
 
     ``rate_per_s`` is per machine (a rate per GiB is multiplied out before).  ``burst_pages``
-    neighbouring pages go bad at once, one line in each, each an error of its own.
+    neighbouring pages go bad at once, one line in each, each an error of its own.  With ``dram`` the
+    stream is one of DRAM faults, and what of them no ECC corrects are the errors; then where they fall
+    and whether they are permanent is the fault's.
     """
 
     rate_per_s: float
@@ -224,6 +256,7 @@ class ErrorSpec:
     burst_pages: int = 1
     start_ns: int = 0
     end_ns: int | None = None
+    dram: DramSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

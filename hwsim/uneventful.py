@@ -7,6 +7,7 @@ from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
+from hwsim.story.dram import rate_per_s
 
 _NUMBERS = len(ReplicationRow._fields) - 2  # all but replication and end_ns are zero
 
@@ -20,13 +21,14 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
         return None
     draws = Draws(spec.seed, index)
     for source, error in enumerate(spec.errors):
-        if error.rate_per_s <= 0.0:
+        rate = rate_per_s(draws, source, error)
+        if rate <= 0.0:
             continue
         end_ns = spec.horizon_ns if error.end_ns is None else min(error.end_ns, spec.horizon_ns)
-        wait_ns = int(draws.arrivals(source).next_exponential() / error.rate_per_s * 1e9)
+        wait_ns = int(draws.arrivals(source).next_exponential() / rate * 1e9)
         if error.start_ns + wait_ns < end_ns:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     switches = with_overrides(PROFILES[spec.machine.kernel].switches, spec.machine.switches)
     meminfo = MEMINFO_FORMATS[switches.meminfo_name] % 0
-    return Replication(row, [], [], [], {}, [], [], meminfo)
+    return Replication(row, [], [], [], {}, [], [], meminfo, [])

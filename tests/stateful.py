@@ -31,7 +31,7 @@ UNCOUNTED = (
     "free or high order kernel",
     "already unmapped LRU",
 )
-ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "duplicate"}
+ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "replaced", "duplicate"}
 PAGES = 8
 TASKS = st.sampled_from(["app.0", "app.1", "app.0.0", "job.0", "job.0.0"])
 REGIONS = st.sampled_from(["heap", "segment", "map"])

@@ -122,11 +122,13 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         disk_corruptions=0,
         touched=0,
         inconsistent_stores=0,
+        dram_faults=0,
+        corrected=0,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []
     events: list[tuple[int, str, dict[str, Any]]] = [(7, "onset", {"pfn": 1})] if trace else []
     reach = {"exit:table": detected, "row:13": detected}
-    return Replication(row, errors, signals, [], reach, log, events, "BadPages:              4 kB\n")
+    return Replication(row, errors, signals, [], reach, log, events, "BadPages:              4 kB\n", [])
 
 
 def slow_replication(spec: Spec, index: int, base: Any = None, trace: bool = False) -> Replication:

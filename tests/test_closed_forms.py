@@ -34,7 +34,7 @@ from tests.closed_forms import (
 )
 
 S, H, D = (DURATION_UNITS_NS[unit] for unit in ("s", "h", "d"))
-ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "duplicate"}
+ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "replaced", "duplicate"}
 
 
 def office(early_kill: int, errors: tuple[ErrorSpec, ...], **changes) -> Spec:

@@ -11,13 +11,13 @@ import pytest
 
 from hwsim.machine import run_replication
 from hwsim.spec import Spec
-from tests.shipped import BY_CHANCE, NAMES, SCENARIOS, WITHOUT_KILLS, run, spec_of
+from tests.shipped import BY_CHANCE, FROM_FAULTS, NAMES, SCENARIOS, WITHOUT_KILLS, run, spec_of
 
 _YEAR_S = 365 * 86_400
 # Schroeder, Pinheiro and Weber, "DRAM Errors in the Wild", SIGMETRICS 2009: machines with an uncorrected
 # error in a year.
 _FIELD_PER_YEAR = 0.013
-_ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "duplicate"}
+_ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "replaced", "duplicate"}
 # About 15 us an event on one core of a small machine: this keeps `hwsim run` far below 10 s.
 _EVENTS_MAX = 450_000
 
@@ -87,7 +87,8 @@ def test_errors_are_the_sum_over_their_ends(name: str, early_kill: int) -> None:
         result = run_replication(spec, index)
         ends = Counter(row.end for row in result.errors)
         assert set(ends) <= _ENDS
-        assert result.row.errors == sum(ends.values()) > 0
+        assert result.row.errors == sum(ends.values())
+        assert ends or name in FROM_FAULTS
         numbers = [row.error for row in result.errors]
         assert numbers == sorted(set(numbers))
         # A second injection into the same page is a second report of the same error, not a second error.
@@ -101,6 +102,15 @@ def test_what_these_show_is_not_kills(name: str) -> None:
     result = run(name)
     assert result.total("panics") > 0
     assert result.total("lost_writes") + result.total("failed") > 20
+
+
+@pytest.mark.parametrize("name", FROM_FAULTS)
+def test_faults_are_mostly_corrected(name: str) -> None:
+    result = run(name)
+    outcomes = Counter(fault.outcome for each in result.replications for fault in each.faults)
+    assert outcomes["CE"] > 10
+    assert outcomes["UE"] < outcomes["CE"]
+    assert result.total("corrected") > 1_000
 
 
 @pytest.mark.parametrize("name", BY_CHANCE)

@@ -35,6 +35,14 @@ FUNCTIONS: dict[str, Functions] = {
         "row": (*_plain(18, 18), *_plain(22, 37)),
         "socket": ((38,),),
     },
+    # The same functions without DIMM, rank and socket: rows take their bits.
+    "ddr4-1socket": {
+        "bank_group": ((6, 22), (19, 23)),
+        "bank": ((20, 24), (21, 25)),
+        "channel": ((8, 13, 15, 17, 27), (6, 7, 12, 14, 16, 18, 26)),
+        "column": _plain(9, 15),
+        "row": (*_plain(16, 18), *_plain(22, 35)),
+    },
     # No measured map of an eight-channel DDR5 server was found.  The form is that of a Ryzen 9 9900X with
     # DDR5 (same list): five bank bits below or just above the page, each with two row bits, and a
     # sub-channel that is bit 6 with all of these.  Row bits moved up by two, channels hashed and the

@@ -305,6 +305,22 @@ GEOMETRIES: dict[str, DramGeometry] = {
         chip_width_bits=4,
         burst_length=8,
     ),
+    # One such socket with one 16 GiB 1Rx4 RDIMM a channel: 64 GiB.
+    "ddr4-1socket": DramGeometry(
+        technology="DDR4",
+        sockets=1,
+        channels=4,
+        subchannels=1,
+        dimms=1,
+        ranks=1,
+        bank_groups=4,
+        banks=4,
+        rows=1 << 17,
+        columns=1 << 10,
+        chips_per_rank=18,
+        chip_width_bits=4,
+        burst_length=8,
+    ),
     # Two sockets of eight channels (Intel Xeon, 4th generation), one 32 GiB 1Rx4 RDIMM each: 512 GiB.  16
     # Gbit x4 chips: 8 bank groups x 4 banks, 16 row bits (AMD PG456, "Memory Density Parameters"), 11
     # column bits (JESD79-5, 16 Gb addressing table); 8 + 2 chips a sub-channel (EC8).

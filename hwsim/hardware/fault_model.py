@@ -2,7 +2,8 @@
 
 What each ECC cannot correct: ``none``: any fault.  ``secded`` (72,64): more than one wrong bit in a word.
 ``chipkill``: two chips in one symbol of two beats.  ``sddc``: as chipkill, and the share of single faults
-that the table says (code as built).
+that the table says (code as built).  A channel fault is of all chips, which no code corrects.  With on-die
+ECC a chip corrects a bit fault by itself.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class FaultModel:
     fit_factor: float = 1.0
     transient: bool = True
     permanent: bool = True
+    on_die: bool = False
 
     @property
     def chips(self) -> int:
@@ -51,7 +53,9 @@ class FaultModel:
 
     def alone(self, rate: FaultRate) -> float:
         """The chance that one fault of this kind is uncorrectable by itself."""
-        if self.ecc == "none":
+        if self.on_die and rate.mode == "bit":
+            return 0.0
+        if self.ecc == "none" or rate.mode == "channel":
             return 1.0
         if self.ecc == "secded":
             return float(rate.mode != "bit")

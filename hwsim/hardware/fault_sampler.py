@@ -58,6 +58,8 @@ class _Sampler:
         self.share = fit / fit.sum() if fit.size else fit
         self.permanent = np.array([each[1] for each in kinds], dtype=np.bool_)
         self.alone = np.array([model.alone(each[0]) for each in kinds], dtype=np.float64)
+        seen = np.array([not (model.on_die and each[0].mode == "bit") for each in kinds], dtype=np.bool_)
+        self.seen = seen  # leaves its chip
         self.fixed = {
             name: np.array([name in FIXED[each[0].mode] for each in kinds], dtype=np.bool_)
             for name in (*_COORDINATES, "bit")
@@ -98,6 +100,7 @@ class _Sampler:
         found: list[tuple[Whole, Vector]] = [(np.zeros(0, dtype=np.int64), np.zeros(0))]
         for i, j in _pairs(dimm[order], order):
             meet = (time_h[i] < until_h[j]) & (time_h[j] < until_h[i])
+            meet &= self.seen[kind[i]] & self.seen[kind[j]]
             for name, place in places.items():
                 meet &= ~(self.fixed[name][kind[i]] & self.fixed[name][kind[j]]) | (place[i] == place[j])
             if self.model.ecc in ("chipkill", "sddc"):

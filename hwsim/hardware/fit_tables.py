@@ -19,6 +19,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "bank": ("rank", "bank"),
     "multi_bank": ("rank",),
     "multi_rank": (),
+    "channel": (),  # the controller or the bus: all DIMMs of the channel, all chips
 }
 MAX_FIT = 1e9  # one fault an hour
 

@@ -17,8 +17,9 @@ from hwsim.scenario.parts import (
     show_pages,
 )
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
-from hwsim.scenario.schema import Region, Sigbus, Swap, Touch
+from hwsim.scenario.schema import Errors, Region, Sigbus, Swap, Touch
 from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
+from hwsim.units import PAGE_BYTES, format_bytes
 
 MAX_ERRORS = 10_000_000  # expected errors in one replication: more is a slip of the pen in a rate
 _ROUNDING = 1e-9
@@ -277,6 +278,10 @@ def _errors(parts: Parts) -> Iterator[Finding]:
         if stream is None:
             continue
         path: Path = ("errors", index)
+        if stream.kind == "dram":
+            yield from _dram_stream(parts, index, stream)
+        elif stream.rate is None:
+            yield Finding((*path, "rate"), "required key is missing", 'such as "2 / day"')
         region = stream.where.region
         if region is not None and region in mapped:
             message = "these pages belong to the file"
@@ -295,6 +300,26 @@ def _errors(parts: Parts) -> Iterator[Finding]:
         yield from _stream_times(parts, index)
 
 
+_NOT_OF_DRAM = ("rate", "where", "permanent", "burst_pages")
+
+
+def _dram_stream(parts: Parts, index: int, stream: Errors) -> Iterator[Finding]:
+    path: Path = ("errors", index)
+    for key in _NOT_OF_DRAM:
+        if key in stream.model_fields_set:
+            yield Finding((*path, key), "the faults of the DIMMs decide this", "without kind = dram")
+    machine, dram = parts.machine, parts.dram
+    if dram is None:
+        if "dram" not in parts.raw:
+            yield Finding((*path, "kind"), "there is no [dram] table", "uncorrected, or a table [dram]")
+        return
+    if machine is not None and not dram.findings() and dram.capacity_pages < machine.memory + machine.hidden:
+        message = (
+            f"its DIMMs hold {format_bytes(dram.capacity_pages * PAGE_BYTES)}, less than the machine's memory"
+        )
+        yield Finding(("dram", "geometry"), message, "a geometry with at least the memory of the machine")
+
+
 def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
     stream, horizon = parts.errors[index], parts.horizon_ns
     if stream is None or not horizon:  # a horizon of zero is reported where it stands
@@ -305,7 +330,7 @@ def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
         yield Finding((*path, "end"), "after the horizon", "up to the horizon")
     if stream.start >= end:
         yield Finding((*path, "start"), "nothing can happen: start is not before end", "a time before end")
-    if stream.rate.per_gib and not parts.complete:
+    if stream.rate is None or (stream.rate.per_gib and not parts.complete):
         return
     pages = place_pages(parts, index) if stream.rate.per_gib else 1
     if pages is None:

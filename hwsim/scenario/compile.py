@@ -7,6 +7,7 @@ from hwsim.scenario import schema, schema_machine
 from hwsim.scenario.arguments import compiled
 from hwsim.scenario.checks import place_pages
 from hwsim.scenario.parts import Parts, cached_pages, huge_order, is_shared, pool_order, region_pages
+from hwsim.scenario.schema_dram import Dram
 
 _PAGES_PER_GIB = 1 << 18
 _REST = 1e-9  # less than this of a region is rounding, not a band
@@ -21,7 +22,7 @@ def to_spec(model: schema.ScenarioModel) -> spec.Spec:
         seed=model.seed,
         repeat=model.repeat,
         machine=_machine(model.machine),
-        errors=tuple(_errors(parts, index, item) for index, item in enumerate(model.errors)),
+        errors=tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors)),
         files=tuple(_file(item, model.machine.sysctl.dirty_expire * 10_000_000) for item in model.file),
         tasks=tuple(_task(item, parts.files()) for item in model.task),
         pools=tuple(_pool(item) for item in model.kernel),
@@ -69,8 +70,13 @@ def _delay(item: schema_machine.Delay) -> spec.Delay:
     )
 
 
-def _errors(parts: Parts, index: int, item: schema.Errors) -> spec.ErrorSpec:
+def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) -> spec.ErrorSpec:
     """A rate per GiB counts the GiB of the place where the errors fall."""
+    if item.rate is None:  # the faults of the DIMMs
+        faults = dram.faults_per_s() if dram else 0.0
+        return spec.ErrorSpec(
+            faults, start_ns=item.start, end_ns=item.end, dram=dram.to_spec() if dram else None
+        )
     per_s = item.rate.per_s
     if item.rate.per_gib:
         per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB

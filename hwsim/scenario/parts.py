@@ -19,6 +19,7 @@ from hwsim.scenario.schema import (
     Step,
     Task,
 )
+from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
 
 _ONE_TASK = re.compile(r"([^./]+)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?/([^./]+)")
@@ -37,6 +38,7 @@ class Parts:
     task: list[Task | None]
     kernel: list[Pool | None]
     script: list[Step | None]
+    dram: Dram | None = None
     raw: dict[str, Any] = field(default_factory=dict)
     exact: bool = True  # False: some tables were read without their bad keys
 
@@ -50,6 +52,7 @@ class Parts:
             list(model.task),
             list(model.kernel),
             list(model.script),
+            model.dram,
             raw,
         )
 

@@ -65,8 +65,10 @@ def _where(value: object) -> object:
 class Errors(Model):
     """A stream of errors."""
 
-    kind: Annotated[str, choice("uncorrected")] = "uncorrected"
-    rate: ErrorRate
+    kind: Annotated[str, choice("uncorrected", "dram")] = Field(
+        "uncorrected", description="errors as they come, or faults of the DIMMs in [dram]"
+    )
+    rate: ErrorRate | None = Field(None, description="required for uncorrected; of DRAM faults their FIT")
     where: Annotated[Where, BeforeValidator(_where), OrText(enum=["uniform"])] = Field(default_factory=Where)
     permanent: Share = same_as(spec.ErrorSpec, "permanent", "share that no store heals and no reboot ends")
     burst_pages: Annotated[int, whole(1, 1 << 20)] = same_as(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -10,11 +10,22 @@ from pydantic import Field
 from hwsim.hardware.dram import GEOMETRIES, DramGeometry
 from hwsim.hardware.fault_model import ECCS, FaultModel
 from hwsim.hardware.fit_tables import FIT_TABLES, FIXED, MAX_FIT, FaultRate
-from hwsim.scenario.fields import DurationOrNever, Flag, Share, choice, number, whole
+from hwsim.scenario.fields import (
+    DurationOrNever,
+    Flag,
+    PositiveDuration,
+    RatePerS,
+    Share,
+    choice,
+    number,
+    whole,
+)
 from hwsim.scenario.problems import Finding
 from hwsim.scenario.schema_machine import Model
+from hwsim.spec import DramSpec
 
 _NS_PER_HOUR = 3_600_000_000_000
+_FIT_SECONDS = 1e9 * 3600.0
 _OWN = {  # key of the file -> of the geometry
     "ranks": "ranks",
     "banks": "banks",
@@ -52,7 +63,38 @@ class Dram(Model):
     years: Annotated[float, number(0.001, 100)] = Field(7.0, description="of 8760 h")
     transient: Flag = Field(True, description="false: no transient faults")
     permanent: Flag = Field(True, description="false: no permanent faults")
-    trials: Annotated[int, whole(1, 10**12)] = Field(100_000_000, description="DIMMs")
+    trials: Annotated[int, whole(1, 10**12)] = Field(100_000_000, description="DIMMs of hwsim faults")
+    on_die: Flag | None = Field(None, description="SEC of (136,128) in the chip; default: DDR5 has it")
+    mirror: Flag = Field(False, description="machines only: another channel holds every line too")
+    frailty: Annotated[float, number(0, 5)] = Field(
+        1.0, description="machines only: log standard deviation of a machine's factor on all rates"
+    )
+    intermittent: Share = Field(0.0, description="machines only: share of the permanent that comes and goes")
+    on: PositiveDuration = Field(3_600_000_000_000, description="mean window of an intermittent fault; 1 h")
+    off: PositiveDuration = Field(86_400_000_000_000, description="mean time between windows; 24 h")
+    ce_rate: RatePerS = Field(
+        1 / 3600,
+        description="machines only: median rate of corrected errors of a fault; 1 / h",
+        json_schema_extra={"default": "1 / h"},
+    )
+    ce_sigma: Annotated[float, number(0, 5)] = Field(2.4, description="its log standard deviation")
+    max_lines: Annotated[int, whole(1, 100_000)] = Field(
+        512, description="machines only: at most so many lines of a fault go bad"
+    )
+    row_sparing: Annotated[int, whole(1, 1_000_000_000)] | None = Field(
+        None, description="machines only: corrected errors until a spare row takes over; default: never"
+    )
+    ppr: Flag = Field(False, description="machines only: faults within a row are repaired at each boot")
+
+    @property
+    def has_on_die(self) -> bool:
+        """Whether the chips correct a bit by themselves."""
+        return self._geometry().technology == "DDR5" if self.on_die is None else self.on_die
+
+    @property
+    def capacity_pages(self) -> int:
+        """Pages of the machine's DIMMs."""
+        return self._geometry().pages
 
     def _geometry(self) -> DramGeometry:
         own = {field: getattr(self, key) for key, field in _OWN.items() if getattr(self, key) is not None}
@@ -95,4 +137,41 @@ class Dram(Model):
             fit_factor=self.fit_factor,
             transient=self.transient,
             permanent=self.permanent,
+            on_die=self.has_on_die,
         )
+
+    def to_spec(self) -> DramSpec:
+        """The machine's DIMMs; every check has passed before."""
+        keep_transient, keep_permanent = self.fit_factor * self.transient, self.fit_factor * self.permanent
+        geometry, preset = self._geometry(), GEOMETRIES[self.geometry]
+        own = {name: value for name, value in asdict(geometry).items() if value != getattr(preset, name)}
+        return DramSpec(
+            geometry=self.geometry,
+            own=tuple(sorted(own.items())),
+            rates=tuple(
+                (
+                    rate.mode,
+                    rate.transient_fit * keep_transient,
+                    rate.permanent_fit * keep_permanent,
+                    rate.ue_share,
+                )
+                for rate in self._rates()
+            ),
+            ecc=self.ecc,
+            on_die=self.has_on_die,
+            mirror=self.mirror,
+            frailty=self.frailty,
+            intermittent=self.intermittent,
+            on_ns=self.on,
+            off_ns=self.off,
+            ce_per_s=self.ce_rate,
+            ce_sigma=self.ce_sigma,
+            max_lines=self.max_lines,
+            row_sparing=self.row_sparing,
+            ppr=self.ppr,
+        )
+
+    def faults_per_s(self) -> float:
+        """Faults of all DIMMs of the machine in a second."""
+        fit = sum(transient + permanent for _, transient, permanent, _ in self.to_spec().rates)
+        return fit * self._geometry().total_chips / _FIT_SECONDS

@@ -14,6 +14,7 @@ from hwsim.scenario.parts import Parts
 from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
 from hwsim.scenario.salvage import Item, salvage
 from hwsim.scenario.schema import ScenarioModel
+from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
 from hwsim.scenario.sources import OVERRIDE, Document
 from hwsim.scenario.steps import check_steps
@@ -190,6 +191,7 @@ def _parts(data: dict[str, Any], pruned: set[Path] | None = None) -> Parts:
         _items(schema.Task, data, "task", pruned),
         _items(schema.Pool, data, "kernel", pruned),
         _items(schema.Step, data, "script", None),
+        _item(Dram, data["dram"], ("dram",), pruned) if "dram" in data else None,
         data,
         exact=not pruned,
     )

@@ -192,6 +192,11 @@ def _isolate(story: PageStory, page: Page, order: int) -> None:
     story.arm()
 
 
+def is_replaced(story: PageStory) -> bool:
+    """Whether the DRAM fault behind the line was repaired: the line is good again."""
+    return any(each.gone for each in story.faults)
+
+
 def rebooted(story: PageStory) -> None:
     """A reboot forgets PG_hwpoison, not the fault.
 
@@ -201,7 +206,12 @@ def rebooted(story: PageStory) -> None:
         return
     machine = story.machine
     count_repeats(story, machine.engine.now)
-    if story.end == "panic":
+    if story.faults and (story.end == "panic" or is_replaced(story)):
+        if is_replaced(story):
+            story.other_lines = [each for each in story.other_lines if not is_replaced(each)]
+            story.finish("panic" if story.end == "panic" else "replaced")
+            return
+    elif story.end == "panic":
         u = machine.draws.extra(story.error, Slot.REPAIR, story.races)
         repaired = u < machine.spec.machine.repair_share
         if repaired:

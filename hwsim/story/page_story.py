@@ -33,6 +33,7 @@ from hwsim.story.states import CHECKING, HANDLED, LATENT, OVER
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
+    from hwsim.story.dram import FaultStory
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
@@ -71,6 +72,7 @@ class PageStory:
         "entries",
         "error",
         "fatal_checks",
+        "faults",
         "first",
         "found",
         "found_ns",
@@ -162,6 +164,7 @@ class PageStory:
         self.signals: list[Signal] = []
         self.times: list[Candidate] = []  # the race: (time, priority, what, who)
         self.touches = LateTouches(self)
+        self.faults: tuple[FaultStory, ...] = ()  # the DRAM faults that ruined the line, if it was those
         self.other_lines: list[PageStory] = []  # further errors on this page, on lines of their own
 
     # -- beginning ------------------------------------------------------------------------------

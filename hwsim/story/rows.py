@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.signals import BUS_MCEERR_AO, BUS_MCEERR_AR, Signal
-from hwsim.record import ErrorRow, LostWriteRow, ReplicationRow, SignalRow
+from hwsim.record import ErrorRow, FaultRow, LostWriteRow, ReplicationRow, SignalRow
 from hwsim.rng import Slot, poisson
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def replication_row(
     errors: list[ErrorRow],
     signals: list[SignalRow],
     lost: list[LostWriteRow],
+    faults: list[FaultRow],
 ) -> ReplicationRow:
     """Sums over one machine."""
     kills = Counter(row.cause for row in signals if row.result == "killed")
@@ -161,4 +162,6 @@ def replication_row(
         disk_corruptions=sum(row.disk_ns is not None for row in errors),
         touched=sum(row.touched for row in errors),
         inconsistent_stores=sum(row.stores for row in signals if row.code == BUS_MCEERR_AR),
+        dram_faults=len(faults),
+        corrected=sum(row.corrected for row in faults),
     )

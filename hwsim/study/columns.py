@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from hwsim.record import ErrorRow, LostWriteRow, ReplicationRow, SignalRow
+from hwsim.record import ErrorRow, FaultRow, LostWriteRow, ReplicationRow, SignalRow
 
 
 class Column(NamedTuple):
@@ -43,6 +43,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "errors": (POLICY, *columns_of(ErrorRow)),
     "signals": (POLICY, *columns_of(SignalRow)),
     "lost_writes": (POLICY, *columns_of(LostWriteRow)),
+    "faults": (POLICY, *columns_of(FaultRow)),
 }
 FAILURES = (
     POLICY,

@@ -66,6 +66,8 @@ EXTRA_METRICS = (
     Metric("ring_lost", "lost in the ring", "count", by_path=False),
     Metric("repeats", "repeat reports", "count", by_path=False),
     Metric("touched", "touched meanwhile", "count", by_path=False),
+    Metric("dram_faults", "DRAM faults", "count", by_path=False),
+    Metric("corrected", "corrected errors", "count", by_path=False),
 )
 _CAUSES = {
     "early": "kills_early",

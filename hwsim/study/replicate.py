@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hwsim.record import ErrorRow, LostWriteRow, Replication, ReplicationRow, SignalRow
+from hwsim.record import ErrorRow, FaultRow, LostWriteRow, Replication, ReplicationRow, SignalRow
 from hwsim.spec import Spec
 
 if TYPE_CHECKING:
@@ -99,15 +99,15 @@ def pack(result: Replication) -> bytes:
             [_plain(row) for row in result.lost_writes],
             {str(what): operator.index(times) for what, times in result.reach.items()},
             result.meminfo,
+            [_plain(row) for row in result.faults],
         )
     )
 
 
 def unpack(job: Job, packed: bytes) -> Done:
     """The inverse of :func:`pack`."""
-    row, errors, signals, lost_writes, reach, meminfo = marshal.loads(
-        packed
-    )  # made by pack() in this program
+    # made by pack() in this program
+    row, errors, signals, lost_writes, reach, meminfo, faults = marshal.loads(packed)
     result = Replication(
         row=ReplicationRow._make(row),
         errors=list(map(ErrorRow._make, errors)),
@@ -117,6 +117,7 @@ def unpack(job: Job, packed: bytes) -> Done:
         log=[],
         events=[],
         meminfo=meminfo,
+        faults=list(map(FaultRow._make, faults)),
     )
     return Done(job.policy, result)
 

@@ -26,8 +26,9 @@ class Results:
     """What a study left behind.
 
     ``replications`` has one row a machine, ``errors`` one row an error, ``signals`` one row a signal
-    or kill, ``lost_writes`` one row a page of a file whose newest contents are gone; each begins with
-    the number of the policy, a row of ``policies``.  Tables are read when first asked for.
+    or kill, ``lost_writes`` one row a page of a file whose newest contents are gone, ``faults`` one row
+    a DRAM fault; each begins with the number of the policy, a row of ``policies``.  Tables are read when
+    first asked for.
     """
 
     def __init__(self, store: Store, *, repeat: int | None = None) -> None:
@@ -54,6 +55,10 @@ class Results:
     @cached_property
     def lost_writes(self) -> pd.DataFrame:
         return self._frame("lost_writes")
+
+    @cached_property
+    def faults(self) -> pd.DataFrame:
+        return self._frame("faults")
 
     @cached_property
     def policies(self) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from hwsim.study.manifest import Policy, canonical, differences
 from hwsim.study.replicate import Done, Failure, Job, Outcome
 
 APPLICATION_ID = 0x48575331  # "HWS1", in the SQLite header: this file is ours
-FORMAT = 2  # user_version: raised when a table changes its meaning
+FORMAT = 3  # user_version: raised when a table changes its meaning
 LOCK_WAIT_S = 3.0
 
 _MAGIC = b"SQLite format 3\x00"
@@ -66,9 +66,7 @@ class Store:
         """All rows of a result table, in order, of the replications below ``below``."""
         names = ", ".join(f'"{column.name}"' for column in TABLES[table])
         where = "" if below is None else f"WHERE replication < {int(below)}"
-        order = {"replications": "", "errors": ", error", "signals": ", rowid", "lost_writes": ", rowid"}[
-            table
-        ]
+        order = {"replications": "", "errors": ", error", "faults": ", fault"}.get(table, ", rowid")
         query = f"SELECT {names} FROM {table} {where} ORDER BY policy, replication{order}"
         with self._readable():
             return self.connection.execute(query).fetchall()
@@ -138,6 +136,7 @@ class Store:
         execute(_INSERT["errors"], [(policy, *error) for error in result.errors])
         execute(_INSERT["signals"], [(policy, *sent) for sent in result.signals])
         execute(_INSERT["lost_writes"], [(policy, *lost) for lost in result.lost_writes])
+        execute(_INSERT["faults"], [(policy, *fault) for fault in result.faults])
         execute(_ADD_REACH, [(policy, what, times) for what, times in result.reach.items()])
         self.connection.execute(
             "DELETE FROM failures WHERE policy = ? AND replication = ?", (policy, done.replication)
@@ -269,6 +268,7 @@ def _create(store: Store, asked: Mapping[str, Any], policies: Sequence[Policy]) 
         run(_table("errors", TABLES["errors"], "PRIMARY KEY (policy, replication, error)"))
         run(_table("signals", TABLES["signals"], ""))
         run(_table("lost_writes", TABLES["lost_writes"], ""))
+        run(_table("faults", TABLES["faults"], "PRIMARY KEY (policy, replication, fault)"))
         run(_table("failures", FAILURES, "PRIMARY KEY (policy, replication)"))
         run(
             "CREATE TABLE reach (policy INTEGER NOT NULL, what TEXT NOT NULL, times INTEGER NOT NULL, "
@@ -352,6 +352,7 @@ _INSERT = {
     "errors": _insert("errors", len(TABLES["errors"])),
     "signals": _insert("signals", len(TABLES["signals"])),
     "lost_writes": _insert("lost_writes", len(TABLES["lost_writes"])),
+    "faults": _insert("faults", len(TABLES["faults"])),
     "failures": _insert("failures", len(FAILURES)),
 }
 _ADD_REACH = (
