@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hwsim import units
+from hwsim.hardware.mce_inject import MceTextError, parse_mce
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.parts import SHARED_BY_DEFAULT, Parts
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
@@ -19,6 +20,7 @@ PAGE_FORMS = (
     '{ free = 0 }, { pfn = 0 } or { address = "0x1000" }'
 )
 MAX_TRIES = 5
+MAX_NR_BANKS = 32  # of the kernels that scripts run on
 _LOW_HIGH = {
     "count": (1, MAX_PFN),
     "index": (0, MAX_PFN - 1),
@@ -67,6 +69,8 @@ def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding(path, "not a name", NAME_ALLOWED)
     elif kind == "page":
         yield from _page(path, value)
+    elif kind == "mce_text":
+        yield from _mce_text(path, value, parts)
     elif not isinstance(value, str):  # task, region, file, alloc
         yield Finding(path, "not a name", "a text")
 
@@ -88,6 +92,23 @@ def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding((*path, index), "this kernel configuration has no such flag", one_of(known))
         elif name not in known:
             yield Finding((*path, index), "unknown page flag", one_of(known), nearby_name(name, known))
+
+
+def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
+    if not isinstance(value, str):
+        yield Finding(path, "not a text", "records in the format of mce-inject")
+        return
+    try:
+        records = parse_mce(value, "", banks=MAX_NR_BANKS)
+    except MceTextError as error:
+        for each in error.problems:
+            yield Finding(path, f"line {each.line} of it: {each.text}", "records in the format of mce-inject")
+        return
+    cpus = parts.machine.cpus if parts.machine else 4096
+    for record in records:
+        if record.cpu >= cpus:
+            message = f"line {record.line} of it: CPU {record.cpu} is not one of the machine's"
+            yield Finding(path, message, f"0 to {cpus - 1}")
 
 
 _HEADS: dict[str, bool] = {  # ways to name a page, and whether an index belongs to it

@@ -49,7 +49,8 @@ class Arg:
     """One argument.  ``kind`` says how it is checked:
 
     page, task, region (of the step's task), file, new_region, new_alloc, fd, alloc, count (>= 1),
-    index (>= 0), line (0..63), cpu, order, tries, int, bool, choice, flags, sysctl, value (int or text).
+    index (>= 0), line (0..63), cpu, order, tries, int, bool, choice, flags, sysctl, value (int or text),
+    mce_text.
     """
 
     kind: str
@@ -102,6 +103,10 @@ VERBS: Final[dict[str, Verb]] = {
         },
     ),
     "mce": Verb("Report a machine check for the page now, as the scrubber would.", {"page": _PAGE}),
+    "mce_inject": Verb(
+        "Machine checks in the text format of mce-inject, on this machine's CPUs.",
+        {"text": Arg("mce_text", doc='records such as "CPU 0 BANK 8 STATUS UNCORRECTED SRAO 0xc0 ..."')},
+    ),
     "scrub": Verb("The patrol scrubber visits this page now.", {"page": _PAGE}),
     "load": Verb("The task reads the page.", {"task": _TASK, "page": _PAGE}),
     "store": Verb(

@@ -1,4 +1,4 @@
-"""Verbs that make errors and let somebody find them: inject, mce, scrub, madvise(MADV_HWPOISON)."""
+"""Verbs that make errors and let them be found: inject, mce, mce_inject, scrub, madvise(MADV_HWPOISON)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from hwsim.hardware.mce_inject import parse_mce
+from hwsim.kernel.do_machine_check import HANDLING
+from hwsim.kernel.mce_raise import Played, play_mce
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.panic import Halted
 from hwsim.userspace.script_step import Step
 
 if TYPE_CHECKING:
+    from hwsim.machine import Machine
     from hwsim.story.page_story import PageStory
 
 _BY_SCRIPT = -1  # stands for the number of an [[errors]] table
@@ -21,6 +25,9 @@ def numbers_used(step: Step) -> int:
     """How many error numbers the step takes, whether it is done or skipped."""
     if step.spec.verb == "madvise":
         return int(step.args["pages"]) if step.args["advice"] == "hwpoison" else 0
+    if step.spec.verb == "mce_inject":
+        fate = _play(step).fate
+        return 0 if fate.panic else len(fate.queued_pfns)
     return 1 if step.spec.verb in ("inject", "mce") else 0
 
 
@@ -73,7 +80,40 @@ def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> Non
 
 def mce(step: Step) -> None:
     """A machine check for the page, now; its line is bad from now on if it was not."""
-    machine, pfn = step.machine, step.pfn()
+    _report(step.machine, step.pfn())
+
+
+def mce_inject(step: Step) -> None:
+    """Machine checks in mce-inject's format, now: the machine's fate is that of do_machine_check().
+
+    Pages it queues are reported as the verb mce does; whom a SIGBUS to the current task hits is not known,
+    so it is an event of the log and nothing more.
+    """
+    machine, played = step.machine, _play(step)
+    fate = played.fate
+    for each in played.records:
+        severity, reason = each.grade
+        facts = {"cpu": each.record.cpu, "bank": each.record.bank}
+        machine.kernel.event("mce_record", severity=severity.name, reason=reason, **facts)
+    if fate.panic:
+        step.result("panic", reason=fate.reason)
+        machine.panic(fate.message or "")
+        return
+    for signal in fate.signals:
+        machine.kernel.event("signal_current", cpu=signal.cpu, signal=signal.signal)
+    step.result("goes on", queued=list(fate.queued_pfns))
+    for pfn in fate.queued_pfns:
+        _report(machine, pfn)
+
+
+def _play(step: Step) -> Played:
+    machine = step.machine
+    kernel = machine.kernel.profile.machine_checks
+    records = parse_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
+    return play_mce(records, kernel, tolerant=machine.spec.machine.tolerant, cpus=machine.spec.machine.cpus)
+
+
+def _report(machine: Machine, pfn: int) -> None:
     story = machine.live_story(pfn)
     is_fitted = pfn < machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
     if story is None:
@@ -94,4 +134,9 @@ def scrub(step: Step) -> None:
     story.scrub_visit()
 
 
-VERBS: dict[str, Callable[[Step], None]] = {"inject": inject, "mce": mce, "scrub": scrub}
+VERBS: dict[str, Callable[[Step], None]] = {
+    "inject": inject,
+    "mce": mce,
+    "mce_inject": mce_inject,
+    "scrub": scrub,
+}

@@ -34,3 +34,4 @@ class Profile:
     first_entry_needed: bool  # without memory for the first entry of the kill list nobody is collected
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
+    machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES

@@ -79,4 +79,5 @@ V2_6_32 = Profile(
     first_entry_needed=True,
     has_prctl=True,
     has_recovery_sysctl=True,
+    machine_checks="2.6.32",
 )

@@ -110,4 +110,5 @@ V5 = Profile(
     first_entry_needed=False,
     has_prctl=False,
     has_recovery_sysctl=False,
+    machine_checks="2.6.32",
 )
