@@ -22,6 +22,8 @@ MODULES = {
     "E8": "e08_block_device",
     "E12": "e12_storms",
     "E13": "e13_touched_meanwhile",
+    "H1": "h01_scrub_share",
+    "H2": "h02_calibration",
 }
 
 
