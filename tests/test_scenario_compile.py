@@ -318,6 +318,7 @@ EXAMPLES = {
     "sysctl": "'vm.memory_failure_early_kill'",
     "value": "'early'",
     "size": "'4 KiB'",
+    "mce_text": "'CPU 3 BANK 8 STATUS CORRECTED'",
 }
 
 
