@@ -24,6 +24,7 @@ MODULES = {
     "E13": "e13_touched_meanwhile",
     "H1": "h01_scrub_share",
     "H2": "h02_calibration",
+    "H3": "h03_fault_patterns",
 }
 
 

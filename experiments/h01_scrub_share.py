@@ -7,14 +7,14 @@ import numpy as np
 from experiments.common import Answer, Effort, lines_figure, words
 from hwsim.machine import Plan, run_replication
 from hwsim.show import style
-from hwsim.spec import ErrorSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
+from hwsim.spec import MachineSpec, RegionSpec, ScriptStep, ScrubSpec, Spec, TaskSpec, Touch
 from hwsim.study.estimate import Estimate, proportion
 
 QUESTION = "What share of uncorrected errors does the scrubber find before a program reads them?"
 HOUR_NS = 3_600_000_000_000
 PERIODS_H = {"1 h": 1, "4 h": 4, "12 h": 12, "24 h": 24, "3 d": 72, "1 w": 168}
 READS_PER_H = {"read every minute": 60.0, "every hour": 1.0, "every day": 1 / 24, "every week": 1 / 168}
-_PAGES = 4096
+_PAGES = 64
 _MACHINES = 1500
 
 
@@ -46,7 +46,7 @@ def run(effort: Effort) -> Answer:
         )  # fmt: skip
     figure.axes[0].set_ylim(0, 1.02)
     assumptions = (
-        "single bad lines at uniform places; reads are Poisson and touch every line of a page",
+        "one bad line, and a scrubber that is anywhere in its sweep when it goes bad; reads are Poisson and touch every line of a page",
         "one program reads all of it at one rate: real memory has hot and cold pages, so its curve is a mixture of these",
         "no stores, no other readers, one sweep at constant speed",
     )
@@ -59,8 +59,8 @@ def _found_by_scrub(reads_per_h: float, period_h: int, machines: int) -> Estimat
     spec = Spec(
         "scrub share", 10 * 168 * HOUR_NS, 1, machines,
         MachineSpec(_PAGES, scrub=ScrubSpec(period_h * HOUR_NS), reboot_ns=None),
-        (ErrorSpec(1.0, end_ns=60_000_000_000, permanent=1.0),),
         tasks=(TaskSpec("reader", regions=(heap,)),),
+        script=(ScriptStep(HOUR_NS, "inject", {"page": {"pfn": 1}, "how": "line", "permanent": True}),),
     )  # fmt: skip
     plan, found = Plan(spec), 0
     for index in range(machines):

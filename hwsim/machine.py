@@ -238,10 +238,13 @@ class Machine:
             story.begin()
         return story
 
-    def machine_check(self, story: PageStory) -> bool:
-        """Raise an SRAO machine check for the line of ``story``; False if its bank was taken."""
+    def machine_check(self, story: PageStory, further: bool = False) -> bool:
+        """Raise an SRAO machine check for the line of ``story``; False if its bank was taken.
+
+        ``further``: for another bad line of a page that is being reported; nothing is lost with it.
+        """
         kernel = self.kernel
-        report = story.new_report()
+        report = story.new_report(further)
         kernel.event("machine_check", error=story.error, pfn=story.pfn)
 
         def done(outcome: str, overflowed: bool) -> None:
@@ -250,9 +253,10 @@ class Machine:
             mce_notify_irq(kernel)
             if overflowed:
                 kernel.reach("bank:overflow")
-                found.lost(story)
+                if not further:
+                    found.lost(story)
                 return
-            self._queue(story, report)
+            self._queue(story, report, further)
 
         u = report.draw(Slot.RENDEZVOUS)
         return self.check.raise_srao(kernel.times.rendezvous, u, done, self._stall)
@@ -292,14 +296,16 @@ class Machine:
             kernel.reach("rendezvous:timeout")
         return False
 
-    def _queue(self, story: PageStory, report: Report) -> None:
+    def _queue(self, story: PageStory, report: Report, further: bool) -> None:
         """The end of do_machine_check(): into the CPU's ring, and somebody is asked to empty it."""
         kernel = self.kernel
         cpu = kernel.cpu(int(report.draw(Slot.CPU) * kernel.cpus))
         if not cpu.mce_ring_add(report):
             kernel.reach("ring:overflow")
-            found.lost(story)
+            if not further:
+                found.lost(story)
             return
+        story.queued.add(report)
         if self.notified_user(report) and not cpu.user.busy:
             cpu.user.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
         else:

@@ -79,6 +79,7 @@ _V5_PATHS: dict[str, str] = {
     "allocator:block_dropped": "a poisoned page cost its whole block [prep_new_page]",
     "allocator:freed_poison_isolated": "a poisoned page was freed and kept back [free_pages_check]",
     # how errors are found, and what that costs at once
+    "found:further line": "the sweep goes on over a page that was just found [patrol scrub]",
     "found:logged_only": "UCNA: this kernel only writes it down [machine_check_poll]",
     "consumed:task_load": "a task read the bad line first [do_machine_check]",
     "consumed:kernel_load": "the kernel read the bad line first [do_machine_check]",

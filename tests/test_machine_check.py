@@ -14,6 +14,7 @@ from hwsim.hardware.machine_check import GRADED, PANIC, TIMED_OUT, MachineCheck
 from hwsim.hardware.scrubber import Scrubber
 from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
+from hwsim.record import Replication
 from hwsim.spec import (
     Delay,
     ErrorSpec,
@@ -26,7 +27,7 @@ from hwsim.spec import (
     TaskSpec,
     Touch,
 )
-from tests.worlds import DATA, NO_TIME, P0, PFN, heap, play, run, world
+from tests.worlds import DATA, MEMORY, NO_TIME, P0, PFN, heap, play, run, world
 
 SECOND = 1_000_000_000
 
@@ -261,15 +262,12 @@ def _storm(pages: int, lock_ns: int) -> Machine:
     from hwsim.spec import KernelPoolSpec
 
     spec = Spec(
-        "storm",
-        (SECOND << 10) - 1,
-        3,
-        1,
-        machine,
-        errors=(ErrorSpec(1.0, Place("pfns", pfns=(100,)), burst_pages=pages, end_ns=40 * SECOND),),
-        pools=(KernelPoolSpec("slab", 1 << 10),),
-    )
-    return Machine(spec, 0, Plan(spec), trace=True)
+        "storm", (SECOND << 10) - 1, 3, 1, machine, pools=(KernelPoolSpec("slab", 1 << 10),),
+    )  # fmt: skip
+    made = Machine(spec, 0, Plan(spec), trace=True)
+    for page in range(pages):
+        made.add_error(0, 100 + page, 5, True)
+    return made
 
 
 def test_the_ring_holds_fifteen_and_drops_the_next_without_a_word() -> None:
@@ -277,12 +275,45 @@ def test_the_ring_holds_fifteen_and_drops_the_next_without_a_word() -> None:
     machine = _storm(20, lock_ns=SECOND << 11)
     machine.run()
     result = machine.result()
-    first_sweep = [row for row in result.errors if row.end != "duplicate"]
-    assert len(first_sweep) == 20
-    assert sum(row.poisoned_ns is not None for row in first_sweep) <= 1
-    assert sum(row.ring_lost for row in first_sweep) == 4
+    assert len(result.errors) == 20
+    assert sum(row.poisoned_ns is not None for row in result.errors) <= 1
+    assert sum(row.ring_lost for row in result.errors) == 4
     assert result.reach["ring:overflow"] == 4
     assert not any("overflow" in text for _, _, text in result.log)
+
+
+def _bad_lines(lines: tuple[int, ...], rendezvous_ns: int, seconds: int = 3) -> Replication:
+    """Several bad lines of one page; the scrubber takes 2 us from line to line, a second for a sweep."""
+    bad = [(1_000 + line, "inject", {"page": P0, "how": "line", "line": line}) for line in lines]
+    times = replace(NO_TIME, rendezvous=Delay(mean_ns=rendezvous_ns))
+    return run(long(world(*bad, times=times), seconds, scrub=ScrubSpec(SECOND, "SRAO")))
+
+
+def test_a_sweep_goes_on_over_the_page_and_reports_its_other_lines() -> None:
+    result = _bad_lines((3, 10, 60), rendezvous_ns=1_000, seconds=1)
+    first = result.errors[0]
+    checks = [time - (first.found_ns or 0) for time, name, _ in result.events if name == "machine_check"]
+    line_ns = SECOND / (MEMORY * 64)
+    assert checks == pytest.approx([0, 7 * line_ns, 57 * line_ns], abs=1)
+    assert (first.outcome, first.repeats, first.ring_lost) == ("Recovered", 2, 0)
+    assert [row.end for row in result.errors] == ["isolated", "duplicate", "duplicate"]
+    already = [text for _, _, text in result.log if "already hardware poisoned" in text]
+    assert len(already) == 2
+
+
+def test_a_second_line_spoils_the_find_that_has_not_been_read_out() -> None:
+    """Both records are lost, sweep after sweep: the page is never handled."""
+    result = _bad_lines((3, 4), rendezvous_ns=100_000)
+    first = result.errors[0]
+    assert (first.poisoned_ns, first.outcome, first.end) == (None, "", "reachable")
+    assert first.ring_lost == result.reach["bank:overflow"] >= 2
+    alone = _bad_lines((3,), rendezvous_ns=100_000).errors[0]
+    assert (alone.outcome, alone.ring_lost) == ("Recovered", 0)
+
+
+def test_a_third_line_may_be_reported_when_the_first_two_were_lost() -> None:
+    result = _bad_lines((3, 4, 60), rendezvous_ns=50_000, seconds=1)
+    assert (result.errors[0].outcome, result.errors[0].ring_lost) == ("Recovered", 1)
 
 
 def test_after_set_up_the_heap_holds_only_the_next_arrivals() -> None:

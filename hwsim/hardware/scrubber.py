@@ -38,6 +38,10 @@ class Scrubber:
             return first
         return first + ((after_ns - first) // period + 1) * period
 
+    def page_pass_ns(self) -> int:
+        """How long the scrubber is within one page."""
+        return (self.period_ns or 0) * LINES_PER_PAGE // self._lines
+
     def visits_between(self, pfn: int, line: int, after_ns: int, until_ns: int) -> int:
         """How many visits fall in (after_ns, until_ns)."""
         visit = self.next_visit_ns(pfn, line, after_ns)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hwsim.engine import SCRUB_VISIT
 from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.story.states import CHECKING, LATENT
 
 if TYPE_CHECKING:
+    from hwsim.kernel.system import Kernel
     from hwsim.story.page_story import PageStory
 
 _READS = ("task_load", "kernel_load", "device_read")
@@ -45,7 +47,33 @@ def scrub_visit(story: PageStory) -> None:
         return
     else:
         raise_check(story)
+        _sweep_goes_on(story)
     story.arm()
+
+
+def _sweep_goes_on(story: PageStory) -> None:
+    """The scrubber reads the rest of the page: further bad lines of it are reports of their own.
+
+    Of later sweeps they are counted with the page's; in this one they can overflow the bank before the first
+    find is read out, and take slots of the ring.
+    """
+    machine = story.machine
+    now, kernel, scrubber = machine.engine.now, machine.kernel, machine.scrubber
+    for other in story.other_lines:
+        visit = scrubber.next_visit_ns(story.pfn, other.line, now)
+        if visit is not None and visit - now < scrubber.page_pass_ns():
+            machine.engine.at(visit, SCRUB_VISIT, lambda _event: _further_line(story, kernel))
+
+
+def _further_line(story: PageStory, kernel: Kernel) -> None:
+    if story.finished or kernel.halted or not story.line_is_bad:
+        return
+    story.repeats += 1
+    story.machine.kernel.reach("found:further line")
+    if story.latent:  # the finds before it were lost
+        raise_check(story)
+    else:
+        story.machine.machine_check(story, further=True)
 
 
 def report_check(story: PageStory) -> None:

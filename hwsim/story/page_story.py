@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
 _WITHOUT_CPU = ("scrub", "device_read", "refilled")
+_FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
 class FirstBoot(NamedTuple):
@@ -94,6 +95,7 @@ class PageStory:
         "panic_ns",
         "permanent",
         "pfn",
+        "queued",
         "races",
         "region",
         "repeats",
@@ -160,6 +162,7 @@ class PageStory:
         self.region = "hidden"
         self.mappers = 0
         self.page: Page | None = None
+        self.queued: set[Report] = set()  # reports in a ring, or with memory_failure()
         self.report: Report | None = None  # the one that poisoned the page, or the last
         self.signals: list[Signal] = []
         self.times: list[Candidate] = []  # the race: (time, priority, what, who)
@@ -169,11 +172,10 @@ class PageStory:
 
     # -- beginning ------------------------------------------------------------------------------
 
-    def new_report(self) -> Report:
-        """The next call of memory_failure() for this error."""
-        report = Report(
-            self.error, self.pfn, self.u, self.machine.draws.extra, attempt=self.attempts, story=self
-        )
+    def new_report(self, further: bool = False) -> Report:
+        """The next call of memory_failure() for this error; ``further``: for another line of the page."""
+        attempt = _FURTHER + self.repeats if further else self.attempts
+        report = Report(self.error, self.pfn, self.u, self.machine.draws.extra, attempt, self)
         report.signals = self.signals
         report.on_unmapped = self._unmapped
         return report
@@ -397,9 +399,12 @@ class PageStory:
         machine = self.machine
         page = report.page
         self.attempts += 1
+        self.queued.discard(report)
         if report.exit == "already" and self.report is not None:
             self.state = HANDLED
             self.arm()
+            return
+        if report.exit == "already" and self.queued:  # another report of the page is being handled
             return
         self.report = report
         entries, self.entries = self.entries, []
@@ -522,6 +527,7 @@ class PageStory:
                 self.kind, self.region, self.report, self.mappers, self.contained_ns, self.isolated_pages
             )
         self.report = None
+        self.queued.clear()
         self.isolated_pages = 0
         self.hole = False
         self.entries = []
