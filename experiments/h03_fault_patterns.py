@@ -10,17 +10,6 @@ from hwsim.study.estimate import Estimate
 QUESTION = "What do rows, columns and banks that fail do to the reports, and is a page touched meanwhile?"
 PERIODS = ("1 h", "2 h", "4 h", "12 h", "24 h")
 MODES = ("row", "column", "bank")
-_WORLD = (
-    'horizon="10 d"',
-    'machine.memory="64 GiB"',
-    'machine.times.rendezvous="100 us"',
-    'machine.times.lock_wait={ kind = "exponential", mean = "2 s", chance = "20 %" }',
-    'errors=[{ kind = "dram" }]',
-    'dram={ geometry = "ddr4-1socket", ecc = "secded", frailty = 0, fit_factor = 1e5 }',
-    'file.0.size="24 GiB"',
-    'task.0.region.0.size="16 GiB"',
-    'kernel.0.size="4 GiB"',
-)
 
 
 def run(effort: Effort) -> Answer:
@@ -31,7 +20,7 @@ def run(effort: Effort) -> Answer:
     for mode in MODES:
         for period in PERIODS:
             results = alone(
-                "error-storm", effort, 60, *_WORLD,
+                "row-fault", effort, 60,
                 f'dram.fault=[{{ mode = "{mode}", permanent = 0.6 }}]', f'machine.scrub.period="{period}"',
             )  # fmt: skip
             n = len(results.replications)

@@ -251,7 +251,7 @@ class Machine:
             if self._gave_up(kernel, story, outcome):
                 return
             mce_notify_irq(kernel)
-            if overflowed:
+            if overflowed or self.dram.bank_is_taken(report):
                 kernel.reach("bank:overflow")
                 if not further:
                     found.lost(story)

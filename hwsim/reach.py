@@ -83,7 +83,7 @@ _V5_PATHS: dict[str, str] = {
     "found:logged_only": "UCNA: this kernel only writes it down [machine_check_poll]",
     "consumed:task_load": "a task read the bad line first [do_machine_check]",
     "consumed:kernel_load": "the kernel read the bad line first [do_machine_check]",
-    "bank:overflow": "a find before the last was read out: both lost [mce_severity]",
+    "bank:overflow": "a find came on top of a record that was not read out: lost events [mce_severity]",
     "ring:overflow": "15 pages wait already: dropped without a word [mce_ring_add]",
     "rendezvous:timeout": "not all CPUs came within a second: goes on [mce_timed_out]",
     "panic:Fatal Machine check": "bad data was consumed, or the platform gives up [mce_reign]",

@@ -114,6 +114,8 @@ class FaultRow(NamedTuple):
     met: int  # earlier faults with which it makes uncorrectable lines
     errors: int  # lines of it that went bad for the machine: rows of errors
     corrected: int  # corrected errors until its end
+    records: int  # of these, read out of the bank by the kernel
+    dropped: int  # of the records, thrown away because the kernel's log was full
     end: str  # horizon | scrubbed | spared | ppr | replaced
     end_ns: int
 
@@ -157,6 +159,7 @@ class ReplicationRow(NamedTuple):
     inconsistent_stores: int  # what tasks wrote between PG_hwpoison and their late kill
     dram_faults: int  # rows of faults
     corrected: int  # corrected errors of all of them
+    records: int  # of these, read out of the banks and kept in the kernel's log
 
 
 class Replication(NamedTuple):

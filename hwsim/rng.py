@@ -77,6 +77,9 @@ class Slot(IntEnum):
     FAULT = 49
     WINDOW_OFF = 50
     CORRECTED = 51
+    RECORDS = 52
+    DROPPED = 53
+    BANK_TAKEN = 54
 
 
 class Draws:
@@ -146,6 +149,31 @@ def poisson(u: float, mean: float) -> int:
     while u > total and term > 0.0:
         count += 1
         term *= mean / count
+        total += term
+    return count
+
+
+def binomial(u: float, n: int, p: float) -> int:
+    """How many of ``n`` with chance ``p`` each, by inverse CDF of the uniform ``u``.
+
+    With a variance above 100 the normal approximation, and Poisson's for a chance near 0 or 1.
+    """
+    if n <= 0 or p <= 0.0:
+        return 0
+    if p >= 1.0:
+        return n
+    variance = n * p * (1.0 - p)
+    if variance > 100.0:
+        return min(n, max(0, int(n * p + sqrt(variance) * NormalDist().inv_cdf(u) + 0.5)))
+    if p < 0.05:
+        return min(n, poisson(u, n * p))
+    if p > 0.95:
+        return n - min(n, poisson(1.0 - u, n * (1.0 - p)))
+    count, term = 0, (1.0 - p) ** n
+    total = term
+    while u > total and count < n:
+        term *= (n - count) / (count + 1) * p / (1.0 - p)
+        count += 1
         total += term
     return count
 

@@ -269,6 +269,19 @@ class ScrubSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectedSpec:
+    """How corrected errors reach the kernel, and then somebody.
+
+    ``signals``: ``CMCI`` or ``poll``.  ``storms``: a storm turns CMCI off for a while, as since Linux 6.7.
+    ``mcelog_ns``: how often a program empties /dev/mcelog; 0: at once.
+    """
+
+    signals: str = "CMCI"
+    storms: bool = False
+    mcelog_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TimesSpec:
     """How long things take; each a distribution.  No measurement of these was found in print; the
     defaults are assumptions, listed in the README, and every one is a scenario key."""
@@ -303,6 +316,7 @@ class MachineSpec:
     switches: tuple[tuple[str, str | float], ...] = ()  # set otherwise than the kernel has them
     scrub: ScrubSpec = ScrubSpec()
     device_read: str = "UCNA"  # what DMA of a bad line does: UCNA | fatal | silent
+    corrected: CorrectedSpec = CorrectedSpec()
     reboot_ns: int | None = 300_000_000_000  # None: the run ends at a panic
     repair_share: float = 1.0  # probability that the memory that caused a panic is replaced at the reboot
     user_share: float = 0.6  # probability that the interrupted CPU was in user mode

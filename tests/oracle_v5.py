@@ -183,7 +183,7 @@ class _Page:
 
     @property
     def mce(self) -> str:
-        return f"MCE {self.case.pfn:#x}" if self.case.pfn else "MCE 0"  # %#lx writes no 0x before zero
+        return f"MCE {self.case.pfn:#x}"  # number() in lib/vsprintf.c writes 0x before zero too
 
     @property
     def mapped(self) -> list[Mapper]:

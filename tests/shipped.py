@@ -27,7 +27,7 @@ BY_CHANCE = (
 # Nobody maps what goes bad, or it cannot be unmapped: what these show is not kills.
 WITHOUT_KILLS = ("fsync-race", "hugetlb-database", "metadata", "nfs-writer")
 SCRIPTED = ("aftermath", "drill")  # no chance: what comes after the handler, and what it hardly ever meets
-FROM_FAULTS = ("dram-server",)  # errors are what DRAM faults leave: rare, and then many at once
+FROM_FAULTS = ("dram-server", "row-fault")  # errors are what DRAM faults leave: rare, and then many at once
 NAMES = (*BY_CHANCE, *WITHOUT_KILLS, *FROM_FAULTS, *SCRIPTED)
 REPLICATIONS = 20  # with the seeds of the files, enough for the rarest path twice over
 

@@ -19,7 +19,6 @@ from hwsim.spec import (
     Delay,
     ErrorSpec,
     MachineSpec,
-    Place,
     RegionSpec,
     ScriptStep,
     ScrubSpec,

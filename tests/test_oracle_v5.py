@@ -177,7 +177,7 @@ def test_second_report_of_a_dirty_page_says_dirty() -> None:
 
 def test_pfn_zero_has_no_prefix() -> None:
     assert texts(PageCase(pfn=0, valid=False)) == [
-        "MCE 0:  page recovery: memory outside kernel controlIgnored"
+        "MCE 0x0:  page recovery: memory outside kernel controlIgnored"
     ]
 
 

@@ -38,6 +38,7 @@ printk_level = 4
 atomic_alloc_fail = 0.125
 on_panic = { reboot = "1 min", repair = 0.25 }
 scrub = { period = "1 h", signals = "fatal" }
+corrected = { signals = "poll", storms = true, mcelog = "1 h" }
 sync = "1 h"
 alloc = { rate = "5 / s", order = 2 }
 config = { UNEVICTABLE_LRU = false, HAVE_MLOCKED_PAGE_BIT = false, PAGEFLAGS_EXTENDED = false }

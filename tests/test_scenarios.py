@@ -104,9 +104,15 @@ def test_what_these_show_is_not_kills(name: str) -> None:
     assert result.total("lost_writes") + result.total("failed") > 20
 
 
-@pytest.mark.parametrize("name", FROM_FAULTS)
-def test_faults_are_mostly_corrected(name: str) -> None:
-    result = run(name)
+def test_a_row_is_swept_over_line_by_line() -> None:
+    result = run("row-fault")
+    assert {fault.outcome for each in result.replications for fault in each.faults} == {"UE"}
+    assert result.total("ring_lost") > 50
+    assert result.total("repeats") > 500
+
+
+def test_faults_are_mostly_corrected() -> None:
+    result = run("dram-server")
     outcomes = Counter(fault.outcome for each in result.replications for fault in each.faults)
     assert outcomes["CE"] > 10
     assert outcomes["UE"] < outcomes["CE"]

@@ -41,6 +41,7 @@ from tests.worlds import world
 SPEC = world()
 PLAN = Plan(SPEC)
 V5 = PROFILES["v5"]
+Policies = dict[str, tuple[str, bool]]
 MAPPINGS: tuple[Mapping | None, ...] = (None, "file", "blockdev", "tmpfs", "ramfs")
 FILESYSTEM = {"file": "ext4", "blockdev": "blockdev", "tmpfs": "tmpfs", "ramfs": "ramfs"}
 CONFIGS = (
@@ -104,8 +105,8 @@ def build_page(case: PageCase, kernel: Any) -> Page:
     return page
 
 
-def run_case(machine: Machine, case: PageCase) -> dict[str, Any]:
-    """Everything the model says and does, in the oracle's words."""
+def run_case(machine: Machine, case: PageCase, policies: Policies | None = None) -> dict[str, Any]:
+    """All that the model says and does, in the oracle's words; ``policies``: (PR_MCE_KILL, has a handler)."""
     kernel = machine.kernel
     kernel.early_kill = case.early_kill
     kernel.mce_bad_pages = 0
@@ -113,6 +114,8 @@ def run_case(machine: Machine, case: PageCase) -> dict[str, Any]:
     tries = 1 + len(case.mappers) * 2
     kernel.alloc_failures = tries if case.preallocation_fails else 0
     page = build_page(case, kernel)
+    for vma in [*(page.anon_vma or ()), *(page.mapping.vmas if page.mapping is not None else ())]:
+        vma.task.mce_kill, vma.task.caught = (policies or {}).get(vma.task.name, ("default", False))
     vmas = {vma.task.name: vma for vma in page.ptes}
     before = page.count
     report = Report(0, case.pfn, [0.5] * 32, lambda _name, _slot, _k: 0.5)

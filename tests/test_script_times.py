@@ -152,7 +152,7 @@ at="13 ms" do="inject" page={address="0x1239040"}
 at="13 ms" do="inject" page={free=20} how="line" permanent=true
 at="14 ms" do="scrub" page={free=20}
 at="14 ms" do="mce" page={free=30}
-at="14 ms" do="mce_inject" text="CPU 1 BANK 8 STATUS UNCORRECTED SRAO 0xc0 MCGSTATUS RIPV MCIP ADDR 0x300000 MISC 0x8c"
+at="14 ms" do="mce_inject" text="CPU 1 BANK 8 STATUS UNCORRECTED SRAO 0xc0 MCGSTATUS 5 ADDR 3145728 MISC 140"
 at="15 ms" do="exit" task="app.0"
 at="15 ms" do="evict" file="data"
 at="16 ms" do="reboot"

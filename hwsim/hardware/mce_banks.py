@@ -26,3 +26,17 @@ EIPV = 2
 MCIP = 4
 LMCES = 8  # local machine check: signalled to this CPU only
 SEAM_NR = 1 << 12
+
+
+def overwrite(first: int, second: int) -> tuple[int, bool]:
+    """STATUS of a bank that holds ``first`` when ``second`` comes, and whether the second error stays.
+
+    Intel SDM vol. 3B, tables 15-2 and 15-7: a corrected error gives way to any; an uncorrected one only to
+    one whose context is corrupt (PCC), and of two of these the first stays.  Either way OVER is set; UC, S
+    and AR are sticky.  ADDR and MISC are those of the error that stays.
+    """
+    if not first & VAL:
+        return second, True
+    stays = not first & UC or bool(second & PCC and not first & PCC)
+    kept = second if stays else first
+    return kept | OVER | (first | second) & (UC | S | AR), stays

@@ -49,6 +49,7 @@ def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
     """Drop a page that is clean, unmapped and used by nobody but the cache and the caller."""
     if page.flags & (DIRTY | WRITEBACK) or page.ptes or not try_to_release_page(page):
         return False
+    page.flags &= ~MLOCKED  # clear_page_mlock(), whatever becomes of the page
     if page.count != 2:  # remove_mapping(): the cache's reference and ours
         return False
     truncate_inode_page(mapping, page)

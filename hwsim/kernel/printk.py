@@ -31,8 +31,7 @@ class Printk:
             if name in _RATELIMIT and not _ratelimit(windows, name, time_ns):
                 continue
             level, text = formats[name]
-            # Python has no "0x1234" for %#x with zero as C has; C prints a bare 0.
-            lines.append((time_ns, level, text.replace("%#x", "%s") % _hex_args(text, args)))
+            lines.append((time_ns, level, text % args))  # the kernel too writes 0x0 for %#lx of zero
         return lines
 
 
@@ -48,23 +47,3 @@ def _ratelimit(windows: dict[str, tuple[int, int]], name: str, time_ns: int) -> 
 
 def _time(fact: tuple[int, str, tuple[Any, ...]]) -> int:
     return fact[0]
-
-
-def _hex_args(text: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments with each ``%#x`` one as C's ``%#lx`` prints it."""
-    verbs = _verbs(text)
-    return tuple(
-        (f"{arg:#x}" if arg else "0") if verb == "%#x" else arg for verb, arg in zip(verbs, args, strict=True)
-    )
-
-
-def _verbs(text: str) -> list[str]:
-    verbs = []
-    at = text.find("%")
-    while at >= 0:
-        end = at + 1
-        while text[end] in "#0123456789l":
-            end += 1
-        verbs.append(text[at : end + 1])
-        at = text.find("%", end + 1)
-    return verbs

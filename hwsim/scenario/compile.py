@@ -47,6 +47,7 @@ def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
         ),
         scrub=spec.ScrubSpec(item.scrub.period, item.scrub.signals),
         device_read=item.device_read,
+        corrected=spec.CorrectedSpec(item.corrected.signals, item.corrected.storms, item.corrected.mcelog),
         reboot_ns=item.on_panic.reboot,
         repair_share=item.on_panic.repair,
         user_share=item.user_share,

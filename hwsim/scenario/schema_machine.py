@@ -155,6 +155,23 @@ class Scrub(Model):
     )
 
 
+class Corrected(Model):
+    """How corrected errors are reported."""
+
+    signals: Annotated[str, choice("CMCI", "poll")] = same_as(
+        spec.CorrectedSpec, "signals", "an interrupt for each error, or the timer that polls the banks"
+    )
+    storms: Flag = same_as(
+        spec.CorrectedSpec, "storms", "a storm turns CMCI off for a while, as since Linux 6.7"
+    )
+    mcelog: Duration = same_as(
+        spec.CorrectedSpec,
+        "mcelog_ns",
+        "how often a program empties /dev/mcelog; 0 s: at once",
+        units.format_duration,
+    )
+
+
 class OnPanic(Model):
     """What follows a panic."""
 
@@ -204,6 +221,7 @@ class Machine(Model):
     device_read: Annotated[str, choice("UCNA", "fatal", "silent")] = same_as(
         spec.MachineSpec, "device_read", "what DMA of a bad line does"
     )
+    corrected: Corrected = Field(default_factory=Corrected)
     on_panic: Annotated[OnPanic, BeforeValidator(_panic), OrText(enum=["end"])] = Field(
         default_factory=OnPanic
     )

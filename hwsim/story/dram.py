@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.address_map import LINE_SHIFT, PAGE_SHIFT
 from hwsim.hardware.dram_fault import DramFault, dimms_of, is_within_a_row
+from hwsim.kernel.cmci import interrupted
+from hwsim.kernel.mce_poll import Seen, polled
+from hwsim.kernel.mcelog import kept_share
 from hwsim.record import FaultRow
-from hwsim.rng import Draws, Slot, poisson
+from hwsim.rng import Draws, Slot, binomial, poisson
 
 if TYPE_CHECKING:
+    from hwsim.kernel.memory_failure import Report
     from hwsim.machine import Machine
     from hwsim.spec import DramSpec, ErrorSpec
 
@@ -37,13 +41,13 @@ class FaultStory:
     """One fault.  Life: onset -> its lines go bad, once or window by window -> repaired, scrubbed or not."""
 
     __slots__ = (
-        "corrected", "dram", "end", "end_ns", "errors", "factor", "fault", "met", "number", "onset_ns",
-        "source", "u",
+        "corrected", "dram", "dropped", "end", "end_ns", "errors", "factor", "fault", "met", "number",
+        "onset_ns", "records", "source", "u",
     )  # fmt: skip
 
     def __init__(self, number: int, source: int, onset_ns: int, fault: DramFault, dram: DramSpec) -> None:
         self.number, self.source, self.onset_ns, self.fault, self.dram = number, source, onset_ns, fault, dram
-        self.errors = self.met = self.corrected = 0
+        self.errors = self.met = self.corrected = self.records = self.dropped = 0
         self.factor = 1.0  # on the rate of its corrected errors
         self.u = 0.5  # decides their number
         self.end, self.end_ns = "", -1
@@ -141,6 +145,36 @@ class DramFaults:
             return
         story.end, story.end_ns = end, now_ns
         story.corrected = _corrected(story)
+        self._report(story)
+
+    def _report(self, story: FaultStory) -> None:
+        """How many of its corrected errors the kernel read out, and how many records its log had no room for.
+
+        Each error is taken to be seen with the share that the kernel sees in the long run, apart from the
+        others; each fault to have a bank to itself.
+        """
+        extra, name = self._machine.draws.extra, _NAME - story.number
+        story.records = story.corrected
+        if story.fault.permanence != "transient" and story.corrected:
+            rate = story.dram.ce_per_s * story.factor  # while it shows
+            seen = self._seen(rate)
+            share = seen.records_per_s / rate
+            story.records = binomial(extra(name, Slot.RECORDS), story.corrected, share)
+            kept = kept_share(seen.records_per_s, self._machine.spec.machine.corrected.mcelog_ns * 1e-9)
+            story.dropped = story.records - binomial(extra(name, Slot.DROPPED), story.records, kept)
+
+    def _seen(self, rate_per_s: float) -> Seen:
+        how = self._machine.spec.machine.corrected
+        return polled(rate_per_s) if how.signals == "poll" else interrupted(rate_per_s, how.storms)
+
+    def bank_is_taken(self, report: Report) -> bool:
+        """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
+        rate = sum(
+            _corrected_per_s(each)
+            for each in self.faults
+            if not each.gone and each.fault.outcome == "CE" and each.fault.permanence != "transient"
+        )
+        return rate > 0.0 and report.extra(Slot.BANK_TAKEN, report.attempt) < self._seen(rate).taken
 
     def rebooted(self) -> None:
         """Before a new kernel comes up: the DIMM of a panic may be replaced, rows repaired.
@@ -193,6 +227,8 @@ class DramFaults:
             story.met,
             story.errors,
             story.corrected,
+            story.records,
+            story.dropped,
             story.end,
             story.end_ns,
         )

@@ -164,4 +164,5 @@ def replication_row(
         inconsistent_stores=sum(row.stores for row in signals if row.code == BUS_MCEERR_AR),
         dram_faults=len(faults),
         corrected=sum(row.corrected for row in faults),
+        records=sum(row.records - row.dropped for row in faults),
     )

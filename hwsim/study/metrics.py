@@ -68,6 +68,7 @@ EXTRA_METRICS = (
     Metric("touched", "touched meanwhile", "count", by_path=False),
     Metric("dram_faults", "DRAM faults", "count", by_path=False),
     Metric("corrected", "corrected errors", "count", by_path=False),
+    Metric("records", "in the log", "count", by_path=False),
 )
 _CAUSES = {
     "early": "kills_early",

@@ -1,0 +1,49 @@
+"""The buffer between the kernel and the program that reads /dev/mcelog.
+
+mce_log() of 2.6.32, arch/x86/kernel/cpu/mcheck/mce.c: 32 records; when it is full further ones are thrown
+away and a flag says so, since the first errors are taken to be the interesting ones; a reader takes all.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+MCE_LOG_LEN = 32
+
+
+class McelogBuffer:
+    """struct mce_log.  Life: :meth:`mce_log` until it is full -> :meth:`mce_read` empties it."""
+
+    __slots__ = ("overflow", "records", "size")
+
+    def __init__(self, size: int = MCE_LOG_LEN) -> None:
+        self.size = size
+        self.records: list[object] = []
+        self.overflow = False
+
+    def mce_log(self, record: object) -> bool:
+        """Keep a record; False if the buffer is full."""
+        if len(self.records) >= self.size:
+            self.overflow = True
+            return False
+        self.records.append(record)
+        return True
+
+    def mce_read(self) -> list[object]:
+        """All records, for the reader; the buffer is empty again."""
+        records, self.records, self.overflow = self.records, [], False
+        return records
+
+
+def kept_share(records_per_s: float, read_every_s: float, size: int = MCE_LOG_LEN) -> float:
+    """The share of a Poisson stream of records that a reader gets who comes this often."""
+    expected = records_per_s * read_every_s
+    if expected <= size / 8:
+        return 1.0
+    if expected > 20 * size:
+        return size / expected
+    kept, chance = float(size), exp(-expected)
+    for count in range(size):
+        kept -= (size - count) * chance
+        chance *= expected / (count + 1)
+    return kept / expected
