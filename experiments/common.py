@@ -141,6 +141,7 @@ def lines_figure(
     *,
     ticks: Sequence[str] | None = None,
     log: bool = False,
+    caption: str = "Points with 95 % intervals (jackknife over machines unless the table says otherwise).",
 ) -> Figure:
     """One line a series with its interval at every point; ``ticks`` name the points instead of numbers."""
     with style.context():
@@ -169,9 +170,7 @@ def lines_figure(
         axes.grid(axis="y")
         if len(series) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        style.caption(
-            figure, "Points with 95 % intervals (jackknife over machines unless the table says otherwise)."
-        )
+        style.caption(figure, caption)
     return figure
 
 

@@ -10,7 +10,7 @@ VARIANTS = ("count_gt_1", "count_gt_2", "release_buffers", "fs_hook")
 
 
 def run(effort: Effort) -> Answer:
-    """Inode tables with buffers, idle or busy, and a raw device without, under four tests."""
+    """Inode tables and a raw device, all with buffers, some of them busy, under four tests."""
     results = study("metadata", {"machine.switches.blockdev_test": VARIANTS}, effort, 200)
     n = len(of(results.replications, 0))
     series: dict[str, list[Estimate]] = {
@@ -29,7 +29,8 @@ def run(effort: Effort) -> Answer:
     text = (
         f"v5's count > 1 recovers {words(series['Recovered'][0], True)} of the block-device pages, and "
         f"{words(series['panic later'][0], True)} of those it handled bring the machine down later. count > 2 recovers "
-        f"{words(series['Recovered'][1], True)}: the pages without buffers. Releasing idle buffers first recovers "
+        f"{words(series['Recovered'][1], True)}: pages of a device have buffers, which hold a reference of their own, so that "
+        "counting one more helps nobody. Releasing idle buffers first recovers "
         f"{words(series['Recovered'][2], True)}, the hook of 2.6.32 {words(series['Recovered'][3], True)}; what they refuse "
         "is busy or dirty."
     )

@@ -31,12 +31,14 @@ def run(effort: Effort) -> Answer:
         f"{words(series['every day'][day], True)} where it is read once a day, {words(series['every hour'][day], True)} once "
         f"an hour and {words(series['read every minute'][day], True)} once a minute. A sweep of one hour makes that "
         f"{words(series['every hour'][0], True)} for memory read every hour. Only what the scrubber finds first can "
-        "be handled in the background: early and late kill differ on that share and on no other. The lines are the closed form "
+        "be handled in the background: early and late kill differ on that share and on no other. All agree with the closed form "
         "(1 - exp(-LT))/(LT) for reads at rate L and a sweep of T."
     )
     figure = lines_figure(
         "Uncorrected errors found by the scrubber first", range(len(PERIODS_H)), series,
         "time of one sweep", "share of errors", ticks=list(PERIODS_H),
+        caption="Points with 95 % intervals (Wilson). Dotted: the closed form (1 - exp(-LT))/(LT) for reads at rate L "
+        "and a sweep of T.",
     )  # fmt: skip
     for number, reads in enumerate(READS_PER_H.values()):
         per_sweep = reads * np.array(list(PERIODS_H.values()), dtype=np.float64)

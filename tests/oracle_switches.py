@@ -258,7 +258,9 @@ class _Run:
     def blockdev(self) -> str:
         match self.switches.blockdev_test:
             case "release_buffers":
-                if not self.release_buffers():
+                # Buffers of a dirty page are dirty, and drop_buffers() in fs/buffer.c keeps dirty ones.
+                dirty_buffers = self.buffers == "idle" and "dirty" in self.flags
+                if dirty_buffers or not self.release_buffers():
                     return self.buffers_remain()
             case "fs_hook":
                 if self.invalidate():

@@ -59,6 +59,13 @@ def test_a_dirty_page_of_a_device_is_refused_by_the_hook_only() -> None:
     assert explain(**ask, switches=["blockdev_test=count_gt_2"]).outcome == "Recovered"
 
 
+def test_buffers_of_a_dirty_page_are_dirty_and_stay() -> None:
+    ask = {"mapping": "blockdev", "flags": "lru,dirty", "buffers": "idle"}
+    assert explain(**ask, switches=["blockdev_test=release_buffers"]).outcome == "Failed"
+    clean = {**ask, "flags": "lru"}
+    assert explain(**clean, switches=["blockdev_test=release_buffers"]).outcome == "Recovered"
+
+
 def test_what_the_tests_print() -> None:
     def last(test: str, **page: Any) -> str:
         answer = explain("lru", mapping="blockdev", switches=[f"blockdev_test={test}"], **page)

@@ -10,6 +10,7 @@ MISCV = 1 << 59
 ADDRV = 1 << 58
 PCC = 1 << 57
 S = 1 << 56
+TES_YELLOW = 1 << 54  # threshold-based error status
 AR = 1 << 55
 MSCOD = 0xFFFF << 16
 MCACOD = 0xFFFF
@@ -25,7 +26,8 @@ RIPV = 1  # IA32_MCG_STATUS
 EIPV = 2
 MCIP = 4
 LMCES = 8  # local machine check: signalled to this CPU only
-SEAM_NR = 1 << 12
+TES_P = 1 << 11
+SEAM_NR = 1 << 12  # met by a trust domain's guest, in SEAM non-root mode
 
 
 def overwrite(first: int, second: int) -> tuple[int, bool]:

@@ -27,6 +27,8 @@ from hwsim.hardware.mce_banks import (
     PCC,
     RIPV,
     SEAM_NR,
+    TES_P,
+    TES_YELLOW,
     UC,
     VAL,
     S,
@@ -38,10 +40,18 @@ MAX_PROBLEMS = 20
 
 STATUS_WORDS = {
     "VAL": VAL, "OVER": OVER, "UC": UC, "EN": EN, "PCC": PCC, "S": S, "AR": AR,
+    "TES_YELLOW": TES_YELLOW,
     "CORRECTED": VAL | EN, "UNCORRECTED": VAL | UC | EN, "FATAL": VAL | UC | EN | PCC,
     "UCNA": 0, "SRAO": S, "SRAR": S | AR,
 }  # fmt: skip
-MCGSTATUS_WORDS = {"RIPV": RIPV, "EIPV": EIPV, "MCIP": MCIP, "LMCES": LMCES, "SEAM_NR": SEAM_NR}
+MCGSTATUS_WORDS = {
+    "RIPV": RIPV,
+    "EIPV": EIPV,
+    "MCIP": MCIP,
+    "LMCES": LMCES,
+    "TES_P": TES_P,
+    "SEAM_NR": SEAM_NR,
+}
 UNUSED = ("TSC", "TIME", "SOCKETID", "SOCKET", "APICID", "APIC", "MCGCAP", "PPIN", "MICROCODE")  # read only
 FIELDS = (
     "STATUS", "MCGSTATUS", "BANK", "RIP", "ADDR", "MISC", "PROCESSOR", "IN_IRQ", "IN_PROC", "POLL", "EXCP",

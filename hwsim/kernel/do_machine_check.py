@@ -1,7 +1,7 @@
 """do_machine_check(): what becomes of the machine when its CPUs take a machine check, and when they poll.
 
-2.6.32: arch/x86/kernel/cpu/mcheck/mce.c.  modern: arch/x86/kernel/cpu/mce/core.c of 5.18 to 6.18, on a
-CPU that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.
+2.6.32: arch/x86/kernel/cpu/mcheck/mce.c.  modern: arch/x86/kernel/cpu/mce/core.c of 6.18, on a CPU
+that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Handling(NamedTuple):
     ``banks``: MAX_NR_BANKS.  ``tolerant``: the sysfs setting exists.  ``timeout``: the panic at a missed
     rendezvous; ``timeout_panics_below``: for which values of ``tolerant``.  ``regs_first``: the saved
     instruction pointer is known when the banks are first graded, so that user mode is told from kernel
-    mode.  ``local``: LMCE is known.  ``recovers``: an action-required error in user mode is handed to
+    mode.  ``local``: LMCE is known.  ``one_injector``: CPUs that raise an exception by themselves wait for
+    each other to be done.  ``recovers``: an action-required error in user mode is handed to
     memory_failure(), and errors without a signal are too when a poll finds them.
     """
 
@@ -35,17 +36,18 @@ class Handling(NamedTuple):
     timeout_panics_below: int
     regs_first: bool
     local: bool
+    one_injector: bool
     recovers: bool
 
 
 HANDLING: dict[str, Handling] = {
     "2.6.32": Handling(
         32, True, "Fatal Machine check", "Machine check from unknown source",
-        "Timeout synchronizing machine check over CPUs", 1, False, False, False,
+        "Timeout synchronizing machine check over CPUs", 1, False, False, False, False,
     ),
     "modern": Handling(
         64, False, "Fatal machine check", "Fatal machine check from unknown source",
-        "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True,
+        "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True, True,
     ),
 }  # fmt: skip
 ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
@@ -117,6 +119,11 @@ class Machine:
     def handling(self) -> Handling:
         return HANDLING[self.kernel]
 
+    def first_grade(self, bank: Bank, *, exception: bool = True) -> Grade:
+        """The grade that decides: when the banks are scanned, or polled."""
+        known = exception and self.handling.regs_first
+        return self.grade(bank, mce_get_rip(bank) if known else _NO_REGS, exception=exception)
+
     def grade(self, bank: Bank, regs: Regs, *, exception: bool = True) -> Grade:
         """mce_severity() of the bank; ``regs``: what struct mce holds of them at that moment."""
         return mce_severity(
@@ -160,7 +167,7 @@ class _Handler:
     def __init__(self, machine: Machine, bank: Bank) -> None:
         self.machine, self.bank = machine, bank
         self.regs = mce_get_rip(bank)
-        self.seen = self.first = machine.grade(bank, self.regs if machine.handling.regs_first else _NO_REGS)
+        self.seen = self.first = machine.first_grade(bank)
         self.local = bool(machine.handling.local and bank.mcgstatus & LMCES)
         self.no_way_out = self.first.severity >= Severity.PANIC  # mce_no_way_out()
         self.kill_it = not bank.mcgstatus & RIPV
@@ -204,7 +211,7 @@ class _Handler:
 
 
 def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate: Fate) -> None:
-    """Some CPUs take the exception at once; ``banks`` are those with a record, in the order of the CPUs.
+    """Some CPUs take the exception at once; ``banks`` are those with a record, first come first.
 
     ``callers``: how many CPUs come, those without a record too.  What happens is added to ``fate``.  CPUs
     without a record see empty banks, call in, and have nothing of their own to say.
@@ -224,7 +231,7 @@ def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate
                 fate.panics(how.timeout, None)
                 return
         no_way_out = together and any(handler.no_way_out for handler in meeting)
-        for handler in meeting:
+        for handler in sorted(meeting, key=_cpu):
             handler.scan(fate, no_way_out if together else handler.no_way_out)
         if together:
             _mce_reign(machine, meeting, fate)
@@ -238,6 +245,10 @@ def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate
     if not fate.panic:
         for handler in handlers:
             handler.finish(fate)
+
+
+def _cpu(handler: _Handler) -> int:
+    return handler.bank.cpu
 
 
 def _alone(handler: _Handler, fate: Fate) -> None:
@@ -256,7 +267,7 @@ def _panic_unless_never(machine: Machine, fate: Fate, message: str, reason: str 
 def _mce_reign(machine: Machine, handlers: list[_Handler], fate: Fate) -> None:
     """The Monarch grades what all CPUs saw: the worst decides, and nothing at all is a panic too."""
     how, worst = machine.handling, Grade(Severity.NO, "Invalid")
-    for handler in handlers:
+    for handler in sorted(handlers, key=_cpu):
         if handler.seen.severity > worst.severity:
             worst = handler.seen
     if worst.severity >= Severity.PANIC:
@@ -270,7 +281,7 @@ def machine_check_poll(machine: Machine, bank: Bank, fate: Fate) -> None:
     if not bank.status & VAL or not _is_for_poll(machine, bank.status):
         return
     fate.logged += 1
-    severity = machine.grade(bank, _NO_REGS, exception=False).severity
+    severity = machine.first_grade(bank, exception=False).severity
     if machine.handling.recovers and severity in (Severity.AO, Severity.UCNA) and mce_usable_address(bank):
         fate.queued_pfns.append(bank.addr >> PAGE_SHIFT)  # uc_decode_notifier()
 

@@ -19,7 +19,6 @@ from hwsim.kernel.do_machine_check import (
     Regs,
     do_machine_check,
     machine_check_poll,
-    mce_get_rip,
 )
 from hwsim.kernel.mce_severity import Grade
 
@@ -91,7 +90,9 @@ def _inject(played: Played, final: Record, held: dict[int, Record]) -> dict[int,
     callers = int(final.exception)
     banks: list[Bank] = []
     polls: list[Bank] = []
-    for record in sorted((final, *held.values()), key=lambda each: each.cpu):
+    alone: list[Bank] = []  # by threads of their own, which the one lock of the injector keeps apart
+    # The NMI reaches the others before the CPU that sends it takes its own exception.
+    for record in sorted((final, *held.values()), key=lambda each: (each is final, each.cpu)):
         if record is not final:
             is_sent = record.context == "random"  # on the CPU itself otherwise
             if is_sent and by_irq and not record.exception:
@@ -101,11 +102,15 @@ def _inject(played: Played, final: Record, held: dict[int, Record]) -> dict[int,
             callers += record.exception
         bank = _bank(record, regs[record.cpu])
         (banks if record.exception else polls).append(bank)
+        if record is not final and record.exception and record.context != "random":
+            alone.append(bank)
     if final.exception and not final.nobroadcast:
         callers += machine.cpus - 1 - len(held)
     for bank in polls:
         machine_check_poll(machine, bank, fate)
-    if callers:
+    if alone and machine.handling.one_injector and machine.cpus > 1:
+        do_machine_check(machine, alone[:1], 1, fate)
+    if callers and not fate.panic:
         do_machine_check(machine, banks, callers, fate)
     return regs
 
@@ -115,5 +120,4 @@ def _bank(record: Record, regs: Regs) -> Bank:
 
 
 def _grade(machine: Machine, record: Record, regs: Regs) -> Grade:
-    bank = _bank(record, regs)
-    return machine.grade(bank, mce_get_rip(bank), exception=record.exception)
+    return machine.first_grade(_bank(record, regs), exception=record.exception)

@@ -1,7 +1,7 @@
 """How the kernel grades one bank at a machine check: an ordered table for each kernel, first match wins.
 
-2.6.32: arch/x86/kernel/cpu/mcheck/mce-severity.c.  modern: arch/x86/kernel/cpu/mce/severity.c of 5.18 to
-6.18, the table for Intel.  Texts are those the kernel prints after "Machine check:".
+2.6.32: arch/x86/kernel/cpu/mcheck/mce-severity.c.  modern: arch/x86/kernel/cpu/mce/severity.c of 6.18, the
+table for Intel, but for the row of one stepping of Skylake.  Texts are those printed after "Machine check:".
 
 One row of 2.6.32 does not do what its text says: "Action required; unknown MCACOD" compares the whole
 MCACOD with zero, so an action-required error with any code falls through to "Uncorrected".
@@ -29,6 +29,7 @@ from hwsim.hardware.mce_banks import (
     OVER,
     PCC,
     RIPV,
+    SEAM_NR,
     UC,
     VAL,
     S,
@@ -62,13 +63,6 @@ class Row(NamedTuple):
     ser: bool | None = None
     context: Context | None = None
     exception: bool | None = None  # graded in the handler, or by a poll
-
-
-class Table(NamedTuple):
-    """One kernel's rows; whether an uncorrected error met in the kernel always panics."""
-
-    rows: tuple[Row, ...]
-    panics_in_kernel: bool
 
 
 class Grade(NamedTuple):
@@ -149,6 +143,14 @@ _MODERN = (
         _REQUIRED, _UC_S_AR | _ADDR | MCACOD_INSTR, ser=True, context="user",
     ),
     Row(
+        _AR, "Data load error in SEAM non-root mode",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_DATA, SEAM_NR, SEAM_NR, ser=True, context="kernel",
+    ),
+    Row(
+        _AR, "Instruction fetch error in SEAM non-root mode",
+        _REQUIRED, _UC_S_AR | _ADDR | MCACOD_INSTR, SEAM_NR, SEAM_NR, ser=True, context="kernel",
+    ),
+    Row(
         _PANIC, "Data load in unrecoverable area of kernel",
         _REQUIRED, _UC_S_AR | _ADDR | MCACOD_DATA, ser=True, context="kernel",
     ),
@@ -160,11 +162,12 @@ _MODERN = (
     Row(_SOME, "Action optional: unknown MCACOD", OVER | _UC_S_AR, _UC_S, ser=True),
     Row(_SOME, "Action optional with lost events", OVER | _UC_S_AR, OVER | _UC_S, ser=True),
     Row(_PANIC, "Overflowed uncorrected", OVER | UC, OVER | UC),
+    Row(_PANIC, "Uncorrected in kernel", UC, UC, context="kernel"),
     Row(_UC, "Uncorrected", UC, UC),
     Row(_SOME, "No match"),
 )  # fmt: skip
 
-SEVERITIES: dict[str, Table] = {"2.6.32": Table(_V2_6_32, False), "modern": Table(_MODERN, True)}
+SEVERITIES: dict[str, tuple[Row, ...]] = {"2.6.32": _V2_6_32, "modern": _MODERN}
 
 
 def mce_severity(
@@ -181,20 +184,18 @@ def mce_severity(
     """Severity and reason of a bank with ``status`` under ``mcgstatus``, met in ``context``.
 
     ``ser``: the CPU has MCG_SER_P.  ``exception``: in the handler, not by a poll; 2.6.32 grades in the
-    handler only, and of a polled bank this says what its STATUS alone would be graded.  ``tolerant`` is a
-    setting of 2.6.32; later kernels always panic for an uncorrected error in the kernel.
+    handler only, and of a polled bank this says what its STATUS alone would be graded.  ``tolerant`` and
+    ``panic_on_oops`` are settings that 2.6.32 asks; later kernels have rows for the kernel instead.
     """
-    table = SEVERITIES[kernel]
     row = next(
         row
-        for row in table.rows
+        for row in SEVERITIES[kernel]
         if status & row.mask == row.result
         and mcgstatus & row.mcg_mask == row.mcg_result
         and row.ser in (None, ser)
         and row.context in (None, context)
         and row.exception in (None, exception)
     )
-    strict = table.panics_in_kernel or panic_on_oops or tolerant < 1
-    if row.severity >= Severity.UC and context == "kernel" and strict:
+    if row.severity is Severity.UC and context == "kernel" and (panic_on_oops or tolerant < 1):
         return Grade(Severity.PANIC, row.reason)
     return Grade(row.severity, row.reason)

@@ -21,10 +21,13 @@ def page_cache_release(page: Page) -> None:
 
 
 def try_to_release_page(page: Page) -> bool:
-    """Detach buffers; False if they are busy (journal head, held, dirty or locked buffer head)."""
+    """Detach buffers; False if they are busy (journal head, held, dirty or locked buffer head).
+
+    A dirty page with buffers has dirty buffers: drop_buffers() in fs/buffer.c fails.
+    """
     if not page.flags & PRIVATE:
         return True
-    if page.buffers_busy:
+    if page.buffers_busy or page.flags & DIRTY:
         return False
     page.flags &= ~PRIVATE
     page.put(BUFFERS)
@@ -38,8 +41,8 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
     """
     for vma in list(page.ptes):
         page.unmap(vma, NONE)
+    page.flags &= ~(DIRTY | MLOCKED)  # do_invalidatepage() cleans the buffers before it drops them
     try_to_release_page(page)
-    page.flags &= ~(DIRTY | MLOCKED)
     mapping.pages.pop(page.pgoff, None)
     page.mapping = None
     page.put(CACHE)
