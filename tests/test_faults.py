@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from math import exp, sqrt
+from math import exp, expm1, sqrt
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 from typer.testing import CliRunner, Result
@@ -37,7 +38,9 @@ def uncorrected(counts: FaultCounts) -> int:
     ("ecc", "scrub_h", "published", "error"),
     [
         ("secded", 3.0, 0.036095, 4.8e-5),  # FaultSim v0.1 alpha, 15 million DIMMs
-        ("chipkill", 3.0, 3.6045e-4, 1.1e-6),  # the 2019 edition has 3.66e-4 +- 5e-6
+        ("chipkill", 3.0, 3.655e-4, 5.3e-6),  # FaultSim of 2019, which mends the order of events
+        ("chipkill", 3.0, 3.6045e-4, 1.1e-6),  # a vectorised sampler of the same model, 300 million DIMMs
+        ("chipkill", None, 4.7352e-4, 1.3e-6),  # the same
         ("chipkill", None, 4.747e-4, 5.6e-6),  # the alpha, whose scrubber never fires under chipkill
     ],
 )
@@ -60,8 +63,112 @@ def test_growth_in_time(ecc: str, power: int) -> None:
     """Half of the time gives a half of SECDED's failures, and a quarter of those of chipkill."""
     counts = sample_faults(replace(JAGUAR, ecc=ecc, years=6.0), DIMMS, 3)
     early = sum(counts.uncorrected_in_year[:3])
-    share = early / uncorrected(counts)
-    assert share == pytest.approx(0.5**power, abs=0.02)
+    # Four standard errors of the share, and what 1 - exp(-x) bends away from a straight line in six years.
+    total = uncorrected(counts)
+    share, wanted = early / total, 0.5**power
+    assert share == pytest.approx(wanted, abs=4 * sqrt(wanted * (1 - wanted) / total) + (power == 1) * 0.008)
+
+
+# -- a plain second way: one DIMM at a time, one fault at a time -------------------------------------------
+
+
+def plainly(model: FaultModel, trials: int, seed: int) -> int:
+    """DIMMs with an uncorrectable pattern, by walking over every pair of every DIMM's faults."""
+    draw, geometry, failed = np.random.default_rng(seed), model.geometry, 0
+    kinds = model.kinds()
+    rates = [fit * model.hours / 1e9 for _, _, fit in kinds]
+    sizes = {
+        "subchannel": geometry.subchannels, "rank": geometry.ranks, "row": geometry.rows,
+        "bank": geometry.bank_groups * geometry.banks, "column": geometry.columns,
+    }  # fmt: skip
+    beats = 2 if model.ecc in ("chipkill", "sddc") else 1
+    for _ in range(trials):
+        faults, lost = [], False
+        for (rate, permanent, _), mean in zip(kinds, rates, strict=True):
+            for _ in range(draw.poisson(mean)):
+                at = {name: int(draw.integers(size)) for name, size in sizes.items()}
+                hour = draw.random() * model.hours
+                sweep = model.scrub_h
+                end = 1e99 if permanent or sweep is None else (hour // sweep + 1) * sweep
+                chip, pin = draw.integers(geometry.chips_per_rank), draw.integers(geometry.chip_width_bits)
+                faults.append((rate.mode, at, hour, end, chip, pin))
+                lost |= bool(draw.random() < model.alone(rate))
+        for number, (mode, at, begin, end, chip, pin) in enumerate(faults):
+            for mode2, at2, begin2, end2, chip2, pin2 in faults[:number]:
+                if "bit" in (mode, mode2) and model.on_die:
+                    continue
+                fixed = ({*FIXED[mode]} & {*FIXED[mode2]}) - {"bit"} | {"subchannel"}
+                apart = any(
+                    at[name] // (beats if name == "column" else 1)
+                    != at2[name] // (beats if name == "column" else 1)
+                    for name in fixed
+                )
+                same_bit = mode == mode2 == "bit" and pin == pin2
+                alike = chip == chip2 and (model.ecc != "secded" or same_bit)
+                lost |= not apart and not alike and begin < end2 and begin2 < end
+        failed += lost
+    return failed
+
+
+@pytest.mark.parametrize("on_die", [False, True])
+@pytest.mark.parametrize("ecc", ["secded", "chipkill", "sddc"])
+@pytest.mark.parametrize(
+    "modes", [("bit",), ("bit", "word", "column"), ("row", "column", "bank", "multi_bank")]
+)
+@pytest.mark.parametrize("technology", ["DDR2", "DDR5"])
+def test_the_sampler_is_the_plain_way(
+    technology: str, modes: tuple[str, ...], ecc: str, on_die: bool
+) -> None:
+    """Small chips that fail often: 1,500 DIMMs plainly, 150,000 at once; each test is off by chance 1e-4."""
+    preset = GEOMETRIES["ddr5-2socket" if technology == "DDR5" else "ddr2-faultsim"]
+    small = replace(preset, rows=4, columns=8, banks=2, bank_groups=1, ranks=2)
+    rates = tuple(FaultRate(mode, 2e5 / len(modes), 5e5 / len(modes), 0.05) for mode in modes)
+    model = FaultModel(small, rates, ecc, 0.02, 30.0, on_die=on_die)
+    assert 1.0 < model.faults_per_dimm < 20.0
+    one, many = 1_500, 150_000
+    counts = (plainly(model, one, 1), uncorrected(sample_faults(model, many, 2)))
+    pooled = sum(counts) / (one + many)
+    error = sqrt(pooled * (1 - pooled) * (1 / one + 1 / many))
+    assert abs(counts[0] / one - counts[1] / many) <= 3.9 * error + 1e-9
+
+
+@pytest.mark.parametrize("number", range(len(FIT_TABLES["alibaba"])))
+def test_each_structural_fault_has_its_share_of_uncorrected_errors(number: int) -> None:
+    """P(UE | mode) of Alibaba's logs, row by row, under the code as built; pairs are too rare to show."""
+    rate = FIT_TABLES["alibaba"][number]
+    model = FaultModel(GEOMETRIES["ddr2-faultsim"], (rate,), "sddc", 0.5, 24.0, fit_factor=10.0)
+    assert rate.ue_share is not None
+    counts = sample_faults(model, 20_000_000 if rate.ue_share < 0.01 else 5_000_000, 40 + number)
+    assert binomtest(uncorrected(counts), counts.faulty, rate.ue_share).pvalue > ALPHA / 18 or (
+        abs(uncorrected(counts) / counts.faulty / rate.ue_share - 1) < 0.02
+    )
+
+
+def test_a_channel_fails_once_however_many_chips_hang_on_it() -> None:
+    rate = FaultRate("channel", 0.0, 1e3)
+    wanted = -expm1(-1e3 * 1e-9 * 8760)
+    for ranks in (1, 4):
+        model = FaultModel(replace(TINY, ranks=ranks), (rate,), "chipkill", 1.0, None)
+        counts = sample_faults(model, 1_000_000, 3)
+        assert uncorrected(counts) == counts.faulty
+        assert binomtest(counts.faulty, 1_000_000, wanted).pvalue > ALPHA
+    shared = FaultModel(TINY, (rate._replace(ue_share=0.25),), "sddc", 1.0, None)
+    counts = sample_faults(shared, 1_000_000, 3)
+    assert 0 < uncorrected(counts) / counts.faulty - 0.25 < 4 * sqrt(0.25 * 0.75 / counts.faulty) + 0.01
+
+
+def test_a_dimm_of_ddr5_has_two_subchannels() -> None:
+    model = FaultModel(GEOMETRIES["ddr5-2socket"], FIT_TABLES["jaguar"], "chipkill", 7.0, 3.0)
+    assert model.chips == 20
+    counts = sample_faults(model, 5_000_000, 9)
+    assert binomtest(counts.faulty, 5_000_000, -expm1(-20 * 66.1e-9 * 7 * 8760)).pvalue > ALPHA
+
+
+def test_many_faults_a_dimm_take_small_batches() -> None:
+    """Each DIMM has 60 faults: the memory and the time of a batch stay bounded."""
+    model = replace(JAGUAR, ecc="chipkill", fit_factor=60.0 / JAGUAR.faults_per_dimm)
+    counts = sample_faults(model, 3_000, 1)
+    assert counts.faulty == 3_000
 
 
 PLACES = {"rank": 2, "bank": 4, "row": 8, "column": 16}
@@ -87,7 +194,6 @@ def test_two_faults_meet_where_no_fixed_coordinate_differs(first: str, second: s
         for name, count in PLACES.items():
             once[number] /= count if name in FIXED[mode] else 1
     pairs = per_dimm**2 * (meet["both"] + 0.5 * once[0] + 0.5 * once[1]) * 17 / 18
-    # Ranks are drawn apart from chips: the same chip of two ranks is one position of the code word.
     trials = 2_000_000
     found = uncorrected(sample_faults(model, trials, 4))
     assert found == pytest.approx(trials * pairs, abs=4.5 * sqrt(trials * pairs) + 0.03 * trials * pairs + 3)
@@ -147,6 +253,9 @@ def test_json_has_its_keys() -> None:
         ("dram.fit_factor=-1", "dram.fit_factor"),
         ("dram.width=5", "dram.width"),
         ("dram.ecc=sddc", "dram.ecc"),
+        ("dram.chips=16", "dram.ecc"),  # no check bits
+        ("dram.fault=[{mode = 'row', permanent = 1e9}]", "dram.fit_factor"),  # more than a hundred a DIMM
+        ("dram.banks=6", "dram.banks"),
         ("dram.fault=[{mode = 'row', permanent = -3}]", "dram.fault[0].permanent"),
     ],
 )
@@ -157,6 +266,28 @@ def test_what_cannot_be_is_named(override: str, key: str) -> None:
     result = invoke("faults", str(STOCK), "--set", override)
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
+
+
+def test_codes_that_these_chips_cannot_hold_are_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"dram\.ecc"):
+        load(STOCK, ["dram.ecc=chipkill", "dram.width=8", "dram.chips=9"])
+    assert load(STOCK, ["dram.ecc=secded", "dram.width=8", "dram.chips=9"]).dram is not None
+    for banks in ("17", "19"):
+        with pytest.raises(ScenarioError, match=r"dram\.banks"):
+            load(FIELD, [f"dram.banks={banks}"])
+    assert load(FIELD, ["dram.banks=8"]).dram is not None
+
+
+def test_a_seed_or_a_number_beyond_all_bounds_is_refused() -> None:
+    for arguments in (("--seed", "9" * 23), ("--trials", "1" + "0" * 29)):
+        result = invoke("faults", str(STOCK), *arguments)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.stderr
+
+
+def test_the_last_year_may_be_a_part_of_one() -> None:
+    result = invoke("faults", str(STOCK), "--trials", "1000", "--set", "dram.years=2.5", "--json")
+    assert [each["year"] for each in json.loads(result.stdout)["p_by_year"]] == [1, 2, 2.5]
 
 
 def test_a_scenario_without_dimms_is_told() -> None:

@@ -19,7 +19,9 @@ def faults(
     overrides: Set = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="DIMMs to sample.", show_default="as the scenario says"),
+        typer.Option(
+            min=1, max=10**12, metavar="N", help="DIMMs to sample.", show_default="as the scenario says"
+        ),
     ] = None,
     seed: Seed = None,
     quiet: Quiet = False,
@@ -44,7 +46,8 @@ def faults(
                 "p_any_fault": _plain(found.p_any_fault),
                 "p_uncorrected": _plain(found.p_uncorrected),
                 "p_by_year": [
-                    {"year": year, **_plain(each)} for year, each in enumerate(found.p_by_year, start=1)
+                    {"year": min(year, model.years), **_plain(each)}
+                    for year, each in enumerate(found.p_by_year, start=1)
                 ],
                 "trials_per_second": found.trials_per_second,
             }
@@ -54,7 +57,7 @@ def faults(
     typer.echo(f"  any fault         {_text(found.p_any_fault)}")
     typer.echo(f"  uncorrected       {_text(found.p_uncorrected)}")
     for year, each in enumerate(found.p_by_year, start=1):
-        typer.echo(f"    by year {year:3}     {_text(each)}")
+        typer.echo(f"    by year {min(year, model.years):3g}     {_text(each)}")
     typer.echo(f"Share of DIMMs, 95 % interval ({found.p_any_fault.method}).")
     if not quiet:
         note(f"{found.trials_per_second:.3g} DIMMs a second")

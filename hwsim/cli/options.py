@@ -16,7 +16,9 @@ ResultsFile = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Root of all randomness.", show_default="as the scenario says"),
+    typer.Option(
+        min=0, max=2**63 - 1, metavar="N", help="Root of all randomness.", show_default="as the scenario says"
+    ),
 ]
 Repeat = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Replications.", show_default="as the scenario says")

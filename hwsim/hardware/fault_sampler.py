@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.hardware.fault_model import HOURS_PER_YEAR, FaultModel
+from hwsim.hardware.fault_model import HOURS_PER_YEAR, FaultModel, columns_per_word
 from hwsim.hardware.fit_tables import FIXED
 
 BATCH_DIMMS = 1 << 17  # counts of one batch stay in the second-level cache
-_FIT_HOURS = 1e9
-_COORDINATES = ("rank", "bank", "row", "column")
+_BATCH_FAULTS = 1 << 14  # a batch of DIMMs with many faults each is smaller: pairs grow with the square
+_COORDINATES = ("subchannel", "rank", "bank", "row", "column")
+
+_HALF = {mode: "" if mode == "channel" else "subchannel" for mode in FIXED}  # a chip is of one sub-channel
 
 Vector = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -39,9 +41,10 @@ def sample_faults(model: FaultModel, trials: int, seed: int) -> FaultCounts:
     faulty = 0
     by_year: Whole = np.zeros(max(1, int(np.ceil(model.years))), dtype=np.int64)
     sampler = _Sampler(model)
-    for number, first in enumerate(range(0, trials, BATCH_DIMMS)):
+    size = max(1, min(BATCH_DIMMS, int(_BATCH_FAULTS / max(sampler.faults_per_dimm, 1e-9))))
+    for number, first in enumerate(range(0, trials, size)):
         chance = np.random.Generator(np.random.Philox(key=np.array([seed, number], dtype=np.uint64)))
-        some, years = sampler.batch(chance, min(BATCH_DIMMS, trials - first))
+        some, years = sampler.batch(chance, min(size, trials - first))
         faulty += some
         by_year += np.bincount(years, minlength=by_year.size)
     return FaultCounts(trials, faulty, tuple(int(x) for x in by_year))
@@ -54,19 +57,22 @@ class _Sampler:
         self.model = model
         kinds = model.kinds()
         fit = np.array([each[2] for each in kinds], dtype=np.float64)
-        self.faults_per_dimm = float(fit.sum()) * model.chips * model.hours / _FIT_HOURS
+        self.faults_per_dimm = model.faults_per_dimm
         self.share = fit / fit.sum() if fit.size else fit
         self.permanent = np.array([each[1] for each in kinds], dtype=np.bool_)
         self.alone = np.array([model.alone(each[0]) for each in kinds], dtype=np.float64)
         seen = np.array([not (model.on_die and each[0].mode == "bit") for each in kinds], dtype=np.bool_)
         self.seen = seen  # leaves its chip
         self.fixed = {
-            name: np.array([name in FIXED[each[0].mode] for each in kinds], dtype=np.bool_)
+            name: np.array(
+                [name in (*FIXED[each[0].mode], _HALF[each[0].mode]) for each in kinds], dtype=np.bool_
+            )
             for name in (*_COORDINATES, "bit")
         }
         geometry = model.geometry
-        columns = geometry.columns // 2 if model.ecc in ("chipkill", "sddc") else geometry.columns
-        counts = (geometry.ranks, geometry.bank_groups * geometry.banks, geometry.rows, max(1, columns))
+        columns = max(1, geometry.columns // columns_per_word(model.ecc, geometry.chip_width_bits))
+        banks = geometry.bank_groups * geometry.banks
+        counts = (geometry.subchannels, geometry.ranks, banks, geometry.rows, columns)
         self.counts = dict(zip(_COORDINATES, counts, strict=True))
 
     def batch(self, chance: np.random.Generator, dimms: int) -> tuple[int, Whole]:

@@ -25,6 +25,7 @@ from hwsim.scenario.schema_machine import Model
 from hwsim.spec import DramSpec
 
 _NS_PER_HOUR = 3_600_000_000_000
+MAX_FAULTS_PER_DIMM = 100
 _FIT_SECONDS = 1e9 * 3600.0
 _OWN = {  # key of the file -> of the geometry
     "ranks": "ranks",
@@ -99,9 +100,8 @@ class Dram(Model):
     def _geometry(self) -> DramGeometry:
         own = {field: getattr(self, key) for key, field in _OWN.items() if getattr(self, key) is not None}
         preset = GEOMETRIES[self.geometry]
-        if "banks" in own:
-            own["bank_groups"] = 1 if preset.bank_groups == 1 else preset.bank_groups
-            own["banks"] //= own["bank_groups"]
+        if "banks" in own:  # of a chip: in as many groups as the preset has
+            own["banks"] //= preset.bank_groups
         return replace(preset, **own)
 
     def _rates(self) -> tuple[FaultRate, ...]:
@@ -112,10 +112,25 @@ class Dram(Model):
     def findings(self) -> list[Finding]:
         """What does not go together."""
         keys = {field: key for key, field in _OWN.items()}
+        geometry = self._geometry()
         found = [
             Finding(("dram", keys.get(each.key, "geometry")), "impossible geometry", each.allowed)
-            for each in self._geometry().problems()
+            for each in geometry.problems()
         ]
+        groups = geometry.bank_groups
+        if self.banks is not None and self.banks % groups:
+            message = "impossible geometry"
+            found.append(
+                Finding(("dram", "banks"), message, f"a power of two from {groups} on, in {groups} groups")
+            )
+        if not found:
+            found += self._ecc_findings(geometry)
+        faults = self.to_model().faults_per_dimm
+        if not found and faults > MAX_FAULTS_PER_DIMM:
+            message = f"{faults:.3g} faults a DIMM over {self.years:g} years"
+            found.append(
+                Finding(("dram", "fit_factor"), message, f"rates of up to {MAX_FAULTS_PER_DIMM} a DIMM")
+            )
         if self.ecc == "sddc" and any(each.ue_share is None for each in self._rates()):
             found.append(
                 Finding(
@@ -123,6 +138,19 @@ class Dram(Model):
                     "sddc needs the P(UE | mode) of every fault",
                     'fit = "alibaba", or ue_share',
                 )
+            )
+        return found
+
+    def _ecc_findings(self, geometry: DramGeometry) -> list[Finding]:
+        """A code needs check bits, and one that corrects a chip two check symbols of eight bits."""
+        found = []
+        if self.ecc != "none" and geometry.ecc_bits_per_beat == 0:
+            found.append(Finding(("dram", "ecc"), "these chips hold no check bits", '"none", or more chips'))
+        elif self.ecc in ("chipkill", "sddc") and (
+            geometry.chip_width_bits != 4 or geometry.ecc_chips_per_rank < 2
+        ):
+            found.append(
+                Finding(("dram", "ecc"), "corrects x4 chips, two of them for check symbols", "width = 4")
             )
         return found
 
