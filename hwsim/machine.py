@@ -163,6 +163,8 @@ class Machine:
             frame_life.rebooted(story)
         waiting, self._waiting = self._waiting, []
         for story in waiting:
+            if story.finished:
+                continue
             if frame_life.is_replaced(story):
                 story.finish("replaced")
             else:

@@ -80,6 +80,7 @@ class Slot(IntEnum):
     RECORDS = 52
     DROPPED = 53
     BANK_TAKEN = 54
+    WINDOW_ON = 55
 
 
 class Draws:

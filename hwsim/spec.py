@@ -215,10 +215,11 @@ class DramSpec:
     """The machine's DIMMs, and how their faults come, show and are repaired.
 
     ``geometry`` names a preset of :mod:`hwsim.hardware.dram`, ``own`` the counts that are not the preset's.
-    ``rates``: (mode, transient FIT, permanent FIT, P(UE | fault) or None), FIT of a chip.  ``frailty``: log
-    standard deviation of a machine's own factor on all rates, whose mean is 1.  ``intermittent``: share of
-    the permanent faults that show in windows only, exponential, with means ``on_ns`` and ``off_ns``.
-    ``ce_per_s``: median rate of corrected errors of a fault that stays, ``ce_sigma`` its log standard
+    ``rates``: (mode, transient FIT, permanent FIT, P(UE | fault) or None), FIT of a chip, or of a channel.
+    ``frailty``: log standard deviation of a machine's own factor on all rates, whose mean is 1.
+    ``intermittent``: share of the permanent faults that show in windows only, exponential, with means
+    ``on_ns`` and ``off_ns``.  ``show``: the median chance that a read of a line with a fault that stays
+    meets wrong bits (what is stored may agree with a stuck cell), ``show_sigma`` its log standard
     deviation.  ``max_lines``: at most so many lines of one fault go bad.  ``row_sparing``: corrected errors
     after which a spare row takes over; ``ppr``: rows are repaired at each boot.
     """
@@ -233,8 +234,8 @@ class DramSpec:
     intermittent: float = 0.0
     on_ns: int = 3_600_000_000_000
     off_ns: int = 86_400_000_000_000
-    ce_per_s: float = 1 / 3600
-    ce_sigma: float = 2.4
+    show: float = 0.001
+    show_sigma: float = 2.4
     max_lines: int = 512
     row_sparing: int | None = None
     ppr: bool = False

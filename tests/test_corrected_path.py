@@ -15,7 +15,17 @@ from hwsim.kernel.mcelog import McelogBuffer, kept_share
 from hwsim.machine import run_replication
 from hwsim.record import FaultRow
 from hwsim.rng import binomial
-from hwsim.spec import CorrectedSpec, ErrorSpec, MachineSpec, Spec
+from hwsim.spec import (
+    CorrectedSpec,
+    ErrorSpec,
+    KernelPoolSpec,
+    MachineSpec,
+    RegionSpec,
+    ScrubSpec,
+    Spec,
+    TaskSpec,
+    Touch,
+)
 from tests.test_dram_faults import BASE, DAY, HOUR
 from tests.worlds import NO_TIME
 
@@ -187,9 +197,11 @@ def test_a_find_on_top_of_an_unread_record_is_lost_events(kernel: str, first: in
 
 
 def faults(corrected: CorrectedSpec, ce_per_s: float, index: int = 0) -> list[FaultRow]:
-    dram = replace(BASE, rates=(("bit", 0.0, 1.0, None),), ce_per_s=ce_per_s, ce_sigma=0.0)
-    machine = MachineSpec(256, times=NO_TIME, corrected=corrected)
-    spec = Spec("corrected", 20 * DAY, 5, 1, machine, (ErrorSpec(5e-6, dram=dram),))
+    """Every read of a faulty line shows it, and the kernel reads each line so often."""
+    dram = replace(BASE, rates=(("bit", 0.0, 1.0, None),), show=1.0, show_sigma=0.0)
+    machine = MachineSpec(256, scrub=ScrubSpec(None), times=NO_TIME, corrected=corrected)
+    slab = KernelPoolSpec("slab", 256, load_per_s=64 * ce_per_s)  # a load reads one of 64 lines
+    spec = Spec("corrected", 20 * DAY, 5, 1, machine, (ErrorSpec(5e-6, dram=dram),), pools=(slab,))
     return run_replication(spec, index).faults
 
 
@@ -215,12 +227,14 @@ def test_how_they_are_reported_changes_no_fault() -> None:
 
 
 def test_an_unread_corrected_error_spoils_a_find_when_banks_are_polled() -> None:
-    """One corrected fault and one row that is lost, in one world; only the way of reporting differs."""
-    dram = replace(BASE, rates=(("bit", 0.0, 6.0, None), ("row", 0.0, 1.0, None)), ce_per_s=1.0, ce_sigma=0.0)
+    """Corrected faults and rows that are lost, in one world; only the way of reporting differs."""
+    dram = replace(BASE, rates=(("bit", 0.0, 6.0, None), ("row", 0.0, 1.0, None)), show=1.0, show_sigma=0.0)
+    heap = RegionSpec("heap", "anon", 120, (Touch(1.0, load_per_s=30.0),), lines_per_touch=64.0)
     lost = {}
     for signals in ("CMCI", "poll"):
-        machine = MachineSpec(256, times=NO_TIME, corrected=CorrectedSpec(signals))
-        spec = Spec("bank", 20 * DAY, 8, 1, machine, (ErrorSpec(2e-5, dram=dram),))
+        machine = MachineSpec(256, scrub=ScrubSpec(HOUR), times=NO_TIME, corrected=CorrectedSpec(signals))
+        app = TaskSpec("app", 1, regions=(heap,))
+        spec = Spec("bank", 20 * DAY, 8, 1, machine, (ErrorSpec(2e-5, dram=dram),), tasks=(app,))
         lost[signals] = [run_replication(spec, n).row.ring_lost for n in range(8)]
     assert sum(lost["CMCI"]) == 0
     assert sum(lost["poll"]) > 10

@@ -2,7 +2,9 @@
 
 A fault is a range of addresses of one chip (Sridharan and Liberty, SC'12; FaultSim: Nair, Roberts, Qureshi,
 ACM TACO 12(4), 2016).  What its lines suffer is asked of the real codes with one pattern of wrong bits a
-fault: each bit that the chip drives is wrong with probability one half, as stuck cells meet random data.
+fault: each bit that the fault can reach is wrong with probability one half, as stuck cells meet random data.
+A word or a column is one beat of a burst, wider faults are all of them.  With on-die ECC the pattern is
+first decoded in the chip.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import numpy.typing as npt
 from hwsim.hardware.address_map import AddressMap, CoordinateRange, Coordinates, interleaved
 from hwsim.hardware.address_map_presets import address_map
 from hwsim.hardware.dram import COORDINATES, GEOMETRIES
-from hwsim.hardware.ecc import CE, CODES, NONE, OUTCOMES, SILENT, UE
+from hwsim.hardware.ecc import CE, CODES, NONE, ON_DIE_SEC, OUTCOMES, SILENT, UE, residual
 from hwsim.hardware.ecc_line import line_outcomes
+from hwsim.hardware.fault_model import columns_per_word
 from hwsim.hardware.fit_tables import FIXED
 from hwsim.spec import DramSpec
 
@@ -33,6 +36,7 @@ class DramFault:
 
     ``chip`` None: not of one chip (channel).  ``bit``: which data pin of the chip, of a bit fault.
     ``outcome``: what a line suffers from this fault alone, one of :data:`~hwsim.hardware.ecc.OUTCOMES`.
+    Of mirrored memory ``copy`` says in which of the two, and ``in_copy`` what the line suffers there.
     """
 
     mode: str
@@ -41,6 +45,8 @@ class DramFault:
     chip: int | None
     bit: int | None
     outcome: str
+    copy: int = 0
+    in_copy: str = ""
 
 
 @lru_cache(maxsize=8)
@@ -50,22 +56,35 @@ def dimms_of(spec: DramSpec) -> Dimms:
 
 
 class Dimms:
-    """All DIMMs of one machine.  Life: built from the specification -> asked for faults and their lines."""
+    """All DIMMs of one machine.  Life: built from the specification -> asked for faults and their lines.
+
+    Mirrored, a channel and its neighbour hold the same lines: the map knows the pairs, as half the channels.
+    """
 
     def __init__(self, spec: DramSpec) -> None:
         self.spec = spec
         preset = GEOMETRIES[spec.geometry]
         own: dict[str, Any] = dict(spec.own)
-        self.geometry = replace(preset, **own).checked()
-        self.map: AddressMap = address_map(spec.geometry) if not spec.own else interleaved(self.geometry)
+        self.fitted = replace(preset, **own).checked()
+        copies = 2 if spec.mirror else 1
+        self.geometry = replace(self.fitted, channels=self.fitted.channels // copies).checked()
+        as_measured = not spec.own and not spec.mirror
+        self.map: AddressMap = address_map(spec.geometry) if as_measured else interleaved(self.geometry)
+        self._columns_per_word = columns_per_word(spec.ecc, self.fitted.chip_width_bits)
+        channels = self.fitted.sockets * self.fitted.channels
         kinds = [
-            (mode, permanent, fit, ue_share)
+            (mode, permanent, fit * (channels if mode == "channel" else self.fitted.total_chips), ue_share)
             for mode, transient_fit, permanent_fit, ue_share in spec.rates
             for permanent, fit in ((False, transient_fit), (True, permanent_fit))
             if fit > 0.0
         ]
         self._kinds = kinds
         self._ends = np.cumsum([kind[2] for kind in kinds])
+
+    @property
+    def fit(self) -> float:
+        """FIT of all of them together."""
+        return float(self._ends[-1]) if self._kinds else 0.0
 
     def draw(self, chance: np.random.Generator) -> DramFault:
         """A fault: kind by its rate, DIMM, chip and place uniform."""
@@ -74,8 +93,11 @@ class Dimms:
         permanence = "permanent" if permanent else "transient"
         if permanent and chance.random() < self.spec.intermittent:
             permanence = "intermittent"
-        counts = {**self.geometry.coordinate_counts, "column": self.geometry.columns}
+        counts = {**self.fitted.coordinate_counts, "column": self.fitted.columns}
         place = {name: int(chance.integers(0, counts[name])) for name in COORDINATES}
+        copy = 0
+        if self.spec.mirror:
+            place["channel"], copy = divmod(place["channel"], 2)
         fixed = {*_DIMM, *FIXED[mode]} - {"bit"}
         if mode == "channel":
             fixed = {"socket", "channel"}
@@ -84,63 +106,76 @@ class Dimms:
         where = CoordinateRange(**{name: place[name] for name in fixed})
         chip = int(chance.integers(0, self.geometry.chips_per_rank))
         bit = int(chance.integers(0, self.geometry.chip_width_bits))
-        pattern = self._pattern(mode, chip, bit, chance)
-        outcome = self._alone(mode, ue_share or 0.0, pattern, chance.random())
-        is_bit = mode == "bit"
+        pattern = self._pattern(mode, chip, bit, place["column"], chance)
+        found = OUTCOMES[self._alone(mode, ue_share, pattern, chance.random())]
+        mirrored = self.spec.mirror and found == OUTCOMES[UE]
         of_chip = None if mode == "channel" else chip
-        return DramFault(mode, permanence, where, of_chip, bit if is_bit else None, outcome)
+        of_bit = bit if mode == "bit" else None
+        outcome = OUTCOMES[CE] if mirrored else found  # the other copy is read instead
+        return DramFault(mode, permanence, where, of_chip, of_bit, outcome, copy, found)
 
-    def _alone(self, mode: str, ue_share: float, pattern: npt.NDArray[np.uint8], u: float) -> str:
-        """What a line of the fault suffers when no other fault is there."""
-        found = self._by_code(mode, ue_share, pattern, u)
-        if self.spec.mirror and found == UE:
-            return OUTCOMES[CE]  # the other channel holds the line too
-        return OUTCOMES[found]
-
-    def _by_code(self, mode: str, ue_share: float, pattern: npt.NDArray[np.uint8], u: float) -> int:
+    def _alone(self, mode: str, ue_share: float | None, pattern: npt.NDArray[np.uint8], u: float) -> int:
+        """What a line of the fault suffers in its copy when no other fault is there."""
         ecc = self.spec.ecc
-        if self.spec.on_die and mode == "bit":
-            return NONE  # (136,128) of the chip corrects it before it leaves the chip
+        if not pattern.any():
+            return NONE  # the chip has corrected it by itself
         if ecc == "none":
             return SILENT
+        if ecc == "sddc" and ue_share is not None:
+            return UE if u < ue_share else CE
         if mode == "channel":
             return UE
-        if ecc == "chipkill":
+        if ecc in ("chipkill", "sddc"):
             return CE  # ideal: whatever one chip does
-        if ecc == "sddc":
-            return UE if u < ue_share else CE
-        return int(line_outcomes(CODES["secded"], pattern))
+        return int(line_outcomes(CODES["secded"], self._as_words_of_72(pattern)))
 
-    def _pattern(self, mode: str, chip: int, bit: int, chance: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """Wrong bits of a line (beats, chips, width): one bit, or of the chip any that are not none."""
-        geometry = self.geometry
-        beats = geometry.burst_length
-        line = np.zeros((beats, geometry.chips_per_rank, geometry.chip_width_bits), dtype=np.uint8)
-        wrong = chance.integers(0, 2, (beats, geometry.chip_width_bits), dtype=np.uint8)
+    def _pattern(
+        self, mode: str, chip: int, bit: int, column: int, chance: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
+        """Wrong bits of a line (beats, chips, width) as they leave the chips."""
+        geometry = self.fitted
+        beats, width = geometry.burst_length, geometry.chip_width_bits
+        line = np.zeros((beats, geometry.chips_per_rank, width), dtype=np.uint8)
+        beat = column % beats
+        wrong = chance.integers(0, 2, (beats, width), dtype=np.uint8)
+        if mode in ("word", "column"):
+            wrong[np.arange(beats) != beat] = 0
         if mode == "bit" or not wrong.any():
-            line[int(chance.integers(0, beats)), chip, bit] = 1
-        else:
-            line[:, chip, :] = wrong
-        # A 64-bit word with 8 check bits, also where a sub-channel of DDR5 has 32 and 8 a beat.
-        if geometry.chips_per_rank * geometry.chip_width_bits != CODES["secded"].n:
-            words = line.reshape(beats, -1)
-            line = np.zeros((beats, 18, 4), dtype=np.uint8)
-            line.reshape(beats, -1)[:, : words.shape[1]] = words[:, :72]
+            wrong[...] = 0
+            wrong[beat, bit] = 1
+        line[:, chip, :] = _after_on_die(wrong) if self.spec.on_die and mode != "channel" else wrong
         return line
+
+    def _as_words_of_72(self, line: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Beats of fewer bits are shortened code words: the bits that are not there are never wrong."""
+        beats = line.shape[0]
+        words = np.zeros((beats, CODES["secded"].n), dtype=np.uint8)
+        bits = line.reshape(beats, -1)
+        words[:, : bits.shape[1]] = bits
+        return words.reshape(beats, 18, 4)
 
     def meet(self, one: DramFault, other: DramFault) -> CoordinateRange | None:
         """Where two faults together are more than the ECC corrects, or None.
 
-        SECDED: two wrong bits of a word.  Chips that correct a symbol: two chips; the ranges meet if a line
-        is in both.
+        SECDED: two wrong bits of a word.  Chips that correct a symbol: two chips in one code word.  Of
+        mirrored memory both copies of a line have to be lost, each to a fault of its own.
         """
-        if self.spec.mirror or self.spec.ecc == "none" or not one.where.meets(other.where):
+        if self.spec.ecc == "none" or not self._in_words(one.where).meets(self._in_words(other.where)):
             return None
-        if self.spec.on_die and "bit" in (one.mode, other.mode):
-            return None
-        if one.chip == other.chip and (self.spec.ecc != "secded" or one.bit == other.bit):
-            return None
-        return CoordinateRange(**{**one.where.fixed(), **other.where.fixed()})
+        if self.spec.mirror:
+            both_lost = one.in_copy == other.in_copy == OUTCOMES[UE] and one.copy != other.copy
+        else:
+            hidden = self.spec.on_die and "bit" in (one.mode, other.mode)
+            alike = one.chip == other.chip and (self.spec.ecc != "secded" or one.bit == other.bit)
+            both_lost = not hidden and not alike
+        return CoordinateRange(**{**one.where.fixed(), **other.where.fixed()}) if both_lost else None
+
+    def _in_words(self, where: CoordinateRange) -> CoordinateRange:
+        """The range with its column as the number of a code word; mirrored, of a whole line."""
+        if where.column is None:
+            return where
+        columns = self.fitted.burst_length if self.spec.mirror else self._columns_per_word
+        return replace(where, column=where.column // columns)
 
     def lines(self, where: CoordinateRange, limit: int, chance: np.random.Generator) -> Int64Array:
         """Physical addresses of lines of a range, ascending: all, or ``limit`` of them at random."""
@@ -156,12 +191,13 @@ class Dimms:
         }
         return np.unique(self.map.encode(Coordinates(**parts)))
 
-    def number(self, where: CoordinateRange) -> int | None:
-        """Which DIMM of the machine, counted by socket, channel and slot."""
-        geometry = self.geometry
+    def number(self, fault: DramFault) -> int | None:
+        """Which DIMM of the machine, counted by socket, channel and slot; None for a channel's fault."""
+        where, fitted = fault.where, self.fitted
         if where.socket is None or where.channel is None or where.dimm is None:
             return None
-        return (where.socket * geometry.channels + where.channel) * geometry.dimms + where.dimm
+        channel = where.channel * 2 + fault.copy if self.spec.mirror else where.channel
+        return (where.socket * fitted.channels + channel) * fitted.dimms + where.dimm
 
     def bank(self, where: CoordinateRange) -> int | None:
         """Bank group and bank as one number."""
@@ -173,3 +209,10 @@ class Dimms:
 def is_within_a_row(fault: DramFault) -> bool:
     """Whether one spare row takes all of it."""
     return fault.where.row is not None
+
+
+def _after_on_die(wrong: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What leaves a chip with SEC (136,128) when a burst of it has these bits wrong (beats, width)."""
+    word = np.zeros(ON_DIE_SEC.n, dtype=np.uint8)
+    word[: wrong.size] = wrong.reshape(-1)
+    return residual(ON_DIE_SEC, word)[: wrong.size].reshape(wrong.shape)

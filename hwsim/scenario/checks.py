@@ -303,6 +303,9 @@ def _errors(parts: Parts) -> Iterator[Finding]:
 _NOT_OF_DRAM = ("rate", "where", "permanent", "burst_pages")
 
 
+_MAX_FAULTS = 100_000  # each is looked at, and pairs of them
+
+
 def _dram_stream(parts: Parts, index: int, stream: Errors) -> Iterator[Finding]:
     path: Path = ("errors", index)
     for key in _NOT_OF_DRAM:
@@ -318,6 +321,10 @@ def _dram_stream(parts: Parts, index: int, stream: Errors) -> Iterator[Finding]:
             f"its DIMMs hold {format_bytes(dram.capacity_pages * PAGE_BYTES)}, less than the machine's memory"
         )
         yield Finding(("dram", "geometry"), message, "a geometry with at least the memory of the machine")
+    faults = dram.faults_per_s() * (parts.horizon_ns or 0) / 1e9
+    if not dram.findings() and faults > _MAX_FAULTS:
+        message = f"{faults:.3g} faults a machine until the horizon"
+        yield Finding(("dram", "fit_factor"), message, f"rates of up to {_MAX_FAULTS:,} a machine")
 
 
 def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ from hwsim.scenario.fields import (
     DurationOrNever,
     Flag,
     PositiveDuration,
-    RatePerS,
     Share,
     choice,
     number,
@@ -73,12 +72,11 @@ class Dram(Model):
     intermittent: Share = Field(0.0, description="machines only: share of the permanent that comes and goes")
     on: PositiveDuration = Field(3_600_000_000_000, description="mean window of an intermittent fault; 1 h")
     off: PositiveDuration = Field(86_400_000_000_000, description="mean time between windows; 24 h")
-    ce_rate: RatePerS = Field(
-        1 / 3600,
-        description="machines only: median rate of corrected errors of a fault; 1 / h",
-        json_schema_extra={"default": "1 / h"},
+    show: Share = Field(
+        0.001,
+        description="machines only: median chance that a read of a faulty line meets wrong bits; 0.1 %",
     )
-    ce_sigma: Annotated[float, number(0, 5)] = Field(2.4, description="its log standard deviation")
+    show_sigma: Annotated[float, number(0, 5)] = Field(2.4, description="its log standard deviation")
     max_lines: Annotated[int, whole(1, 100_000)] = Field(
         512, description="machines only: at most so many lines of a fault go bad"
     )
@@ -94,8 +92,8 @@ class Dram(Model):
 
     @property
     def capacity_pages(self) -> int:
-        """Pages of the machine's DIMMs."""
-        return self._geometry().pages
+        """Pages of the machine's DIMMs; mirrored, half of what is fitted."""
+        return self._geometry().pages // (2 if self.mirror else 1)
 
     def _geometry(self) -> DramGeometry:
         own = {field: getattr(self, key) for key, field in _OWN.items() if getattr(self, key) is not None}
@@ -125,6 +123,10 @@ class Dram(Model):
             )
         if not found:
             found += self._ecc_findings(geometry)
+        if self.mirror and geometry.channels < 2:
+            found.append(
+                Finding(("dram", "mirror"), "there is one channel", "a geometry with two or more channels")
+            )
         faults = self.to_model().faults_per_dimm
         if not found and faults > MAX_FAULTS_PER_DIMM:
             message = f"{faults:.3g} faults a DIMM over {self.years:g} years"
@@ -192,8 +194,8 @@ class Dram(Model):
             intermittent=self.intermittent,
             on_ns=self.on,
             off_ns=self.off,
-            ce_per_s=self.ce_rate,
-            ce_sigma=self.ce_sigma,
+            show=self.show,
+            show_sigma=self.show_sigma,
             max_lines=self.max_lines,
             row_sparing=self.row_sparing,
             ppr=self.ppr,
@@ -201,5 +203,9 @@ class Dram(Model):
 
     def faults_per_s(self) -> float:
         """Faults of all DIMMs of the machine in a second."""
-        fit = sum(transient + permanent for _, transient, permanent, _ in self.to_spec().rates)
-        return fit * self._geometry().total_chips / _FIT_SECONDS
+        geometry = self._geometry()
+        channels = geometry.sockets * geometry.channels
+        return sum(
+            (transient + permanent) * (channels if mode == "channel" else geometry.total_chips) / _FIT_SECONDS
+            for mode, transient, permanent, _ in self.to_spec().rates
+        )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from math import exp, log1p
+from collections.abc import Callable
+from math import exp, expm1, log1p
 from statistics import NormalDist
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.address_map import LINE_SHIFT, PAGE_SHIFT
@@ -14,14 +17,19 @@ from hwsim.kernel.mce_poll import Seen, polled
 from hwsim.kernel.mcelog import kept_share
 from hwsim.record import FaultRow
 from hwsim.rng import Draws, Slot, binomial, poisson
+from hwsim.story.line_reads import LineReads
 
 if TYPE_CHECKING:
     from hwsim.kernel.memory_failure import Report
     from hwsim.machine import Machine
     from hwsim.spec import DramSpec, ErrorSpec
+    from hwsim.story.page_story import PageStory
 
 _NORMAL = NormalDist()
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others
+_SAMPLE = 64  # lines of a wide fault that are asked how often they are read
+
+Line = tuple[int, int]  # page frame number, and the line in the page
 
 
 def frailty(draws: Draws, source: int, dram: DramSpec) -> float:
@@ -38,34 +46,66 @@ def rate_per_s(draws: Draws, source: int, error: ErrorSpec) -> float:
 
 
 class FaultStory:
-    """One fault.  Life: onset -> its lines go bad, once or window by window -> repaired, scrubbed or not."""
+    """One fault.  Life: onset -> its lines go bad, once or window by window -> it fades, is repaired, stays.
+
+    Corrected errors come from reads: ``reads_per_s`` of all its lines together, by tasks, kernel and
+    scrubber, of which the share ``shows`` meets wrong bits.  A transient is written back by the first read
+    that corrects it: it fades at ``fades_ns``, as ``fades_as``; of a wide one the share ``read_first`` of the
+    lines is read before it is overwritten.
+    """
 
     __slots__ = (
-        "corrected", "dram", "dropped", "end", "end_ns", "errors", "factor", "fault", "met", "number",
-        "onset_ns", "records", "source", "u",
+        "corrected", "dram", "dropped", "end", "end_ns", "errors", "fades_as", "fades_ns", "fault", "lines",
+        "met", "number", "onset_ns", "read_first", "reads_per_s", "records", "shows", "source", "u",
     )  # fmt: skip
 
     def __init__(self, number: int, source: int, onset_ns: int, fault: DramFault, dram: DramSpec) -> None:
         self.number, self.source, self.onset_ns, self.fault, self.dram = number, source, onset_ns, fault, dram
         self.errors = self.met = self.corrected = self.records = self.dropped = 0
-        self.factor = 1.0  # on the rate of its corrected errors
-        self.u = 0.5  # decides their number
+        self.lines = dimms_of(dram).map.line_count(fault.where)
+        self.reads_per_s = self.shows = 0.0
+        self.read_first = 1.0
+        self.u = 0.5  # decides the number of its corrected errors
+        self.fades_ns: int | None = None
+        self.fades_as = ""
         self.end, self.end_ns = "", -1
 
     @property
     def gone(self) -> bool:
-        """Whether it was repaired or scrubbed away."""
+        """Whether it was repaired, scrubbed or written away."""
         return self.end != ""
+
+    @property
+    def shown_per_s(self) -> float:
+        """Corrected errors in a second while it shows."""
+        return self.reads_per_s * self.shows
+
+    @property
+    def active_share(self) -> float:
+        """The share of time in which it shows."""
+        dram = self.dram
+        return dram.on_ns / (dram.on_ns + dram.off_ns) if self.fault.permanence == "intermittent" else 1.0
+
+    def corrected_until(self, end_ns: int) -> int:
+        """Corrected errors from the onset on, if it ends then: one draw, never an event each."""
+        seconds = (end_ns - self.onset_ns) / 1e9
+        if self.fault.outcome != "CE":
+            return 0
+        if self.fault.permanence != "transient":
+            return poisson(self.u, self.shown_per_s * self.active_share * seconds)
+        if self.lines == 1:
+            return int(self.end in ("scrubbed", "corrected"))
+        each_per_s = self.reads_per_s / self.lines / max(self.read_first, 1e-12)
+        met = 1.0 if self.end == "scrubbed" else -expm1(-each_per_s * seconds)
+        return binomial(self.u, self.lines, self.read_first * met)
 
 
 class DramFaults:
-    """All faults of a machine, in order of onset.
-
-    Corrected errors are never events: their number is one Poisson draw over the time a fault is there.
-    """
+    """All faults of a machine, in order of onset."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._line_reads: LineReads | None = None
         self.faults: list[FaultStory] = []
 
     def onset(self, source: int, dram: DramSpec) -> None:
@@ -75,11 +115,12 @@ class DramFaults:
         chance = machine.draws.generator(_NAME - number, Slot.FAULT)
         fault = dimms.draw(chance)
         story = FaultStory(number, source, now, fault, dram)
-        story.factor = exp(dram.ce_sigma * float(chance.standard_normal()))
+        story.shows = min(1.0, dram.show * exp(dram.show_sigma * float(chance.standard_normal())))
         story.u = machine.draws.extra(_NAME - number, Slot.CORRECTED)
         earlier = [each for each in self.faults if each.source == source and self._is_there(each)]
         self.faults.append(story)
-        self._schedule_spare(story)
+        if fault.outcome == "CE":
+            self._meet_reads(story, chance)
         ruined: list[tuple[list[FaultStory], list[int]]] = []
         if fault.outcome == "UE":
             ruined.append(([story], dimms.lines(fault.where, dram.max_lines, chance).tolist()))
@@ -93,48 +134,57 @@ class DramFaults:
             inside = [address for address in addresses if address >> PAGE_SHIFT < fitted]
             self._ruin(owners, [(address >> PAGE_SHIFT, address >> LINE_SHIFT & 63) for address in inside])
 
-    def _ruin(self, owners: list[FaultStory], lines: list[tuple[int, int]]) -> None:
-        """The lines go bad now; of an intermittent fault, in its next window again."""
-        machine, first = self._machine, owners[0]
-        source, dram = first.source, first.dram
-        if any(each.gone for each in owners):
+    # -- corrected errors -----------------------------------------------------------------------------
+
+    def _meet_reads(self, story: FaultStory, chance: np.random.Generator) -> None:
+        """How often its lines are read, from a sample; when a transient is gone, and a row spared."""
+        machine, now, fault = self._machine, self._machine.engine.now, story.fault
+        if self._line_reads is None:
+            self._line_reads = LineReads(machine.spec, machine.plan.layouts)
+        lines = dimms_of(story.dram).lines(fault.where, _SAMPLE, chance).tolist()
+        rates = [self._line_reads.of(address >> PAGE_SHIFT) for address in lines]
+        reads = sum(each.reads for each in rates) / len(rates)
+        overwrites = sum(each.overwrites for each in rates) / len(rates)
+        period = machine.spec.machine.scrub.period_ns
+        sweeps = 1e9 / period if period else 0.0
+        story.reads_per_s = story.lines * (reads + sweeps)
+        if fault.permanence != "transient":
+            self._schedule_spare(story, chance)
             return
-        permanence = {each.fault.permanence for each in owners}
-        for pfn, line in lines:
-            story = machine.add_error(source, pfn, line, permanence == {"permanent"})
-            story.faults = tuple(owners)
-            for each in owners:
-                each.errors += 1
-        if "intermittent" in permanence and "transient" not in permanence and lines:
-            u = machine.draws.extra(_NAME - first.number, Slot.WINDOW_OFF, first.errors)
-            wait = int(-(dram.on_ns + dram.off_ns) * log1p(-u))
-            at = machine.engine.now + max(1, wait)
-            if at < machine.horizon_ns:
-                machine.engine.at(at, FAULT_ONSET | source, lambda _event: self._ruin(owners, lines))
+        if story.lines > 1:
+            story.read_first = (reads + sweeps) / max(reads + sweeps + overwrites, 1e-300)
+            if period:
+                story.fades_ns, story.fades_as = now + period, "scrubbed"
+            return
+        ends = [
+            (now + int(chance.exponential(1e9 / rate)) + 1, how)
+            for rate, how in ((reads, "corrected"), (overwrites, "overwritten"))
+            if rate > 0.0
+        ]
+        pfn, line = lines[0] >> PAGE_SHIFT, lines[0] >> LINE_SHIFT & 63
+        fitted = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
+        visit = machine.scrubber.next_visit_ns(pfn, line, now) if pfn < fitted else None
+        if visit is not None:
+            ends.append((visit, "scrubbed"))
+        if ends:
+            story.fades_ns, story.fades_as = min(ends)
 
     def _is_there(self, story: FaultStory) -> bool:
-        self._let_scrub(story, self._machine.engine.now)
+        self._let_fade(story, self._machine.engine.now)
         return not story.gone
 
-    def _let_scrub(self, story: FaultStory, now_ns: int) -> None:
-        """A sweep that corrects takes a transient away."""
-        period = self._machine.spec.machine.scrub.period_ns
-        if story.gone or story.fault.permanence != "transient" or period is None:
-            return
-        until = (story.onset_ns // period + 1) * period
-        if until <= now_ns and story.fault.outcome == "CE":
-            self._finish(story, "scrubbed", until)
+    def _let_fade(self, story: FaultStory, now_ns: int) -> None:
+        """A transient is gone once it was corrected, swept over or overwritten."""
+        if story.fades_ns is not None and story.fades_ns <= now_ns:
+            self._finish(story, story.fades_as, story.fades_ns)
 
-    def _schedule_spare(self, story: FaultStory) -> None:
-        """After so many corrected errors a spare row takes over; when is known as soon as the rate is."""
-        fault, dram = story.fault, story.dram
-        if dram.row_sparing is None or fault.outcome != "CE" or not is_within_a_row(fault):
+    def _schedule_spare(self, story: FaultStory, chance: np.random.Generator) -> None:
+        """A spare row takes over at so many corrected errors; when is known as soon as the rate is."""
+        threshold, rate = story.dram.row_sparing, story.shown_per_s * story.active_share
+        if threshold is None or rate <= 0.0 or not is_within_a_row(story.fault):
             return
-        rate = _corrected_per_s(story)
-        if fault.permanence == "transient" or rate <= 0.0:
-            return
-        at = story.onset_ns + int(dram.row_sparing / rate * 1e9)
         machine = self._machine
+        at = story.onset_ns + int(min(chance.standard_gamma(threshold) / rate * 1e9, 1e18))
         if at < machine.horizon_ns:
             machine.engine.at(
                 at, FAULT_ONSET | story.source, lambda _event: self._finish(story, "spared", at)
@@ -144,7 +194,9 @@ class DramFaults:
         if story.gone:
             return
         story.end, story.end_ns = end, now_ns
-        story.corrected = _corrected(story)
+        story.corrected = story.corrected_until(now_ns)
+        if end == "spared":
+            story.corrected = story.dram.row_sparing or 0
         self._report(story)
 
     def _report(self, story: FaultStory) -> None:
@@ -156,9 +208,8 @@ class DramFaults:
         extra, name = self._machine.draws.extra, _NAME - story.number
         story.records = story.corrected
         if story.fault.permanence != "transient" and story.corrected:
-            rate = story.dram.ce_per_s * story.factor  # while it shows
-            seen = self._seen(rate)
-            share = seen.records_per_s / rate
+            seen = self._seen(story.shown_per_s)
+            share = seen.records_per_s / story.shown_per_s
             story.records = binomial(extra(name, Slot.RECORDS), story.corrected, share)
             kept = kept_share(seen.records_per_s, self._machine.spec.machine.corrected.mcelog_ns * 1e-9)
             story.dropped = story.records - binomial(extra(name, Slot.DROPPED), story.records, kept)
@@ -170,16 +221,52 @@ class DramFaults:
     def bank_is_taken(self, report: Report) -> bool:
         """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
         rate = sum(
-            _corrected_per_s(each)
+            each.shown_per_s * each.active_share
             for each in self.faults
             if not each.gone and each.fault.outcome == "CE" and each.fault.permanence != "transient"
         )
         return rate > 0.0 and report.extra(Slot.BANK_TAKEN, report.attempt) < self._seen(rate).taken
 
-    def rebooted(self) -> None:
-        """Before a new kernel comes up: the DIMM of a panic may be replaced, rows repaired.
+    # -- lines that go bad ----------------------------------------------------------------------------
 
-        ``on_panic.repair`` is the chance that it is replaced; every fault of the DIMM goes with it.
+    def _ruin(self, owners: list[FaultStory], lines: list[Line]) -> None:
+        """The lines go bad now; of an intermittent fault, until its window ends."""
+        machine, first = self._machine, owners[0]
+        if any(each.gone for each in owners):
+            return
+        permanence = {each.fault.permanence for each in owners}
+        made = []
+        for pfn, line in lines:
+            story = machine.add_error(first.source, pfn, line, permanence == {"permanent"})
+            story.faults = tuple(owners)
+            made.append(story)
+        for each in owners:
+            each.errors += len(lines)
+        if "intermittent" in permanence and "transient" not in permanence and lines:
+            self._later(first, first.dram.on_ns, Slot.WINDOW_ON, lambda: self._window_ends(owners, made))
+
+    def _window_ends(self, owners: list[FaultStory], made: list[PageStory]) -> None:
+        """What nobody has found reads right again, until the next window; what is isolated stays."""
+        by_pfn, first = self._machine.by_pfn, owners[0]
+        for page in {by_pfn[story.pfn].error: by_pfn[story.pfn] for story in made}.values():
+            page.lines_good_again(made)
+        back = [(story.pfn, story.line) for story in made if story.finished and story.end != "replaced"]
+        if back:
+            self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, back))
+
+    def _later(self, story: FaultStory, mean_ns: int, slot: Slot, then: Callable[[], None]) -> None:
+        machine = self._machine
+        u = machine.draws.extra(_NAME - story.number, slot, story.errors)
+        at = machine.engine.now + max(1, int(-mean_ns * log1p(-u)))
+        if at < machine.horizon_ns:
+            machine.engine.at(at, FAULT_ONSET | story.source, lambda _event: then())
+
+    # -- repair ---------------------------------------------------------------------------------------
+
+    def rebooted(self) -> None:
+        """Before a new kernel comes up memory is initialised, DIMMs may be replaced and rows repaired.
+
+        ``on_panic.repair`` is the chance that the DIMM of a panic is; every fault of it goes with it.
         """
         machine, now = self._machine, self._machine.engine.now
         for error in machine.stories:
@@ -189,62 +276,52 @@ class DramFaults:
                     for each in error.faults:
                         self._replace_dimm(each, now)
         for story in self.faults:
-            self._let_scrub(story, now)
-            if story.dram.ppr and story.fault.outcome != "none" and is_within_a_row(story.fault):
+            self._let_fade(story, now)
+            if story.fault.permanence == "transient":
+                self._finish(story, "rebooted", now)
+            elif story.dram.ppr and story.fault.outcome != "none" and is_within_a_row(story.fault):
                 self._finish(story, "ppr", now)
 
     def _replace_dimm(self, story: FaultStory, now_ns: int) -> None:
-        number = dimms_of(story.dram).number
+        """The DIMM and all its faults go; what is no DIMM's, a channel, is mended for itself."""
+        dimms = dimms_of(story.dram)
+        number = dimms.number(story.fault)
         for each in self.faults:
-            if each.source == story.source and number(each.fault.where) == number(story.fault.where):
+            of_it = number is not None and each.source == story.source and dimms.number(each.fault) == number
+            if each is story or of_it:
                 self._finish(each, "replaced", now_ns)
 
     def rows(self, replication: int, end_ns: int) -> list[FaultRow]:
         """The records, once the run is over."""
         for story in self.faults:
-            self._let_scrub(story, end_ns)
+            self._let_fade(story, end_ns)
             self._finish(story, "horizon", end_ns)
-        return [self._row(story, replication) for story in self.faults]
-
-    def _row(self, story: FaultStory, replication: int) -> FaultRow:
-        fault, dimms = story.fault, dimms_of(story.dram)
-        where = fault.where
-        return FaultRow(
-            replication,
-            story.number,
-            story.source,
-            story.onset_ns,
-            fault.mode,
-            fault.permanence,
-            dimms.number(where),
-            where.rank,
-            fault.chip,
-            dimms.bank(where),
-            where.row,
-            where.column,
-            dimms.map.line_count(where),
-            fault.outcome,
-            story.met,
-            story.errors,
-            story.corrected,
-            story.records,
-            story.dropped,
-            story.end,
-            story.end_ns,
-        )
+        return [_row(story, replication) for story in self.faults]
 
 
-def _corrected_per_s(story: FaultStory) -> float:
-    """Corrected errors of a fault that stays, over its windows and what lies between them."""
-    dram = story.dram
-    share = dram.on_ns / (dram.on_ns + dram.off_ns) if story.fault.permanence == "intermittent" else 1.0
-    return dram.ce_per_s * story.factor * share
-
-
-def _corrected(story: FaultStory) -> int:
-    """Corrected errors until its end; of a transient the one read of the sweep that corrects it."""
-    if story.fault.outcome != "CE":
-        return 0
-    if story.fault.permanence == "transient":
-        return int(story.end == "scrubbed")
-    return poisson(story.u, _corrected_per_s(story) * (story.end_ns - story.onset_ns) / 1e9)
+def _row(story: FaultStory, replication: int) -> FaultRow:
+    fault, dimms = story.fault, dimms_of(story.dram)
+    where = fault.where
+    return FaultRow(
+        replication,
+        story.number,
+        story.source,
+        story.onset_ns,
+        fault.mode,
+        fault.permanence,
+        dimms.number(fault),
+        where.rank,
+        fault.chip,
+        dimms.bank(where),
+        where.row,
+        where.column,
+        story.lines,
+        fault.outcome,
+        story.met,
+        story.errors,
+        story.corrected,
+        story.records,
+        story.dropped,
+        story.end,
+        story.end_ns,
+    )

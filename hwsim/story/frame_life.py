@@ -194,7 +194,7 @@ def _isolate(story: PageStory, page: Page, order: int) -> None:
 
 def is_replaced(story: PageStory) -> bool:
     """Whether the DRAM fault behind the line was repaired: the line is good again."""
-    return any(each.gone for each in story.faults)
+    return any(each.end in ("replaced", "spared", "ppr") for each in story.faults)
 
 
 def rebooted(story: PageStory) -> None:
@@ -206,21 +206,19 @@ def rebooted(story: PageStory) -> None:
         return
     machine = story.machine
     count_repeats(story, machine.engine.now)
-    if story.faults and (story.end == "panic" or is_replaced(story)):
-        if is_replaced(story):
-            story.other_lines = [each for each in story.other_lines if not is_replaced(each)]
-            story.finish("panic" if story.end == "panic" else "replaced")
-            return
-    elif story.end == "panic":
+    end = "panic" if story.end == "panic" else ""
+    if is_replaced(story):
+        story.other_lines = [each for each in story.other_lines if not is_replaced(each)]
+        story.finish(end or "replaced")
+        return
+    if end and not story.faults:  # who repairs the faults of DIMMs has said so
         u = machine.draws.extra(story.error, Slot.REPAIR, story.races)
-        repaired = u < machine.spec.machine.repair_share
-        if repaired:
+        if u < machine.spec.machine.repair_share:
             story.other_lines = []
-        if repaired or not story.permanent:
-            story.finish("panic")
+            story.finish(end)
             return
-    elif not story.permanent:
-        story.finish("rebooted")
+    if not story.permanent:
+        story.finish(end or "rebooted")
         return
     story.forget()
     if machine.kernel.mem_map.pfn_valid(story.pfn):

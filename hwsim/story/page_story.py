@@ -356,6 +356,16 @@ class PageStory:
         self.times = [each for each in self.times if each[2] in ("freed", "exit")]
         self.arm()
 
+    def lines_good_again(self, among: list[PageStory]) -> None:
+        """The window of their fault is over: lines of the page read right again.  What was found stays."""
+        if self.finished or self.found_ns is not None:
+            return
+        self.other_lines = [each for each in self.other_lines if each not in among]
+        if self in among:
+            self._healed()
+        else:
+            self.draw_race()
+
     # -- what a script's steps ask for: the rooms below know no more of a story -----------------------
 
     def note_found(self, how: str) -> None:
