@@ -31,8 +31,8 @@ def run(effort: Effort) -> Answer:
             touched[mode].append(share(handled[handled["touched"] == 1], handled, n))
     day, hour = PERIODS.index("24 h"), PERIODS.index("1 h")
     text = (
-        "The ring of 15 is not what fails. A row lies in 16 pages of eight lines each, a column or a bank is spread over all "
-        "of memory, so that the pages do not come fast enough to fill it. What loses reports is the bank: the lines of a row "
+        "It is not the ring of 15 that fails. A row lies in 16 pages of eight lines each, and the lines of a column or a bank "
+        "that are played are spread over all of memory, so that pages do not come fast enough to fill it. What loses reports is the bank: the lines of a row "
         "follow each other closely, and a find that comes before the CPUs have met for the one before it spoils both records "
         f"(action optional with lost events). With a sweep of 24 h that costs {words(lost['row'][day], True)} of the pages of a "
         f"row a report, with one of an hour {words(lost['row'][hour], True)}, and {words(left['row'][hour], True)} are never "
@@ -54,7 +54,7 @@ def run(effort: Effort) -> Answer:
     assumptions = (
         ACCELERATED,
         "64 GiB of DDR4, four channels, mapped by XOR as measured on Xeon E5; of a column or a bank 512 lines at random",
-        "SECDED, every line of the fault uncorrectable; the CPUs meet within 100 us; one bank for all finds",
+        "SECDED; faults that it corrects make no errors; the CPUs meet within 100 us; one bank for all finds",
         "the scrubber goes by physical address at constant speed and waits for nobody",
         "little used memory (a page is read once a day): in busy memory a program reads a line of such a fault first, and panics",
     )
