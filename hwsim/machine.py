@@ -324,7 +324,7 @@ class Machine:
 
     def _signal_blocked(self, task: Task, signal: Signal) -> None:
         delay = task.behaviour.group.spec.sigbus.unblock_ns
-        if delay is None:
+        if delay is None or task.handler_ends_ns:  # held back by a handler: its end delivers it
             return
         kernel = self.kernel
 

@@ -52,6 +52,7 @@ _V5_PATHS: dict[str, str] = {
     "sigbus:remap": "a handler dropped the page and went on [user space]",
     "sigbus:exit": "a handler left in good order [user space]",
     "sigbus:return": "a handler returned without doing anything [user space]",
+    "sigbus:touch": "a handler touched the page itself: SIGBUS is blocked there [user space]",
     # later touches, and forks
     "fault:poison": "touch of a poison entry [do_swap_page]",
     "fault:swap": "touch of a swap entry, poison still in the swap cache [do_swap_page]",

@@ -18,6 +18,7 @@ from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
+    from hwsim.kernel.memory_failure import Report
     from hwsim.story.page_story import PageStory
     from hwsim.story.race import Candidate
 
@@ -85,29 +86,50 @@ class LateTouches:
         return pte in self._touched or any(each[3] is pte for each in self.candidates)
 
     def happens(self, pte: Pte) -> None:
-        """A task touches the entry that replaced the page."""
-        story = self._story
+        """A task touches the entry that replaced the page; nothing by chance while its handler runs."""
+        story, task = self._story, pte.vma.task
         self._remove(pte)
+        if task.handler_ends_ns > story.machine.engine.now:
+            self.candidates.append((task.handler_ends_ns, TASK_ACCESS | task.number, "touch", pte))
+            story.arm()
+            return
         self._touched.append(pte)
         if pte.vma.alive and story.report is not None:
-            kernel = story.machine.kernel
-            kernel.event("touch", task=pte.vma.task.name, pfn=story.pfn)
-            if do_page_fault(kernel, pte.vma, pte, story.report) != KILLED_AR:
+            if self._touch(pte, story.report) != KILLED_AR:
                 pte.vma.ptes.pop(pte.page.pgoff, None)
         story.arm()
 
+    def _touch(self, pte: Pte, report: Report) -> str:
+        kernel = self._story.machine.kernel
+        kernel.event("touch", task=pte.vma.task.name, pfn=self._story.pfn)
+        return do_page_fault(kernel, pte.vma, pte, report)
+
+    def by_handler(self, signal: Signal) -> bool:
+        """A handler touches the page that it is told about; whether that is fatal."""
+        pte = self._entry(signal)
+        if pte is None:
+            return False
+        self._remove(pte)
+        self._touched.append(pte)
+        result = self._touch(pte, signal.report)
+        self._story.arm()
+        return result == KILLED_AR
+
     def again(self, signal: Signal, bound: int) -> None:
         """A handler returned to the access that faulted: it repeats, for ever in the end."""
-        story, vma = self._story, signal.vma
-        assert vma is not None and story.page is not None
-        pte = vma.ptes.get(story.page.pgoff)
+        pte = self._entry(signal)
         self._loops += 1
-        if pte is None or story.report is None:
+        if pte is None:
             return
         if self._loops >= bound:
             signal.result = "looping"
             return
-        do_page_fault(story.machine.kernel, vma, pte, story.report)
+        do_page_fault(self._story.machine.kernel, pte.vma, pte, signal.report)
+
+    def _entry(self, signal: Signal) -> Pte | None:
+        """What the signal's mapping has in place of the page."""
+        page, vma = self._story.page, signal.vma
+        return vma.ptes.get(page.pgoff) if page is not None and vma is not None else None
 
     def forget(self, pte: Pte) -> None:
         """A script has touched the entry: the touch that was drawn for it is not needed any more."""
