@@ -403,10 +403,9 @@ class Machine:
             story.settle()
 
     def draw_races(self, region: Region) -> None:
-        """Draw the open races for pages of the region anew."""
+        """Draw the open races for pages of the region anew: it is used by others than before."""
         for story in list(region.pages_of_interest.values()):
-            if story.latent:
-                story.draw_race()
+            story.sharers_changed()
 
     def region_released(self, region: Region) -> None:
         """The frames of a region are free."""

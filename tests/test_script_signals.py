@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.record import Replication, SignalRow
-from hwsim.spec import Delay, RegionSpec, SigbusSpec, TaskSpec, Touch
+from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
 from tests.worlds import DATA, MAPPED, NO_TIME, P0, app, heap, log, outcomes, play, ptes, signals, story
 
 INJECT = (9_000, "inject", {"page": P0})
@@ -265,6 +265,93 @@ def test_child_dies_of_inherited_poison() -> None:
         (101, "BUS_MCEERR_AR", "late", "killed"),
         (100, "BUS_MCEERR_AR", "late", "killed"),
     ]
+
+
+# -- shared memory that was in the swap cache, dirty: shmem_getpage() has nothing to give ----------------
+
+
+SEGMENT = RegionSpec("shm", "shm", 8, shared=True)
+BUSY = replace(SEGMENT, touch=(Touch(1.0, 1e5, 0.0),))  # a load every 10 us
+SHM_OUT = (1_000, "swap_out", {"page": P0})
+LOAD_SHM = (20_000, "load", {"task": "app.0", "page": heap(region="shm")})
+
+
+def test_every_task_that_maps_the_segment_dies_of_its_next_touch() -> None:
+    result = play(SHM_OUT, INJECT, tasks=(app(BUSY, count=2),))
+    assert log(result) == [
+        "MCE 0x1234:  page recovery: swapcacheDelayed",
+        "MCE 0x1234: swapcache page still referenced by 1 users",
+    ]
+    assert sorted(signals(result)) == [(pid, "SIGBUS", "BUS_ADRERR", "late", "killed") for pid in (100, 101)]
+    assert (result.row.kills_late, result.errors[0].killed, result.errors[0].end) == (2, 2, "isolated")
+    assert result.reach["signal:ADRERR"] == 2
+
+
+def test_it_is_the_same_under_both_policies() -> None:
+    """Nobody is told early: the page was not mapped."""
+    early, late = (play(SHM_OUT, INJECT, tasks=(app(BUSY, count=2),), early_kill=each) for each in (1, 0))
+    assert early.signals == late.signals
+    assert len(early.signals) == 2
+
+
+def test_a_task_that_starts_again_dies_again_as_long_as_the_segment_lives() -> None:
+    result = play(SHM_OUT, INJECT, tasks=(app(BUSY, count=2, restart_ns=100),))
+    assert {(row.task, row.code) for row in result.signals} == {
+        ("app.0", "BUS_ADRERR"),
+        ("app.1", "BUS_ADRERR"),
+    }
+    assert len({row.pid for row in result.signals}) == len(result.signals) > 20
+    alone = play(SHM_OUT, INJECT, tasks=(app(BUSY, restart_ns=100),))
+    assert len(alone.signals) == 1, "its segment has gone with it"
+
+
+def test_a_forked_child_meets_it_too() -> None:
+    load = (20_000, "load", {"task": "app.0.0", "page": heap(0, "app.0.0", "shm")})
+    result = play(SHM_OUT, INJECT, (10_000, "fork", {"task": "app.0"}), load, tasks=(app(SEGMENT),))
+    assert [(row.task, *ends(result)[0]) for row in result.signals] == [
+        ("app.0.0", "BUS_ADRERR", "killed", 20_000)
+    ]
+
+
+def test_a_handler_can_catch_it() -> None:
+    result = play(SHM_OUT, INJECT, LOAD_SHM, tasks=(app(SEGMENT, sigbus=SigbusSpec("default", "exit")),))
+    assert ends(result) == [("BUS_ADRERR", "handled", 20_000)]
+    assert (outcomes(result)[-1], result.row.kills) == ("BUS_ADRERR", 0)
+    loops = play(SHM_OUT, INJECT, LOAD_SHM, tasks=(app(SEGMENT, sigbus=SigbusSpec("default", "return")),))
+    assert [row.result for row in loops.signals] == ["handled", "handled", "looping"]
+    fresh = play(SHM_OUT, INJECT, tasks=(app(BUSY, sigbus=SigbusSpec("default", "remap")),))
+    assert [row.result for row in fresh.signals] == ["handled"]
+
+
+def test_the_load_of_a_script_is_in_the_record() -> None:
+    result = play(SHM_OUT, INJECT, LOAD_SHM, tasks=(app(SEGMENT),))
+    assert [(row.code, row.cause, row.result, row.done_ns) for row in result.signals] == [
+        ("BUS_ADRERR", "late", "killed", 20_000)
+    ]
+    assert [event for time, event in story(result) if time == 20_000] == [
+        "load BUS_ADRERR",
+        "signal",
+        "killed",
+    ]
+
+
+def test_a_system_call_that_copies_from_it_answers_efault() -> None:
+    write = (20_000, "write", {"task": "app.0", "file": "data", "index": 3, "buffer": heap(region="shm")})
+    result = play(SHM_OUT, INJECT, write, tasks=(app(SEGMENT),), files=(DATA,))
+    assert outcomes(result) == ["swapped out", "EFAULT"]
+    assert result.signals == []
+
+
+def test_a_file_in_memory_answers_eio() -> None:
+    data = FileSpec("data", 8, filesystem="tmpfs")
+    steps = (500, "write", {"task": "app.0", "file": "data", "index": 0}), SHM_OUT, INJECT
+    asks = tuple(
+        (at, verb, {"task": "app.0", "file": "data", "index": 0})
+        for at, verb in ((20_000, "read"), (21_000, "write"))
+    )
+    result = play(*steps, *asks, tasks=(TaskSpec("app"),), files=(data,))
+    assert outcomes(result)[-2:] == ["EIO", "EIO"]
+    assert [row.reads_find for row in result.lost_writes] == ["EIO"]
 
 
 def test_kernel_that_touches_poison_for_a_task_answers_efault() -> None:

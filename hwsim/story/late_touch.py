@@ -11,9 +11,10 @@ from math import log1p
 from typing import TYPE_CHECKING
 
 from hwsim.engine import TASK_ACCESS
-from hwsim.kernel.fault import KILLED_AR, do_page_fault
+from hwsim.kernel.fault import FATAL, do_page_fault, is_fatal
 from hwsim.kernel.signals import Signal
-from hwsim.kernel.struct_page import Pte
+from hwsim.kernel.struct_page import NONE, Pte
+from hwsim.kernel.swap import has_no_contents
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
 
@@ -32,13 +33,14 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_loops", "_seen", "_story", "_touched", "candidates")
+    __slots__ = ("_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
 
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
         self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
         self._touched: list[Pte] = []
+        self._remapped: list[Vma] = []
         self.candidates: list[Candidate] = []
 
     def expect(self, pte: Pte, anchor_ns: int) -> None:
@@ -48,6 +50,23 @@ class LateTouches:
         last = min(machine.horizon_ns, machine.next_exit_ns(pte.vma.task.behaviour))
         if time is not None and time < last:
             self.candidates.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
+
+    def expect_sharers(self, anchor_ns: int) -> None:
+        """Shared memory that has lost its contents is SIGBUS for every task that maps it, now or later."""
+        page = self._story.page
+        mapping = page.region.mapping if page is not None else None
+        if page is None or mapping is None or not has_no_contents(mapping, page):
+            return
+        for vma in mapping.vmas:
+            if not vma.covers(page.pgoff) or vma in self._remapped:
+                continue
+            pte = vma.ptes.get(page.pgoff)
+            if pte is None:
+                pte = vma.ptes[page.pgoff] = Pte(vma, page)
+                pte.kind = NONE
+            if is_fatal(pte) and not self.awaits(pte):
+                self.expect(pte, max(anchor_ns, vma.since_ns))
+        self._story.arm()
 
     def time(self, vma: Vma, anchor_ns: int) -> int | None:
         """When the task next touches the page, after now, in ns: None if never."""
@@ -95,7 +114,7 @@ class LateTouches:
             return
         self._touched.append(pte)
         if pte.vma.alive and story.report is not None:
-            if self._touch(pte, story.report) != KILLED_AR:
+            if self._touch(pte, story.report) not in FATAL:
                 pte.vma.ptes.pop(pte.page.pgoff, None)
         story.arm()
 
@@ -113,7 +132,7 @@ class LateTouches:
         self._touched.append(pte)
         result = self._touch(pte, signal.report)
         self._story.arm()
-        return result == KILLED_AR
+        return result in FATAL
 
     def again(self, signal: Signal, bound: int) -> None:
         """A handler returned to the access that faulted: it repeats, for ever in the end."""
@@ -138,6 +157,7 @@ class LateTouches:
 
     def remapped(self, vma: Vma) -> None:
         """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
+        self._remapped.append(vma)
         self.candidates = [each for each in self.candidates if each[3].vma is not vma]
         self._story.arm()
 
@@ -150,6 +170,7 @@ class LateTouches:
         """A new boot: no entry is left."""
         self.candidates = []
         self._touched = []
+        self._remapped = []
         self._loops = 0
 
     def _remove(self, pte: Pte) -> None:
