@@ -123,6 +123,17 @@ def test_a_free_page(policy: str, message: str, outcome: str, lost: int) -> None
     assert row.capacity_lost_bytes == lost
 
 
+@pytest.mark.parametrize("asked", ["early", "late", "default"])
+def test_with_the_switch_v5_has_the_prctl(asked: str) -> None:
+    ask = (100, "prctl", {"task": "app.0", "option": "PR_MCE_KILL", "value": asked})
+    get = (200, "prctl", {"task": "app.0", "option": "PR_MCE_KILL_GET"})
+    assert outcomes(play(ask, get)) == ["EINVAL", "EINVAL"]
+    for early_kill in (0, 1):
+        result = play(ask, get, INJECT, early_kill=early_kill, **on(early_kill_scheme="prctl"))
+        assert outcomes(result) == [0, {"late": 0, "early": 1, "default": 2}[asked]]
+        assert len(result.signals) == {"late": 0, "early": 1, "default": early_kill}[asked]
+
+
 def test_who_catches_is_told_early() -> None:
     catching = TaskSpec("app", regions=(HEAP,), sigbus=SigbusSpec("exit", "exit"))
     deaf = replace(catching, sigbus=SigbusSpec())

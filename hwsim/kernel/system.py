@@ -150,8 +150,8 @@ class Kernel:
                 region.phases[0] = (tick, period_ns)
 
     def prctl(self, task: Task, option: str, value: str) -> int:
-        """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 has neither: -EINVAL."""
-        if not self.profile.has_prctl:
+        """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 by itself has neither: -EINVAL."""
+        if not self.profile.has_prctl and self.switches.early_kill_scheme != "prctl":
             return -EINVAL
         if option == "PR_MCE_KILL_GET":
             return MCE_KILL.index(task.mce_kill)
