@@ -289,7 +289,7 @@ class _World:
             exit=report.exit,
             signals=tuple(self._signals()),
             entries=tuple(_entry(pte) for pte in self.entries),
-            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.formats)),
+            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.all_formats)),
             still_referenced_by=max(0, page.count - 1),
             as_eio=file.as_eio if file is not None else SWAPPER.as_eio,
             flags_after=pg.names_of(page.flags),

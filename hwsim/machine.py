@@ -434,7 +434,7 @@ class Machine:
         lost = [each.row(self.index, end) for each in self.lost_writes.rows]
         faults = self.dram.rows(self.index, end)
         row = replication_row(self, end, errors, signals, lost, faults)
-        log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
+        log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
         log = [line for line in log if line[1] <= self.spec.machine.printk_level]
         return Replication(
             row,

@@ -10,6 +10,7 @@ from hwsim.explaining import explain
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.profiles import PROFILES
+from hwsim.kernels import side_by_side
 from hwsim.spec import FileSpec, RegionSpec, ScrubSpec, TaskSpec
 from tests.worlds import BARE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
 
@@ -24,6 +25,41 @@ def test_it_kills_late_by_default() -> None:
         "MCE 0x1234: Killing app:100 early due to hardware memory corruption",
         "MCE 0x1234: dirty LRU page recovery: Recovered",
     ]
+
+
+def test_each_kernel_lists_the_messages_of_its_own() -> None:
+    messages = {line.what: line.values for line in side_by_side("v5", "2.6.32") if line.part == "messages"}
+    assert {key: [bool(text) for text in texts] for key, texts in messages.items() if not all(texts)} == {
+        "metadata": [True, False],
+        "not_invalidated": [False, True],
+        "failed_to_unmap": [False, True],
+    }
+    assert messages["result"] == (
+        "<3>MCE %#x: %s page recovery: %s%s",
+        "<3>MCE %#x: %s%s page recovery: %s",
+    )
+    assert {key for key, texts in messages.items() if len(set(texts)) == 2} == {
+        "result",
+        "buffers",
+        "metadata",
+        "not_invalidated",
+        "failed_to_unmap",
+    }
+    assert set(messages).isdisjoint({"result_as_printed", "result_as_meant", "retry_err", "retry_debug"})
+
+
+@pytest.mark.parametrize(
+    ("kernel", "order", "wanted"),
+    [
+        ("v5", "as_meant", "MCE 0x1234: clean LRU page recovery: Recovered"),
+        ("2.6.32", "as_printed", "MCE 0x1234:  page recovery: clean LRURecovered"),
+    ],
+)
+def test_a_switch_has_it_print_what_the_other_does(kernel: str, order: str, wanted: str) -> None:
+    switches = (("result_order", order), ("unmap_retry_level", "err"), ("unmap_retry_chance", 1.0))
+    lines = play(INJECT, kernel=kernel, early_kill=0, switches=switches).log
+    assert [level for _, level, text in lines if "retry needed" in text] == [3] * 5
+    assert wanted in [text for _, _, text in lines]
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from hwsim.kernel.page_flags import (
     TAIL,
     UNEVICTABLE,
 )
-from hwsim.kernel.profiles.profile import Profile
-from hwsim.kernel.profiles.v5 import KERN_ERR, KERN_INFO, V5
+from hwsim.kernel.profiles.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
+from hwsim.kernel.profiles.v5 import V5
 
 # The rows of v5; those for unevictable pages are no longer conditional.
 ERROR_STATES: tuple[ErrorState, ...] = (
@@ -64,9 +64,10 @@ V2_6_32 = Profile(
         anon_test="dropped",
     ),
     formats={
-        **V5.formats,
-        "buffers": (7, "MCE %#x: failed to release buffers"),
-        "not_invalidated": (KERN_INFO, "MCE %#x: Failed to invalidate"),
+        **{key: each for key, each in V5.formats.items() if key != "metadata"},
+        "result": SWITCH_FORMATS["result_as_meant"],
+        "buffers": (KERN_DEBUG, "MCE %#x: failed to release buffers"),
+        "not_invalidated": SWITCH_FORMATS["not_invalidated"],
         "failed_to_unmap": (KERN_ERR, "MCE %#x: failed to unmap page (mapcount=%d)"),
     },
     n_unmap_tries=5,
