@@ -73,7 +73,7 @@ def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
         kernel.reach("fault:reread_swap")
         return REREAD_SWAP
     if pte.kind == NONE and vma.mapping is not None:
-        if vma.mapping.swap_backed:
+        if not vma.mapping.accounts_dirty:
             return ZEROES
         kernel.reach("fault:reread_disk")
         return STALE if page.lost_bytes else REREAD_DISK
