@@ -12,7 +12,7 @@ from hwsim.kernel.error_states import scan
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernels import side_by_side
 from hwsim.spec import FileSpec, RegionSpec, ScrubSpec, TaskSpec
-from tests.worlds import BARE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
+from tests.worlds import BARE, HEAP, INJECT, MAPPED, P0, line, log, on_file, outcomes, play, signals
 
 K32: dict[str, Any] = {"kernel": "2.6.32"}
 
@@ -162,6 +162,53 @@ def test_the_file_system_is_asked(filesystem: str, dirty: int, outcome: str) -> 
     world = {**BARE, "files": (FileSpec("data", 8, filesystem=filesystem),)}
     (row,) = play(*before, INJECT, **world, **K32).errors
     assert row.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("kernel", "switches", "wanted"),
+    [
+        (
+            "2.6.32",
+            (),
+            [
+                "MCE 0x1234: corrupted page was clean: dropped without side effects",
+                "MCE 0x1234: Failed to invalidate",
+                "MCE 0x1234: clean LRU page recovery: Failed",
+                "MCE 0x1234: clean LRU page still referenced by 1 users",
+            ],
+        ),
+        (
+            "v5",
+            (("blockdev_test", "fs_hook"), ("result_order", "as_meant")),
+            [
+                "MCE 0x1234: corrupted page was clean: dropped without side effects",
+                "MCE 0x1234: clean LRU page recovery: Recovered",
+            ],
+        ),
+    ],
+)
+def test_madvise_holds_the_page_that_it_poisons(
+    kernel: str, switches: tuple[Any, ...], wanted: list[str]
+) -> None:
+    """Three references where remove_mapping() wants two; the message leaves the injector's own out."""
+    disk = FileSpec("data", 8, filesystem="blockdev", buffers="none")
+    world: dict[str, Any] = {"tasks": (MAPPED,), "files": (disk,), "kernel": kernel, "switches": switches}
+    range_ = {"task": "app.0", "region": "map", "first": 0, "pages": 1}
+    found = play((9_000, "madvise", {**range_, "advice": "hwpoison"}), **world)
+    assert log(found) == wanted
+    assert "Failed to invalidate" not in str(log(play(INJECT, **world)))
+
+
+def test_madvise_counts_no_user_of_its_own() -> None:
+    step = (
+        9_000,
+        "madvise",
+        {"task": "app.0", "region": "heap", "first": 0, "pages": 2, "advice": "hwpoison"},
+    )
+    assert log(play(step, **K32)) == [
+        "MCE 0x1234: dirty LRU page recovery: Recovered",
+        "MCE 0x1235: dirty LRU page recovery: Recovered",
+    ]
 
 
 def test_swap_and_scrub_as_before() -> None:

@@ -46,6 +46,7 @@ class Profile:
     counted: str  # page_action | poisoned: when mce_bad_pages rises
     rejects_non_lru: bool  # after a drain of all pagevecs, what is on no LRU list is left alone
     first_entry_needed: bool  # without memory for the first entry of the kill list nobody is collected
+    madvise_holds_page: bool  # MADV_HWPOISON keeps get_user_pages()'s reference meanwhile
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES

@@ -1,8 +1,10 @@
 """The handler as it was merged: Linux 2.6.32, December 2009.
 
-Source: mm/memory-failure.c, arch/x86/kernel/cpu/mcheck/mce.c and fs/proc/meminfo.c of 2.6.32.  It kills late
-by default and lets each task ask otherwise, leaves everything alone that is on no LRU list, asks the file
-system before it drops a page, and counts a page when it poisons it.
+Source: mm/memory-failure.c, mm/madvise.c, arch/x86/kernel/cpu/mcheck/mce.c and fs/proc/meminfo.c of 2.6.32.
+It kills late by default and lets each task ask otherwise, leaves everything alone that is on no LRU list,
+asks the file system before it drops a page, and counts a page when it poisons it.  Its madvise() injector
+holds a reference besides, so that nothing can be invalidated (mended in 2.6.33: Message-ID
+20091208211622.54209B151F@basil.firstfloor.org).
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ V2_6_32 = Profile(
     counted="poisoned",
     rejects_non_lru=True,
     first_entry_needed=True,
+    madvise_holds_page=True,
     has_prctl=True,
     has_recovery_sysctl=True,
     machine_checks="2.6.32",

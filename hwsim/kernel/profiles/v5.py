@@ -110,6 +110,7 @@ V5 = Profile(
     counted="page_action",
     rejects_non_lru=False,
     first_entry_needed=False,
+    madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
     machine_checks="2.6.32",
