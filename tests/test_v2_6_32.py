@@ -11,8 +11,23 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernels import side_by_side
-from hwsim.spec import FileSpec, RegionSpec, ScrubSpec, TaskSpec
-from tests.worlds import BARE, HEAP, INJECT, MAPPED, P0, line, log, on_file, outcomes, play, signals
+from hwsim.machine import Machine, Plan
+from hwsim.spec import FileSpec, ScrubSpec, TaskSpec
+from tests.worlds import (
+    BARE,
+    HEAP,
+    INJECT,
+    MAPPED,
+    P0,
+    line,
+    log,
+    on_file,
+    outcomes,
+    play,
+    signals,
+    touch,
+    world,
+)
 
 K32: dict[str, Any] = {"kernel": "2.6.32"}
 
@@ -122,7 +137,8 @@ def test_recovery_off_panics_before_anything_else() -> None:
     result = play(INJECT, **K32, recovery=0)
     assert result.row.panics == 1
     assert log(result)[-1] == "Kernel panic - not syncing: Memory failure from trap 18 on page 1234"
-    assert result.reach == {"panic:Memory failure": 1} | result.reach
+    assert result.reach["panic:Memory failure"] == 1
+    assert not any(key.startswith(("exit:", "row:")) for key in result.reach)
     assert result.row.poisoned_pages == 0
 
 
@@ -141,10 +157,14 @@ def test_an_unmap_that_fails_says_so() -> None:
 def test_without_the_first_entry_nobody_is_collected() -> None:
     told = {}
     for kernel in PROFILES:
-        result = play(INJECT, kernel=kernel, early_kill=1, atomic_alloc_fail=0.0)
+        spec = world(INJECT, kernel=kernel, early_kill=1)
+        machine = Machine(spec, 0, Plan(spec), trace=True)
+        machine.kernel.alloc_failures = 1
+        machine.run()
+        result = machine.result()
         told[kernel] = len(result.signals)
-    assert told == {"v5": 1, "2.6.32": 1}
-    assert PROFILES["2.6.32"].first_entry_needed
+        assert ("MCE 0x1234: Killing app:100 early" in str(log(result))) == bool(told[kernel])
+    assert told == {"v5": 1, "2.6.32": 0}
 
 
 def test_free_pages_are_counted_there() -> None:
@@ -216,8 +236,16 @@ def test_swap_and_scrub_as_before() -> None:
     steps = line(1_000), (2_000, "mce", {"page": P0})
     (row,) = play(*steps, **K32, scrub=ScrubSpec(None)).errors
     assert (row.found, row.outcome, row.end) == ("scrub", "Recovered", "isolated")
-    region = RegionSpec("heap", "anon", 8)
-    assert play(*steps, **K32, tasks=(TaskSpec("app", regions=(region,)),)).row.kills == 0
+    load = touch(3_000, "load")
+    kills = [
+        play(*steps, *touches, **K32, early_kill=early_kill, scrub=ScrubSpec(None)).row.kills
+        for touches, early_kill in (((), 0), ((load,), 0), ((), 1))
+    ]
+    assert kills == [0, 1, 1]
+    out = (500, "swap_out", {"page": P0})
+    swapped = play(out, *steps, load, **K32, scrub=ScrubSpec(None))
+    assert (swapped.errors[0].message, swapped.errors[0].outcome) == ("swapcache", "Delayed")
+    assert [row.code for row in swapped.signals] == ["BUS_MCEERR_AR"]
 
 
 def test_a_page_that_could_not_be_dropped_is_still_read() -> None:
