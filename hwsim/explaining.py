@@ -20,7 +20,7 @@ from hwsim.kernel.mem_map import Layout, MemMap
 from hwsim.kernel.memory_failure import Report, memory_failure
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.signals import Signal
+from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import (
     BUFFERS,
     CACHE,
@@ -57,6 +57,9 @@ _LATER = {
     NONE: "the next touch reads the page again from disk; no signal",
     PRESENT: "still mapped: the next read of the bad line is a machine check",
 }
+_OLD = "the next touch reads the old contents from disk: what was stored since is lost; no signal"
+_HOLE = "the next touch finds a hole in the file, zeroes; no signal"
+_NO_CONTENTS = "the next touch is SIGBUS BUS_ADRERR: the swap cache has no contents for it (late kill)"
 
 
 class ExplainError(ValueError):
@@ -288,8 +291,8 @@ class _World:
             outcome=ACTION_NAME[report.outcome],
             exit=report.exit,
             signals=tuple(self._signals()),
-            entries=tuple(_entry(pte) for pte in self.entries),
-            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.formats)),
+            entries=tuple(self._entry(pte) for pte in self.entries),
+            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.all_formats)),
             still_referenced_by=max(0, page.count - 1),
             as_eio=file.as_eio if file is not None else SWAPPER.as_eio,
             flags_after=pg.names_of(page.flags),
@@ -307,26 +310,39 @@ class _World:
             }
             for signal in self.signals
         ]
+        fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
         later = [
             {
                 "task": pte.vma.task.comm,
                 "pid": pte.vma.task.pid,
                 "signal": "SIGBUS",
-                "code": "BUS_MCEERR_AR",
+                "code": fatal[text],
                 "when": "if it lives to touch the page",
             }
             for pte in self.entries
-            if meets_poison(pte)
+            if (text := self._later(pte)) in fatal
         ]
         return now + later
+
+    def _entry(self, pte: Pte) -> dict[str, Any]:
+        task = pte.vma.task
+        return {"task": task.comm, "pid": task.pid, "becomes": pte.kind, "later": self._later(pte)}
+
+    def _later(self, pte: Pte) -> str:
+        """What the next touch of the entry comes to."""
+        page, file = self.page, self.file
+        if pte.kind == NONE and self.flags_in_table & pg.SWAPCACHE:  # a page of a memory file system
+            return _NO_CONTENTS if page.flags & pg.SWAPCACHE else _LATER[SWAP]
+        if meets_poison(pte):
+            return _LATER[POISON]
+        if pte.kind == NONE and file is not None and not file.accounts_dirty:
+            return _HOLE
+        if pte.kind == NONE and self.report.dirty:
+            return _OLD
+        return _LATER[pte.kind]
 
 
 def _mapping_of(flags: int) -> str:
     if flags & (pg.SWAPBACKED | pg.SWAPCACHE | pg.ANON):
         return "anon"
     return "file" if flags & (pg.LRU | pg.DIRTY | pg.UNEVICTABLE | pg.MLOCKED) else "none"
-
-
-def _entry(pte: Pte) -> dict[str, Any]:
-    later = _LATER[POISON] if meets_poison(pte) else _LATER[pte.kind]
-    return {"task": pte.vma.task.comm, "pid": pte.vma.task.pid, "becomes": pte.kind, "later": later}

@@ -326,7 +326,7 @@ class Machine:
 
     def _signal_blocked(self, task: Task, signal: Signal) -> None:
         delay = task.behaviour.group.spec.sigbus.unblock_ns
-        if delay is None:
+        if delay is None or task.handler_ends_ns:  # held back by a handler: its end delivers it
             return
         kernel = self.kernel
 
@@ -405,10 +405,9 @@ class Machine:
             story.settle()
 
     def draw_races(self, region: Region) -> None:
-        """Draw the open races for pages of the region anew."""
+        """Draw the open races for pages of the region anew: it is used by others than before."""
         for story in list(region.pages_of_interest.values()):
-            if story.latent:
-                story.draw_race()
+            story.sharers_changed()
 
     def region_released(self, region: Region) -> None:
         """The frames of a region are free."""
@@ -437,7 +436,7 @@ class Machine:
         lost = [each.row(self.index, end) for each in self.lost_writes.rows]
         faults = self.dram.rows(self.index, end)
         row = replication_row(self, end, errors, signals, lost, faults)
-        log = self.printk.render(self.kernel.profile.formats) if self.printk.enabled else []
+        log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
         log = [line for line in log if line[1] <= self.spec.machine.printk_level]
         return Replication(
             row,

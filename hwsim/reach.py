@@ -48,10 +48,12 @@ _V5_PATHS: dict[str, str] = {
     "signal:SIGKILL unmap failed": "killed by force: the page stays mapped [kill_procs_ao]",
     "signal:SIGKILL no address": "killed by force: no address to tell [kill_procs_ao]",
     "signal:AR": "SIGBUS BUS_MCEERR_AR: it touched the page [do_sigbus]",
+    "signal:ADRERR": "SIGBUS BUS_ADRERR: shared memory in the swap cache has lost its contents [do_sigbus]",
     "signal:AR forced on blocked or ignored": "no escape: back to the default action [force_sig_info]",
     "sigbus:remap": "a handler dropped the page and went on [user space]",
     "sigbus:exit": "a handler left in good order [user space]",
     "sigbus:return": "a handler returned without doing anything [user space]",
+    "sigbus:touch": "a handler touched the page itself: SIGBUS is blocked there [user space]",
     # later touches, and forks
     "fault:poison": "touch of a poison entry [do_swap_page]",
     "fault:swap": "touch of a swap entry, poison still in the swap cache [do_swap_page]",

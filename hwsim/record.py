@@ -55,7 +55,7 @@ class SignalRow(NamedTuple):
     task: str
     pid: int
     signal: str  # SIGBUS | SIGKILL
-    code: str  # BUS_MCEERR_AO | BUS_MCEERR_AR | '' (SIGKILL, group death)
+    code: str  # BUS_MCEERR_AO | BUS_MCEERR_AR | BUS_ADRERR | '' (SIGKILL, group death)
     cause: str  # early | late | forced | group_death
     result: str  # killed | handled | ignored | pending | merged | lost (target was dead)
     done_ns: int | None  # death, or end of the handler
@@ -133,7 +133,7 @@ class ReplicationRow(NamedTuple):
     failed: int
     ignored: int
     kills_early: int  # AO not caught
-    kills_late: int  # AR not survived
+    kills_late: int  # a touch not survived: AR, or ADRERR of shared memory
     kills_forced: int  # SIGKILL by memory_failure()
     kills_group: int  # taken down by the death of another
     kills: int  # sum of the four

@@ -109,9 +109,10 @@ class RegionSpec:
 @dataclass(frozen=True, slots=True)
 class SigbusSpec:
     """What a task does with SIGBUS: per code ``default``, ``ignored``, ``blocked``, ``remap``,
-    ``exit`` or ``return`` (the handler returns and the task touches the page again).
+    ``exit``, ``return`` (the handler returns and the task touches the page again) or ``touch``.
 
-    ``remap`` drops the poisoned page and maps a fresh one; ``exit`` leaves in an orderly way.
+    ``remap`` drops the poisoned page and maps a fresh one; ``exit`` leaves in an orderly way; a handler
+    that does ``touch`` the page, to save what it can, dies of it.
     """
 
     on_ao: str = "default"

@@ -9,6 +9,7 @@ from hwsim.kernel.struct_page import (
     BUFFERS,
     CACHE,
     HANDLER,
+    INJECTOR,
     ISOLATED,
     OWNER,
     PAGEVEC,
@@ -21,7 +22,7 @@ from hwsim.kernel.task_struct import Vma
 from hwsim.machine import Machine
 
 POOLS = {"slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved"}
-HOLDERS = {CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER}
+HOLDERS = {CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, INJECTOR}
 
 
 def is_current(page: Page) -> bool:

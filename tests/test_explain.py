@@ -85,6 +85,48 @@ def test_who_is_signalled_and_what_the_entry_becomes(
     assert set(found.as_dict()) >= {"row", "message", "handler", "outcome", "signals", "log"}
 
 
+@pytest.mark.parametrize(
+    ("flags", "more", "becomes", "later", "code"),
+    [
+        ("lru", {}, "none", "reads the page again from disk; no signal", ""),
+        ("lru,dirty", {}, "poison", "is SIGBUS BUS_MCEERR_AR", "BUS_MCEERR_AR"),
+        ("lru,dirty", {"unmap_fails": 5}, "none", "reads the old contents from disk", ""),
+        ("lru", {"unmap_fails": 5}, "none", "reads the page again from disk; no signal", ""),
+        (
+            "lru,dirty,swapbacked",
+            {"mapping": "tmpfs", "unmap_fails": 5},
+            "none",
+            "finds a hole in the file, zeroes; no signal",
+            "",
+        ),
+        ("lru,dirty", {"mapping": "ramfs", "unmap_fails": 5}, "none", "finds a hole in the file, zeroes", ""),
+        ("lru,dirty,swapbacked", {"mapping": "tmpfs"}, "poison", "is SIGBUS BUS_MCEERR_AR", "BUS_MCEERR_AR"),
+        (
+            "lru,dirty,swapbacked,swapcache",
+            {"mapping": "tmpfs"},
+            "none",
+            "is SIGBUS BUS_ADRERR: the swap cache has no contents",
+            "BUS_ADRERR",
+        ),
+        (
+            "lru,swapbacked,swapcache",
+            {"mapping": "tmpfs"},
+            "none",
+            "reads the good copy back from swap; no signal",
+            "",
+        ),
+    ],
+)
+def test_what_the_next_touch_comes_to(
+    flags: str, more: dict[str, object], becomes: str, later: str, code: str
+) -> None:
+    found = explain(flags, mapped=1, early_kill=0, **more)
+    (entry,) = found.entries
+    assert entry["becomes"] == becomes
+    assert entry["later"].startswith(f"the next touch {later}")
+    assert [signal["code"] for signal in found.signals] == ([code] if code else [])
+
+
 def test_all_mistakes_at_once_with_what_is_allowed_and_a_nearby_name() -> None:
     with pytest.raises(ExplainError) as mistakes:
         explain("lur", kernel="v6", mapping="fiel", buffers="bsy", early_kill=2, mapped=-1)

@@ -132,7 +132,7 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
         "row": report.row,
         "message": report.message,
         "outcome": ACTION_NAME[report.outcome],
-        "log": tuple((level, text) for _, level, text in machine.printk.render(V5.formats)),
+        "log": tuple((level, text) for _, level, text in machine.printk.render(V5.all_formats)),
         "signals": tuple((s.task.pid, s.signal, s.code) for s in report.signals),
         "ptes": kinds,
         "users": page.count - 1 if report.row else 0,

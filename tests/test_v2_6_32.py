@@ -10,8 +10,24 @@ from hwsim.explaining import explain
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.profiles import PROFILES
-from hwsim.spec import FileSpec, RegionSpec, ScrubSpec, TaskSpec
-from tests.worlds import BARE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
+from hwsim.kernels import side_by_side
+from hwsim.machine import Machine, Plan
+from hwsim.spec import FileSpec, ScrubSpec, TaskSpec
+from tests.worlds import (
+    BARE,
+    HEAP,
+    INJECT,
+    MAPPED,
+    P0,
+    line,
+    log,
+    on_file,
+    outcomes,
+    play,
+    signals,
+    touch,
+    world,
+)
 
 K32: dict[str, Any] = {"kernel": "2.6.32"}
 
@@ -24,6 +40,41 @@ def test_it_kills_late_by_default() -> None:
         "MCE 0x1234: Killing app:100 early due to hardware memory corruption",
         "MCE 0x1234: dirty LRU page recovery: Recovered",
     ]
+
+
+def test_each_kernel_lists_the_messages_of_its_own() -> None:
+    messages = {line.what: line.values for line in side_by_side("v5", "2.6.32") if line.part == "messages"}
+    assert {key: [bool(text) for text in texts] for key, texts in messages.items() if not all(texts)} == {
+        "metadata": [True, False],
+        "not_invalidated": [False, True],
+        "failed_to_unmap": [False, True],
+    }
+    assert messages["result"] == (
+        "<3>MCE %#x: %s page recovery: %s%s",
+        "<3>MCE %#x: %s%s page recovery: %s",
+    )
+    assert {key for key, texts in messages.items() if len(set(texts)) == 2} == {
+        "result",
+        "buffers",
+        "metadata",
+        "not_invalidated",
+        "failed_to_unmap",
+    }
+    assert set(messages).isdisjoint({"result_as_printed", "result_as_meant", "retry_err", "retry_debug"})
+
+
+@pytest.mark.parametrize(
+    ("kernel", "order", "wanted"),
+    [
+        ("v5", "as_meant", "MCE 0x1234: clean LRU page recovery: Recovered"),
+        ("2.6.32", "as_printed", "MCE 0x1234:  page recovery: clean LRURecovered"),
+    ],
+)
+def test_a_switch_has_it_print_what_the_other_does(kernel: str, order: str, wanted: str) -> None:
+    switches = (("result_order", order), ("unmap_retry_level", "err"), ("unmap_retry_chance", 1.0))
+    lines = play(INJECT, kernel=kernel, early_kill=0, switches=switches).log
+    assert [level for _, level, text in lines if "retry needed" in text] == [3] * 5
+    assert wanted in [text for _, _, text in lines]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +137,8 @@ def test_recovery_off_panics_before_anything_else() -> None:
     result = play(INJECT, **K32, recovery=0)
     assert result.row.panics == 1
     assert log(result)[-1] == "Kernel panic - not syncing: Memory failure from trap 18 on page 1234"
-    assert result.reach == {"panic:Memory failure": 1} | result.reach
+    assert result.reach["panic:Memory failure"] == 1
+    assert not any(key.startswith(("exit:", "row:")) for key in result.reach)
     assert result.row.poisoned_pages == 0
 
 
@@ -105,10 +157,14 @@ def test_an_unmap_that_fails_says_so() -> None:
 def test_without_the_first_entry_nobody_is_collected() -> None:
     told = {}
     for kernel in PROFILES:
-        result = play(INJECT, kernel=kernel, early_kill=1, atomic_alloc_fail=0.0)
+        spec = world(INJECT, kernel=kernel, early_kill=1)
+        machine = Machine(spec, 0, Plan(spec), trace=True)
+        machine.kernel.alloc_failures = 1
+        machine.run()
+        result = machine.result()
         told[kernel] = len(result.signals)
-    assert told == {"v5": 1, "2.6.32": 1}
-    assert PROFILES["2.6.32"].first_entry_needed
+        assert ("MCE 0x1234: Killing app:100 early" in str(log(result))) == bool(told[kernel])
+    assert told == {"v5": 1, "2.6.32": 0}
 
 
 def test_free_pages_are_counted_there() -> None:
@@ -128,13 +184,68 @@ def test_the_file_system_is_asked(filesystem: str, dirty: int, outcome: str) -> 
     assert row.outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("kernel", "switches", "wanted"),
+    [
+        (
+            "2.6.32",
+            (),
+            [
+                "MCE 0x1234: corrupted page was clean: dropped without side effects",
+                "MCE 0x1234: Failed to invalidate",
+                "MCE 0x1234: clean LRU page recovery: Failed",
+                "MCE 0x1234: clean LRU page still referenced by 1 users",
+            ],
+        ),
+        (
+            "v5",
+            (("blockdev_test", "fs_hook"), ("result_order", "as_meant")),
+            [
+                "MCE 0x1234: corrupted page was clean: dropped without side effects",
+                "MCE 0x1234: clean LRU page recovery: Recovered",
+            ],
+        ),
+    ],
+)
+def test_madvise_holds_the_page_that_it_poisons(
+    kernel: str, switches: tuple[Any, ...], wanted: list[str]
+) -> None:
+    """Three references where remove_mapping() wants two; the message leaves the injector's own out."""
+    disk = FileSpec("data", 8, filesystem="blockdev", buffers="none")
+    world: dict[str, Any] = {"tasks": (MAPPED,), "files": (disk,), "kernel": kernel, "switches": switches}
+    range_ = {"task": "app.0", "region": "map", "first": 0, "pages": 1}
+    found = play((9_000, "madvise", {**range_, "advice": "hwpoison"}), **world)
+    assert log(found) == wanted
+    assert "Failed to invalidate" not in str(log(play(INJECT, **world)))
+
+
+def test_madvise_counts_no_user_of_its_own() -> None:
+    step = (
+        9_000,
+        "madvise",
+        {"task": "app.0", "region": "heap", "first": 0, "pages": 2, "advice": "hwpoison"},
+    )
+    assert log(play(step, **K32)) == [
+        "MCE 0x1234: dirty LRU page recovery: Recovered",
+        "MCE 0x1235: dirty LRU page recovery: Recovered",
+    ]
+
+
 def test_swap_and_scrub_as_before() -> None:
     """What 2.6.32 did not touch stays: a scrubber's find goes through the ring to the same end."""
     steps = line(1_000), (2_000, "mce", {"page": P0})
     (row,) = play(*steps, **K32, scrub=ScrubSpec(None)).errors
     assert (row.found, row.outcome, row.end) == ("scrub", "Recovered", "isolated")
-    region = RegionSpec("heap", "anon", 8)
-    assert play(*steps, **K32, tasks=(TaskSpec("app", regions=(region,)),)).row.kills == 0
+    load = touch(3_000, "load")
+    kills = [
+        play(*steps, *touches, **K32, early_kill=early_kill, scrub=ScrubSpec(None)).row.kills
+        for touches, early_kill in (((), 0), ((load,), 0), ((), 1))
+    ]
+    assert kills == [0, 1, 1]
+    out = (500, "swap_out", {"page": P0})
+    swapped = play(out, *steps, load, **K32, scrub=ScrubSpec(None))
+    assert (swapped.errors[0].message, swapped.errors[0].outcome) == ("swapcache", "Delayed")
+    assert [row.code for row in swapped.signals] == ["BUS_MCEERR_AR"]
 
 
 def test_a_page_that_could_not_be_dropped_is_still_read() -> None:

@@ -212,7 +212,8 @@ class Twin:
         mapping = self._map(process, region, backing)
         if region.populate and (region.kind == "anon" or process is group.members[0]):
             for page in range(region.pages):
-                self._present(mapping, page).dirty = True
+                if page not in backing.lost:
+                    self._present(mapping, page).dirty = True
 
     def _fork(self, child: Process, origin: Mapping) -> None:
         """Anonymous memory is shared until a store; shared mappings are left to page faults."""
@@ -236,6 +237,7 @@ class Twin:
                 for frame in segment.cache.values():
                     frame.used = False
                 segment.cache.clear()
+                segment.lost.clear()
         if group.spec.restart_ns is not None:
             self.at(self.now + group.spec.restart_ns, self._start, group)
 
@@ -261,8 +263,8 @@ class Twin:
 
     def _touch(self, mapping: Mapping, page: int, store: bool) -> None:
         """A task loads from or stores to a page."""
-        entry = mapping.table[page]
-        if isinstance(entry, TwinError):  # SIGBUS BUS_MCEERR_AR
+        entry = mapping.backing.lost.get(page) or mapping.table[page]
+        if isinstance(entry, TwinError):  # SIGBUS: poison, or a segment's page that was out
             entry.late_ns.append(self.now)
             if entry.lost_ns is not None:
                 self.eio.tell(entry, mapping.process)
@@ -365,10 +367,12 @@ class Twin:
         error.mappers = len(mapped)
         on_disk = stage in (CLEAN_UNMAPPED, CLEAN_MAPPED) or (frame.kind == "file" and not frame.dirty)
         dirty = not on_disk and (frame.dirty or frame.kind == "anon")
-        # What can be read again is; a page of a segment that is out answers EIO, which is no poison.
-        stays = not on_disk and not (frame.kind == "shm" and stage in OUT)
+        # What can be read again is; a page of a segment that is out answers EIO to all who map the segment.
+        out = frame.kind == "shm" and stage in OUT
+        if out and dirty:
+            backing.lost[page] = error
         for mapping in entries:
-            mapping.table[page] = error if stays else None
+            mapping.table[page] = None if on_disk or out else error
         backing.cache.pop(page, None)
         error.row, error.outcome = (12 if dirty else 13), "Recovered"
         if stage != PLAIN:

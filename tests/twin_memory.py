@@ -69,7 +69,8 @@ class Backing:
     """What stands behind mappings: the anonymous memory of a fork family, an shm segment or a file.
 
     ``frames[i]`` are the frames meant for page i; ``cache[i]`` is the page cache (shm and files), of
-    anonymous memory the frame taken last; ``stage[i]`` the page's place in its round through swap.
+    anonymous memory the frame taken last; ``stage[i]`` the page's place in its round through swap;
+    ``lost[i]`` the error that took a segment's page while it was in the swap cache.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Backing:
     cache: dict[int, Frame] = field(default_factory=dict)
     mappings: list[Mapping] = field(default_factory=list)
     stage: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, TwinError] = field(default_factory=dict)
 
     def allocate(self, page: int) -> Frame:
         """A free frame, cleared (or copied to, or read into): that overwrites every line."""

@@ -1,7 +1,7 @@
 """A task, or the kernel on its behalf, touches a page whose page-table entry was taken away.
 
-mm/memory.c (do_swap_page(), __do_fault()) and arch/x86/mm/fault.c of 2.6.30 with patches 5 to 7 of
-the HWPOISON v5 series.
+mm/memory.c (do_swap_page(), __do_fault()), mm/shmem.c (shmem_getpage()) and arch/x86/mm/fault.c of
+2.6.30 with patches 5 to 7 of the HWPOISON v5 series.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.signals import BUS_MCEERR_AR, SIGBUS, Signal, force_sig_info
+from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, Signal, force_sig_info
 from hwsim.kernel.struct_page import NONE, POISON, PRESENT, SWAP, Page, Pte
+from hwsim.kernel.swap import has_no_contents
 
 if TYPE_CHECKING:
     from hwsim.kernel.memory_failure import Report
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 OK, KILLED_AR, BUS_ERROR, REREAD_SWAP, REREAD_DISK, STALE, ZEROES = (
     "ok",
     "VM_FAULT_HWPOISON",
-    "BUS_ADRERR",
+    BUS_ADRERR,
     "reread_swap",
     "reread_disk",
     "stale",
     "zeroes",
 )
+FATAL = (KILLED_AR, BUS_ERROR)  # SIGBUS is on its way
 EFAULT = 14
 
 
@@ -42,23 +44,36 @@ def meets_poison(pte: Pte) -> bool:
     return pte.kind == NONE and pte.page.mapping is not None
 
 
+def is_fatal(pte: Pte) -> bool:
+    """Whether a touch of this entry ends in SIGBUS."""
+    return meets_poison(pte) or _finds_no_contents(pte)
+
+
+def _finds_no_contents(pte: Pte) -> bool:
+    """Whether a fault on this entry finds a page in the swap cache that is not up to date."""
+    page, mapping = pte.page, pte.vma.mapping
+    if pte.kind == SWAP:
+        return bool(page.flags & pg.SWAPCACHE) and not page.flags & pg.UPTODATE
+    return pte.kind == NONE and mapping is not None and has_no_contents(mapping, page)
+
+
 def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
     """User space touches the entry; poison is answered with SIGBUS BUS_MCEERR_AR that cannot be escaped."""
     if pte.kind == PRESENT:
         return OK
-    if meets_poison(pte):
-        kernel.reach(f"fault:{pte.kind}")
-        return _fault_hwpoison(kernel, vma, pte.page.pgoff, report)
     page = pte.page
+    if meets_poison(pte):  # do_swap_page() asks this first
+        kernel.reach(f"fault:{pte.kind}")
+        return do_sigbus(kernel, vma, page.pgoff, BUS_MCEERR_AR, report)
+    if _finds_no_contents(pte):
+        return do_sigbus(kernel, vma, page.pgoff, BUS_ADRERR, report)
     if pte.kind == SWAP:
         if page.flags & pg.SWAPCACHE:
-            if not page.flags & pg.UPTODATE:
-                return BUS_ERROR
             return OK
         kernel.reach("fault:reread_swap")
         return REREAD_SWAP
     if pte.kind == NONE and vma.mapping is not None:
-        if vma.mapping.swap_backed:
+        if not vma.mapping.accounts_dirty:
             return ZEROES
         kernel.reach("fault:reread_disk")
         return STALE if page.lost_bytes else REREAD_DISK
@@ -69,22 +84,24 @@ def do_fault(kernel: Kernel, vma: Vma, page: Page, report: Report) -> str:
     """The fault handler of a file found its page in the cache: OK, or it is poisoned (patch 6)."""
     if page.flags & pg.HWPOISON:
         kernel.reach("fault:cached")
-        return _fault_hwpoison(kernel, vma, page.pgoff, report)
+        return do_sigbus(kernel, vma, page.pgoff, BUS_MCEERR_AR, report)
     return OK if page.flags & pg.UPTODATE else BUS_ERROR
 
 
-def _fault_hwpoison(kernel: Kernel, vma: Vma, pgoff: int, report: Report) -> str:
-    """VM_FAULT_HWPOISON: do_sigbus() sends a signal that cannot be escaped."""
+def do_sigbus(kernel: Kernel, vma: Vma, pgoff: int, code: str, report: Report) -> str:
+    """A signal that cannot be escaped, for VM_FAULT_HWPOISON (with a message) or for VM_FAULT_SIGBUS."""
     address = vma.address(pgoff)
-    kernel.printk("fault", vma.task.comm, vma.task.pid, address)
-    kernel.reach("signal:AR")
-    force_sig_info(kernel, Signal(vma.task, SIGBUS, BUS_MCEERR_AR, "late", report, address, False, vma))
-    return KILLED_AR
+    poison = code == BUS_MCEERR_AR
+    if poison:
+        kernel.printk("fault", vma.task.comm, vma.task.pid, address)
+    kernel.reach("signal:AR" if poison else "signal:ADRERR")
+    force_sig_info(kernel, Signal(vma.task, SIGBUS, code, "late", report, address, False, vma))
+    return KILLED_AR if poison else BUS_ERROR
 
 
 def copy_user(kernel: Kernel, vma: Vma, pte: Pte) -> int:
     """The kernel copies from or to user memory: poison gives no signal but -EFAULT; 0 otherwise."""
-    if pte.kind != PRESENT and meets_poison(pte):
+    if pte.kind != PRESENT and is_fatal(pte):
         kernel.reach("fault:EFAULT")
         kernel.event("efault", task=vma.task.name)
         return -EFAULT

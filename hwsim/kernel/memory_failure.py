@@ -118,8 +118,11 @@ class ToKill(NamedTuple):
     address: int | None
 
 
-def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Steps:
-    """Handle the failure of one page in process context; see :class:`Report` for what comes out."""
+def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report, ref: int = 0) -> Steps:
+    """Handle the failure of one page in process context; see :class:`Report` for what comes out.
+
+    ``ref``: the references that the caller holds, as __memory_failure() of 2.6.32 has it.
+    """
     report.started_ns = kernel.now
     if not kernel.recovery:
         kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", report)
@@ -175,7 +178,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report) -> Ste
         duration = kernel.times.page_handler.draw(report.draw(Slot.HANDLER))
         if duration:
             yield from kernel.pause(duration)
-        page_action(kernel, report, page, kernel.error_state(page.flags | lru))
+        page_action(kernel, report, page, kernel.error_state(page.flags | lru), ref)
     unlock_page(kernel, page)
 
 
@@ -378,14 +381,15 @@ def kill_proc_ao(
     return result
 
 
-def page_action(kernel: Kernel, report: Report, page: Page, state: ErrorState) -> None:
+def page_action(kernel: Kernel, report: Report, page: Page, state: ErrorState, ref: int) -> None:
     """Run the row's handler, print its result, report odd references, count the page."""
     kernel.reach(f"row:{state.row}")
     report.row = state.row
     result = HANDLERS[state.handler](kernel, page)
     action_result(kernel, report, page, state.message, result, "table")
-    if page.count != 1:
-        kernel.printk("still_referenced", page.pfn, state.message, page.count - 1)
+    users = page.count - 1 - ref
+    if users:
+        kernel.printk("still_referenced", page.pfn, state.message, users)
     if kernel.profile.counted == "page_action":
         kernel.mce_bad_pages += 1
 

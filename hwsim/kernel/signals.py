@@ -1,7 +1,8 @@
 """Signals as hwpoison sends them (kernel/signal.c, 2.6.30; codes from patch 4 of the v5 series).
 
 SIGBUS is not queued: one at most is pending, a second merges into it.  A normal signal can be
-blocked or ignored; a forced one resets the disposition to default when it meets either.
+blocked or ignored; a forced one resets the disposition to default when it meets either, and then the one
+that is pending kills, with its own siginfo (legacy_queue()).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from hwsim.kernel.task_struct import Task, Vma
 
 SIGBUS, SIGKILL = "SIGBUS", "SIGKILL"
-BUS_MCEERR_AR, BUS_MCEERR_AO = "BUS_MCEERR_AR", "BUS_MCEERR_AO"
+BUS_MCEERR_AR, BUS_MCEERR_AO, BUS_ADRERR = "BUS_MCEERR_AR", "BUS_MCEERR_AO", "BUS_ADRERR"
 ESRCH = 3
 
 
@@ -89,23 +90,26 @@ def send_sig_info(kernel: Kernel, signal: Signal) -> int:
 
 
 def force_sig_info(kernel: Kernel, signal: Signal) -> None:
-    """Send a signal that cannot be escaped: blocked or ignored becomes default, and that is death."""
+    """Send a signal that cannot be escaped: blocked or ignored becomes default, and that is death.
+
+    specific_send_sig_info() adds nothing to a SIGBUS that is pending, not even its siginfo: a task that had
+    blocked the first one dies of that.
+    """
     task = signal.task
     _note(kernel, signal)
-    if task.pending is not None and not (task.blocked or task.ignored):
-        signal.result = "merged"  # one SIGBUS is on its way already
-        kernel.event("merged", task=task.name, signal=signal.signal)
-        return
-    if task.pending is not None:  # the one that was held back; which of the two dies does not matter
-        task.pending.result = "merged"
-    task.pending = signal
-    if task.blocked or task.ignored:
+    escaped = task.blocked or task.ignored
+    if escaped:
         task.blocked = task.ignored = False
+        task.sig_dfl = True
         kernel.event("disposition_reset", task=task.name)
         kernel.reach("signal:AR forced on blocked or ignored")
-        kernel.deliver(task, signal, default=True)
-        return
-    kernel.deliver(task, signal)
+    if task.pending is None:
+        task.pending = signal
+    else:
+        signal.result = "merged"
+        kernel.event("merged", task=task.name, signal=signal.signal)
+    if escaped or task.pending is signal:
+        kernel.deliver(task, task.pending, default=escaped)
 
 
 def force_kill(kernel: Kernel, signal: Signal) -> None:

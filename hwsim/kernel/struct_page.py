@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from hwsim.kernel.task_struct import Vma
 
 # Who can hold a reference.
-CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, ISOLATED = (
+CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, INJECTOR, ISOLATED = (
     "cache",
     "buffers",
     "pagevec",
     "pin",
     "owner",
     "handler",
+    "injector",
     "isolated",
 )
 

@@ -17,7 +17,7 @@ from hwsim.kernel.rmap import (
     page_mkclean,
     try_to_unmap,
 )
-from hwsim.kernel.struct_page import CACHE, SWAP, Page, Pte
+from hwsim.kernel.struct_page import CACHE, SWAP, AddressSpace, Page, Pte
 from hwsim.kernel.task_struct import Vma
 
 if TYPE_CHECKING:
@@ -75,6 +75,12 @@ def reuse_swap_page(page: Page) -> None:
         delete_from_swap_cache(page)
         page.swap_entry = False
         page.flags |= DIRTY
+
+
+def has_no_contents(mapping: AddressSpace, page: Page) -> bool:
+    """Whether shmem_getpage() answers -EIO for this page, as memory_failure() wants of a dirty one."""
+    in_swap_cache = mapping.swapped.get(page.pgoff) is page and page.epoch == page.region.epoch
+    return in_swap_cache and not page.flags & UPTODATE
 
 
 def shmem_getpage(page: Page) -> bool:

@@ -57,9 +57,10 @@ class Kernel:
         self.switches = with_overrides(self.profile.switches, spec.switches)
         self.early_kill = self.profile.early_kill_default if spec.early_kill is None else spec.early_kill
         self.recovery = 1 if spec.recovery is None else spec.recovery
-        as_meant = self.switches.result_order == "as_meant"
-        self.result_format = "result_as_meant" if as_meant else "result"
-        self.retry_format = "retry_err" if self.switches.unmap_retry_level == "err" else "retry"
+        order, level = self.switches.result_order, self.switches.unmap_retry_level
+        own = self.profile.switches
+        self.result_format = "result" if order == own.result_order else f"result_{order}"
+        self.retry_format = "retry" if level == own.unmap_retry_level else f"retry_{level}"
         self.cpus = spec.cpus
         self._cpu: list[Cpu | None] = [None] * spec.cpus  # made when first needed
         self.mce_bad_pages = 0
@@ -150,8 +151,8 @@ class Kernel:
                 region.phases[0] = (tick, period_ns)
 
     def prctl(self, task: Task, option: str, value: str) -> int:
-        """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 has neither: -EINVAL."""
-        if not self.profile.has_prctl:
+        """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 as posted has neither."""
+        if not self.profile.has_prctl and self.switches.early_kill_scheme != "prctl":
             return -EINVAL
         if option == "PR_MCE_KILL_GET":
             return MCE_KILL.index(task.mce_kill)

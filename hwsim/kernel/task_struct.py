@@ -100,8 +100,9 @@ class Task:
 
     Life: started by the machine, by a fork or by the supervisor; runs; is killed or exits; a
     restart makes a new Task with a new pid.  ``blocked`` and ``ignored`` are its SIGBUS state,
-    ``pending`` whether a SIGBUS waits (one at most: SIGBUS is not queued).  ``behaviour`` is
-    whatever userspace has registered; the kernel never looks into it.
+    ``sig_dfl`` says that a forced one has reset it and is fatal, ``pending`` whether a SIGBUS waits (one at
+    most: SIGBUS is not queued), ``handler_ends_ns`` until when a handler runs.  ``behaviour`` is whatever
+    userspace has registered; the kernel never looks into it.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Task:
         "caught",
         "comm",
         "files",
+        "handler_ends_ns",
         "ignored",
         "killed",
         "mce_kill",
@@ -121,6 +123,7 @@ class Task:
         "parent",
         "pending",
         "pid",
+        "sig_dfl",
         "started_ns",
         "vmas",
         "vmas_made",
@@ -143,6 +146,8 @@ class Task:
         self.next_start = 0x400  # first virtual page of the next mapping
         self.blocked = False
         self.ignored = False
+        self.sig_dfl = False
+        self.handler_ends_ns = 0
         self.caught = False  # has a handler for SIGBUS
         self.mce_kill: str = parent.mce_kill if parent is not None else "default"  # PR_MCE_KILL, inherited
         self.pending: Any = None

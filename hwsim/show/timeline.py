@@ -46,7 +46,7 @@ _MARKS: dict[str, _Mark] = {
     "poisoned (PG_hwpoison set)": _Mark("|", "#0072B2", 9.0),
     "contained": _Mark("s", "#009E73", 5.5),
     "early SIGBUS (AO)": _Mark("^", "#E69F00", 6.8),
-    "late SIGBUS (AR)": _Mark("v", "#D55E00", 6.8),
+    "late SIGBUS": _Mark("v", "#D55E00", 6.8),
     "SIGKILL": _Mark("X", "#000000", 6.8),
     "group death": _Mark("x", "#000000", 5.8),
     "healed": _Mark("*", "#009E73", 7.5),
@@ -238,7 +238,7 @@ def _name(signal: dict[str, Any]) -> str:
         return "group death"
     if signal["signal"] == "SIGKILL":
         return "SIGKILL"
-    return "early SIGBUS (AO)" if signal["cause"] == "early" else "late SIGBUS (AR)"
+    return "early SIGBUS (AO)" if signal["cause"] == "early" else "late SIGBUS"
 
 
 def _mark(axes: Axes, x: float, y: float, name: str) -> str:

@@ -11,13 +11,15 @@ from math import log1p
 from typing import TYPE_CHECKING
 
 from hwsim.engine import TASK_ACCESS
-from hwsim.kernel.fault import KILLED_AR, do_page_fault
+from hwsim.kernel.fault import FATAL, do_page_fault, is_fatal
 from hwsim.kernel.signals import Signal
-from hwsim.kernel.struct_page import Pte
+from hwsim.kernel.struct_page import NONE, Pte
+from hwsim.kernel.swap import has_no_contents
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
+    from hwsim.kernel.memory_failure import Report
     from hwsim.story.page_story import PageStory
     from hwsim.story.race import Candidate
 
@@ -31,13 +33,14 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_loops", "_seen", "_story", "_touched", "candidates")
+    __slots__ = ("_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
 
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
         self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
         self._touched: list[Pte] = []
+        self._remapped: list[Vma] = []
         self.candidates: list[Candidate] = []
 
     def expect(self, pte: Pte, anchor_ns: int) -> None:
@@ -47,6 +50,23 @@ class LateTouches:
         last = min(machine.horizon_ns, machine.next_exit_ns(pte.vma.task.behaviour))
         if time is not None and time < last:
             self.candidates.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
+
+    def expect_sharers(self, anchor_ns: int) -> None:
+        """Shared memory that has lost its contents is SIGBUS for every task that maps it, now or later."""
+        page = self._story.page
+        mapping = page.region.mapping if page is not None else None
+        if page is None or mapping is None or not has_no_contents(mapping, page):
+            return
+        for vma in mapping.vmas:
+            if not vma.covers(page.pgoff) or vma in self._remapped:
+                continue
+            pte = vma.ptes.get(page.pgoff)
+            if pte is None:
+                pte = vma.ptes[page.pgoff] = Pte(vma, page)
+                pte.kind = NONE
+            if is_fatal(pte) and not self.awaits(pte):
+                self.expect(pte, max(anchor_ns, vma.since_ns))
+        self._story.arm()
 
     def time(self, vma: Vma, anchor_ns: int) -> int | None:
         """When the task next touches the page, after now, in ns: None if never."""
@@ -85,29 +105,50 @@ class LateTouches:
         return pte in self._touched or any(each[3] is pte for each in self.candidates)
 
     def happens(self, pte: Pte) -> None:
-        """A task touches the entry that replaced the page."""
-        story = self._story
+        """A task touches the entry that replaced the page; nothing by chance while its handler runs."""
+        story, task = self._story, pte.vma.task
         self._remove(pte)
+        if task.handler_ends_ns > story.machine.engine.now:
+            self.candidates.append((task.handler_ends_ns, TASK_ACCESS | task.number, "touch", pte))
+            story.arm()
+            return
         self._touched.append(pte)
         if pte.vma.alive and story.report is not None:
-            kernel = story.machine.kernel
-            kernel.event("touch", task=pte.vma.task.name, pfn=story.pfn)
-            if do_page_fault(kernel, pte.vma, pte, story.report) != KILLED_AR:
+            if self._touch(pte, story.report) not in FATAL:
                 pte.vma.ptes.pop(pte.page.pgoff, None)
         story.arm()
 
+    def _touch(self, pte: Pte, report: Report) -> str:
+        kernel = self._story.machine.kernel
+        kernel.event("touch", task=pte.vma.task.name, pfn=self._story.pfn)
+        return do_page_fault(kernel, pte.vma, pte, report)
+
+    def by_handler(self, signal: Signal) -> bool:
+        """A handler touches the page that it is told about; whether that is fatal."""
+        pte = self._entry(signal)
+        if pte is None:
+            return False
+        self._remove(pte)
+        self._touched.append(pte)
+        result = self._touch(pte, signal.report)
+        self._story.arm()
+        return result in FATAL
+
     def again(self, signal: Signal, bound: int) -> None:
         """A handler returned to the access that faulted: it repeats, for ever in the end."""
-        story, vma = self._story, signal.vma
-        assert vma is not None and story.page is not None
-        pte = vma.ptes.get(story.page.pgoff)
+        pte = self._entry(signal)
         self._loops += 1
-        if pte is None or story.report is None:
+        if pte is None:
             return
         if self._loops >= bound:
             signal.result = "looping"
             return
-        do_page_fault(story.machine.kernel, vma, pte, story.report)
+        do_page_fault(self._story.machine.kernel, pte.vma, pte, signal.report)
+
+    def _entry(self, signal: Signal) -> Pte | None:
+        """What the signal's mapping has in place of the page."""
+        page, vma = self._story.page, signal.vma
+        return vma.ptes.get(page.pgoff) if page is not None and vma is not None else None
 
     def forget(self, pte: Pte) -> None:
         """A script has touched the entry: the touch that was drawn for it is not needed any more."""
@@ -116,6 +157,7 @@ class LateTouches:
 
     def remapped(self, vma: Vma) -> None:
         """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
+        self._remapped.append(vma)
         self.candidates = [each for each in self.candidates if each[3].vma is not vma]
         self._story.arm()
 
@@ -128,6 +170,7 @@ class LateTouches:
         """A new boot: no entry is left."""
         self.candidates = []
         self._touched = []
+        self._remapped = []
         self._loops = 0
 
     def _remove(self, pte: Pte) -> None:

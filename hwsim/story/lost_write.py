@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.page_cache import answers_eio
 from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import has_no_contents
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot, poisson
 
@@ -202,6 +203,8 @@ class LostWrite:
 def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
     if mapping.pages.get(page.pgoff) is page:
         return "EIO" if answers_eio(page, policy) else "the page"
+    if has_no_contents(mapping, page):
+        return "EIO"
     return "old data" if mapping.accounts_dirty else "zeroes"
 
 

@@ -441,6 +441,7 @@ class PageStory:
         for pte in self._entries(page):
             if meets_poison(pte) and not self.touches.awaits(pte):
                 self.touches.expect(pte, anchor)
+        self.touches.expect_sharers(anchor)
         self.arm()
 
     def _out_of_reach(self, found_ns: int, vmas: list[Vma]) -> None:
@@ -526,6 +527,13 @@ class PageStory:
         elif meets_poison(pte):
             self.touches.expect(pte, self.machine.engine.now)
             self.arm()
+
+    def sharers_changed(self) -> None:
+        """Other tasks than before map the memory that the page belongs to."""
+        if self.state == LATENT:
+            self.draw_race()
+        elif self.state == HANDLED and self.report is not None:
+            self.touches.expect_sharers(self.report.started_ns if self.found_ns is None else self.found_ns)
 
     def forget(self) -> None:
         """A new boot: the line is bad and nobody knows.

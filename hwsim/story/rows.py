@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.signals import BUS_MCEERR_AO, BUS_MCEERR_AR, Signal
+from hwsim.kernel.signals import BUS_MCEERR_AO, Signal
 from hwsim.record import ErrorRow, FaultRow, LostWriteRow, ReplicationRow, SignalRow
 from hwsim.rng import Slot, poisson
 
@@ -161,7 +161,7 @@ def replication_row(
         stale_reads_untold=sum(row.stale_before for row in lost),
         disk_corruptions=sum(row.disk_ns is not None for row in errors),
         touched=sum(row.touched for row in errors),
-        inconsistent_stores=sum(row.stores for row in signals if row.code == BUS_MCEERR_AR),
+        inconsistent_stores=sum(row.stores for row in signals if row.cause == "late"),
         dram_faults=len(faults),
         corrected=sum(row.corrected for row in faults),
         records=sum(row.records - row.dropped for row in faults),

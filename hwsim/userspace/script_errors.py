@@ -11,6 +11,7 @@ from hwsim.kernel.do_machine_check import HANDLING
 from hwsim.kernel.mce_raise import Played, play_mce
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.panic import Halted
+from hwsim.kernel.struct_page import INJECTOR
 from hwsim.userspace.script_step import Step
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> Non
     A page is asked for when the one before it is done; the first is part of the step.
     """
     kernel = step.kernel
+    ref = int(trapno == TRAP_MADVISE and kernel.profile.madvise_holds_page)
     first = list(islice(stories, 1))
 
     def run() -> Generator[Any, Any, None]:
@@ -70,7 +72,12 @@ def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> Non
             for story in chain(first, stories):
                 report = story.new_report()
                 report.context = "injector"
-                yield from memory_failure(kernel, story.pfn, trapno, report)
+                page = story.page if ref else None
+                if page is not None:
+                    page.get(INJECTOR)
+                yield from memory_failure(kernel, story.pfn, trapno, report, ref)
+                if page is not None:
+                    page.put(INJECTOR)
                 kernel.reported(report)
         except Halted:
             return

@@ -21,7 +21,7 @@ from hwsim.kernel.mem_map import Region
 from hwsim.kernel.page_cache import answers_eio, truncate_inode_page
 from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import AddressSpace, Page
-from hwsim.kernel.swap import clear_page_dirty_for_io
+from hwsim.kernel.swap import clear_page_dirty_for_io, shmem_getpage
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_touch import (
     CONSUMED,
@@ -79,7 +79,7 @@ def write(step: Step) -> None:
         step.result("EFAULT")
         return
     page = step.cached(region, index)
-    if page is not None and _refused(step, page):
+    if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
         step.result("EIO")
         return
     if page is None:

@@ -16,6 +16,7 @@ from hwsim.kernel.fault import (
     copy_user,
     do_fault,
     do_page_fault,
+    do_sigbus,
     meets_poison,
 )
 from hwsim.kernel.mem_map import Region
@@ -155,8 +156,6 @@ def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
     story = step.machine.live_story(old.pfn)
     if story is not None:
         story.touches.forget(pte)
-    if result == BUS_ERROR:
-        return die_of(step, vma.task, BUS_ERROR)
     if result == OK:
         do_swap_page(vma, pte, old, write=store)
         step.changed(old)
@@ -190,7 +189,7 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
     region = step.frames_of(vma)
     page, result = bring_in(step, region, pgoff)
     if page is None:
-        return die_of(step, vma.task, BUS_ERROR)
+        return _bus_error(step, vma, pgoff, step.cached(region, pgoff))
     if page.flags & pg.LOCKED:
         return WAITS
     report = report_of(step, page) if page.flags & pg.HWPOISON else step.report(page.pfn)
@@ -206,6 +205,13 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
     step.changed(page)
     return result
+
+
+def _bus_error(step: Step, vma: Vma, pgoff: int, page: Page | None) -> str:
+    """VM_FAULT_SIGBUS: for the error that took the page's contents, or for none."""
+    if page is None or not page.flags & pg.HWPOISON:
+        return die_of(step, vma.task, BUS_ERROR)
+    return do_sigbus(step.kernel, vma, pgoff, BUS_ERROR, report_of(step, page))
 
 
 def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:

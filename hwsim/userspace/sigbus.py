@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
 from hwsim.kernel.mmap import zap_entries
-from hwsim.kernel.signals import BUS_MCEERR_AR, SIGBUS, Signal
+from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
 from hwsim.rng import Slot
 from hwsim.userspace.frames import free_swap_and_cache, put_page
 
@@ -18,46 +18,67 @@ if TYPE_CHECKING:
     from hwsim.userspace.tasks import Member
 
 LOOP_BOUND = 3  # a handler that returns to the same poisoned access would loop for ever
+UNCAUGHT = ("default", "ignored", "blocked")  # no handler: what is delivered all the same kills
 
 
-def take_signal(machine: Machine, member: Member, signal: Signal, default: bool) -> Generator[Any, Any, None]:
+def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[Any, Any, None]:
     """The process notices ``signal``: default action, or its handler.
 
-    ``default`` is set for SIGKILL and for a forced signal that met a blocked or ignored SIGBUS.
+    SIGBUS is blocked while its handler runs (handle_signal() in arch/x86/kernel/signal.c, without
+    SA_NODEFER): another one waits for its end, and one that is forced kills.
     """
     task = signal.task
-    if task.pending is signal:
-        task.pending = None
-    if not _still_there(member, task):
-        signal.result = "lost"
+    if task.pending is not signal or not _still_there(member, task):
+        signal.result = signal.result or "lost"
         return
+    task.pending = None
     spec = member.group.spec.sigbus
-    action = spec.on_ar if signal.code == BUS_MCEERR_AR else spec.on_ao
-    if default or signal.signal != SIGBUS or action in ("default", "ignored", "blocked"):
+    action = spec.on_ao if signal.code == BUS_MCEERR_AO else spec.on_ar
+    if action in UNCAUGHT:
         _killed(machine, member, signal)
         return
     duration = machine.spec.machine.times.sigbus_handler.draw(
         signal.report.extra(Slot.SIGBUS_HANDLER, task.number)
     )
-    machine.kernel.event("handler", task=task.name, code=signal.code, action=action)
+    kernel, story = machine.kernel, signal.report.story
+    kernel.event("handler", task=task.name, code=signal.code, action=action)
+    task.blocked = True
     if duration:
+        task.handler_ends_ns = machine.engine.now + duration
         yield machine.engine.wait(duration, SIGNAL_DELIVERY | member.number)
-    if not _still_there(member, task):  # it died while the handler ran
+        task.handler_ends_ns = 0
+    if task.sig_dfl or not _still_there(member, task):  # it dies while the handler runs
+        signal.result = "lost"
+        return
+    kernel.reach(f"sigbus:{action}")
+    if action == "touch" and story is not None and story.touches.by_handler(signal):
         signal.result = "lost"
         return
     signal.result = "handled"
     signal.done_ns = machine.engine.now
-    machine.kernel.reach(f"sigbus:{action}")
-    machine.kernel.event("handled", task=task.name, code=signal.code, action=action)
-    story = signal.report.story
+    kernel.event("handled", task=task.name, code=signal.code, action=action)
     if action == "exit":
-        machine.kernel.event("exit", task=task.name, pid=task.pid)
+        kernel.event("exit", task=task.name, pid=task.pid)
         member.group.die(member, None)
-    elif action == "remap":
-        if signal.vma is not None and story is not None:
-            _map_fresh_page(machine, signal.vma, story)
-    elif signal.code == BUS_MCEERR_AR and story is not None:
-        story.touches.again(signal, LOOP_BOUND)
+        return
+    if action == "remap" and signal.vma is not None and story is not None:
+        _map_fresh_page(machine, signal.vma, story)
+    _sigreturn(machine, member, signal, action)
+
+
+def _sigreturn(machine: Machine, member: Member, signal: Signal, action: str) -> None:
+    """The handler returns: SIGBUS is unblocked, what waited comes first, then the access is repeated."""
+    task = signal.task
+    if action in ("return", "touch") and signal.code != BUS_MCEERR_AO:
+        member.access = signal
+    if task.blocked:
+        unblock(machine.kernel, task)
+    access = member.access
+    if access is None or task.pending is not None:
+        return
+    member.access = None
+    if access.task is task and access.report.story is not None:
+        access.report.story.touches.again(access, LOOP_BOUND)
 
 
 def _map_fresh_page(machine: Machine, vma: Vma, story: PageStory) -> None:
@@ -73,11 +94,11 @@ def _map_fresh_page(machine: Machine, vma: Vma, story: PageStory) -> None:
 
 
 def take_kill(machine: Machine, member: Member, signal: Signal) -> None:
-    """SIGKILL does not wait for a handler to end."""
+    """SIGKILL does not wait for a handler to end, nor does a SIGBUS that was reset to the default action."""
     if _still_there(member, signal.task):
         _killed(machine, member, signal)
     else:
-        signal.result = "lost"
+        signal.result = signal.result or "lost"
 
 
 def _still_there(member: Member, task: Task) -> bool:

@@ -20,7 +20,7 @@ from hwsim.kernel.task_struct import Task
 from hwsim.spec import RegionSpec, TaskSpec
 from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
 from hwsim.userspace.open_files import close_files, inherit_files, open_own_file
-from hwsim.userspace.sigbus import take_kill, take_signal
+from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -37,6 +37,7 @@ class Member:
     """
 
     __slots__ = (
+        "access",
         "bell",
         "children",
         "copies",
@@ -69,7 +70,8 @@ class Member:
         self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
         self.task: Task | None = None
-        self.inbox: deque[tuple[Signal, bool]] = deque()
+        self.inbox: deque[Signal] = deque()
+        self.access: Signal | None = None  # of the access that a handler is about to return to
         self.ringing = False
         self.started = False
         self.bell: Any = None
@@ -142,7 +144,7 @@ class Member:
         sigbus = self.group.spec.sigbus
         task.ignored = sigbus.on_ao == "ignored"
         task.blocked = sigbus.on_ao == "blocked"
-        task.caught = sigbus.on_ao in ("remap", "exit", "return")
+        task.caught = sigbus.on_ao not in UNCAUGHT
         if parent is None:
             task.mce_kill = self.group.spec.mce_kill
         self.next_exit_ns = None
@@ -211,13 +213,13 @@ class Member:
     def deliver(self, signal: Signal, default: bool, delay_ns: int) -> None:
         """A signal is on its way: the process notices it when it next returns to user space."""
         engine = self.machine.engine
-        if signal.signal == SIGKILL:
+        if signal.signal == SIGKILL or default:
             due = engine.now + delay_ns
             engine.at(
                 due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(self.machine, self, signal)
             )
             return
-        self.inbox.append((signal, default))
+        self.inbox.append(signal)
         if self.ringing:
             return
         if not self.started:
@@ -233,8 +235,7 @@ class Member:
             yield self.bell
             self.bell = engine.sleep()
             while self.inbox:
-                signal, default = self.inbox.popleft()
-                yield from take_signal(self.machine, self, signal, default)
+                yield from take_signal(self.machine, self, self.inbox.popleft())
             self.ringing = False
 
 

@@ -7,14 +7,28 @@ from dataclasses import dataclass
 from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.switches import Switches
 
+KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
+Formats = dict[str, tuple[int, str]]
+
+# What a kernel prints only with a switch that is not as the kernel itself has it.
+SWITCH_FORMATS: Formats = {
+    # v5: the slots stand in another order than the arguments (pfn, dirty, message, outcome).
+    "result_as_printed": (KERN_ERR, "MCE %#x: %s page recovery: %s%s"),
+    "result_as_meant": (KERN_ERR, "MCE %#x: %s%s page recovery: %s"),
+    "retry_debug": (KERN_DEBUG, "MCE %#x: try_to_unmap retry needed %d"),
+    "retry_err": (KERN_ERR, "MCE %#x: try_to_unmap retry needed %d"),
+    "metadata": (KERN_ERR, "MCE %#x: page looks like a unsupported file system metadata page"),
+    "not_invalidated": (KERN_INFO, "MCE %#x: Failed to invalidate"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One kernel version.  ``if kernel == ...`` appears nowhere: code reads these fields.
 
-    ``formats`` maps a message id to (log level, printf format); levels are those of
-    include/linux/kernel.h (3 KERN_ERR, 6 KERN_INFO, 7 KERN_DEBUG).  A message that a kernel does not have
-    is not printed.
+    ``formats`` maps a message id to (log level, printf format), for the kernel's own messages; levels are
+    those of include/linux/kernel.h.  A message that a kernel does not have is printed only where a switch
+    gives it another kernel's ways.
     """
 
     name: str
@@ -23,7 +37,7 @@ class Profile:
     early_kill_default: int
     error_states: tuple[ErrorState, ...]
     switches: Switches
-    formats: dict[str, tuple[int, str]]
+    formats: Formats
     n_unmap_tries: int
     ring_slots: int  # entries of the per-CPU ring that can be used
     trapno: int
@@ -32,6 +46,12 @@ class Profile:
     counted: str  # page_action | poisoned: when mce_bad_pages rises
     rejects_non_lru: bool  # after a drain of all pagevecs, what is on no LRU list is left alone
     first_entry_needed: bool  # without memory for the first entry of the kill list nobody is collected
+    madvise_holds_page: bool  # MADV_HWPOISON keeps get_user_pages()'s reference meanwhile
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES
+
+    @property
+    def all_formats(self) -> Formats:
+        """Everything that this kernel can be made to print."""
+        return {**SWITCH_FORMATS, **self.formats}

@@ -1,8 +1,10 @@
 """The handler as it was merged: Linux 2.6.32, December 2009.
 
-Source: mm/memory-failure.c, arch/x86/kernel/cpu/mcheck/mce.c and fs/proc/meminfo.c of 2.6.32.  It kills late
-by default and lets each task ask otherwise, leaves everything alone that is on no LRU list, asks the file
-system before it drops a page, and counts a page when it poisons it.
+Source: mm/memory-failure.c, mm/madvise.c, arch/x86/kernel/cpu/mcheck/mce.c and fs/proc/meminfo.c of 2.6.32.
+It kills late by default and lets each task ask otherwise, leaves everything alone that is on no LRU list,
+asks the file system before it drops a page, and counts a page when it poisons it.  Its madvise() injector
+holds a reference besides, so that nothing can be invalidated (mended in 2.6.33: Message-ID
+20091208211622.54209B151F@basil.firstfloor.org).
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from hwsim.kernel.page_flags import (
     TAIL,
     UNEVICTABLE,
 )
-from hwsim.kernel.profiles.profile import Profile
-from hwsim.kernel.profiles.v5 import KERN_ERR, KERN_INFO, V5
+from hwsim.kernel.profiles.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
+from hwsim.kernel.profiles.v5 import V5
 
 # The rows of v5; those for unevictable pages are no longer conditional.
 ERROR_STATES: tuple[ErrorState, ...] = (
@@ -64,9 +66,10 @@ V2_6_32 = Profile(
         anon_test="dropped",
     ),
     formats={
-        **V5.formats,
-        "buffers": (7, "MCE %#x: failed to release buffers"),
-        "not_invalidated": (KERN_INFO, "MCE %#x: Failed to invalidate"),
+        **{key: each for key, each in V5.formats.items() if key != "metadata"},
+        "result": SWITCH_FORMATS["result_as_meant"],
+        "buffers": (KERN_DEBUG, "MCE %#x: failed to release buffers"),
+        "not_invalidated": SWITCH_FORMATS["not_invalidated"],
         "failed_to_unmap": (KERN_ERR, "MCE %#x: failed to unmap page (mapcount=%d)"),
     },
     n_unmap_tries=5,
@@ -77,6 +80,7 @@ V2_6_32 = Profile(
     counted="poisoned",
     rejects_non_lru=True,
     first_entry_needed=True,
+    madvise_holds_page=True,
     has_prctl=True,
     has_recovery_sysctl=True,
     machine_checks="2.6.32",

@@ -23,10 +23,16 @@ from hwsim.kernel.page_flags import (
     TAIL,
     UNEVICTABLE,
 )
-from hwsim.kernel.profiles.profile import Profile
+from hwsim.kernel.profiles.profile import (
+    KERN_DEBUG,
+    KERN_EMERG,
+    KERN_ERR,
+    KERN_INFO,
+    SWITCH_FORMATS,
+    Formats,
+    Profile,
+)
 from hwsim.kernel.switches import Switches
-
-KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
@@ -47,10 +53,8 @@ ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(15, 0, 0, "unknown page state", "me_unknown"),
 )
 
-FORMATS: dict[str, tuple[int, str]] = {
-    # The slots stand in another order than the arguments (pfn, dirty, message, outcome); 2.6.32 mends it.
-    "result": (KERN_ERR, "MCE %#x: %s page recovery: %s%s"),
-    "result_as_meant": (KERN_ERR, "MCE %#x: %s%s page recovery: %s"),
+FORMATS: Formats = {
+    "result": SWITCH_FORMATS["result_as_printed"],
     "still_referenced": (KERN_ERR, "MCE %#x: %s page still referenced by %d users"),
     "killing_early": (KERN_ERR, "MCE %#x: Killing %s:%d early due to hardware memory corruption"),
     "send_error": (KERN_INFO, "MCE: Error sending signal to %s:%d: %d"),
@@ -62,14 +66,12 @@ FORMATS: dict[str, tuple[int, str]] = {
     ),
     "cannot_send": (KERN_ERR, "MCE %#x: Cannot send advisory machine check signal to %s:%d"),
     "unknown_state": (KERN_ERR, "MCE %#x: Unknown page state"),
-    "metadata": (KERN_ERR, "MCE %#x: page looks like a unsupported file system metadata page"),
+    "metadata": SWITCH_FORMATS["metadata"],
     # A second level marker stands inside the text, so the log shows it literally.
     "buffers": (KERN_DEBUG, "<3>MCE %#x: failed to release buffers"),
     "swapcache": (KERN_ERR, "MCE %#x: keeping poisoned page in swap cache"),
     "clean": (KERN_INFO, "MCE %#x: corrupted page was clean: dropped without side effects"),
-    "retry": (KERN_DEBUG, "MCE %#x: try_to_unmap retry needed %d"),
-    "retry_err": (KERN_ERR, "MCE %#x: try_to_unmap retry needed %d"),
-    "not_invalidated": (KERN_INFO, "MCE %#x: Failed to invalidate"),  # with blockdev_test = "fs_hook"
+    "retry": SWITCH_FORMATS["retry_debug"],
     "fault": (KERN_ERR, "MCE: Killing %s:%d due to hardware memory corruption fault at %x"),
     "madvise": (KERN_INFO, "Injecting memory failure for page %x at %x"),
     "inject": (KERN_INFO, "Injecting memory failure at pfn %x"),
@@ -108,6 +110,7 @@ V5 = Profile(
     counted="page_action",
     rejects_non_lru=False,
     first_entry_needed=False,
+    madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
     machine_checks="2.6.32",
