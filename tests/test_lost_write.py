@@ -157,6 +157,13 @@ def test_a_periodic_sync_swallows() -> None:
     assert (row.told, row.swallowed) == ("nobody", "sync")
 
 
+def test_a_periodic_sync_passes_a_file_without_pages() -> None:
+    fsync = replace(ASKS, every_ns=10**12)
+    files = (FileSpec("data", 1),)
+    row = play(*LOST, tasks=(TaskSpec("app", fsync=fsync),), files=files, sync_every_ns=50_000).lost_writes[0]
+    assert (row.told, row.swallowed) == ("nobody", "")
+
+
 def test_a_session_that_is_closed_asks_nobody() -> None:
     """The file is open for a tenth of each 400 us: it is told in the first session after the loss."""
     fsync = FsyncSpec("data", 10_000, reopen_ns=400_000, open_share=0.1)

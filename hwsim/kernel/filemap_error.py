@@ -104,7 +104,7 @@ def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile |
 
 
 def sync_swallows(kernel: Kernel, mapping: AddressSpace) -> bool:
-    """sync() waits for the mapping too and throws the error away; True if there was one."""
+    """sync() waits for a mapping with pages too and throws the error away; True if there was one."""
     if not mapping.as_eio or not eio_mode(kernel).sync_swallows:
         return False
     mapping.as_eio = False
@@ -147,7 +147,7 @@ def close_reports(kernel: Kernel, mapping: AddressSpace) -> bool:
 
 
 def evict_inode(kernel: Kernel, mapping: AddressSpace) -> bool:
-    """The inode leaves memory with all that it remembers; True if an error nobody will hear of was lost."""
+    """clear_inode(), once its pages are gone: True if an error nobody will hear of was lost."""
     lost = mapping.as_eio
     mapping.as_eio = False
     mapping.wb_err, mapping.wb_seen = 0, False

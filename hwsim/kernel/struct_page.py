@@ -97,6 +97,11 @@ class AddressSpace:
         self.holes: set[int] = set()
         self.size_pages: int | None = None
 
+    @property
+    def evictable(self) -> bool:
+        """Whether the inode can leave memory: those of tmpfs and ramfs are pinned, and those of devices."""
+        return self.accounts_dirty and not self.is_block_device
+
 
 SWAPPER = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
 

@@ -22,6 +22,7 @@ from hwsim.kernel.filemap_error import (
 )
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.rng import Slot
+from hwsim.story.frame_life import drop_pages
 from hwsim.story.lost_write import LostWrite, asks
 
 if TYPE_CHECKING:
@@ -176,10 +177,13 @@ class Watch:
             if what == "open":
                 member.file = open_file(self.mapping, self.machine.engine.now)
         elif what == "sync":
-            if sync_swallows(kernel, self.mapping):
+            cached = self.region.has_cached_pages(kernel.mem_map.overlay)
+            if cached and sync_swallows(kernel, self.mapping):
                 self.swallowed("sync")
-        elif evict_inode(kernel, self.mapping):
-            self.swallowed("inode")
+        else:
+            drop_pages(self.machine, self.mapping)
+            if not kernel.halted:
+                self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
 
     def _answer(self, member: Member, call: str) -> None:
         spec = member.group.spec.fsync
@@ -278,6 +282,20 @@ class LostWrites:
         """A script's step has written the page as a whole."""
         for lost in self._at(region, index):
             lost.finish("overwritten", self.machine.engine.now)
+
+    def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
+        """A call has returned -EIO because of PG_error of this page."""
+        for lost in self._at(region, index):
+            if not lost.heard(task):
+                lost.tell(task, file, by)
+
+    def evicted(self, region: Region, *, lost: bool) -> None:
+        """The inode has left memory: its error with it, and the pages kept as markers."""
+        for each in self.rows:
+            if each.region is region and not each.end:
+                each.marker_dropped()
+        if lost:
+            self.watch(region).swallowed("inode")
 
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self.rows if each.region is region and each.index == index and not each.end]

@@ -50,6 +50,7 @@ class LostWrite:
         "reads",
         "reads_find",
         "region",
+        "stale_from_ns",
         "story",
         "swallowed",
         "tellings",
@@ -75,6 +76,7 @@ class LostWrite:
         self.users = users_of(machine, region)
         self.writer = page.writer or _draw_writer(machine, story, page, self.users)
         self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
+        self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
         barred = {pte.vma for pte in entries}  # their entries lead to the poison, and to SIGBUS
         load, self.write_rate = region.touch_rates(page.index)
         self.read_rate = load + sum(
@@ -97,6 +99,11 @@ class LostWrite:
         self.tellings.append(Telling(now, task, role, by))
         self.story.machine.kernel.reach(f"told:{role}")
         self.story.machine.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
+
+    def marker_dropped(self) -> None:
+        """The page that answered EIO has left the cache: from now on reads find what the disk has."""
+        if self.reads_find == "EIO" and self.stale_from_ns is None:
+            self.stale_from_ns = self.story.machine.engine.now
 
     def finish(self, end: str, now_ns: int) -> None:
         """From now on nobody can read the old contents."""
@@ -141,22 +148,22 @@ class LostWrite:
 
     def _read_until(self) -> int:
         """When the page was written as a whole again, unless it ended before."""
-        if self.write_rate > 0.0 and self.reads_find in ("old data", "zeroes"):
-            time = self.lost_ns + int(-log1p(-self._uniform(_OVERWRITTEN)) / self.write_rate) + 1
+        if self.write_rate > 0.0 and self.stale_from_ns is not None:
+            time = self.stale_from_ns + int(-log1p(-self._uniform(_OVERWRITTEN)) / self.write_rate) + 1
             if time < self.end_ns:
                 self.end, self.end_ns = "overwritten", time
         return self.end_ns
 
     def _stale_reads(self, told_ns: int, end_ns: int) -> tuple[int, int, int | None]:
         """Reads that found old data or zeroes: before anybody was told, after, and the first."""
-        if self.reads_find not in ("old data", "zeroes"):
+        if self.stale_from_ns is None:
             return 0, 0, None
-        told_ns = min(max(told_ns, self.lost_ns), end_ns)
+        told_ns = min(max(told_ns, self.stale_from_ns), end_ns)
         times = [time for time in self.reads if time < end_ns]
         before, first = sum(time < told_ns for time in times), min(times, default=None)
         after = len(times) - before
         if self.read_rate > 0.0:
-            start = self.lost_ns + int(-log1p(-self._uniform(0)) / self.read_rate) + 1
+            start = self.stale_from_ns + int(-log1p(-self._uniform(0)) / self.read_rate) + 1
             if start < end_ns:
                 first = start if first is None else min(first, start)
                 before += start < told_ns
@@ -169,6 +176,8 @@ class LostWrite:
         """A poisoned page kept in the cache answers read() with EIO: readers are told, too."""
         if self.reads_find != "EIO" or self.read_rate <= 0.0:
             return []
+        if self.stale_from_ns is not None:
+            end_ns = min(end_ns, self.stale_from_ns)
         readers = max(1, len(self.users))
         share = 1 / readers if self.writer in self.users else 0.0
         other = next((name for name in self.users if name != self.writer), "")
