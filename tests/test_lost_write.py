@@ -252,7 +252,7 @@ class Bits:
             event=lambda *_args, **_facts: None,
         )
         self.mapping = AddressSpace("file:data", "ext4")
-        self.files = [fe.open_file(self.mapping, 0) for _ in range(2)]
+        self.files = [fe.open_file(self.mapping, 0).get() for _ in range(2)]
 
     def lose(self) -> None:
         fe.mapping_set_error(self.mapping)
@@ -263,13 +263,14 @@ class Bits:
         return int(fe.filemap_check_errors(self.kernel, self.mapping, self.files[number]) == -fe.EIO)
 
     def open(self) -> None:
-        self.files.append(fe.open_file(self.mapping, 1))
+        self.files.append(fe.open_file(self.mapping, 1).get())
 
     def close(self, number: int) -> None:
         fe.close_file(self.kernel, self.files[number])
+        fe.last_close(self.kernel, self.mapping)
 
     def sync(self) -> None:
-        fe.sync_swallows(self.kernel, self.mapping)
+        fe.wait_swallows(self.kernel, self.mapping, "sync")
 
     def drop(self) -> None:
         self.mapping.pages.clear()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.spec import Delay, FileSpec, RegionSpec
+from hwsim.spec import Delay, FileSpec, RegionSpec, TaskSpec
 from hwsim.userspace.script import ScriptError
 from tests.worlds import BARE, FILE, INJECT, NO_TIME, P0, app, heap, on_file, outcomes, play, touch
 
@@ -143,6 +143,73 @@ def test_who_dies_in_the_wait_gets_no_answer() -> None:
         'task "app.0" died while it waited',
         None,
     ]
+
+
+# -- open files --------------------------------------------------------------------------------------
+
+ERRSEQ = {"switches": (("eio_mode", "errseq"),)}
+STICKY = {"switches": (("eio_mode", "sticky_until_last_close"),)}
+
+
+def test_errseq_counts_from_the_start_of_a_task_that_opened_nothing() -> None:
+    """app.0 has started anew before the loss and asks after somebody else was told."""
+    world: dict[str, Any] = {**BARE, "tasks": (TaskSpec("app", count=2, restart_ns=1_000),), **ERRSEQ}
+    again = (1_000, "exit", {"task": "app.0"})
+    lose = (on_file(500, "write", "app.1", index=0), again, INJECT)
+    asks = (on_file(10_000, "fsync", "app.1"), on_file(11_000, "fsync"), on_file(12_000, "fsync"))
+    assert outcomes(play(*lose, *asks, **world))[1:] == ["EIO", "EIO", 0]
+    late = (lose[0], INJECT, asks[0], (10_200, "exit", {"task": "app.0"}), on_file(12_000, "fsync"))
+    assert outcomes(play(*late, **world))[1:] == ["EIO", 0]  # it starts again after all have been told
+
+
+def test_errseq_asks_once_for_a_file_that_a_fork_shares() -> None:
+    fork = (100, "fork", {"task": "app.0"})
+    asks = (on_file(10_000, "fsync", "app.0.0"), on_file(11_000, "fsync"), on_file(12_000, "fsync", "app.1"))
+    assert outcomes(play(fork, *LOST, *asks, **BARE, **ERRSEQ))[2:] == ["EIO", 0, "EIO"]
+
+
+def test_msync_asks_through_the_file_that_was_mapped() -> None:
+    asks = (on_file(10_000, "fsync", fd="log"), on_file(11_000, "msync"), on_file(12_000, "msync"))
+    assert outcomes(play(*LOST, *asks, **FILE, **ERRSEQ, early_kill=0))[1:] == ["EIO", "EIO", 0]
+    same = (on_file(10_000, "fsync"), on_file(11_000, "msync"))  # of the descriptor that was mapped
+    assert outcomes(play(*LOST, *same, **FILE, **ERRSEQ, early_kill=0))[1:] == ["EIO", 0]
+
+
+def test_the_last_close_counts_files_open_from_the_start() -> None:
+    both = (on_file(10_000, "close"), on_file(12_000, "fsync", "app.1"), on_file(13_000, "close", "app.1"))
+    result = play(*LOST, *both, on_file(14_000, "fsync"), **BARE, **STICKY)
+    assert outcomes(result)[1:] == [0, "EIO", 0, 0]
+
+
+def test_the_last_close_counts_mappings() -> None:
+    unmap = (11_000, "munmap", {"task": "app.0", "region": "map", "first": 0, "pages": 8})
+    steps = (*LOST, on_file(10_000, "close"), on_file(10_500, "fsync"), on_file(10_600, "close"))
+    assert outcomes(play(*steps, **FILE, **STICKY, early_kill=0))[1:] == [0, "EIO", 0]
+    gone = play(*steps, unmap, on_file(12_000, "fsync"), **FILE, **STICKY, early_kill=0)
+    assert outcomes(gone)[-1] == 0
+    assert [(time, facts["by"]) for time, event, facts in gone.events if event == "forgotten"] == [
+        (11_000, "last close")
+    ]
+
+
+def test_the_last_close_of_a_device_takes_its_pages_and_its_error() -> None:
+    open_again = (
+        on_file(11_000, "fsync"),
+        on_file(12_000, "read", index=0),
+        on_file(12_000, "read", index=1),
+    )
+    steps = (*LOST, on_file(9_500, "write", index=1), on_file(10_000, "close"), *open_again)
+    result = play(*steps, **DEVICE)
+    assert outcomes(result)[2:] == [0, 0, "reread_disk", "reread_disk"]
+    (row,) = result.lost_writes
+    assert (row.told, row.swallowed, row.end) == ("nobody", "close", "horizon")
+    shared = play(on_file(100, "fsync", "app.1"), *steps, **DEVICE)
+    assert outcomes(shared)[3:5] == [0, "EIO"]
+
+
+def test_the_exit_of_the_last_user_closes_a_device() -> None:
+    (row,) = play(*LOST, (10_000, "exit", {"task": "app.0"}), **DEVICE).lost_writes
+    assert row.swallowed == "close"
 
 
 # -- the inode leaves memory ---------------------------------------------------------------------------

@@ -43,6 +43,7 @@ CASES: dict[int, tuple[str, list[Any]]] = {
     22: ("inode", [0, "ok", 0, "an error is lost"]),
     23: ("two descriptors", [0, 0, "ok", "EIO", 0]),
     24: ("block device", ["ok", "EIO"]),
+    25: ("last close of a block device", [0, "ok", 0]),
 }
 LOST = [  # (case, writer, told, by, swallowed, what reads find, stale reads)
     (8, "clerk.0", "writer", "fsync", "", "old data", 1),
@@ -58,6 +59,7 @@ LOST = [  # (case, writer, told, by, swallowed, what reads find, stale reads)
     (22, "clerk.0", "nobody", "", "inode", "old data", 0),
     (23, "clerk.1", "writer", "fsync", "", "old data", 0),
     (24, "clerk.0", "writer", "fsync", "", "the page", 0),
+    (25, "clerk.0", "nobody", "", "close", "the page", 0),
 ]
 
 
@@ -103,7 +105,7 @@ def test_what_the_allocator_dropped(played: Replication) -> None:
         for time, event, _ in played.events
         if event in ("gatekeeper", "free_isolated")
     ]
-    assert gates == [(1, "gatekeeper"), (2, "gatekeeper"), (3, "free_isolated")]
+    assert gates == [(1, "gatekeeper"), (2, "gatekeeper"), (3, "free_isolated"), (25, "free_isolated")]
 
 
 def test_who_died(played: Replication) -> None:

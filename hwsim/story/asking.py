@@ -18,12 +18,13 @@ from hwsim.kernel.filemap_error import (
     evict_inode,
     filemap_check_errors,
     open_file,
-    sync_swallows,
+    wait_swallows,
 )
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.rng import Slot
 from hwsim.story.frame_life import drop_pages
 from hwsim.story.lost_write import LostWrite, asks
+from hwsim.userspace.open_files import file_left
 
 if TYPE_CHECKING:
     from hwsim.kernel.mem_map import Region
@@ -175,10 +176,10 @@ class Watch:
         elif what in ("open", "close"):
             self._close(member)
             if what == "open":
-                member.file = open_file(self.mapping, self.machine.engine.now)
+                member.file = open_file(self.mapping, self.machine.engine.now).get()
         elif what == "sync":
             cached = self.region.has_cached_pages(kernel.mem_map.overlay)
-            if cached and sync_swallows(kernel, self.mapping):
+            if cached and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
         else:
             drop_pages(self.machine, self.mapping)
@@ -202,7 +203,7 @@ class Watch:
         if close_file(self.machine.kernel, file):
             self._answer(member, "close")
         member.file = None
-        self.closed(unheard=False)
+        file_left(self.machine, self.mapping)
 
 
 class Call(NamedTuple):
@@ -232,12 +233,10 @@ def _refresh(member: Member, mapping: AddressSpace, now: int) -> None:
     if member.file is not None and since < length:
         member.file.opened_ns = max(task.started_ns, now - since)
     elif member.file is not None:
-        member.file.users -= 1
-        if not member.file.users:
-            mapping.files.remove(member.file)
+        member.file.put()
         member.file = None
     elif since < length:
-        member.file = open_file(mapping, max(task.started_ns, now - since))
+        member.file = open_file(mapping, max(task.started_ns, now - since)).get()
         member.file.f_wb_err = mapping.wb_err - 1  # it has seen all but the error that is new
 
 
@@ -296,6 +295,18 @@ class LostWrites:
                 each.marker_dropped()
         if lost:
             self.watch(region).swallowed("inode")
+
+    def blkdev_put(self, mapping: AddressSpace) -> None:
+        """The last close of a block device: sync_blockdev() waits for its pages, and kill_bdev() drops them.
+
+        __blkdev_put() looks at no answer, so that an error is gone (fs/block_dev.c, 2.6.30).
+        """
+        kernel = self.machine.kernel
+        region = kernel.mem_map.by_name[mapping.name]
+        cached = region.has_cached_pages(kernel.mem_map.overlay)
+        drop_pages(self.machine, mapping)
+        if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
+            self.watch(region).swallowed("close")
 
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self.rows if each.region is region and each.index == index and not each.end]

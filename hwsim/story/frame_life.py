@@ -98,7 +98,7 @@ def freed(story: PageStory) -> None:
 
 
 def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
-    """Written back first, all cached pages of a file go: its inode is evicted."""
+    """Written back first, all cached pages go: of an inode at its eviction, of a device at its last close."""
     for page in list(mapping.pages.values()):
         story = machine.live_story(page.pfn)
         if story is not None:
@@ -107,6 +107,7 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
             clear_page_dirty_for_io(page)
             if story is not None and story.line_is_bad and not device_read(story):
                 return
+        page.buffers_busy = False  # what was written back is neither dirty nor locked
         if story is not None:
             freed(story)
         else:

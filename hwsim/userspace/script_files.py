@@ -13,15 +13,15 @@ from hwsim.kernel.filemap_error import (
     close_reports,
     evict_inode,
     filemap_check_errors,
-    inherited_file,
     open_file,
-    sync_swallows,
+    wait_swallows,
 )
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.page_cache import answers_eio, truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.task_struct import Task
+from hwsim.userspace.open_files import DEFAULT_FD, file_left
 from hwsim.userspace.script_step import Step, carry_out
 from hwsim.userspace.script_touch import (
     CONSUMED,
@@ -126,17 +126,12 @@ def _returns(step: Step, task: Task) -> bool:
 
 
 def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
-    """The struct file that the step names.
-
-    One that was never opened has been open since the task started; one that was closed is opened anew.
-    """
+    """The struct file that the step names; one that was closed is opened anew."""
     task = step.task()
-    key = step.args["file"], step.args.get("fd", "fd")
+    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     file = task.files.get(key)
     if file is None:
-        closed = key in task.files
-        file = open_file(mapping, step.kernel.now) if closed else inherited_file(mapping, task.started_ns)
-        task.files[key] = file
+        file = task.files[key] = open_file(mapping, step.kernel.now).get()
     return file
 
 
@@ -170,11 +165,12 @@ def fsync(step: Step) -> None:
 
 
 def msync(step: Step) -> None:
-    """msync() of a mapping of the file."""
+    """msync() of a mapping of the file, which asks through the struct file that was mapped (mm/msync.c)."""
     task, (_, mapping) = step.task(), _file(step)
-    if not any(vma.mapping is mapping for vma in task.vmas.values()):
+    mapped = [vma.file for vma in task.vmas.values() if vma.mapping is mapping and vma.file is not None]
+    if not mapped:
         raise step.error(f'task "{task.name}" does not map this file')
-    carry_out(step, _ask(step, "msync", _descriptor(step, mapping)))
+    carry_out(step, _ask(step, "msync", mapped[0]))
 
 
 def sync(step: Step) -> None:
@@ -190,7 +186,9 @@ def _sync(step: Step) -> Sleeps:
             yield from write_back(step, region, region.mapping)
             if kernel.halted:
                 return
-            if region.has_cached_pages(kernel.mem_map.overlay) and sync_swallows(kernel, region.mapping):
+            if region.has_cached_pages(kernel.mem_map.overlay) and wait_swallows(
+                kernel, region.mapping, "sync"
+            ):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")
                 _rearm(step, region.mapping)
@@ -211,6 +209,8 @@ def evict(step: Step) -> None:
 
 def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
     yield from write_back(step, region, mapping)
+    for page in mapping.pages.values():
+        page.buffers_busy = False  # what was written back is neither dirty nor locked
     yield from _remove(step, region, 0, max(region.layout.pages, file_pages(region)))
     if step.kernel.halted:
         return
@@ -258,10 +258,10 @@ def read_by_device(step: Step, page: Page) -> None:
 def open_(step: Step) -> None:
     """open(): a new session; it tells nobody anything."""
     task, (_, mapping) = step.task(), _file(step)
-    key = step.args["file"], step.args.get("fd", "fd")
+    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     if task.files.get(key) is not None:
         raise step.error("this descriptor is open already")
-    task.files[key] = open_file(mapping, step.kernel.now)
+    task.files[key] = open_file(mapping, step.kernel.now).get()
     step.result(0)
 
 
@@ -273,17 +273,16 @@ def close(step: Step) -> None:
 
 def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
     region, mapping = _file(step)
-    if close_reports(step.kernel, mapping):
+    last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
+    if last_of_device or close_reports(step.kernel, mapping):
         yield from write_back(step, region, mapping)
         if not _returns(step, task):
             return
     failed = close_file(step.kernel, file)
-    task.files[step.args["file"], step.args.get("fd", "fd")] = None
-    watch = step.machine.lost_writes.watch(region)
+    task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
     if failed:
-        watch.told(task.name, file, "close")
-    watch.closed(unheard=False)
-    watch.arm()
+        step.machine.lost_writes.watch(region).told(task.name, file, "close")
+    file_left(step.machine, mapping)
     step.result("EIO" if failed else 0)
 
 
