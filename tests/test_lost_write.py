@@ -16,6 +16,7 @@ from hwsim.machine import Machine, run_replication
 from hwsim.plan import Plan
 from hwsim.record import LostWriteRow
 from hwsim.spec import (
+    Delay,
     ErrorSpec,
     FileSpec,
     FsyncSpec,
@@ -122,6 +123,33 @@ def test_dma_of_a_bad_line_reaches_the_disk_unless_it_stops_the_machine(
     (error,) = play(*steps, **BARE, device_read=policy).errors
     assert error.disk_ns == written
     assert (error.panic_ns is None) == (policy != "fatal")
+
+
+def test_a_loss_that_sets_no_error_does_not_borrow_an_older_one() -> None:
+    """A page of tmpfs that somebody has isolated is truncated without AS_EIO (row 14)."""
+    tmpfs: dict[str, Any] = {**BARE, "files": (FileSpec("data", 8, filesystem="tmpfs"),)}
+    page = {"file": "data", "index": 1}
+    isolated = (9_500, "flags", {"page": page, "clear": ("lru",)}), (9_600, "inject", {"page": page})
+    result = play(*LOST, *isolated, on_file(10_000, "fsync"), **tmpfs)
+    assert [error.row for error in result.errors] == [12, 14]
+    assert [(row.eio, row.told) for row in result.lost_writes] == [(1, "writer"), (0, "nobody")]
+
+
+def test_only_who_has_a_poison_entry_is_kept_from_the_old_data() -> None:
+    """Dirtied between page_mkclean() and try_to_unmap(), the page leaves an empty entry: it is read again."""
+    region = RegionSpec("map", "file", 8, file="data", shared=True, touch=(Touch(1.0, 1e7, 0.0),))
+    mapped: dict[str, Any] = {
+        "tasks": (TaskSpec("app", regions=(region,)),),
+        "files": (DATA,),
+        "early_kill": 0,
+    }
+    slow = replace(NO_TIME, unmap=Delay("constant", mean_ns=1_000))
+    flags = {"page": {"pfn": 0x1234}, "set": ("dirty",)}
+    before, meanwhile = (play((at, "flags", flags), INJECT, **mapped, times=slow) for at in (500, 9_500))
+    (never,), (again,) = before.lost_writes, meanwhile.lost_writes
+    assert (never.stale_before, never.first_stale_ns) == (0, None)
+    low, high = stats.poisson.ppf([1e-6, 1 - 1e-6], 1e7 * 990e-6)
+    assert low <= again.stale_before <= high
 
 
 # -- by chance -------------------------------------------------------------------------------------
@@ -332,15 +360,16 @@ def test_the_inode_takes_the_error_with_it() -> None:
 # -- between the find and the end ------------------------------------------------------------------
 
 
-def _mapped(store_per_s: float) -> dict[str, Any]:
+def _mapped(store_per_s: float, filesystem: str = "ext3") -> dict[str, Any]:
     touch = (Touch(1.0, 0.0, store_per_s),)
     region = RegionSpec("map", "file", 8, file="data", shared=True, touch=touch, full_line=0.0)
-    return {"tasks": (TaskSpec("app", regions=(region,)),), "files": (DATA,), "early_kill": 0}
+    files = (FileSpec("data", 8, filesystem=filesystem),)
+    return {"tasks": (TaskSpec("app", regions=(region,)),), "files": files, "early_kill": 0}
 
 
 WAITS = (
-    (1_000, "flags", {"page": {"pfn": 0x1234}, "clear": ("dirty",)}),
-    (1_000, "start_writeback", {"page": {"pfn": 0x1234}}),
+    (9_000, "flags", {"page": {"pfn": 0x1234}, "clear": ("dirty",)}),
+    (9_000, "start_writeback", {"page": {"pfn": 0x1234}}),
     INJECT,
     (900_000, "end_writeback", {"page": {"pfn": 0x1234}}),
 )
@@ -353,6 +382,24 @@ def test_a_store_during_the_writeback_wait_makes_the_page_dirty_again() -> None:
     assert (dirty.errors[0].row, dirty.errors[0].data_lost_bytes) == (12, 4096)
     assert [error.touched for error in (clean.errors[0], dirty.errors[0])] == [0, 1]
     assert dirty.errors[0].unmapped_ns == 900_000
+
+
+@pytest.mark.parametrize("filesystem", ["ext4", "xfs", "nfs"])
+def test_where_page_mkwrite_takes_the_page_lock_a_store_waits(filesystem: str) -> None:
+    (error,) = play(*WAITS, **_mapped(1e7, filesystem)).errors
+    assert (error.row, error.data_lost_bytes, error.unmapped_ns) == (13, 0, 900_000)
+
+
+def test_an_entry_still_writable_is_stored_to_while_the_handler_waits_for_the_lock() -> None:
+    """Clean in PG_dirty, writable in the page table: page_mkwrite() is not asked again."""
+    steps = (
+        (1_000, "store", {"task": "app.0", "page": {"region": "app.0/map", "index": 0}, "until": "pte"}),
+        (1_000, "lock_page", {"page": {"pfn": 0x1234}}),
+        INJECT,
+        (900_000, "unlock_page", {"page": {"pfn": 0x1234}}),
+    )
+    (error,) = play(*steps, **_mapped(1e7, "ext4")).errors
+    assert (error.row, error.data_lost_bytes) == (12, 4096)
 
 
 def test_the_window_of_a_late_kill_ends_with_the_death() -> None:

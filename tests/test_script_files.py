@@ -168,6 +168,14 @@ def test_errseq_asks_once_for_a_file_that_a_fork_shares() -> None:
     assert outcomes(play(fork, *LOST, *asks, **BARE, **ERRSEQ))[2:] == ["EIO", 0, "EIO"]
 
 
+@pytest.mark.parametrize("filesystem", ["tmpfs", "ramfs"])
+def test_memory_file_systems_have_no_fsync_where_there_is_errseq(filesystem: str) -> None:
+    """2.6.30 asks the mapping all the same: do_fsync() ends in filemap_fdatawait()."""
+    memory: dict[str, Any] = {**BARE, "files": (FileSpec("data", 8, filesystem=filesystem),)}
+    assert outcomes(play(*LOST, on_file(10_000, "fsync"), **memory))[1:] == ["EIO"]
+    assert outcomes(play(*LOST, on_file(10_000, "fsync"), **memory, **ERRSEQ))[1:] == [0]
+
+
 def test_msync_asks_through_the_file_that_was_mapped() -> None:
     asks = (on_file(10_000, "fsync", fd="log"), on_file(11_000, "msync"), on_file(12_000, "msync"))
     assert outcomes(play(*LOST, *asks, **FILE, **ERRSEQ, early_kill=0))[1:] == ["EIO", "EIO", 0]

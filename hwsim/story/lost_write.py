@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import log1p
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.page_cache import answers_eio
 from hwsim.kernel.struct_page import AddressSpace, Page
@@ -68,7 +69,7 @@ class LostWrite:
         self.region = region
         self.index = page.pgoff
         self.lost_ns = machine.engine.now
-        self.eio = mapping.as_eio
+        self.eio = _sets_eio(story)
         self.swallowed = ""
         self.tellings: list[Telling] = []
         self.reads: list[int] = []  # of a script's steps; the others are counted from their rates
@@ -77,7 +78,7 @@ class LostWrite:
         self.writer = page.writer or _draw_writer(machine, story, page, self.users)
         self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
         self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
-        barred = {pte.vma for pte in entries}  # their entries lead to the poison, and to SIGBUS
+        barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
         load, self.write_rate = region.touch_rates(page.index)
         self.read_rate = load + sum(
             vma.region.touch_rates(page.pgoff)[0]
@@ -206,6 +207,15 @@ class LostWrite:
             and signal.cause != "group_death"
             and signal.done_ns is not None
         ]
+
+
+def _sets_eio(story: PageStory) -> bool:
+    """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
+    report = story.report
+    assert report is not None
+    states = story.machine.kernel.error_states
+    handler = next((state.handler for state in states if state.row == report.row), "")
+    return handler == "me_pagecache_dirty"
 
 
 def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
