@@ -99,6 +99,15 @@ def test_a_refused_page_gives_eio_whenever_it_is_written_back() -> None:
     assert outcomes(play(*LOST, *again, **DEVICE))[1:] == ["EIO", 0, "ok", "EIO", "ok", 0, "EIO"]
 
 
+def test_what_a_sync_has_swallowed_the_page_tells_later() -> None:
+    dirty = (11_000, "flags", {"page": P0, "set": ("dirty",)})
+    steps = (*LOST, (10_000, "sync"), dirty, on_file(12_000, "fsync"), on_file(13_000, "fsync"))
+    result = play(*steps, **DEVICE)
+    assert outcomes(result)[1:] == [0, "set", "EIO", 0]
+    (row,) = result.lost_writes
+    assert (row.told, row.told_ns, row.swallowed) == ("writer", 12_000, "")
+
+
 def test_an_o_sync_write_writes_its_own_page_only() -> None:
     steps = (on_file(500, "write", index=0), on_file(1_000, "write", index=5, sync=True), INJECT)
     assert play(*steps, **BARE).errors[0].data_lost_bytes == 4096

@@ -103,7 +103,7 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
         story = machine.live_story(page.pfn)
         if story is not None:
             story.settle()
-        if mapping.accounts_dirty and is_dirty(page):
+        if mapping.accounts_dirty and is_dirty(page) and not page.flags & pg.LOCKED:
             clear_page_dirty_for_io(page)
             if story is not None and story.line_is_bad and not device_read(story):
                 return

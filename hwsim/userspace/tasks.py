@@ -354,8 +354,7 @@ class Group:
                 if machine.live_story(page.pfn) is None:
                     put_page(machine, page)
         machine.entries_dropped(changed)
-        if member.file is not None or task.files or self.maps_files:
-            close_files(member)
+        close_files(member)
 
     def _orphans(self, member: Member, task: Task) -> list[Region]:
         """Regions that nobody maps any more; forked children may still map their parent's."""
