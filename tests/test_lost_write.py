@@ -148,6 +148,22 @@ def test_only_who_has_a_poison_entry_is_kept_from_the_old_data() -> None:
     assert low <= again.stale_before <= high
 
 
+def test_a_page_of_a_segment_is_lost_to_its_writer_and_reads_as_zeroes_elsewhere() -> None:
+    """app.1 has not mapped the page: no entry, no signal, a new page."""
+    segment = RegionSpec("seg", "shm", 8, shared=True)
+    page = {"page": {"region": "app.0/seg", "index": 0}}
+    stored = (500, "store", {"task": "app.0", **page})
+    read = (10_000, "load", {"task": "app.1", "page": {"region": "app.1/seg", "index": 0}})
+    touched = (11_000, "load", {"task": "app.0", **page})
+    tasks: dict[str, Any] = {"tasks": (TaskSpec("app", count=2, regions=(segment,)),), "early_kill": 0}
+    result = play(stored, INJECT, read, touched, (12_000, "exit", {"task": "app.1"}), **tasks)
+    assert outcomes(result) == ["ok", "zeroes", "VM_FAULT_HWPOISON"]
+    (row,) = result.lost_writes
+    assert (row.file, row.writer, row.eio, row.reads_find) == ("app/seg", "app.0", 1, "zeroes")
+    assert (row.told, row.told_by, row.told_ns, row.stale_before) == ("writer", "SIGBUS", 11_000, 1)
+    assert (row.end, row.end_ns) == ("released", 12_000)
+
+
 # -- by chance -------------------------------------------------------------------------------------
 
 ASKS = FsyncSpec("data", 100_000)

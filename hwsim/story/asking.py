@@ -255,10 +255,20 @@ class LostWrites:
         self._watches: dict[AddressSpace, Watch] = {}
 
     def add(self, story: PageStory, page: Page, entries: list[Any]) -> None:
-        """memory_failure() has dropped, or given up, a dirty page of a file."""
+        """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
+
+        A segment has no descriptor: nobody can ask it for errors.
+        """
         lost = LostWrite(story, page, entries)
         self.rows.append(lost)
-        self.watch(page.region).add(lost)
+        if page.region.kind != "shm":
+            self.watch(page.region).add(lost)
+
+    def released(self, region: Region) -> None:
+        """The segment is gone with all who mapped it."""
+        for lost in self.rows:
+            if lost.region is region:
+                lost.finish("released", self.machine.engine.now)
 
     def watch(self, region: Region) -> Watch:
         """The watch of a file."""

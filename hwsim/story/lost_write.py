@@ -36,7 +36,7 @@ class Telling(NamedTuple):
 
 
 class LostWrite:
-    """One page of a file whose newest contents are gone.
+    """One page of a file or of a shared segment whose newest contents are gone.
 
     Life: made when memory_failure() has returned -> :meth:`tell` any number of times -> :meth:`row`.
     """
@@ -79,7 +79,9 @@ class LostWrite:
         self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
         self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
         barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
-        load, self.write_rate = region.touch_rates(page.index)
+        load, self.write_rate = 0.0, 0.0
+        if region.kind != "shm":  # read() and write() by system call
+            load, self.write_rate = region.touch_rates(page.index)
         self.read_rate = load + sum(
             vma.region.touch_rates(page.pgoff)[0]
             for vma in mapping.vmas
