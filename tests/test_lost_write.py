@@ -204,6 +204,21 @@ def test_a_periodic_sync_passes_a_file_without_pages() -> None:
     assert (row.told, row.swallowed) == ("nobody", "")
 
 
+def test_an_inode_evicted_by_chance_drops_its_other_pages_too() -> None:
+    files = (FileSpec("data", 8, evict_per_s=1e6),)
+    bad = (700, "inject", {"page": {"file": "data", "index": 1}, "how": "line", "permanent": True})
+    steps = (LOST[0], on_file(600, "close"), on_file(600, "write", index=1, task="app.1"), bad)
+    close = on_file(800, "close", task="app.1")
+    result = play(*steps, close, INJECT, **{**BARE, "files": files})
+    evicted = [
+        time for time, event, facts in result.events if event == "swallowed" and facts["by"] == "inode"
+    ]
+    assert evicted == [time for time, event, _ in result.events if event == "freed"]
+    assert len(evicted) == 1
+    (latent,) = (error for error in result.errors if error.pfn == 0x1235)
+    assert latent.disk_ns == evicted[0]
+
+
 def test_a_session_that_is_closed_asks_nobody() -> None:
     """The file is open for a tenth of each 400 us: it is told in the first session after the loss."""
     fsync = FsyncSpec("data", 10_000, reopen_ns=400_000, open_share=0.1)
