@@ -411,6 +411,8 @@ class Machine:
 
     def region_released(self, region: Region) -> None:
         """The frames of a region are free."""
+        if region.kind == "shm":
+            self.lost_writes.released(region)
         for story in list(region.pages_of_interest.values()):
             frame_life.owner_gone(story)
 

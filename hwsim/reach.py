@@ -70,6 +70,7 @@ _V5_PATHS: dict[str, str] = {
     "lost:the page": "refused, but the mapping has its error: a page of a block device [me_pagecache_dirty]",
     "eio:reported": "AS_EIO, to whoever asks first [filemap_fdatawait]",
     "eio:swallowed_by_sync": "AS_EIO, thrown away by sync() [__sync_single_inode]",
+    "eio:swallowed_by_close": "AS_EIO, thrown away at the last close of a device [sync_blockdev]",
     "eio:lost_with_inode": "the inode left memory with an error nobody had seen [clear_inode]",
     "eio:unheard": "told to a caller who does not look [user space]",
     "told:writer": "the task that wrote it heard of the loss [user space]",

@@ -67,12 +67,12 @@ class SignalRow(NamedTuple):
 
 
 class LostWriteRow(NamedTuple):
-    """One page of a file whose newest contents exist nowhere any more, and who came to know of it."""
+    """One page of a file or segment whose newest contents exist nowhere, and who came to know of it."""
 
     replication: int
     error: int
     lost_ns: int  # memory_failure() has returned
-    file: str
+    file: str  # or the region, such as postgres/shm
     page_index: int
     writer: str  # the task that stored last; '' if nobody in the scenario writes this file
     eio: int  # 1: the handler left an error in the mapping
@@ -87,7 +87,7 @@ class LostWriteRow(NamedTuple):
     stale_before: int  # reads of the page that found old data or zeroes before anybody was told
     stale_after: int  # the same after somebody was told
     first_stale_ns: int | None
-    end: str  # overwritten | reboot | horizon: when reading it stopped to matter
+    end: str  # overwritten | released | reboot | horizon: when reading it stopped to matter
     end_ns: int
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from hwsim.kernel import filemap_error as fe
-from hwsim.kernel.page_flags import HWPOISON
-from hwsim.kernel.struct_page import AddressSpace
 from hwsim.machine import Machine, run_replication
 from hwsim.plan import Plan
 from hwsim.record import LostWriteRow
 from hwsim.spec import (
+    Delay,
     ErrorSpec,
     FileSpec,
     FsyncSpec,
@@ -124,6 +121,49 @@ def test_dma_of_a_bad_line_reaches_the_disk_unless_it_stops_the_machine(
     assert (error.panic_ns is None) == (policy != "fatal")
 
 
+def test_a_loss_that_sets_no_error_does_not_borrow_an_older_one() -> None:
+    """A page of tmpfs that somebody has isolated is truncated without AS_EIO (row 14)."""
+    tmpfs: dict[str, Any] = {**BARE, "files": (FileSpec("data", 8, filesystem="tmpfs"),)}
+    page = {"file": "data", "index": 1}
+    isolated = (9_500, "flags", {"page": page, "clear": ("lru",)}), (9_600, "inject", {"page": page})
+    result = play(*LOST, *isolated, on_file(10_000, "fsync"), **tmpfs)
+    assert [error.row for error in result.errors] == [12, 14]
+    assert [(row.eio, row.told) for row in result.lost_writes] == [(1, "writer"), (0, "nobody")]
+
+
+def test_only_who_has_a_poison_entry_is_kept_from_the_old_data() -> None:
+    """Dirtied between page_mkclean() and try_to_unmap(), the page leaves an empty entry: it is read again."""
+    region = RegionSpec("map", "file", 8, file="data", shared=True, touch=(Touch(1.0, 1e7, 0.0),))
+    mapped: dict[str, Any] = {
+        "tasks": (TaskSpec("app", regions=(region,)),),
+        "files": (DATA,),
+        "early_kill": 0,
+    }
+    slow = replace(NO_TIME, unmap=Delay("constant", mean_ns=1_000))
+    flags = {"page": {"pfn": 0x1234}, "set": ("dirty",)}
+    before, meanwhile = (play((at, "flags", flags), INJECT, **mapped, times=slow) for at in (500, 9_500))
+    (never,), (again,) = before.lost_writes, meanwhile.lost_writes
+    assert (never.stale_before, never.first_stale_ns) == (0, None)
+    low, high = stats.poisson.ppf([1e-6, 1 - 1e-6], 1e7 * 990e-6)
+    assert low <= again.stale_before <= high
+
+
+def test_a_page_of_a_segment_is_lost_to_its_writer_and_reads_as_zeroes_elsewhere() -> None:
+    """app.1 has not mapped the page: no entry, no signal, a new page."""
+    segment = RegionSpec("seg", "shm", 8, shared=True)
+    page = {"page": {"region": "app.0/seg", "index": 0}}
+    stored = (500, "store", {"task": "app.0", **page})
+    read = (10_000, "load", {"task": "app.1", "page": {"region": "app.1/seg", "index": 0}})
+    touched = (11_000, "load", {"task": "app.0", **page})
+    tasks: dict[str, Any] = {"tasks": (TaskSpec("app", count=2, regions=(segment,)),), "early_kill": 0}
+    result = play(stored, INJECT, read, touched, (12_000, "exit", {"task": "app.1"}), **tasks)
+    assert outcomes(result) == ["ok", "zeroes", "VM_FAULT_HWPOISON"]
+    (row,) = result.lost_writes
+    assert (row.file, row.writer, row.eio, row.reads_find) == ("app/seg", "app.0", 1, "zeroes")
+    assert (row.told, row.told_by, row.told_ns, row.stale_before) == ("writer", "SIGBUS", 11_000, 1)
+    assert (row.end, row.end_ns) == ("released", 12_000)
+
+
 # -- by chance -------------------------------------------------------------------------------------
 
 ASKS = FsyncSpec("data", 100_000)
@@ -155,6 +195,28 @@ def test_who_does_not_look_at_the_answer_takes_it_from_the_others() -> None:
 def test_a_periodic_sync_swallows() -> None:
     row = chance(replace(ASKS, every_ns=10**12), sync_every_ns=50_000).lost_writes[0]
     assert (row.told, row.swallowed) == ("nobody", "sync")
+
+
+def test_a_periodic_sync_passes_a_file_without_pages() -> None:
+    fsync = replace(ASKS, every_ns=10**12)
+    files = (FileSpec("data", 1),)
+    row = play(*LOST, tasks=(TaskSpec("app", fsync=fsync),), files=files, sync_every_ns=50_000).lost_writes[0]
+    assert (row.told, row.swallowed) == ("nobody", "")
+
+
+def test_an_inode_evicted_by_chance_drops_its_other_pages_too() -> None:
+    files = (FileSpec("data", 8, evict_per_s=1e6),)
+    bad = (700, "inject", {"page": {"file": "data", "index": 1}, "how": "line", "permanent": True})
+    steps = (LOST[0], on_file(600, "close"), on_file(600, "write", index=1, task="app.1"), bad)
+    close = on_file(800, "close", task="app.1")
+    result = play(*steps, close, INJECT, **{**BARE, "files": files})
+    evicted = [
+        time for time, event, facts in result.events if event == "swallowed" and facts["by"] == "inode"
+    ]
+    assert evicted == [time for time, event, _ in result.events if event == "freed"]
+    assert len(evicted) == 1
+    (latent,) = (error for error in result.errors if error.pfn == 0x1235)
+    assert latent.disk_ns == evicted[0]
 
 
 def test_a_session_that_is_closed_asks_nobody() -> None:
@@ -232,107 +294,19 @@ def test_every_lost_write_ends_in_exactly_one_of_the_three(name: str) -> None:
             assert one.told_ns is None or one.told_ns >= one.lost_ns or one.told_by == "SIGBUS"
 
 
-# -- the modes of the error ------------------------------------------------------------------------
-
-
-class Bits:
-    """A mapping with three open files, under one mode; answers of check() as a word of 0 and 1."""
-
-    def __init__(self, mode: str) -> None:
-        self.kernel: Any = SimpleNamespace(
-            switches=SimpleNamespace(eio_mode=mode, close_reports="nfs"),
-            reach=lambda _key: None,
-            event=lambda *_args, **_facts: None,
-        )
-        self.mapping = AddressSpace("file:data", "ext4")
-        self.files = [fe.open_file(self.mapping, 0) for _ in range(2)]
-
-    def lose(self) -> None:
-        fe.mapping_set_error(self.mapping)
-        page: Any = SimpleNamespace(flags=HWPOISON)
-        self.mapping.pages[0] = page
-
-    def ask(self, number: int) -> int:
-        return int(fe.filemap_check_errors(self.kernel, self.mapping, self.files[number]) == -fe.EIO)
-
-    def open(self) -> None:
-        self.files.append(fe.open_file(self.mapping, 1))
-
-    def close(self, number: int) -> None:
-        fe.close_file(self.kernel, self.files[number])
-
-    def sync(self) -> None:
-        fe.sync_swallows(self.kernel, self.mapping)
-
-    def drop(self) -> None:
-        self.mapping.pages.clear()
-
-
-@pytest.mark.parametrize(
-    ("mode", "answers"),
-    #            0 0  1  1 again  2 opened after, 0 after sync  all closed, new file
-    [
-        ("as_flag", [0, 1, 0, 0, 0, 0, 0]),
-        ("errseq", [0, 1, 1, 0, 0, 0, 0]),
-        ("sticky", [0, 1, 1, 1, 1, 1, 1]),
-        ("sticky_until_last_close", [0, 1, 1, 1, 1, 1, 0]),
-        ("keep_page", [0, 1, 1, 1, 1, 1, 1]),
-    ],
-)
-def test_what_each_mode_answers(mode: str, answers: list[int]) -> None:
-    bits = Bits(mode)
-    got = [bits.ask(0)]
-    bits.lose()
-    got += [bits.ask(0), bits.ask(1), bits.ask(1)]
-    bits.open()
-    got.append(bits.ask(2))
-    bits.sync()
-    got.append(bits.ask(0))
-    for number in range(3):
-        bits.close(number)
-    bits.open()
-    got.append(bits.ask(3))
-    assert got == answers
-
-
-def test_errseq_tells_a_later_opener_what_nobody_has_seen() -> None:
-    bits = Bits("errseq")
-    bits.lose()
-    bits.sync()
-    bits.open()
-    assert [bits.ask(2), bits.ask(2), bits.ask(0)] == [1, 0, 1]
-
-
-def test_a_kept_page_answers_as_long_as_it_is_there() -> None:
-    bits = Bits("keep_page")
-    bits.lose()
-    assert bits.ask(0) == 1
-    bits.drop()
-    assert bits.ask(0) == 0
-
-
-def test_the_inode_takes_the_error_with_it() -> None:
-    for mode in fe.EIO_MODES:
-        bits = Bits(mode)
-        bits.lose()
-        bits.drop()
-        assert fe.evict_inode(bits.kernel, bits.mapping)
-        bits.open()
-        assert bits.ask(2) == 0
-
-
 # -- between the find and the end ------------------------------------------------------------------
 
 
-def _mapped(store_per_s: float) -> dict[str, Any]:
+def _mapped(store_per_s: float, filesystem: str = "ext3") -> dict[str, Any]:
     touch = (Touch(1.0, 0.0, store_per_s),)
     region = RegionSpec("map", "file", 8, file="data", shared=True, touch=touch, full_line=0.0)
-    return {"tasks": (TaskSpec("app", regions=(region,)),), "files": (DATA,), "early_kill": 0}
+    files = (FileSpec("data", 8, filesystem=filesystem),)
+    return {"tasks": (TaskSpec("app", regions=(region,)),), "files": files, "early_kill": 0}
 
 
 WAITS = (
-    (1_000, "flags", {"page": {"pfn": 0x1234}, "clear": ("dirty",)}),
-    (1_000, "start_writeback", {"page": {"pfn": 0x1234}}),
+    (9_000, "flags", {"page": {"pfn": 0x1234}, "clear": ("dirty",)}),
+    (9_000, "start_writeback", {"page": {"pfn": 0x1234}}),
     INJECT,
     (900_000, "end_writeback", {"page": {"pfn": 0x1234}}),
 )
@@ -345,6 +319,24 @@ def test_a_store_during_the_writeback_wait_makes_the_page_dirty_again() -> None:
     assert (dirty.errors[0].row, dirty.errors[0].data_lost_bytes) == (12, 4096)
     assert [error.touched for error in (clean.errors[0], dirty.errors[0])] == [0, 1]
     assert dirty.errors[0].unmapped_ns == 900_000
+
+
+@pytest.mark.parametrize("filesystem", ["ext4", "xfs", "nfs"])
+def test_where_page_mkwrite_takes_the_page_lock_a_store_waits(filesystem: str) -> None:
+    (error,) = play(*WAITS, **_mapped(1e7, filesystem)).errors
+    assert (error.row, error.data_lost_bytes, error.unmapped_ns) == (13, 0, 900_000)
+
+
+def test_an_entry_still_writable_is_stored_to_while_the_handler_waits_for_the_lock() -> None:
+    """Clean in PG_dirty, writable in the page table: page_mkwrite() is not asked again."""
+    steps = (
+        (1_000, "store", {"task": "app.0", "page": {"region": "app.0/map", "index": 0}, "until": "pte"}),
+        (1_000, "lock_page", {"page": {"pfn": 0x1234}}),
+        INJECT,
+        (900_000, "unlock_page", {"page": {"pfn": 0x1234}}),
+    )
+    (error,) = play(*steps, **_mapped(1e7, "ext4")).errors
+    assert (error.row, error.data_lost_bytes) == (12, 4096)
 
 
 def test_the_window_of_a_late_kill_ends_with_the_death() -> None:

@@ -154,6 +154,7 @@ at="14 ms" do="scrub" page={free=20}
 at="14 ms" do="mce" page={free=30}
 at="14 ms" do="mce_inject" text="CPU 1 BANK 8 STATUS UNCORRECTED SRAO 0xc0 MCGSTATUS 5 ADDR 3145728 MISC 140"
 at="15 ms" do="exit" task="app.0"
+at="15 ms" do="exit" task="app.0.0"
 at="15 ms" do="evict" file="data"
 at="16 ms" do="reboot"
 """

@@ -41,13 +41,14 @@ CASES: dict[int, tuple[str, list[Any]]] = {
     19: ("later session", [0, "ok", 0, 0, "EIO"]),
     20: ("close on NFS", [0, "ok", "EIO"]),
     21: ("sync", ["ok", 0, 0]),
-    22: ("inode", ["ok", "an error is lost"]),
+    22: ("inode", [0, "ok", 0, "an error is lost"]),
     23: ("two descriptors", [0, 0, "ok", "EIO", 0]),
     24: ("block device", ["ok", "EIO"]),
     25: ("touched by a handler", ["VM_FAULT_HWPOISON"]),
     26: ("swap cache without contents", ["swapped out", "BUS_ADRERR"]),
     27: ("ignored", ["VM_FAULT_HWPOISON"]),
     28: ("later openers", ["ok", 0, "EIO", 0, 0, 0]),
+    29: ("last close of a block device", [0, "ok", 0]),
 }
 LOST = [  # (case, writer, told, by, swallowed, what reads find, stale reads)
     (8, "clerk.0", "writer", "fsync", "", "old data", 1),
@@ -60,10 +61,11 @@ LOST = [  # (case, writer, told, by, swallowed, what reads find, stale reads)
     (19, "clerk.0", "later_session", "fsync", "", "old data", 0),
     (20, "clerk.0", "writer", "close", "", "old data", 0),
     (21, "clerk.0", "nobody", "", "sync", "old data", 0),
-    (22, "clerk.0", "nobody", "", "inode", "zeroes", 0),
+    (22, "clerk.0", "nobody", "", "inode", "old data", 0),
     (23, "clerk.1", "writer", "fsync", "", "old data", 0),
     (24, "clerk.0", "writer", "fsync", "", "the page", 0),
     (28, "clerk.0", "writer", "fsync", "", "old data", 0),
+    (29, "clerk.0", "nobody", "", "close", "the page", 0),
 ]
 
 
@@ -118,7 +120,7 @@ def test_what_the_allocator_dropped(played: Replication) -> None:
         for time, event, _ in played.events
         if event in ("gatekeeper", "free_isolated")
     ]
-    assert gates == [(1, "gatekeeper"), (2, "gatekeeper"), (3, "free_isolated")]
+    assert gates == [(1, "gatekeeper"), (2, "gatekeeper"), (3, "free_isolated"), (29, "free_isolated")]
 
 
 def test_who_died(played: Replication) -> None:

@@ -22,10 +22,10 @@ EIO = 5
 
 
 class OpenFile:
-    """struct file: one open(), shared with the children that inherit it.
+    """struct file: one open(), shared with the children that inherit it and the VMAs made from it.
 
-    Life: :func:`open_file` -> asked about errors -> :func:`close_file`.  ``f_wb_err`` is the error that
-    its users have seen; ``users`` the processes that share it.
+    Life: :func:`open_file` -> asked about errors -> :func:`close_file`, munmap().  ``f_wb_err`` is the
+    error that its users have seen; ``users`` is f_count.
     """
 
     __slots__ = ("f_wb_err", "mapping", "opened_ns", "users")
@@ -33,8 +33,19 @@ class OpenFile:
     def __init__(self, mapping: AddressSpace, opened_ns: int) -> None:
         self.mapping = mapping
         self.opened_ns = opened_ns
-        self.users = 1
+        self.users = 0
         self.f_wb_err = errseq_sample(mapping)
+
+    def get(self) -> OpenFile:
+        """get_file(): one user more."""
+        self.users += 1
+        return self
+
+    def put(self) -> None:
+        """fput(): with the last user the mapping has one open file less."""
+        self.users -= 1
+        if not self.users:
+            self.mapping.files.remove(self)
 
 
 class EioMode(NamedTuple):
@@ -63,6 +74,8 @@ def _test_and_clear(mapping: AddressSpace, _file: OpenFile | None) -> bool:
 
 
 def _once_per_file(mapping: AddressSpace, file: OpenFile | None) -> bool:
+    if not mapping.accounts_dirty:
+        return False  # kernels with errseq_t have noop_fsync() for memory file systems
     seen = errseq_sample(mapping) if file is None else file.f_wb_err
     if seen == mapping.wb_err:
         return False
@@ -103,27 +116,22 @@ def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile |
     return -EIO
 
 
-def sync_swallows(kernel: Kernel, mapping: AddressSpace) -> bool:
-    """sync() waits for the mapping too and throws the error away; True if there was one."""
+def wait_swallows(kernel: Kernel, mapping: AddressSpace, by: str) -> bool:
+    """sync(), or the last close of a device, waits for a mapping with pages too and throws its error away.
+
+    True if there was one.
+    """
     if not mapping.as_eio or not eio_mode(kernel).sync_swallows:
         return False
     mapping.as_eio = False
-    kernel.reach("eio:swallowed_by_sync")
+    kernel.reach(f"eio:swallowed_by_{by}")
     return True
 
 
 def open_file(mapping: AddressSpace, now_ns: int) -> OpenFile:
-    """open(): a new struct file on the mapping."""
+    """A new struct file on the mapping, without a user yet."""
     file = OpenFile(mapping, now_ns)
     mapping.files.append(file)
-    return file
-
-
-def inherited_file(mapping: AddressSpace, started_ns: int) -> OpenFile:
-    """A file that a task has had open since it started: it has seen no error of this mapping."""
-    file = open_file(mapping, started_ns)
-    if started_ns == 0:
-        file.f_wb_err = 0
     return file
 
 
@@ -131,13 +139,15 @@ def close_file(kernel: Kernel, file: OpenFile) -> int:
     """close() by one of its users: -EIO where the file system asks for errors then, otherwise 0."""
     mapping = file.mapping
     result = filemap_check_errors(kernel, mapping, file) if close_reports(kernel, mapping) else 0
-    file.users -= 1
-    if not file.users:
-        mapping.files.remove(file)
+    file.put()
+    return result
+
+
+def last_close(kernel: Kernel, mapping: AddressSpace) -> None:
+    """The last file of the mapping was closed or unmapped: some would have it forget its error then."""
     if not mapping.files and mapping.as_eio and eio_mode(kernel).last_close_clears:
         mapping.as_eio = False
         kernel.event("forgotten", file=mapping.name, by="last close")
-    return result
 
 
 def close_reports(kernel: Kernel, mapping: AddressSpace) -> bool:
@@ -147,7 +157,7 @@ def close_reports(kernel: Kernel, mapping: AddressSpace) -> bool:
 
 
 def evict_inode(kernel: Kernel, mapping: AddressSpace) -> bool:
-    """The inode leaves memory with all that it remembers; True if an error nobody will hear of was lost."""
+    """clear_inode(), once its pages are gone: True if an error nobody will hear of was lost."""
     lost = mapping.as_eio
     mapping.as_eio = False
     mapping.wb_err, mapping.wb_seen = 0, False

@@ -101,10 +101,16 @@ def store_meanwhile(
     """Stores through the page tables while memory_failure() waits for the lock or for writeback.
 
     The page is still mapped, so a clean page may be dirty again when the wait is over.  write() and
-    first touches need the page lock and wait themselves.
+    first touches need the page lock and wait themselves; so does a store through an entry that writeback
+    has made read-only, if the file system has page_mkwrite().
     """
-    mapped = [vma for vma in page.ptes if vma.shared]
-    if page.mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
+    mapping = page.mapping
+    mapped = [
+        vma
+        for vma, pte in page.ptes.items()
+        if vma.shared and (pte.writable or mapping is None or not mapping.page_mkwrite)
+    ]
+    if mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
         return
     rates: list[tuple[float, Vma | None]] = [
         (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in mapped

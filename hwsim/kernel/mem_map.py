@@ -156,6 +156,16 @@ class Region:
                 best = tick
         return best
 
+    def has_cached_pages(self, overlay: dict[int, Page]) -> bool:
+        """mapping->nrpages is not zero: pages that nobody has looked at and no script has cut are cached."""
+        mapping, first = self.mapping, self.layout.first_pfn
+        assert mapping is not None
+        return bool(mapping.pages) or any(
+            first + index not in overlay
+            and not any(start <= index < start + pages for start, pages in mapping.gone)
+            for index in range(self.layout.pages)
+        )
+
     def release(self) -> None:
         """The owner is gone: every frame is free.  O(1) in the size of the region."""
         self.epoch += 1

@@ -100,6 +100,7 @@ def _copy(task: Task, vma: Vma, start: int, pages: int, pgoff: int, name: str = 
         mlocked=vma.mlocked,
         populated=vma.populated,
         pgoff=pgoff,
+        file=vma.file,
     )
     copy.name = name or vma.name
     copy.writable = vma.writable

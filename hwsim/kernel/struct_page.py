@@ -98,6 +98,16 @@ class AddressSpace:
         self.holes: set[int] = set()
         self.size_pages: int | None = None
 
+    @property
+    def evictable(self) -> bool:
+        """Whether the inode can leave memory: those of tmpfs and ramfs are pinned, and those of devices."""
+        return self.accounts_dirty and not self.is_block_device
+
+    @property
+    def page_mkwrite(self) -> bool:
+        """Whether the first store to a clean page asks the file system, which takes its lock (2.6.30)."""
+        return self.filesystem in ("ext4", "xfs", "nfs")
+
 
 SWAPPER = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
 

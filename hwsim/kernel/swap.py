@@ -50,6 +50,11 @@ def reclaim(page: Page) -> None:
         shmem_writepage(page)
 
 
+def is_dirty(page: Page) -> bool:
+    """Whether writeback would write the page: PG_dirty, or an entry that maps it is dirty."""
+    return bool(page.flags & DIRTY) or any(pte.dirty for pte in page.ptes.values())
+
+
 def clear_page_dirty_for_io(page: Page) -> None:
     """Writeback begins: neither the page nor an entry that maps it is dirty any more."""
     page_mkclean(page)

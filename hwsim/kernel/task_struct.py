@@ -23,6 +23,7 @@ class Vma:
     __slots__ = (
         "alive",
         "anon_vma",
+        "file",
         "forked_ns",
         "mapping",
         "mlocked",
@@ -55,6 +56,7 @@ class Vma:
         mlocked: bool = False,
         populated: bool = True,
         pgoff: int = 0,
+        file: OpenFile | None = None,
     ) -> None:
         self.task = task
         self.name = name
@@ -67,6 +69,7 @@ class Vma:
         self.anon_vma = anon_vma
         self.mlocked = mlocked
         self.populated = populated
+        self.file = None if file is None else file.get()  # vm_file: what was mapped, open or not
         self.since_ns = since_ns
         self.forked_ns = since_ns
         self.writable = True
@@ -93,6 +96,8 @@ class Vma:
             self.anon_vma.remove(self)
         if self.mapping is not None:
             self.mapping.vmas.remove(self)
+        if self.file is not None:
+            self.file.put()
 
 
 class Task:
@@ -141,7 +146,7 @@ class Task:
         self.alive = True
         self.killed = False  # by a signal, its own or another's
         self.vmas: dict[str, Vma] = {}
-        self.files: dict[tuple[str, str], OpenFile | None] = {}  # of a script: None is closed
+        self.files: dict[tuple[str, str], OpenFile | None] = {}  # (file, fd) of a script: None is closed
         self.vmas_made = 0  # the number of a VMA that has gone is not given to another
         self.next_start = 0x400  # first virtual page of the next mapping
         self.blocked = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from hwsim.scenario.parts import (
+    PINNED,
     SHARED_BY_DEFAULT,
     Parts,
     cached_pages,
@@ -120,6 +121,8 @@ def _files(parts: Parts) -> Iterator[Finding]:
                 )
             if item.turnover > 0:
                 yield Finding((*path, "turnover"), f"{item.filesystem} cannot be read again", '"never"')
+        if item.evict > 0 and item.filesystem in PINNED:
+            yield Finding((*path, "evict"), f"an inode of {item.filesystem} stays in memory", '"never"')
         for number, group in enumerate(item.writers):
             if group not in parts.raw_names("task"):
                 yield _unknown((*path, "writers", number), "task", group, parts.raw_names("task"))

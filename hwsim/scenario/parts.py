@@ -24,6 +24,7 @@ from hwsim.scenario.schema_machine import Machine
 
 _ONE_TASK = re.compile(r"([^./]+)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?/([^./]+)")
 POOL_ORDERS = {"slab": 0, "slab_multi": 3, "page_table": 0, "kernel_stack": 1, "high_order": 2, "reserved": 0}
+PINNED = {"blockdev", "ramfs", "tmpfs"}  # file systems whose inodes never leave memory
 SHARED_BY_DEFAULT = {"anon": False, "shm": True, "file": True, "hugetlb": False}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from hwsim import units
 from hwsim.scenario.arguments import compiled, shape
-from hwsim.scenario.parts import SHARED_BY_DEFAULT, Parts, cached_pages, free_pages, show_pages
+from hwsim.scenario.parts import PINNED, SHARED_BY_DEFAULT, Parts, cached_pages, free_pages, show_pages
 from hwsim.scenario.picture import Mapped, Picture, TaskPicture
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.verbs import VERBS
@@ -201,6 +201,10 @@ class _Walk:
             yield from self._new_region(args["name"] if self.do == "mmap" else args["to"])
         if self.do in {"read", "write", "truncate", "punch"}:
             yield from self._file_range()
+        if self.do == "evict" and (file := self.parts.files().get(args["file"])) is not None:
+            if file.filesystem in PINNED:
+                allowed = "a file on ext2, ext3, ext4, xfs or nfs"
+                yield Finding(self._at("file"), f"an inode of {file.filesystem} stays in memory", allowed)
         if self.do == "alloc":
             if args["name"] in self.picture.kernel_blocks():
                 yield Finding(self._at("name"), "this name is taken", "a name that no pool or block has")

@@ -160,9 +160,11 @@ VERBS: Final[dict[str, Verb]] = {
     "sync_file_range": Verb(
         "The task calls sync_file_range() with waiting on the whole file.", dict(_OPEN_FILE)
     ),
-    "msync": Verb("The task calls msync() on its mapping of the file.", dict(_OPEN_FILE)),
+    "msync": Verb("The task calls msync() on its mapping of the file.", dict(_TASK_FILE)),
     "sync": Verb("sync(): every dirty file page is written."),
-    "evict": Verb("The inode of a file that nobody has open or mapped leaves memory.", {"file": _FILE}),
+    "evict": Verb(
+        "The inode of a file on a disk or NFS that nobody has open or mapped leaves memory.", {"file": _FILE}
+    ),
     "truncate": Verb(
         "The file is cut to a new length.", {"file": _FILE, "pages": Arg("index", doc="new length in pages")}
     ),

@@ -18,11 +18,13 @@ from hwsim.kernel.filemap_error import (
     evict_inode,
     filemap_check_errors,
     open_file,
-    sync_swallows,
+    wait_swallows,
 )
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.rng import Slot
+from hwsim.story.frame_life import drop_pages
 from hwsim.story.lost_write import LostWrite, asks
+from hwsim.userspace.open_files import file_left
 
 if TYPE_CHECKING:
     from hwsim.kernel.mem_map import Region
@@ -174,12 +176,15 @@ class Watch:
         elif what in ("open", "close"):
             self._close(member)
             if what == "open":
-                member.file = open_file(self.mapping, self.machine.engine.now)
+                member.file = open_file(self.mapping, self.machine.engine.now).get()
         elif what == "sync":
-            if sync_swallows(kernel, self.mapping):
+            cached = self.region.has_cached_pages(kernel.mem_map.overlay)
+            if cached and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
-        elif evict_inode(kernel, self.mapping):
-            self.swallowed("inode")
+        else:
+            drop_pages(self.machine, self.mapping)
+            if not kernel.halted:
+                self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
 
     def _answer(self, member: Member, call: str) -> None:
         spec = member.group.spec.fsync
@@ -198,7 +203,7 @@ class Watch:
         if close_file(self.machine.kernel, file):
             self._answer(member, "close")
         member.file = None
-        self.closed(unheard=False)
+        file_left(self.machine, self.mapping)
 
 
 class Call(NamedTuple):
@@ -228,12 +233,10 @@ def _refresh(member: Member, mapping: AddressSpace, now: int) -> None:
     if member.file is not None and since < length:
         member.file.opened_ns = max(task.started_ns, now - since)
     elif member.file is not None:
-        member.file.users -= 1
-        if not member.file.users:
-            mapping.files.remove(member.file)
+        member.file.put()
         member.file = None
     elif since < length:
-        member.file = open_file(mapping, max(task.started_ns, now - since))
+        member.file = open_file(mapping, max(task.started_ns, now - since)).get()
         member.file.f_wb_err = mapping.wb_err - 1  # it has seen all but the error that is new
 
 
@@ -252,10 +255,20 @@ class LostWrites:
         self._watches: dict[AddressSpace, Watch] = {}
 
     def add(self, story: PageStory, page: Page, entries: list[Any]) -> None:
-        """memory_failure() has dropped, or given up, a dirty page of a file."""
+        """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
+
+        A segment has no descriptor: nobody can ask it for errors.
+        """
         lost = LostWrite(story, page, entries)
         self.rows.append(lost)
-        self.watch(page.region).add(lost)
+        if page.region.kind != "shm":
+            self.watch(page.region).add(lost)
+
+    def released(self, region: Region) -> None:
+        """The segment is gone with all who mapped it."""
+        for lost in self.rows:
+            if lost.region is region:
+                lost.finish("released", self.machine.engine.now)
 
     def watch(self, region: Region) -> Watch:
         """The watch of a file."""
@@ -278,6 +291,32 @@ class LostWrites:
         """A script's step has written the page as a whole."""
         for lost in self._at(region, index):
             lost.finish("overwritten", self.machine.engine.now)
+
+    def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
+        """A call has returned -EIO because of PG_error of this page."""
+        for lost in self._at(region, index):
+            if not lost.heard(task):
+                lost.tell(task, file, by)
+
+    def evicted(self, region: Region, *, lost: bool) -> None:
+        """The inode has left memory: its error with it, and the pages kept as markers."""
+        for each in self.rows:
+            if each.region is region and not each.end:
+                each.marker_dropped()
+        if lost:
+            self.watch(region).swallowed("inode")
+
+    def blkdev_put(self, mapping: AddressSpace) -> None:
+        """The last close of a block device: sync_blockdev() waits for its pages, and kill_bdev() drops them.
+
+        __blkdev_put() looks at no answer, so that an error is gone (fs/block_dev.c, 2.6.30).
+        """
+        kernel = self.machine.kernel
+        region = kernel.mem_map.by_name[mapping.name]
+        cached = region.has_cached_pages(kernel.mem_map.overlay)
+        drop_pages(self.machine, mapping)
+        if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
+            self.watch(region).swallowed("close")
 
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self.rows if each.region is region and each.index == index and not each.end]

@@ -13,14 +13,17 @@ from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
 from hwsim.kernel.page_cache import truncate_inode_page
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, enter, next_stages
 from hwsim.rng import Slot
 from hwsim.story.found import consumed, device_read
 from hwsim.story.repeats import count_repeats
+from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
     from hwsim.kernel.task_struct import Vma
+    from hwsim.machine import Machine
     from hwsim.story.page_story import PageStory
 
 
@@ -92,6 +95,24 @@ def freed(story: PageStory) -> None:
         return
     kernel.event("freed", error=story.error, pfn=story.pfn)
     becomes_free(story, page)
+
+
+def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
+    """Written back first, all cached pages go: of an inode at its eviction, of a device at its last close."""
+    for page in list(mapping.pages.values()):
+        story = machine.live_story(page.pfn)
+        if story is not None:
+            story.settle()
+        if mapping.accounts_dirty and is_dirty(page) and not page.flags & pg.LOCKED:
+            clear_page_dirty_for_io(page)
+            if story is not None and story.line_is_bad and not device_read(story):
+                return
+        page.buffers_busy = False  # what was written back is neither dirty nor locked
+        if story is not None:
+            freed(story)
+        else:
+            truncate_inode_page(mapping, page)
+            put_page(machine, page)
 
 
 def overwritten(story: PageStory) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import log1p
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.page_cache import answers_eio
 from hwsim.kernel.struct_page import AddressSpace, Page
@@ -36,7 +37,7 @@ class Telling(NamedTuple):
 
 
 class LostWrite:
-    """One page of a file whose newest contents are gone.
+    """One page of a file or of a shared segment whose newest contents are gone.
 
     Life: made when memory_failure() has returned -> :meth:`tell` any number of times -> :meth:`row`.
     """
@@ -51,6 +52,7 @@ class LostWrite:
         "reads",
         "reads_find",
         "region",
+        "stale_from_ns",
         "story",
         "swallowed",
         "tellings",
@@ -68,7 +70,7 @@ class LostWrite:
         self.region = region
         self.index = page.pgoff
         self.lost_ns = machine.engine.now
-        self.eio = mapping.as_eio
+        self.eio = _sets_eio(story)
         self.swallowed = ""
         self.tellings: list[Telling] = []
         self.reads: list[int] = []  # of a script's steps; the others are counted from their rates
@@ -76,8 +78,11 @@ class LostWrite:
         self.users = users_of(machine, region)
         self.writer = page.writer or _draw_writer(machine, story, page, self.users)
         self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
-        barred = {pte.vma for pte in entries}  # their entries lead to the poison, and to SIGBUS
-        load, self.write_rate = region.touch_rates(page.index)
+        self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
+        barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
+        load, self.write_rate = 0.0, 0.0
+        if region.kind != "shm":  # read() and write() by system call
+            load, self.write_rate = region.touch_rates(page.index)
         self.read_rate = load + sum(
             vma.region.touch_rates(page.pgoff)[0]
             for vma in mapping.vmas
@@ -98,6 +103,11 @@ class LostWrite:
         self.tellings.append(Telling(now, task, role, by))
         self.story.machine.kernel.reach(f"told:{role}")
         self.story.machine.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
+
+    def marker_dropped(self) -> None:
+        """The page that answered EIO has left the cache: from now on reads find what the disk has."""
+        if self.reads_find == "EIO" and self.stale_from_ns is None:
+            self.stale_from_ns = self.story.machine.engine.now
 
     def finish(self, end: str, now_ns: int) -> None:
         """From now on nobody can read the old contents."""
@@ -142,22 +152,22 @@ class LostWrite:
 
     def _read_until(self) -> int:
         """When the page was written as a whole again, unless it ended before."""
-        if self.write_rate > 0.0 and self.reads_find in ("old data", "zeroes"):
-            time = self.lost_ns + int(-log1p(-self._uniform(_OVERWRITTEN)) / self.write_rate) + 1
+        if self.write_rate > 0.0 and self.stale_from_ns is not None:
+            time = self.stale_from_ns + int(-log1p(-self._uniform(_OVERWRITTEN)) / self.write_rate) + 1
             if time < self.end_ns:
                 self.end, self.end_ns = "overwritten", time
         return self.end_ns
 
     def _stale_reads(self, told_ns: int, end_ns: int) -> tuple[int, int, int | None]:
         """Reads that found old data or zeroes: before anybody was told, after, and the first."""
-        if self.reads_find not in ("old data", "zeroes"):
+        if self.stale_from_ns is None:
             return 0, 0, None
-        told_ns = min(max(told_ns, self.lost_ns), end_ns)
+        told_ns = min(max(told_ns, self.stale_from_ns), end_ns)
         times = [time for time in self.reads if time < end_ns]
         before, first = sum(time < told_ns for time in times), min(times, default=None)
         after = len(times) - before
         if self.read_rate > 0.0:
-            start = self.lost_ns + int(-log1p(-self._uniform(0)) / self.read_rate) + 1
+            start = self.stale_from_ns + int(-log1p(-self._uniform(0)) / self.read_rate) + 1
             if start < end_ns:
                 first = start if first is None else min(first, start)
                 before += start < told_ns
@@ -170,6 +180,8 @@ class LostWrite:
         """A poisoned page kept in the cache answers read() with EIO: readers are told, too."""
         if self.reads_find != "EIO" or self.read_rate <= 0.0:
             return []
+        if self.stale_from_ns is not None:
+            end_ns = min(end_ns, self.stale_from_ns)
         readers = max(1, len(self.users))
         share = 1 / readers if self.writer in self.users else 0.0
         other = next((name for name in self.users if name != self.writer), "")
@@ -198,6 +210,15 @@ class LostWrite:
             and signal.cause != "group_death"
             and signal.done_ns is not None
         ]
+
+
+def _sets_eio(story: PageStory) -> bool:
+    """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
+    report = story.report
+    assert report is not None
+    states = story.machine.kernel.error_states
+    handler = next((state.handler for state in states if state.row == report.row), "")
+    return handler == "me_pagecache_dirty"
 
 
 def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:

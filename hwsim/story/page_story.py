@@ -434,8 +434,10 @@ class PageStory:
                 self._take_out(page)
             if report.exit not in ("free_or_high_order", "free_buddy"):
                 self._count_data(page, report)
-        if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev"):
-            if self.contained_ns is not None or page.flags & pg.ERROR:
+        if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
+            dropped = self.contained_ns is not None or page.flags & pg.ERROR
+            in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
+            if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
                 machine.lost_writes.add(self, page, entries)
         anchor = self.found_ns if self.found_ns is not None else report.started_ns
         for pte in self._entries(page):

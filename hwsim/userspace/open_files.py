@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hwsim.kernel.filemap_error import close_file, open_file
+from hwsim.kernel.filemap_error import OpenFile, close_file, last_close, open_file
+from hwsim.kernel.struct_page import AddressSpace
 
 if TYPE_CHECKING:
+    from hwsim.kernel.task_struct import Task
+    from hwsim.machine import Machine
+    from hwsim.spec import ScriptStep
     from hwsim.userspace.tasks import Member
 
+_USES = ("read", "write", "fsync", "fdatasync", "sync_file_range", "close")
+DEFAULT_FD = "fd"
 
-def open_own_file(member: Member) -> None:
-    """open() of the file of the fsync table, when the process starts."""
-    fsync = member.group.spec.fsync
-    assert fsync is not None
-    mapping = member.machine.kernel.mem_map.by_name[f"file:{fsync.file}"].mapping
-    assert mapping is not None
-    member.file = open_file(mapping, member.machine.engine.now)
+
+def implicit_descriptors(steps: Iterable[ScriptStep], root: str, now_ns: int) -> list[tuple[str, str]]:
+    """(file, fd) that a process starting now has open from the start.
+
+    Those that the script goes on to use, in it or in its children, before anybody opens them.  Plain
+    read() and write() go through whatever descriptor of the file there is.
+    """
+    first: dict[tuple[str, str], bool] = {}
+    opened = set()
+    for step in sorted(steps, key=lambda each: each.at_ns):
+        args = step.args
+        if step.at_ns < now_ns or ".".join(str(args.get("task")).split(".")[:2]) != root:
+            continue
+        if step.verb == "open":
+            opened.add(args["file"])
+        if step.verb == "open" or step.verb in _USES:
+            plain = step.verb in ("read", "write") and not args.get("sync")
+            if not plain or args["file"] not in opened:
+                first.setdefault((args["file"], args.get("fd", DEFAULT_FD)), step.verb != "open")
+    return [key for key, used in first.items() if used]
+
+
+def open_own_files(member: Member) -> None:
+    """open() when the process starts: the file of its fsync table, and what the script takes as open."""
+    task, machine, fsync = member.task, member.machine, member.group.spec.fsync
+    assert task is not None
+    by_name, now = machine.kernel.mem_map.by_name, machine.engine.now
+    if fsync is not None:
+        mapping = by_name[f"file:{fsync.file}"].mapping
+        assert mapping is not None
+        member.file = open_file(mapping, now).get()
+    for key in implicit_descriptors(machine.spec.script, member.name, now):
+        mapping = by_name[f"file:{key[0]}"].mapping
+        assert mapping is not None
+        task.files[key] = open_file(mapping, now).get()
+
+
+def file_to_map(task: Task, name: str | None, mapping: AddressSpace | None, now_ns: int) -> OpenFile:
+    """The struct file that mmap() takes: of the open descriptor, or of one that is closed after."""
+    assert name is not None and mapping is not None
+    return task.files.get((name, DEFAULT_FD)) or open_file(mapping, now_ns)
 
 
 def inherit_files(child: Member, parent: Member) -> None:
@@ -26,20 +67,30 @@ def inherit_files(child: Member, parent: Member) -> None:
     child.task.files = dict(parent.task.files)
     for file in (*child.task.files.values(), child.file):
         if file is not None:
-            file.users += 1
+            file.get()
 
 
 def close_files(member: Member) -> None:
-    """exit_files(): nobody reads what close() has to say."""
+    """exit_files(), once the mappings are gone: nobody reads what close() has to say."""
     task, machine = member.task, member.machine
     assert task is not None
     files = [*task.files.values(), member.file]
     task.files, member.file = {}, None
     for file in files:
-        if file is None:
-            continue
-        unheard = close_file(machine.kernel, file) != 0
-        watch = machine.lost_writes.of(file.mapping)
-        if watch is not None:
-            watch.closed(unheard=unheard)
-            watch.arm()
+        if file is not None:
+            unheard = close_file(machine.kernel, file) != 0
+            file_left(machine, file.mapping, unheard=unheard)
+    for vma in task.vmas.values():
+        if vma.file is not None:
+            file_left(machine, vma.file.mapping)
+
+
+def file_left(machine: Machine, mapping: AddressSpace, *, unheard: bool = False) -> None:
+    """A descriptor or a mapping of the file has gone: what comes of it if that was the last."""
+    last_close(machine.kernel, mapping)
+    if mapping.is_block_device and not mapping.files:
+        machine.lost_writes.blkdev_put(mapping)
+    watch = machine.lost_writes.of(mapping)
+    if watch is not None:
+        watch.closed(unheard=unheard)
+        watch.arm()

@@ -13,16 +13,16 @@ from hwsim.kernel.filemap_error import (
     close_reports,
     evict_inode,
     filemap_check_errors,
-    inherited_file,
     open_file,
-    sync_swallows,
+    wait_swallows,
 )
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.page_cache import answers_eio, truncate_inode_page
-from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import AddressSpace, Page
-from hwsim.kernel.swap import clear_page_dirty_for_io, shmem_getpage
-from hwsim.userspace.script_step import Step
+from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
+from hwsim.kernel.task_struct import Task
+from hwsim.userspace.open_files import DEFAULT_FD, file_left
+from hwsim.userspace.script_step import Step, carry_out
 from hwsim.userspace.script_touch import (
     CONSUMED,
     add_to_page_cache,
@@ -32,6 +32,7 @@ from hwsim.userspace.script_touch import (
     user_buffer,
 )
 
+Sleeps = Generator[Any, Any, None]
 _EVER_NS = 1 << 62  # the period of a flush that happens once
 
 
@@ -72,13 +73,22 @@ def _refused(step: Step, page: Page) -> bool:
 
 def write(step: Step) -> None:
     """write() of a whole page: it is dirty in the cache, and a transiently bad line is healed."""
-    step.task()
-    region, mapping = _file(step)
-    index = step.args["index"]
+    task = step.task()
     if user_buffer(step):
         step.result("EFAULT")
         return
+    carry_out(step, _write(step, task))
+
+
+def _write(step: Step, task: Task) -> Sleeps:
+    region, mapping = _file(step)
+    index = step.args["index"]
     page = step.cached(region, index)
+    while page is not None and _is_locked(page):
+        yield from step.kernel.wait_on_page(page)
+        page = step.cached(region, index)  # memory_failure() may have dropped it
+    if not _returns(step, task):
+        return
     if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
         step.result("EIO")
         return
@@ -98,36 +108,46 @@ def write(step: Step) -> None:
     page.writer = step.args["task"]
     step.changed(page)
     if step.args.get("sync"):
-        _ask(step, "o_sync")
+        yield from _ask(step, "o_sync", _descriptor(step, mapping), range(index, index + 1))
         return
     step.result("ok", pfn=page.pfn)
 
 
-def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
-    """The struct file that the step names.
+def _is_locked(page: Page) -> bool:
+    """Whether somebody else has the page lock; a step that took it is the one that goes on."""
+    return bool(page.flags & pg.LOCKED) and not page.locked_by_script
 
-    One that was never opened has been open since the task started; one that was closed is opened anew.
-    """
+
+def _returns(step: Step, task: Task) -> bool:
+    """Whether a system call that may have slept comes back to the task."""
+    if not task.alive:
+        step.facts["skipped"] = f'task "{task.name}" died while it waited'
+    return task.alive and not step.kernel.halted
+
+
+def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
+    """The struct file that the step names; one that was closed is opened anew."""
     task = step.task()
-    key = step.args["file"], step.args.get("fd", "fd")
+    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     file = task.files.get(key)
     if file is None:
-        closed = key in task.files
-        file = open_file(mapping, step.kernel.now) if closed else inherited_file(mapping, task.started_ns)
-        task.files[key] = file
+        file = task.files[key] = open_file(mapping, step.kernel.now).get()
     return file
 
 
-def _ask(step: Step, call: str) -> None:
-    """Write back, then ask for errors; what stands in the mapping decides who is told."""
-    region, mapping = _file(step)
-    write_back(step, region, mapping)
-    file = _descriptor(step, mapping)
-    if filemap_check_errors(step.kernel, mapping, file):
-        step.machine.lost_writes.watch(region).told(step.task().name, file, call)
-        step.result("EIO")
-    else:
-        step.result(0)
+def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) -> Sleeps:
+    """Write back, then ask for errors; what stands in the mapping, or in a page, decides who is told."""
+    task, (region, mapping) = step.task(), _file(step)
+    failed = yield from write_back(step, region, mapping, covered)
+    if not _returns(step, task):
+        return
+    lost_writes = step.machine.lost_writes
+    error = filemap_check_errors(step.kernel, mapping, file)
+    if error:
+        lost_writes.watch(region).told(task.name, file, call)
+    for page in failed:
+        lost_writes.told_of_page(region, page.pgoff, task.name, file, call)
+    step.result("EIO" if error or failed else 0)
     _rearm(step, mapping)
 
 
@@ -140,24 +160,35 @@ def _rearm(step: Step, mapping: AddressSpace) -> None:
 def fsync(step: Step) -> None:
     """fsync() and its like: write back, then ask for errors."""
     step.task()
-    _ask(step, step.spec.verb)
+    _, mapping = _file(step)
+    carry_out(step, _ask(step, step.spec.verb, _descriptor(step, mapping)))
 
 
 def msync(step: Step) -> None:
-    """msync() of a mapping of the file."""
+    """msync() of a mapping of the file, which asks through the struct file that was mapped (mm/msync.c)."""
     task, (_, mapping) = step.task(), _file(step)
-    if not any(vma.mapping is mapping for vma in task.vmas.values()):
+    mapped = [vma.file for vma in task.vmas.values() if vma.mapping is mapping and vma.file is not None]
+    if not mapped:
         raise step.error(f'task "{task.name}" does not map this file')
-    _ask(step, "msync")
+    carry_out(step, _ask(step, "msync", mapped[0]))
 
 
 def sync(step: Step) -> None:
     """sync(): everything is written, and every error thrown away."""
+    carry_out(step, _sync(step))
+
+
+def _sync(step: Step) -> Sleeps:
     swallowed = []
-    for region in step.kernel.mem_map.regions:
+    kernel = step.kernel
+    for region in kernel.mem_map.regions:
         if region.kind in ("file", "blockdev") and region.mapping is not None:
-            write_back(step, region, region.mapping)
-            if sync_swallows(step.kernel, region.mapping):
+            yield from write_back(step, region, region.mapping)
+            if kernel.halted:
+                return
+            if region.has_cached_pages(kernel.mem_map.overlay) and wait_swallows(
+                kernel, region.mapping, "sync"
+            ):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")
                 _rearm(step, region.mapping)
@@ -165,27 +196,56 @@ def sync(step: Step) -> None:
 
 
 def evict(step: Step) -> None:
-    """The inode of an unused file leaves memory, and its error with it."""
+    """The inode of an unused file leaves memory: written back first, its pages and its error go with it."""
     region, mapping = _file(step)
+    if not mapping.evictable:
+        raise step.error(
+            f"an inode of {mapping.filesystem} stays in memory; allowed: a file on a disk or NFS"
+        )
     if any(vma.alive for vma in mapping.vmas) or mapping.files:
         raise step.error("the file is open or mapped: its inode stays in memory")
+    carry_out(step, _evict(step, region, mapping))
+
+
+def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
+    yield from write_back(step, region, mapping)
+    for page in mapping.pages.values():
+        page.buffers_busy = False  # what was written back is neither dirty nor locked
+    yield from _remove(step, region, 0, max(region.layout.pages, file_pages(region)))
+    if step.kernel.halted:
+        return
     lost = evict_inode(step.kernel, mapping)
-    if lost:
-        step.machine.lost_writes.watch(region).swallowed("inode")
+    step.machine.lost_writes.evicted(region, lost=lost)
     step.result("an error is lost" if lost else 0)
 
 
-def write_back(step: Step, region: Region, mapping: AddressSpace) -> None:
-    """Every dirty page of the file goes to the disk: DMA reads it."""
+def write_back(
+    step: Step, region: Region, mapping: AddressSpace, covered: range | None = None
+) -> Generator[Any, Any, list[Page]]:
+    """Every dirty page of the file, or of a range of it, goes to the disk: DMA reads it.
+
+    write_cache_pages() takes each page's lock, and may find the page gone then.  The answer is the pages for
+    which wait_on_page_writeback_range() says EIO: PG_error, which nobody clears, of those just written
+    (mm/filemap.c, 2.6.30).
+    """
+    failed: list[Page] = []
     if not mapping.accounts_dirty:
-        return
+        return failed
+    if covered is None:
+        region.phases.append((step.kernel.now, _EVER_NS))  # pages not looked at yet are clean too
     for page in list(mapping.pages.values()):
-        if page.flags & pg.DIRTY or any(pte.dirty for pte in page.ptes.values()):
+        if covered is not None and page.pgoff not in covered:
+            continue
+        while is_dirty(page) and _is_locked(page):
+            yield from step.kernel.wait_on_page(page)
+        if page.mapping is mapping and is_dirty(page):
             clear_page_dirty_for_io(page)
             read_by_device(step, page)
             if step.kernel.halted:
-                return
-    region.phases.append((step.kernel.now, _EVER_NS))  # pages not looked at yet are clean too
+                return failed
+            if page.flags & pg.ERROR:
+                failed.append(page)
+    return failed
 
 
 def read_by_device(step: Step, page: Page) -> None:
@@ -198,26 +258,31 @@ def read_by_device(step: Step, page: Page) -> None:
 def open_(step: Step) -> None:
     """open(): a new session; it tells nobody anything."""
     task, (_, mapping) = step.task(), _file(step)
-    key = step.args["file"], step.args.get("fd", "fd")
+    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     if task.files.get(key) is not None:
         raise step.error("this descriptor is open already")
-    task.files[key] = open_file(mapping, step.kernel.now)
+    task.files[key] = open_file(mapping, step.kernel.now).get()
     step.result(0)
 
 
 def close(step: Step) -> None:
     """close(): some file systems write back and report an error here."""
-    task, (region, mapping) = step.task(), _file(step)
-    file = _descriptor(step, mapping)
-    if close_reports(step.kernel, mapping):
-        write_back(step, region, mapping)
+    task, (_, mapping) = step.task(), _file(step)
+    carry_out(step, _close(step, task, _descriptor(step, mapping)))
+
+
+def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
+    region, mapping = _file(step)
+    last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
+    if last_of_device or close_reports(step.kernel, mapping):
+        yield from write_back(step, region, mapping)
+        if not _returns(step, task):
+            return
     failed = close_file(step.kernel, file)
-    task.files[step.args["file"], step.args.get("fd", "fd")] = None
-    watch = step.machine.lost_writes.watch(region)
+    task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
     if failed:
-        watch.told(task.name, file, "close")
-    watch.closed(unheard=False)
-    watch.arm()
+        step.machine.lost_writes.watch(region).told(task.name, file, "close")
+    file_left(step.machine, mapping)
     step.result("EIO" if failed else 0)
 
 
@@ -225,19 +290,20 @@ def truncate(step: Step) -> None:
     """The file ends after ``pages`` pages."""
     region, mapping = _file(step)
     pages = step.args["pages"]
-    _remove(step, region, pages, max(region.layout.pages, file_pages(region)) - pages)
+    length = max(region.layout.pages, file_pages(region))
     mapping.size_pages = pages
+    carry_out(step, _remove(step, region, pages, length - pages))
 
 
 def punch(step: Step) -> None:
     """A hole: the pages go, and the disk has zeroes there."""
     region, mapping = _file(step)
     first, pages = step.args["index"], step.args["pages"]
-    _remove(step, region, first, pages)
     mapping.holes.update(range(first, first + pages))
+    carry_out(step, _remove(step, region, first, pages))
 
 
-def _remove(step: Step, region: Region, first: int, pages: int) -> None:
+def _remove(step: Step, region: Region, first: int, pages: int) -> Sleeps:
     """truncate_inode_pages_range(): page by page, each under its lock and not under writeback.
 
     Where the script itself has the page lock it is the one that truncates, and does not wait.
@@ -251,20 +317,14 @@ def _remove(step: Step, region: Region, first: int, pages: int) -> None:
         del mapping.slots[pgoff]
     found = [page for pgoff, page in sorted(mapping.pages.items()) if first <= pgoff < first + pages]
 
-    def run() -> Generator[Any, Any, None]:
-        try:
-            for page in found:
-                while (page.flags & pg.LOCKED and not page.locked_by_script) or page.flags & pg.WRITEBACK:
-                    yield from kernel.wait_on_page(page)
-                if page.mapping is mapping:
-                    truncate_inode_page(mapping, page)
-                    kernel.event("truncated", pfn=page.pfn)
-                    step.drop_if_unused(page)
-                    step.changed(page)
-        except Halted:
-            return
-
-    kernel.engine.env.process(run())
+    for page in found:
+        while _is_locked(page) or page.flags & pg.WRITEBACK:
+            yield from kernel.wait_on_page(page)
+        if page.mapping is mapping:
+            truncate_inode_page(mapping, page)
+            kernel.event("truncated", pfn=page.pfn)
+            step.drop_if_unused(page)
+            step.changed(page)
 
 
 VERBS: dict[str, Callable[[Step], None]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
@@ -9,6 +10,7 @@ from hwsim.kernel.allocator import alloc_pages
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.mmap import find_vma
+from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import is_on_swap
 from hwsim.kernel.task_struct import Task, Vma
@@ -258,6 +260,23 @@ class Step:
     def drop_if_unused(self, page: Page) -> None:
         """put_page(): the last reference is gone, the frame goes to the free lists if it may."""
         put_page(self.machine, page)
+
+
+def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
+    """Do what may have to sleep: at once up to the first sleep, the rest when it is over."""
+    try:
+        bell = next(steps)
+    except StopIteration:
+        return
+
+    def rest() -> Generator[Any, Any, None]:
+        try:
+            yield bell
+            yield from steps
+        except Halted:
+            return
+
+    step.kernel.engine.env.process(rest())
 
 
 def _page_text(page: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from hwsim.kernel.struct_page import PRESENT, AddressSpace, Page
 from hwsim.kernel.system import EINVAL
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.userspace.frames import free_swap_and_cache
+from hwsim.userspace.open_files import file_left, file_to_map
 from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_injector
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_touch import touch
@@ -65,7 +66,14 @@ def mmap(step: Step) -> None:
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
         task.add_vma(
-            name, region, pages, since_ns=kernel.now, shared=True, mapping=file.mapping, populated=False
+            name,
+            region,
+            pages,
+            since_ns=kernel.now,
+            shared=True,
+            mapping=file.mapping,
+            populated=False,
+            file=file_to_map(task, args["file"], file.mapping, kernel.now),
         )
         return
     region = carve(step, f"{task.name}/{name}", kind, args["pages"])
@@ -109,6 +117,8 @@ def munmap(step: Step) -> None:
         pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
         remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
         _let_go(step, pages)
+        if vma.file is not None:
+            file_left(step.machine, vma.file.mapping)
     _settle_copies(task)
 
 

@@ -19,7 +19,7 @@ from hwsim.kernel.signals import SIGKILL, Signal
 from hwsim.kernel.task_struct import Task
 from hwsim.spec import RegionSpec, TaskSpec
 from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
-from hwsim.userspace.open_files import close_files, inherit_files, open_own_file
+from hwsim.userspace.open_files import close_files, file_to_map, inherit_files, open_own_files
 from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
 
 if TYPE_CHECKING:
@@ -92,10 +92,9 @@ class Member:
         now = machine.engine.now
         self.task = task = self._new_task()
         first = self is self.group.members[0]
+        open_own_files(self)
         for region_spec in spec.regions:
             self._map(task, region_spec, now, first)
-        if spec.fsync is not None:
-            open_own_file(self)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
 
@@ -119,6 +118,7 @@ class Member:
                 mlocked=origin.mlocked,
                 populated=origin.populated,
                 pgoff=origin.pgoff,
+                file=origin.file,
             )
             if origin.region.kind in ("shm", "hugetlb"):
                 origin.region.vmas.append(vma)
@@ -183,6 +183,7 @@ class Member:
                 mapping=file.mapping,
                 mlocked=spec.mlock,
                 populated=populated,
+                file=file_to_map(task, spec.file, file.mapping, now),
             )
         else:  # shm and shared hugetlb: one segment of the group
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
@@ -338,8 +339,6 @@ class Group:
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
-        if member.file is not None or task.files:
-            close_files(member)
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1
@@ -356,6 +355,7 @@ class Group:
                 if machine.live_story(page.pfn) is None:
                     put_page(machine, page)
         machine.entries_dropped(changed)
+        close_files(member)
 
     def _orphans(self, member: Member, task: Task) -> list[Region]:
         """Regions that nobody maps any more; forked children may still map their parent's."""
