@@ -108,8 +108,12 @@ def _inject(played: Played, final: Record, held: dict[int, Record]) -> dict[int,
         callers += machine.cpus - 1 - len(held)
     for bank in polls:
         machine_check_poll(machine, bank, fate)
-    if alone and machine.handling.one_injector and machine.cpus > 1:
-        do_machine_check(machine, alone[:1], 1, fate)
+    if machine.handling.one_injector:
+        for bank in alone:
+            banks.remove(bank)
+            callers -= 1
+            if not fate.panic:
+                do_machine_check(machine, [bank], 1, fate)
     if callers and not fate.panic:
         do_machine_check(machine, banks, callers, fate)
     return regs
