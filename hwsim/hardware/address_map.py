@@ -15,7 +15,7 @@ that are no power of two.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -74,8 +74,7 @@ class CoordinateRange:
 
     def fixed(self) -> dict[str, int]:
         """The coordinates that are not wildcards."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name in COORDINATES if (value := getattr(self, name)) is not None}
 
     def meets(self, other: CoordinateRange) -> bool:
         """Whether two ranges share a location: no coordinate is fixed to two values."""

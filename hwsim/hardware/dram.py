@@ -10,7 +10,10 @@ Modelled: every count is a power of two, as the address map is linear over GF(2)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 LINE_BYTES = 64
@@ -171,13 +174,9 @@ class DramGeometry:
         return self.capacity_bytes // PAGE_BYTES
 
     @property
-    def coordinate_counts(self) -> dict[str, int]:
+    def coordinate_counts(self) -> Mapping[str, int]:
         """How many values each coordinate of a line takes; ``column`` counts bursts, not columns."""
-        counts = {
-            name: int(getattr(self, count)) for name, count in zip(COORDINATES[:-1], COUNTS[:-1], strict=True)
-        }
-        counts["column"] = self.lines_per_row
-        return counts
+        return _coordinate_counts(self)
 
     @property
     def coordinate_bits(self) -> dict[str, int]:
@@ -268,6 +267,13 @@ class DramGeometry:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 32
+
+
+@lru_cache(maxsize=64)
+def _coordinate_counts(geometry: DramGeometry) -> Mapping[str, int]:
+    pairs = zip(COORDINATES[:-1], COUNTS[:-1], strict=True)
+    counts = {name: int(getattr(geometry, count)) for name, count in pairs}
+    return MappingProxyType({**counts, "column": geometry.lines_per_row})
 
 
 GEOMETRIES: dict[str, DramGeometry] = {

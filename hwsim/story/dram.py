@@ -17,7 +17,7 @@ from hwsim.kernel.mce_poll import Seen, polled
 from hwsim.kernel.mcelog import kept_share
 from hwsim.record import FaultRow
 from hwsim.rng import Draws, Slot, binomial, poisson
-from hwsim.story.line_reads import LineReads
+from hwsim.story.line_reads import line_reads_of
 
 if TYPE_CHECKING:
     from hwsim.kernel.memory_failure import Report
@@ -105,7 +105,6 @@ class DramFaults:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._line_reads: LineReads | None = None
         self.faults: list[FaultStory] = []
 
     def onset(self, source: int, dram: DramSpec) -> None:
@@ -139,10 +138,9 @@ class DramFaults:
     def _meet_reads(self, story: FaultStory, chance: np.random.Generator) -> None:
         """How often its lines are read, from a sample; when a transient is gone, and a row spared."""
         machine, now, fault = self._machine, self._machine.engine.now, story.fault
-        if self._line_reads is None:
-            self._line_reads = LineReads(machine.spec, machine.plan.layouts)
+        rates_of = line_reads_of(machine.plan).of
         lines = dimms_of(story.dram).lines(fault.where, _SAMPLE, chance).tolist()
-        rates = [self._line_reads.of(address >> PAGE_SHIFT) for address in lines]
+        rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
         reads = sum(each.reads for each in rates) / len(rates)
         overwrites = sum(each.overwrites for each in rates) / len(rates)
         period = machine.spec.machine.scrub.period_ns

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from hwsim.kernel.mem_map import Layout, Region
+from hwsim.plan import Plan
 from hwsim.spec import Spec
 
 
@@ -24,10 +26,17 @@ class LineRates(NamedTuple):
 _NOBODY = LineRates(0.0, 0.0)
 
 
-class LineReads:
-    """The rates of any line.  Life: made from the spec and its layouts -> asked by page frame number."""
+@lru_cache(maxsize=4)
+def line_reads_of(plan: Plan) -> LineReads:
+    """The rates of a plan; made once for all its replications."""
+    return LineReads(plan)
 
-    def __init__(self, spec: Spec, layouts: list[Layout]) -> None:
+
+class LineReads:
+    """The rates of any line.  Life: made from the plan of a machine -> asked by page frame number."""
+
+    def __init__(self, plan: Plan) -> None:
+        spec, layouts = plan.spec, plan.layouts
         placed = sorted((each for each in layouts if each.first_pfn >= 0), key=lambda each: each.first_pfn)
         self._firsts = [each.first_pfn for each in placed]
         self._ends = [each.first_pfn + each.pages for each in placed]
