@@ -36,6 +36,7 @@ def test_json_has_one_object_a_file() -> None:
         "queued_pfns": [],
         "signals": [],
         "logged": 2,
+        "dropped": 0,
     }
 
 

@@ -217,6 +217,13 @@ def test_polling_logs_what_is_not_signalled() -> None:
         assert play(srao(more="POLL"), kernel).fate == Fate()
 
 
+def test_the_log_of_2_6_32_holds_32_records() -> None:
+    many = "".join(f"CPU {n % 4} BANK {n % 8}\nSTATUS CORRECTED\n" for n in range(40))
+    old, new = play(many).fate, play(many, "modern").fate
+    assert (old.logged, old.dropped) == (32, 8)
+    assert (new.logged, new.dropped) == (40, 0)
+
+
 def test_tolerant() -> None:
     fatal, timeout = PANICS["fatal"][0], srao(more="NOBROADCAST")
     assert [play(fatal, tolerant=level).fate.panic for level in range(4)] == [True, True, True, False]

@@ -152,6 +152,13 @@ CELL = {**ROW, "column": 8}
         (at("row", 1, **ROW), at("column", 2, **{**COLUMN, "bank": 2}), False, False),
         (at("row", 1, **ROW), at("row", 2, **{**ROW, "row": 8}), False, False),
         (at("bank", 1, rank=0, bank_group=0, bank=1), at("multi_rank", 2), True, True),
+        (at("word", 1, **CELL), at("row", 2, **ROW), True, True),
+        (at("word", 1, **CELL), at("word", 2, **{**CELL, "column": 16}), False, False),
+        (at("word", 1, **CELL), at("column", 2, **{**COLUMN, "column": 9}), False, True),
+        (at("multi_bank", 1, rank=0), at("bit", 2, 3, **CELL), True, True),
+        (at("multi_bank", 1, rank=1), at("bit", 2, 3, **CELL), False, False),
+        (at("multi_bank", 1, rank=0), at("multi_bank", 1, rank=0), False, False),
+        (at("multi_rank", 3), at("column", 2, **{**COLUMN, "rank": 1}), True, True),
         (at("bit", 1, 0, **CELL), at("bit", 1, 1, **CELL), True, False),  # two bits of a word, one chip
         (at("bit", 1, 0, **CELL), at("bit", 1, 0, **CELL), False, False),  # the same bit
         (at("bit", 1, 0, **CELL), at("bit", 2, 0, **CELL), True, True),

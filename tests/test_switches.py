@@ -53,6 +53,33 @@ def test_the_block_device_test(kernel: str, test: str, wanted: list[str]) -> Non
     assert found == wanted
 
 
+STEPS: list[list[tuple[int, str, dict[str, Any]]]] = [
+    [],
+    [(600, "buffers", {"page": {"file": "data", "index": 0}, "state": "idle"})],
+    [(600, "buffers", {"page": {"file": "data", "index": 0}, "state": "busy"})],
+    [(600, "pin", {"page": {"file": "data", "index": 0}})],
+]
+
+
+@pytest.mark.parametrize("page", range(4))
+@pytest.mark.parametrize(
+    ("test", "wanted"),
+    [
+        ("count_gt_1", ["Failed", "Failed", "Failed", "Failed"]),
+        ("count_gt_2", ["Recovered", "Failed", "Failed", "Failed"]),
+        ("release_buffers", ["Recovered", "Recovered", "Failed", "Recovered"]),
+        ("fs_hook", ["Recovered", "Recovered", "Failed", "Failed"]),
+    ],
+)
+def test_the_block_device_table_by_script(test: str, wanted: list[str], page: int) -> None:
+    """A clean page of a device in the cache; without, with idle, with busy buffers; or pinned by a user."""
+    device = {**BARE, "files": (FileSpec("data", 8, filesystem="blockdev"),)}
+    result = play(on_file(500, "read", index=0), *STEPS[page], INJECT, **device, **on(blockdev_test=test))
+    (row,) = result.errors
+    assert (row.kind, row.outcome) == ("blockdev", wanted[page])
+    assert row.end == ("isolated" if row.outcome == "Recovered" else "reachable")
+
+
 def test_a_dirty_page_of_a_device_is_refused_by_the_hook_only() -> None:
     ask = {"mapping": "blockdev", "flags": "lru,dirty"}
     assert explain(**ask, switches=["blockdev_test=fs_hook"]).outcome == "Failed"

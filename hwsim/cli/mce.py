@@ -97,6 +97,7 @@ def _plain(file: Path, played: Played) -> dict[str, Any]:
             "queued_pfns": fate.queued_pfns,
             "signals": [signal._asdict() for signal in fate.signals],
             "logged": fate.logged,
+            "dropped": fate.dropped,
         },
     }
 
@@ -125,4 +126,5 @@ def _show(file: Path, played: Played) -> None:
         if fate.reason:
             typer.echo(f"  Machine check: {fate.reason}")
     else:
-        typer.echo(f"  goes on; records logged: {fate.logged}")
+        full = f"; the log is full, dropped: {fate.dropped}" if fate.dropped else ""
+        typer.echo(f"  goes on; records logged: {fate.logged}{full}")

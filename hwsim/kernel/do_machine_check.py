@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, UC, VAL, S
 from hwsim.kernel.mce_severity import Context, Grade, Severity, mce_severity
+from hwsim.kernel.mcelog import MCE_LOG_LEN
 
 PAGE_SHIFT = 12
 MCM_ADDR_PHYS = 2
@@ -20,15 +21,17 @@ MCM_ADDR_PHYS = 2
 class Handling(NamedTuple):
     """What one kernel does that the other does not.
 
-    ``banks``: MAX_NR_BANKS.  ``tolerant``: the sysfs setting exists.  ``timeout``: the panic at a missed
-    rendezvous; ``timeout_panics_below``: for which values of ``tolerant``.  ``regs_first``: the saved
-    instruction pointer is known when the banks are first graded, so that user mode is told from kernel
-    mode.  ``local``: LMCE is known.  ``one_injector``: CPUs that raise an exception by themselves wait for
-    each other to be done.  ``recovers``: an action-required error in user mode is handed to
-    memory_failure(), and errors without a signal are too when a poll finds them.
+    ``banks``: MAX_NR_BANKS.  ``log``: records that are kept until somebody reads them; 0: they are handed on
+    at once.  ``tolerant``: the sysfs setting exists.  ``timeout``: the panic at a missed rendezvous;
+    ``timeout_panics_below``: for which values of ``tolerant``.  ``regs_first``: the saved instruction pointer
+    is known when the banks are first graded, so that user mode is told from kernel mode.  ``local``: LMCE is
+    known.  ``one_injector``: CPUs that raise an exception by themselves wait for each other to be done.
+    ``recovers``: an action-required error in user mode is handed to memory_failure(), and errors without a
+    signal are too when a poll finds them.
     """
 
     banks: int
+    log: int
     tolerant: bool
     fatal: str
     unknown: str
@@ -42,11 +45,11 @@ class Handling(NamedTuple):
 
 HANDLING: dict[str, Handling] = {
     "2.6.32": Handling(
-        32, True, "Fatal Machine check", "Machine check from unknown source",
+        32, MCE_LOG_LEN, True, "Fatal Machine check", "Machine check from unknown source",
         "Timeout synchronizing machine check over CPUs", 1, False, False, False, False,
     ),
     "modern": Handling(
-        64, False, "Fatal machine check", "Fatal machine check from unknown source",
+        64, 0, False, "Fatal machine check", "Fatal machine check from unknown source",
         "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True, True,
     ),
 }  # fmt: skip
@@ -89,7 +92,7 @@ class Fate:
     ``panic`` with the kernel's ``message`` and ``reason`` (the text after "Machine check:").
     ``rendezvous_timeout``: not all CPUs came within a second.  ``queued_pfns``: pages put where
     memory_failure() finds them; after a panic nobody comes to fetch them.  ``logged``: records in the
-    kernel's log.
+    kernel's log; ``dropped``: those that it had no room for, as nobody reads it meanwhile.
     """
 
     panic: bool = False
@@ -99,6 +102,14 @@ class Fate:
     queued_pfns: list[int] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     logged: int = 0
+    dropped: int = 0
+
+    def mce_log(self, how: Handling) -> None:
+        """A record for the log, if there is room."""
+        if how.log and self.logged >= how.log:
+            self.dropped += 1
+        else:
+            self.logged += 1
 
     def panics(self, message: str, reason: str | None) -> None:
         """The first panic is the machine's."""
@@ -184,7 +195,7 @@ class _Handler:
         elif severity is Severity.NO:
             self._saw_nothing()
         else:
-            fate.logged += 1
+            fate.mce_log(self.machine.handling)
             self.worst = severity
             self.seen = self.machine.grade(bank, self.regs)  # what the Monarch will find
             if severity is Severity.AO and mce_usable_address(bank):
@@ -280,7 +291,7 @@ def machine_check_poll(machine: Machine, bank: Bank, fate: Fate) -> None:
     """machine_check_poll() on one CPU: corrected errors are logged, what an exception will take is left."""
     if not bank.status & VAL or not _is_for_poll(machine, bank.status):
         return
-    fate.logged += 1
+    fate.mce_log(machine.handling)
     severity = machine.first_grade(bank, exception=False).severity
     if machine.handling.recovers and severity in (Severity.AO, Severity.UCNA) and mce_usable_address(bank):
         fate.queued_pfns.append(bank.addr >> PAGE_SHIFT)  # uc_decode_notifier()
