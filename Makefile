@@ -3,7 +3,7 @@
 #   make demo     compare early_kill = 0 and 1 on a shipped scenario: table, sentence, plots
 #   make test     lint, types, import rules, tests                    (at most 5 minutes on 2 cores)
 #   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
-#   make experiments   questions argued since 2009: tables, answers, figures (about 8 minutes)
+#   make experiments   questions argued since 2009: tables, answers, figures (about 10 minutes)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
 #   make clean    remove caches and the demo's results; .venv stays
 #
