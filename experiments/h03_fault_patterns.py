@@ -37,7 +37,7 @@ def run(effort: Effort) -> Answer:
         f"(action optional with lost events). With a sweep of 24 h that costs {words(lost['row'][day], True)} of the pages of a "
         f"row a report, with one of an hour {words(lost['row'][hour], True)}, and {words(left['row'][hour], True)} are never "
         "handled, because each sweep spoils its own finds again. Columns and banks lose "
-        f"{words(lost['column'][hour], True)} and {words(lost['bank'][hour], True)} then. A faster scrubber can so be worse than a "
+        f"{words(lost['column'][hour], True)} and {words(lost['bank'][hour], True)} then. A faster scrubber can thus be worse than a "
         "slow one. As for E13: of the pages found and handled with a sweep of 24 h, "
         f"{words(touched['column'][day], True)} of a column and {words(touched['bank'][day], True)} of a bank were touched between "
         "the find and the unmapping."

@@ -190,7 +190,7 @@ def test_failed_replications_name_their_replay(world, monkeypatch):
 def test_replay_prints_events_and_log(world):
     hwsim("run", "box.toml", "--out", "s.sqlite")
     found = hwsim("replay", "s.sqlite", "--replication", 2)
-    assert "0.000000007  onset                pfn=1" in found.stdout
+    assert "0.000000007  onset                pfn=0x1" in found.stdout
     assert "MCE 0x1234: something" in found.stdout
     data = json.loads(hwsim("replay", "s.sqlite", "--replication", 2, "--json").stdout)
     assert data["replication"]["replication"] == 2

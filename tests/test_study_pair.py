@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from hwsim.record import FaultRow
+from hwsim.show import tables
 from hwsim.show.reading import times
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError
@@ -65,6 +69,53 @@ def test_the_pairs_are_checked(results):
     found = pairing(results)
     assert found.ok
     assert found.errors == len(results.errors) / 2
+
+
+THREE = variants({"vm.memory_failure_early_kill": (0, 1), "machine.cpus": (1, 2)})[:3]
+
+
+def test_errors_of_three_policies_are_counted_once():
+    results = conduct(FakeScenario(), THREE, repeat=10, runner=fake_replication)
+    found = pairing(results)
+    assert found.ok
+    assert found.errors == len(results.errors) / 3
+
+
+def test_dram_faults_that_only_the_ecc_treats_otherwise_are_the_same_faults():
+    def by_ecc(spec, index, base=None, trace=False):
+        result = fake_replication(spec, index)
+        fault = FaultRow(
+            index, 0, 0, 5, "row", "permanent", 0, 0, 1, 2, 3, None, 16, "UE", 0, 0, 0, 0, 0, "horizon", 9
+        )
+        errors = [row._replace(source=0) for row in result.errors]
+        return result._replace(errors=errors[spec.machine.early_kill or 0 :], faults=[fault])
+
+    found = comparison(conduct(FakeScenario(), BOTH, repeat=5, runner=by_ecc))
+    assert not found.pairing.ok
+    assert found.pairing.faults == 5
+    assert found.pairing.of(0) == ()
+    text = printed(found)
+    assert "The same 5 DRAM faults under every policy" in text
+    assert "not the same under" not in text
+
+
+def test_each_policy_is_told_of_its_own_mismatches():
+    def unpaired(spec, index, base=None, trace=False):
+        result = fake_replication(spec, index)
+        moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
+        return result._replace(errors=[moved, *result.errors[1:]])
+
+    found = pairing(conduct(FakeScenario(), THREE, repeat=3, runner=unpaired))
+    labels = [policy.label for policy in THREE]
+    for number, lines in enumerate(found.by_policy):
+        assert all(line.endswith(labels[number]) for line in lines)
+    assert [bool(lines) for lines in found.by_policy] == [False, False, True]
+
+
+def printed(found):
+    out = io.StringIO()
+    Console(file=out, width=200).print(tables.comparison(found))
+    return " ".join(out.getvalue().split())
 
 
 def test_a_broken_pairing_is_seen():

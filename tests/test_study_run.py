@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Generator
 
 import pytest
 
@@ -75,6 +76,21 @@ def test_a_dying_worker_fails_only_its_replication():
     found = list(run_jobs([FakeScenario().spec], slow_start + jobs, workers=2, runner=dying_replication))
     assert [one.replication for one in found] == list(range(34))
     assert [one.replication for one in found if isinstance(one, Failure)] == [30]
+
+
+def large_replication(spec, index, base=None, trace=False):
+    """A result that takes a while to go through a pipe."""
+    return fake_replication(spec, index)._replace(meminfo="x" * 40_000_000)
+
+
+def test_workers_stopped_half_way_through_a_result_do_not_hang():
+    """The reader stops after some outcomes, while others are on their way, and is not held up."""
+    jobs = [Job(0, number) for number in range(40)]
+    for taken in (4, 5, 6):
+        outcomes = run_jobs([FakeScenario().spec], jobs, workers=2, runner=large_replication)
+        assert all(isinstance(next(outcomes), Done) for _ in range(taken))
+        assert isinstance(outcomes, Generator)
+        outcomes.close()
 
 
 def test_workers_below_one_are_refused():

@@ -70,7 +70,7 @@ def _print(found: Comparison, *, as_json: bool) -> None:
     else:
         show(tables.comparison(found))
         typer.echo(sentence)
-    for mismatch in found.pairing.mismatches:
+    for mismatch in () if found.pairing.faults else found.pairing.mismatches:
         note(f"hwsim: warning: the policies did not meet the same errors: {mismatch}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_HEX = ("pfn", "address")  # as the kernel log prints them
+
 
 def log_line(time_ns: int, text: str) -> str:
     """A kernel log line with the kernel's own time stamp."""
@@ -14,5 +16,8 @@ def log_line(time_ns: int, text: str) -> str:
 def event_line(time_ns: int, event: str, facts: dict[str, Any]) -> str:
     """An event with its facts, to the nanosecond."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    told = "  ".join(f"{name}={value}" for name, value in facts.items())
+    told = "  ".join(
+        f"{name}={value:#x}" if name in _HEX and isinstance(value, int) else f"{name}={value}"
+        for name, value in facts.items()
+    )
     return f"{seconds:9d}.{rest:09d}  {event:<20} {told}".rstrip()

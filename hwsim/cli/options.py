@@ -21,7 +21,10 @@ Seed = Annotated[
     ),
 ]
 Repeat = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Replications.", show_default="as the scenario says")
+    int | None,
+    typer.Option(
+        min=1, max=100_000_000, metavar="N", help="Replications.", show_default="as the scenario says"
+    ),
 ]
 Set = Annotated[
     list[str] | None,

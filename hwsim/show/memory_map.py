@@ -68,7 +68,7 @@ def memory_map(snapshot: Snapshot) -> Figure:
             places = [
                 mark.pfn * COLUMNS * ROWS / snapshot.pages for mark in snapshot.marks if mark.state == state
             ]
-            axes.plot(
+            (marks,) = axes.plot(
                 [place % COLUMNS - 0.5 for place in places],
                 [int(place // COLUMNS) for place in places],
                 marker,
@@ -79,6 +79,7 @@ def memory_map(snapshot: Snapshot) -> Figure:
                 linestyle="none",
                 clip_on=False,
             )
+            marks.set_in_layout(False)  # else room is made for marks that stand over the edge
         axes.set_xlim(-0.5, COLUMNS - 0.5)
         axes.set_ylim(ROWS - 0.5, -0.5)
         rows = np.linspace(0, ROWS, 9)[:-1]

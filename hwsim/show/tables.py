@@ -234,17 +234,20 @@ def _unseen(rows: Sequence[tuple[Metric, Estimate]], methods: Methods, where: st
 def _pairing(comparison: Comparison, policy: int) -> Text:
     """Whether the pairs are pairs, and what pairing gained."""
     pairing = comparison.pairing
-    if not pairing.ok:
-        lines = "\n".join(f"  {line}" for line in pairing.mismatches)
-        return Text(
-            f"The policies did not meet the same errors; the differences are not paired:\n{lines}",
-            style="red",
+    look = "dim"
+    if pairing.faults:
+        text = (
+            f"The same {plain(pairing.faults, 0)} DRAM faults under every policy; which of their lines go "
+            "bad depends on it, so that the pairs are machines, not errors."
         )
-    text = (
-        f"The same {plain(pairing.errors, 0)} errors under every policy."
-        if pairing.errors
-        else "No error fell."
-    )
+    elif pairing.of(policy):
+        lines = "\n".join(f"  {line}" for line in pairing.of(policy))
+        text = f"The policies did not meet the same errors; the pairs are machines, not errors:\n{lines}\n"
+        look = "red"
+    elif pairing.errors:
+        text = f"The same {plain(pairing.errors, 0)} errors under every policy."
+    else:
+        text = "No error fell."
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation
@@ -253,7 +256,7 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         )
     if difference is not None and difference.p_adjusted is not None:
         text += f" p is adjusted for {len(comparison.labels) - 1} comparisons (Holm); intervals are not."
-    return Text(text, style="dim")
+    return Text(text, style=look)
 
 
 def _heads(first: str, second: str) -> tuple[str, str, str]:

@@ -58,14 +58,24 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Whether the policies met the same errors: how many were compared, the first that differ."""
+    """Whether the policies met the same errors: how many were compared, the first that differ.
+
+    ``by_policy``: those of each policy alone.  ``faults``: the number of DRAM faults that all policies met,
+    if only what their ECC makes of these differs.
+    """
 
     errors: int
     mismatches: tuple[str, ...] = ()
+    by_policy: tuple[tuple[str, ...], ...] = ()
+    faults: int = 0
 
     @property
     def ok(self) -> bool:
         return not self.mismatches
+
+    def of(self, policy: int) -> tuple[str, ...]:
+        """The first errors that differ under one policy."""
+        return self.by_policy[policy] if self.by_policy else self.mismatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +179,13 @@ def pairing(results: Results, baseline: int = 0, show: int = 5) -> Pairing:
     place = ["onset_ns", "pfn", "line"]
     errors, machines = results.errors, results.replications
     compared = 0
-    wrong: list[str] = []
-    base = errors[errors["policy"] == baseline][keys + place]
+    wrong: list[tuple[str, ...]] = []
+    sources: set[int] = set()
+    base = errors[errors["policy"] == baseline][keys + place + ["source"]]
     base_end = machines[machines["policy"] == baseline][["replication", "end_ns"]]
     for policy, variant in enumerate(results.policy_list):
         if policy == baseline:
+            wrong.append(())
             continue
         end = base_end.merge(
             machines[machines["policy"] == policy][["replication", "end_ns"]],
@@ -181,7 +193,7 @@ def pairing(results: Results, baseline: int = 0, show: int = 5) -> Pairing:
             suffixes=("", "_b"),
         )
         end["until_ns"] = end[["end_ns", "end_ns_b"]].min(axis=1)
-        other = errors[errors["policy"] == policy][keys + place]
+        other = errors[errors["policy"] == policy][keys + place + ["source"]]
         both = base.merge(other, on=keys, how="outer", suffixes=("", "_b"))
         both = both.merge(end[["replication", "until_ns"]], on="replication")
         onset = both["onset_ns"].fillna(both["onset_ns_b"])
@@ -189,12 +201,41 @@ def pairing(results: Results, baseline: int = 0, show: int = 5) -> Pairing:
         same = (both["onset_ns"] == both["onset_ns_b"]) & (both["pfn"] == both["pfn_b"])
         same &= both["line"] == both["line_b"]
         same = same.fillna(False).astype(bool)  # missing on one side: not the same
-        compared += len(both)
-        wrong += [
-            f"replication {row.replication}, error {row.error}: not the same under {variant.label}"
-            for row in both[~same].head(show).itertuples()
-        ]
-    return Pairing(compared, tuple(wrong[:show]))
+        compared = max(compared, len(both))
+        differing = both[~same]
+        sources.update(differing["source"].fillna(differing["source_b"]).astype(int))
+        wrong.append(
+            tuple(
+                f"replication {row.replication}, error {row.error}: not the same under {variant.label}"
+                for row in differing.head(show).itertuples()
+            )
+        )
+    every = tuple(line for lines in wrong for line in lines)
+    return Pairing(compared, every[:show], tuple(wrong), _same_faults(results, sources) if every else 0)
+
+
+def _same_faults(results: Results, sources: set[int]) -> int:
+    """DRAM faults of every policy, if they are the same under all and no error of another source differs."""
+    faults = results.faults
+    if faults.empty or not sources <= set(faults["source"]):
+        return 0
+    what = [
+        "replication",
+        "fault",
+        "onset_ns",
+        "mode",
+        "permanence",
+        "dimm",
+        "rank",
+        "chip",
+        "bank",
+        "row",
+        "column",
+    ]
+    tables = [
+        faults[faults["policy"] == n][what].reset_index(drop=True) for n in range(len(results.policy_list))
+    ]
+    return len(tables[0]) if all(table.equals(tables[0]) for table in tables) else 0
 
 
 def _row_per_replication(metric: Metric, tallies: Sequence[Tally], baseline: int) -> Row:

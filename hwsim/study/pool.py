@@ -151,6 +151,13 @@ def _kill(pool: ProcessPoolExecutor) -> None:
     processes = list((getattr(pool, "_processes", None) or {}).values())  # public only from 3.14 on
     for process in processes:
         process.terminate()
+    for process in processes:
+        process.join()
+    # A worker may have died half way through a result: the thread that reads it waits for the rest until
+    # nobody can write any more, and this process holds an end of the pipe too.
+    writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
+    if writer is not None and processes:
+        writer.close()
     pool.shutdown(wait=True, cancel_futures=True)
 
 
