@@ -9,6 +9,7 @@
 # policies replication by replication and checks that both met the same errors.
 
 # %%
+import tempfile
 from pathlib import Path
 
 import hwsim
@@ -57,9 +58,11 @@ print(late_kills[["window_ns", "stores"]].astype("float64").describe(percentiles
 from hwsim.show import plots
 
 figure = plots.time_to_kill(study.results)
-figure.savefig("time-to-kill.png", dpi=110)
+folder = Path(tempfile.mkdtemp())
+figure.savefig(folder / "time-to-kill.png", dpi=110)
 bars = plots.kills_and_recoveries(study.results)
-bars.savefig("kills-and-recoveries.png", dpi=110)
+bars.savefig(folder / "kills-and-recoveries.png", dpi=110)
+print("figures in", folder)
 
 # %% [markdown]
 # What one may not conclude: that today's kernel does the same (this is v5), that these rates are a field's (they are

@@ -117,6 +117,22 @@ PROCESSOR 0:106a5 TIME 1260000000 SOCKET 0 APIC 2
     assert (found.cs, found.rip, found.addr) == (0x10, 0xFFFFFFFF810301F2, 0x1FF4C0)
 
 
+def test_a_whole_panic_of_a_later_kernel_is_read_with_its_prefixes() -> None:
+    text = """[   12.345678] mce: [Hardware Error]: CPU 2: Machine Check Exception: 5 Bank 4: b200000000070f0f
+[   12.345679] mce: [Hardware Error]: RIP !INEXACT! 10:<ffffffff8100b3f2> {mwait_idle+0x77/0xb0}
+[   12.345680] mce: [Hardware Error]: TSC 4c5d6e7f ADDR 12345000 MISC 8c
+[   12.345681] mce: [Hardware Error]: PROCESSOR 0:306e4 TIME 1700000000 SOCKET 0 APIC 4 microcode 42e
+[   12.345682] mce: [Hardware Error]: CPU 0: Machine Check: 0 Bank 7: 9400000000000090
+[   12.345683] mce: [Hardware Error]: Run the above through 'mcelog --ascii'
+[   12.345684] mce: [Hardware Error]: Machine check: Processor context corrupt
+[   12.345685] Kernel panic - not syncing: Fatal machine check
+"""
+    found = read(text)
+    assert [(each.line, each.cpu, each.bank, each.addr) for each in found] == [
+        (1, 2, 4, 0x12345000), (5, 0, 7, 0),
+    ]  # fmt: skip
+
+
 def test_an_empty_file_has_no_record() -> None:
     assert read("") == read("# nothing\n\n") == []
 

@@ -53,7 +53,8 @@ def faults(
             }
         )
         return
-    typer.echo(f"{scenario.name}: {found.trials:,} DIMMs over {model.years:g} years, ECC {model.ecc}")
+    dimms, years = "DIMM" + "s" * (found.trials > 1), "year" + "s" * (model.years != 1)
+    typer.echo(f"{scenario.name}: {found.trials:,} {dimms} over {model.years:g} {years}, ECC {model.ecc}")
     typer.echo(f"  any fault         {_text(found.p_any_fault)}")
     typer.echo(f"  uncorrected       {_text(found.p_uncorrected)}")
     for year, each in enumerate(found.p_by_year, start=1):
@@ -68,4 +69,4 @@ def _plain(each: Estimate) -> dict[str, Any]:
 
 
 def _text(each: Estimate) -> str:
-    return f"{each.value:.4g} [{each.low:.4g}, {each.high:.4g}]"
+    return f"{each.value:.4g} ({each.low:.4g} to {each.high:.4g})"

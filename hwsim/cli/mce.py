@@ -45,7 +45,7 @@ def mce(
         try:
             texts[file] = _read(file, HANDLING[kernel].banks)
         except MceTextError as mistakes:
-            problems += mistakes.problems
+            problems += sorted(mistakes.problems, key=lambda each: each.line)
     if problems:
         wrong("\n".join(["the machine checks cannot be read", *map(str, problems)]))
     found = [

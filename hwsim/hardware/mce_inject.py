@@ -4,7 +4,8 @@ The words and their meaning are those of mce-inject (Andi Kleen and Huang Ying; 
 manual page mce-inject.8).  What it does to a record, this does: STATUS sets all of the register, so that
 ADDR and MISC must follow it to leave their valid bits; the last of several fields of one name counts;
 numbers without 0x are decimal, or octal after a 0.  More is accepted than there: numbers with hex letters
-without 0x, and the RIP, SOCKET and APIC of a kernel's own panic output.
+without 0x, and a kernel's own panic output, whose numbers are hexadecimal, with what stands before and
+between its records.
 """
 
 from __future__ import annotations
@@ -62,6 +63,14 @@ KEYWORDS = frozenset((*STARTS, *FIELDS))
 
 _TOKEN = re.compile(
     r"(?P<skip>[ \t\r\f\v]+|#[^\n]*)|(?P<line>\n)|(?P<word>[0-9A-Za-z_]+)|(?P<mark>[:{}<>+/!.])"
+)
+_PREFIX = re.compile(r"^(<\d>)?(\[ *\d+\.\d+\] *)?(mce: )?(\[Hardware Error\]: )?", re.MULTILINE)
+_SENTENCES = re.compile(
+    r"^ *(HARDWARE ERROR|This is not a software problem!|Run (through mcelog|the above through).*"
+    r"|Machine check: .*|Machine check events logged|Kernel panic - not syncing: .*"
+    r"|Some CPUs didn't answer in synchronization|Disabling lock debugging.*"
+    r"|No human readable MCE decoding support.*)$",
+    re.MULTILINE,
 )
 _HEX, _OCTAL = re.compile(r"(0[xX])?[0-9a-fA-F]+"), re.compile(r"0[0-7]*")
 
@@ -136,6 +145,7 @@ def parse_mce(data: bytes | str, file: str, *, banks: int) -> list[Record]:
             [Problem(file, 0, f"larger than {MAX_BYTES:,} bytes: not a set of machine checks")]
         )
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    text = _SENTENCES.sub("", _PREFIX.sub("", text))
     return _Parser(text, file, banks).records()
 
 
@@ -147,6 +157,7 @@ class _Parser:
         self._banks = banks
         self._problems: list[Problem] = []
         self._more = 0
+        self._base = 0  # of the record's registers: 16 in what a kernel printed
         self._tokens = list(self._split(text))
         self._end = _Token(self._tokens[-1].line if self._tokens else 1, "")
         self._at = 0
@@ -248,6 +259,7 @@ class _Parser:
 
     def _start(self) -> tuple[Record, int]:
         token = self._next()
+        self._base = 0
         word = token.text.upper()
         if word == "MCE":
             if _value(self._peek(), 0) is not None:  # mcelog numbers its records
@@ -263,8 +275,12 @@ class _Parser:
         return Record(token.line, cpu), 0
 
     def _panic_line(self, record: Record) -> Record:
-        """``CPU 0: Machine Check Exception: 5 Bank 4: b200000000070f0f``: registers are hexadecimal."""
-        self._expect(":", "MACHINE", "CHECK", "EXCEPTION", ":")
+        """``CPU 0: Machine Check Exception: 5 Bank 4: b200000000070f0f``, later also without Exception."""
+        self._base = 16
+        self._expect(":", "MACHINE", "CHECK")
+        if self._peek().text != ":":
+            self._expect("EXCEPTION")
+        self._expect(":")
         mcgstatus = self._number("MCGSTATUS", base=16)
         self._expect("BANK")
         bank = self._number("BANK", self._banks)
@@ -281,9 +297,9 @@ class _Parser:
             case "BANK":
                 return replace(record, bank=self._number(word, self._banks))
             case "ADDR":
-                return replace(record, addr=self._number(word), status=record.status | ADDRV)
+                return replace(record, addr=self._number(word, base=self._base), status=record.status | ADDRV)
             case "MISC":
-                return replace(record, misc=self._number(word), status=record.status | MISCV)
+                return replace(record, misc=self._number(word, base=self._base), status=record.status | MISCV)
             case "RIP":
                 return self._rip(record)
             case "IN_PROC" | "IN_IRQ":
@@ -301,7 +317,7 @@ class _Parser:
                 self._expect(":")
                 self._number(word)
             case _ if word in UNUSED:
-                self._number(word)
+                self._number(word, base=self._base)
             case _:
                 raise _Wrong(token, f"{_shown(token)}: no such field{_near(token, KEYWORDS)}")
         return record

@@ -32,9 +32,13 @@ NAME_WIDTH = 90
 
 
 def detection_paths(results: reading.Results) -> Figure:
-    """How errors were found: the share of each way of all errors, with intervals over machines."""
-    title = "How errors were found"
-    return _figure(results, results.errors, "found", PATHS, title, "errors", "share of all errors")
+    """How errors were found: the share of each way, with intervals over machines.
+
+    Further errors on a page that already had one are left out: they are found with it, or not at all.
+    """
+    errors = results.errors[results.errors["end"] != "duplicate"]
+    axis = "share of errors (the first of each page)"
+    return _figure(results, errors, "found", PATHS, "How errors were found", "errors", axis)
 
 
 def who_was_told(results: reading.Results) -> Figure:
@@ -92,7 +96,7 @@ def _figure(
             figure,
             f"{reading.name(results)}{what.capitalize()} over {reading.span(results)} "
             f"({reading.replications(sorted(sizes))}); 95 % intervals over {unit}: "
-            f"{', '.join(sorted(methods))}.{more}",
+            f"{'; '.join(sorted(methods))}.{more}",
         )
     return figure
 
