@@ -10,22 +10,20 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 
 from __future__ import annotations
 
-from math import expm1
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hwsim.engine import SCRUB_VISIT, TASK_ACCESS
+from hwsim.engine import SCRUB_VISIT
 from hwsim.hardware.machine_check import NEVER_PANIC
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import PAGE_BYTES, lose_block
 from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.later_look import quiet_rates, settle, store_meanwhile
+from hwsim.kernel.later_look import settle
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life
+from hwsim.story import found, frame_life, outcome
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
@@ -177,7 +175,7 @@ class PageStory:
         attempt = _FURTHER + self.repeats if further else self.attempts
         report = Report(self.error, self.pfn, self.u, self.machine.draws.extra, attempt, self)
         report.signals = self.signals
-        report.on_unmapped = self._unmapped
+        report.on_unmapped = partial(outcome.unmapped, self)
         return report
 
     def begin(self) -> None:
@@ -390,112 +388,13 @@ class PageStory:
 
     # -- the handler and after ----------------------------------------------------------------------
 
-    def _unmapped(self, report: Report, _page: Page, entries: list[Pte]) -> None:
-        """memory_failure() has taken the page out of the page tables: late touches can come."""
-        anchor = self.found_ns if self.found_ns is not None else report.started_ns
-        self._out_of_reach(anchor, [pte.vma for pte in entries])
-        self.entries = entries
-        for pte in entries:
-            if meets_poison(pte):
-                self.touches.expect(pte, anchor)
-        if report.unmap_failed:
-            self.draw_race()  # one task can still read the line
-            return
-        self.times = [each for each in self.times if each[1] < TASK_ACCESS]  # no task reaches it now
-        self.arm()
-
     def reported(self, report: Report) -> None:
         """memory_failure() has returned."""
-        machine = self.machine
-        page = report.page
-        self.attempts += 1
-        self.queued.discard(report)
-        if report.exit == "already" and self.report is not None:
-            self.state = HANDLED
-            self.arm()
-            return
-        if report.exit == "already" and self.queued:  # another report of the page is being handled
-            return
-        self.report = report
-        entries, self.entries = self.entries, []
-        self.mappers = report.mappers
-        self.dirty = page is not None and bool(page.flags & pg.DIRTY)
-        self.state = HANDLED
-        self.times = [each for each in self.times if each[2] not in ("refilled", "swap")]
-        if page is None:
-            self.arm()
-            return
-        if self.unmapped_ns is None and report.exit == "table":
-            anchor = self.found_ns if self.found_ns is not None else report.started_ns
-            self._out_of_reach(anchor, [])
-        if self._is_contained(page, report):
-            self.contained_ns = machine.engine.now
-            if report.exit != "free_or_high_order":
-                self._take_out(page)
-            if report.exit not in ("free_or_high_order", "free_buddy"):
-                self._count_data(page, report)
-        if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
-            dropped = self.contained_ns is not None or page.flags & pg.ERROR
-            in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
-            if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
-                machine.lost_writes.add(self, page, entries)
-        anchor = self.found_ns if self.found_ns is not None else report.started_ns
-        for pte in self._entries(page):
-            if meets_poison(pte) and not self.touches.awaits(pte):
-                self.touches.expect(pte, anchor)
-        self.touches.expect_sharers(anchor)
-        self.arm()
-
-    def _out_of_reach(self, found_ns: int, vmas: list[Vma]) -> None:
-        """The page has left the page tables: was it touched since the find, beside its bad line?"""
-        machine, page = self.machine, self.page
-        if self.first is not None:  # the record is of the boot in which the error was found
-            return
-        self.unmapped_ns = now = machine.engine.now
-        if page is None or now <= found_ns:
-            return
-        rate = sum(sum(quiet_rates(vma, page.pgoff, self.permanent)) for vma in vmas)
-        if page.region.kind in ("file", "blockdev"):
-            rate += sum(page.region.touch_rates(page.index))  # read() and write() by system call
-        u = machine.draws.extra(self.error, Slot.WINDOW, self.attempts)
-        self.touched = u < -expm1(-rate * (now - found_ns))
+        outcome.reported(self, report)
 
     def stored_meanwhile(self, page: Page, since_ns: int) -> None:
-        """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
-        extra, error = self.machine.draws.extra, self.error
-        store_meanwhile(
-            page, since_ns, self.machine.engine.now, self.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
-        )
-
-    def _entries(self, page: Page) -> list[Pte]:
-        family = page.anon_vma or (page.mapping.vmas if page.mapping is not None else [])
-        entries = [vma.ptes.get(page.pgoff) for vma in family]
-        return [pte for pte in entries if pte is not None and pte.page is page]
-
-    def _is_contained(self, page: Page, report: Report) -> bool:
-        """Whether nobody can read the page any more without the kernel noticing."""
-        if report.exit == "free_or_high_order":
-            return bool(page.flags & pg.BUDDY)  # a free huge page has no gatekeeper in its pool
-        if report.exit == "already_unmapped":
-            return not page.ptes
-        if report.exit == "free_buddy":
-            return True
-        return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
-
-    def _take_out(self, page: Page) -> None:
-        self.hole = True
-        self.isolated_pages = max(self.isolated_pages, lose_block(self.machine.kernel, page.pfn, 0))
-
-    def _count_data(self, page: Page, report: Report) -> None:
-        if page.region.kind == "anon":
-            lost = not page.swap_entry
-        elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
-            lost = report.dirty and not page.swap_entry
-        else:
-            lost = report.dirty
-        if lost:
-            page.lost_bytes = PAGE_BYTES
-            self.data_lost_bytes += PAGE_BYTES
+        """memory_failure() has slept, and is about to unmap the page."""
+        outcome.stored_meanwhile(self, page, since_ns)
 
     def entries_dropped(self) -> None:
         """Some task with an entry for the page is gone."""
@@ -503,9 +402,9 @@ class PageStory:
         if self.state == HANDLED and self.contained_ns is None:
             page = self.page
             if page is not None and not (page.head or page).ptes and self.report is not None:
-                if self._is_contained(page, self.report):
+                if outcome.is_contained(page, self.report):
                     self.contained_ns = self.machine.engine.now
-                    self._take_out(page)
+                    outcome.take_out(self, page)
         if self.state == OVER:
             return
         page = self.page

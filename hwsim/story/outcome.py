@@ -1,0 +1,140 @@
+"""What memory_failure() has made of the page: unmapped, contained or not, its data kept or lost.
+
+From here on any touch of the *page* counts, not only of the bad line.
+"""
+
+from __future__ import annotations
+
+from math import expm1
+from typing import TYPE_CHECKING
+
+from hwsim.engine import TASK_ACCESS
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import PAGE_BYTES, lose_block
+from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.handlers import ACTION_NAME
+from hwsim.kernel.later_look import quiet_rates, store_meanwhile
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.struct_page import Page, Pte
+from hwsim.kernel.task_struct import Vma
+from hwsim.rng import Slot
+from hwsim.story.states import HANDLED
+
+if TYPE_CHECKING:
+    from hwsim.story.page_story import PageStory
+
+
+def unmapped(story: PageStory, report: Report, _page: Page, entries: list[Pte]) -> None:
+    """memory_failure() has taken the page out of the page tables: late touches can come."""
+    anchor = story.found_ns if story.found_ns is not None else report.started_ns
+    _out_of_reach(story, anchor, [pte.vma for pte in entries])
+    story.entries = entries
+    for pte in entries:
+        if meets_poison(pte):
+            story.touches.expect(pte, anchor)
+    if report.unmap_failed:
+        story.draw_race()  # one task can still read the line
+        return
+    story.times = [each for each in story.times if each[1] < TASK_ACCESS]  # no task reaches it now
+    story.arm()
+
+
+def reported(story: PageStory, report: Report) -> None:
+    """memory_failure() has returned."""
+    machine = story.machine
+    page = report.page
+    story.attempts += 1
+    story.queued.discard(report)
+    if report.exit == "already" and story.report is not None:
+        story.state = HANDLED
+        story.arm()
+        return
+    if report.exit == "already" and story.queued:  # another report of the page is being handled
+        return
+    story.report = report
+    entries, story.entries = story.entries, []
+    story.mappers = report.mappers
+    story.dirty = page is not None and bool(page.flags & pg.DIRTY)
+    story.state = HANDLED
+    story.times = [each for each in story.times if each[2] not in ("refilled", "swap")]
+    if page is None:
+        story.arm()
+        return
+    if story.unmapped_ns is None and report.exit == "table":
+        anchor = story.found_ns if story.found_ns is not None else report.started_ns
+        _out_of_reach(story, anchor, [])
+    if is_contained(page, report):
+        story.contained_ns = machine.engine.now
+        if report.exit != "free_or_high_order":
+            take_out(story, page)
+        if report.exit not in ("free_or_high_order", "free_buddy"):
+            _count_data(story, page, report)
+    if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
+        dropped = story.contained_ns is not None or page.flags & pg.ERROR
+        in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
+        if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
+            machine.lost_writes.add(story, page, entries)
+    anchor = story.found_ns if story.found_ns is not None else report.started_ns
+    for pte in _entries(page):
+        if meets_poison(pte) and not story.touches.awaits(pte):
+            story.touches.expect(pte, anchor)
+    story.touches.expect_sharers(anchor)
+    story.arm()
+
+
+def _out_of_reach(story: PageStory, found_ns: int, vmas: list[Vma]) -> None:
+    """The page has left the page tables: was it touched since the find, beside its bad line?"""
+    machine, page = story.machine, story.page
+    if story.first is not None:  # the record is of the boot in which the error was found
+        return
+    story.unmapped_ns = now = machine.engine.now
+    if page is None or now <= found_ns:
+        return
+    rate = sum(sum(quiet_rates(vma, page.pgoff, story.permanent)) for vma in vmas)
+    if page.region.kind in ("file", "blockdev"):
+        rate += sum(page.region.touch_rates(page.index))  # read() and write() by system call
+    u = machine.draws.extra(story.error, Slot.WINDOW, story.attempts)
+    story.touched = u < -expm1(-rate * (now - found_ns))
+
+
+def stored_meanwhile(story: PageStory, page: Page, since_ns: int) -> None:
+    """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
+    extra, error = story.machine.draws.extra, story.error
+    store_meanwhile(
+        page, since_ns, story.machine.engine.now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
+    )
+
+
+def _entries(page: Page) -> list[Pte]:
+    family = page.anon_vma or (page.mapping.vmas if page.mapping is not None else [])
+    entries = [vma.ptes.get(page.pgoff) for vma in family]
+    return [pte for pte in entries if pte is not None and pte.page is page]
+
+
+def is_contained(page: Page, report: Report) -> bool:
+    """Whether nobody can read the page any more without the kernel noticing."""
+    if report.exit == "free_or_high_order":
+        return bool(page.flags & pg.BUDDY)  # a free huge page has no gatekeeper in its pool
+    if report.exit == "already_unmapped":
+        return not page.ptes
+    if report.exit == "free_buddy":
+        return True
+    return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
+
+
+def take_out(story: PageStory, page: Page) -> None:
+    """The frame leaves the memory in use, alone or with the block it stands in."""
+    story.hole = True
+    story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, 0))
+
+
+def _count_data(story: PageStory, page: Page, report: Report) -> None:
+    if page.region.kind == "anon":
+        lost = not page.swap_entry
+    elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
+        lost = report.dirty and not page.swap_entry
+    else:
+        lost = report.dirty
+    if lost:
+        page.lost_bytes = PAGE_BYTES
+        story.data_lost_bytes += PAGE_BYTES
