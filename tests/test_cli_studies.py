@@ -205,6 +205,15 @@ def test_replay_of_a_policy_that_is_not_there(world):
     )
 
 
+def test_a_map_of_a_time_after_the_horizon_is_not_drawn(world):
+    hwsim("run", "box.toml", "--out", "s.sqlite")
+    said = hwsim(
+        "replay", "s.sqlite", "--replication", 0, "--map", "map.svg", "--at", "4000 d", status=2
+    ).stderr
+    assert "--at 4000 d: allowed: up to" in said
+    assert not Path("map.svg").exists()
+
+
 def test_plot_names_its_files(world):
     hwsim("compare", "box.toml", "--out", "c.sqlite")
     found = hwsim("plot", "c.sqlite", "-o", "figures")

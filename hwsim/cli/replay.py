@@ -68,6 +68,8 @@ def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
         at_ns = None if at is None else units.parse_duration(at)
     except units.UnitError as error:
         wrong(f"--at {at}: {error.message}; allowed: {error.allowed}")
+    if at_ns is not None and at_ns > spec.horizon_ns:
+        wrong(f"--at {at}: allowed: up to {units.format_duration(spec.horizon_ns)}, the horizon of the run")
     stem = Path(name)
     stem = stem.with_suffix("") if stem.suffix in (".svg", ".png") else stem
     if not stem.parent.is_dir():
