@@ -75,16 +75,22 @@ def _python_path(tree: Path) -> str:
     return os.pathsep.join(filter(None, [str(tree), os.environ.get("PYTHONPATH", "")]))
 
 
-def _judge(mutant: Mutant, tree: Path, covering: Covering, tests: list[str]) -> dict[str, Any]:
-    """Whether and by whom it was noticed."""
-    code = mutant.code(tree)
+def _rounds(mutant: Mutant, covering: Covering, tests: list[str], quick_s: float) -> dict[str, list[str]]:
+    """Who is asked first, and who after that; with ``quick_s`` only the quick ones of the first."""
     first, then = covering.order(mutant.path, mutant.line)
     known = set(tests)
+    if quick_s:
+        return {"covering": [t for t in first if t in known and covering.seconds[t] <= quick_s]}
     new = [test for test in tests if test not in covering.seconds]  # written since the lines were measured
-    rounds = {
+    return {
         "covering": [test for test in first if test in known],
         "others": [*new, *(test for test in then if test in known)],
     }
+
+
+def _judge(mutant: Mutant, tree: Path, covering: Covering, rounds: dict[str, list[str]]) -> dict[str, Any]:
+    """Whether and by whom it was noticed."""
+    code = mutant.code(tree)
     path = tree / mutant.path
     original, cpu_s = path.read_bytes(), 0.0
     path.write_text(code, "utf-8")
@@ -127,7 +133,10 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=400, help="how many are drawn (default: 400)")
     parser.add_argument("--only", default="", metavar="TEXT", help="from files whose path contains TEXT")
     parser.add_argument("--again", action="store_true", help="judge those again that live")
-    parser.add_argument("--tests", nargs="*", default=[], metavar="FILE", help="only these test files")
+    parser.add_argument("--tests", nargs="*", default=[], metavar="FILE", help="ask only these test files")
+    parser.add_argument(
+        "--quick", type=float, default=0.0, metavar="S", help="ask only tests of the line that take S seconds"
+    )
     parser.add_argument("--report", action="store_true", help="judge nothing, say what is known")
     wanted = parser.parse_args()
     results = Results(WORK / "results.jsonl")
@@ -144,11 +153,10 @@ def main() -> int:
         before = results.read().get(mutant.key)
         if before and before["source"] == mutant.source and (before["noticed"] or not wanted.again):
             continue
-        found = _judge(mutant, tree, covering, tests)
-        if wanted.tests and not found["noticed"]:
-            continue  # few tests were asked: their silence says nothing
-        results.add(mutant, **found)
+        found = _judge(mutant, tree, covering, _rounds(mutant, covering, tests, wanted.quick))
         print(f"{number:4} {mutant.key} {mutant.path}:{mutant.line} {found['by'] or 'LIVES'}", flush=True)
+        if found["noticed"] or not (wanted.tests or wanted.quick):
+            results.add(mutant, **found)  # the silence of a few tests says nothing
     return 0 if _report(drawn, results.read()) else 1
 
 
