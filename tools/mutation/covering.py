@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.mutation.mutants import FOLDERS
+FOLDERS = ("hwsim/hardware", "hwsim/kernel", "hwsim/story", "hwsim/study")  # what is mutated
 
 # Golden numbers and printed output say that something changed, not what is wrong: they do not count.
 LEFT_OUT = (

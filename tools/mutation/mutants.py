@@ -22,7 +22,8 @@ from cosmic_ray.ast.ast_query import ASTQuery
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-FOLDERS = ("hwsim/hardware", "hwsim/kernel", "hwsim/story", "hwsim/study")
+from tools.mutation.covering import FOLDERS
+
 LEAVE_OUT = "LeaveOut"
 
 
