@@ -85,7 +85,8 @@ def _read(work: Path) -> Covering:
     from coverage import CoverageData
 
     seconds = {}
-    for case in ET.parse(work / "seconds.xml").iterfind(".//testcase[@classname]"):  # noqa: S314 (pytest wrote it a moment ago)
+    written = ET.parse(work / "seconds.xml")  # noqa: S314 (pytest wrote it a moment ago)
+    for case in written.iter("testcase"):
         name = f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}"
         seconds[name] = float(case.attrib["time"])
     data = CoverageData(str(work / "coverage.db"))
