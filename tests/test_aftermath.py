@@ -181,6 +181,30 @@ def test_a_second_bad_line_of_a_page_outlives_the_first() -> None:
     assert result.row.panics == 1
 
 
+def test_bad_lines_of_a_page_follow_one_another_until_the_last() -> None:
+    line = {"page": heap(0), "how": "line"}
+    store = {"task": "app.0", "page": heap(0), "full_line": True}
+    steps = (
+        *((1_000 + n, "inject", {**line, "line": n, "permanent": n == 9}) for n in (0, 5, 9)),
+        (2_000, "store", store),
+        (3_000, "store", store),
+        (4_000, "load", {"task": "app.0", "page": heap(0)}),
+    )
+    ends = [(row.line, row.end, row.end_ns) for row in play(*steps).errors]
+    assert ends == [(0, "healed", 2_000), (5, "healed", 3_000), (9, "panic", 4_000)]
+
+
+def test_a_child_that_inherits_the_poison_dies_of_its_own_touch() -> None:
+    """Forked after the page was unmapped: its copy of the entry leads to the poison too."""
+    region = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e4, 0.0),))
+    fork = (1_100, "fork", {"task": "app.0"})
+    result = play((1_000, "inject", {"page": heap(0)}), fork, tasks=(app(region),), early_kill=0)
+    assert sorted((row.task, row.cause, row.result) for row in result.signals) == [
+        ("app.0", "late", "killed"),
+        ("app.0.0", "late", "killed"),
+    ]
+
+
 def test_a_permanent_second_line_survives_the_reboot_that_heals_the_first() -> None:
     line = {"page": heap(0), "how": "line"}
     steps: tuple[tuple[Any, ...], ...] = (
