@@ -111,3 +111,11 @@ def test_bits_are_those_of_the_sdm() -> None:
     globals_ = ("RIPV", "EIPV", "MCIP", "LMCES", "SEAM_NR")
     assert [getattr(mce_banks, name) for name in globals_] == [1 << bit for bit in (0, 1, 2, 3, 12)]
     assert mce_banks.TES_P == 1 << 11
+
+
+@pytest.mark.parametrize("context", ["kernel", "kernel_recov"])
+def test_no_restart_ip_in_the_kernel_is_a_panic_even_where_an_exception_table_helps(context: Any) -> None:
+    """A copy from user space can be recovered, but not without a place to go on."""
+    ask: dict[str, Any] = {"ser": True, "exception": True}
+    found = mce_severity("modern", SRAR | 0x134, EIPV | MCIP, context, **ask)
+    assert (found.severity, found.reason) == (Severity.PANIC, "In kernel and no restart IP")
