@@ -140,6 +140,15 @@ def test_bands_follow_one_another_by_index() -> None:
     np.testing.assert_allclose([read, heal], [(1e-9 + 0.45e-9) / 64, 0.05e-9 / 64])
 
 
+def test_a_new_owner_begins_when_it_takes_the_frames() -> None:
+    region = MemMap(LAYOUTS, PAGES).by_name["a.0/heap"]
+    assert (region.alive, region.epoch, region.since_ns) == (True, 0, 0)
+    region.release()
+    assert (region.alive, region.epoch, region.since_ns) == (False, 1, 0)
+    region.revive(700)
+    assert (region.alive, region.epoch, region.since_ns) == (True, 2, 700)
+
+
 def test_flush_clocks_are_arithmetic() -> None:
     region = MemMap(LAYOUTS, PAGES).by_name["file:log"]
     region.phases = [(100, 1000), (50, 300)]
