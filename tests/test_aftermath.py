@@ -266,6 +266,27 @@ def test_the_boot_in_which_a_line_is_found_is_the_one_on_record() -> None:
     assert (row.found_ns, row.capacity_lost_bytes, row.end) == (None, 0, "latent")
 
 
+def test_the_kernel_reads_its_own_memory() -> None:
+    pools = (FILLER, KernelPoolSpec("slab", 8, load_per_s=1e7))
+    bad = (1_000, "inject", {"page": {"kernel": "slab", "index": 0}, "how": "line", "permanent": True})
+    result = play(bad, pools=pools)
+    assert (result.errors[0].found, result.errors[0].end, result.row.panics) == ("kernel_load", "panic", 1)
+
+
+def test_a_page_whose_owner_has_exited_is_free() -> None:
+    steps = PERMANENT, (2_000, "exit", {"task": "app.0"}), (3_000, "mce", {"page": P0})
+    row = play(*steps).errors[0]
+    assert (row.kind, row.message, row.outcome) == ("free", "free or high order kernel", "Ignored")
+
+
+@pytest.mark.parametrize(("lines", "found"), [(64.0, "task_load"), (0.0, "none")])
+def test_the_first_touch_of_a_bad_frame_reads_as_much_of_it_as_any_touch(lines: float, found: str) -> None:
+    """The frame is handed out at a task's first touch of memory that it has not touched before."""
+    region = RegionSpec("heap", "anon", 8, touch=BUSY, lines_per_touch=lines, populate=False)
+    row = play(PERMANENT, tasks=(app(region),)).errors[0]
+    assert row.found == found
+
+
 def test_a_permanent_second_line_survives_the_reboot_that_heals_the_first() -> None:
     line = {"page": heap(0), "how": "line"}
     steps: tuple[tuple[Any, ...], ...] = (
