@@ -248,6 +248,7 @@ def test_every_logged_check_says_so_twice_a_minute_at_most() -> None:
     result = run(long(world(BAD), 130, scrub=ScrubSpec(SECOND, "UCNA")))
     row = result.errors[0]
     assert (row.logged_only, row.repeats, row.poisoned_ns) == (130, 129, None)
+    assert result.reach["found:logged_only"] == 1  # the others are counted, not played
     first = row.found_ns or 0
     ticks = [(time - first) // SECOND for time, _, text in result.log if not text.startswith("Injecting")]
     assert ticks == [0, 1, 61, 62, 122, 123]
