@@ -62,7 +62,7 @@ def test_a_file_of_another_format_version(tmp_path, monkeypatch):
     monkeypatch.setattr(storing, "FORMAT", 99)
     attempt(out)
     monkeypatch.undo()
-    assert "format 99, this one reads format 3" in refused(out)
+    assert f"format 99, this one reads format {storing.FORMAT}" in refused(out)
 
 
 def test_another_scenario_is_told_apart_and_the_way_on_is_named(tmp_path):

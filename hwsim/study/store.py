@@ -23,7 +23,7 @@ from hwsim.study.manifest import Policy, canonical, differences
 from hwsim.study.replicate import Done, Failure, Job, Outcome
 
 APPLICATION_ID = 0x48575331  # "HWS1", in the SQLite header: this file is ours
-FORMAT = 3  # user_version: raised when a table changes its meaning
+FORMAT = 4  # user_version: raised when a table changes its meaning
 LOCK_WAIT_S = 3.0
 
 _MAGIC = b"SQLite format 3\x00"
