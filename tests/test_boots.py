@@ -21,6 +21,8 @@ from hwsim.spec import ErrorSpec, FileSpec, Place, RegionSpec, ScrubSpec, Spec, 
 from hwsim.study.columns import TABLES
 from tests.worlds import play, world
 
+Steps = tuple[tuple[Any, ...], ...]
+
 HOUR_NS = 3_600_000_000_000
 OFTEN: dict[str, Any] = {"touch": (Touch(1.0, 1 / 7200, 1 / 7200),), "lines_per_touch": 64.0}
 
@@ -28,7 +30,7 @@ OFTEN: dict[str, Any] = {"touch": (Touch(1.0, 1 / 7200, 1 / 7200),), "lines_per_
 def test_each_death_has_the_kind_and_owner_of_its_own_boot() -> None:
     """A page of a file is lost; after the reboot its permanently bad frame is a heap's, and kills."""
     page = {"file": "data", "index": 0}
-    steps = (
+    steps: Steps = (
         (1_000, "write", {"task": "idle.0", "file": "data", "index": 0}),
         (2_000, "inject", {"page": page, "how": "line", "line": 7, "permanent": True}),
         (3_000, "scrub", {"page": page}),
@@ -46,7 +48,7 @@ def test_each_death_has_the_kind_and_owner_of_its_own_boot() -> None:
 def test_a_panic_has_the_kind_and_owner_of_its_own_boot() -> None:
     """Found as a page of a file, consumed as a heap's after the reboot."""
     page = {"file": "data", "index": 0}
-    steps = (
+    steps: Steps = (
         (2_000, "inject", {"page": page, "how": "line", "line": 7, "permanent": True}),
         (3_000, "scrub", {"page": page}),
         (4_000, "reboot", {}),
@@ -89,11 +91,14 @@ def test_the_kind_is_that_of_the_first_find() -> None:
 
 def storm(errors: int, permanent: float = 0.0) -> Spec:
     """A machine that panics every few errors: tasks read their heap, and die of what the scrubber finds."""
+    heap = RegionSpec("heap", "anon", 1000, **OFTEN)
+    shared = RegionSpec("shared", "shm", 1000, **OFTEN)
     tasks = (
-        TaskSpec("app", count=4, restart_ns=10_000_000_000, regions=(RegionSpec("heap", "anon", 1000, **OFTEN),)),
-        TaskSpec("web", children=2, group_death=True, restart_ns=HOUR_NS, lifetime_ns=HOUR_NS,
-                 regions=(RegionSpec("shared", "shm", 1000, **OFTEN),)),
-    )  # fmt: skip
+        TaskSpec("app", count=4, restart_ns=10_000_000_000, regions=(heap,)),
+        TaskSpec(
+            "web", children=2, group_death=True, restart_ns=HOUR_NS, lifetime_ns=HOUR_NS, regions=(shared,)
+        ),
+    )
     spec = world(tasks=tasks, pools=(), early_kill=1, reboot_ns=60_000_000_000, repair_share=0.5)
     spec = replace(spec, machine=replace(spec.machine, scrub=ScrubSpec(HOUR_NS)), horizon_ns=100 * HOUR_NS)
     sources = tuple(
@@ -121,19 +126,7 @@ def alive(*names: str) -> Counter[str]:
 
 def test_nothing_of_an_earlier_boot_is_kept() -> None:
     """Kernel, tasks, mappings, pages and reports go with their boot, without the collector."""
-    classes = (
-        "Kernel",
-        "Cpu",
-        "Member",
-        "Task",
-        "Vma",
-        "Region",
-        "Page",
-        "Pte",
-        "Report",
-        "Signal",
-        "Process",
-    )
+    classes = "Kernel Cpu Member Task Vma Region Page Pte Report Signal Process".split()
     with no_collector():
         before = alive(*classes)
         built = Machine(storm(400, permanent=0.3), 0, Plan(storm(400)))
@@ -142,9 +135,11 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
         found.subtract(before)
         members, regions = 7, len(built.plan.layouts)
         still_open = len(built.open)
-    assert built.panics > 20 and built.error_count > 300
+    assert built.panics > 20
+    assert built.error_count > 300
     assert found["Kernel"] == 1
-    assert found["Cpu"] <= 4 and found["Process"] <= 8 + members
+    assert found["Cpu"] <= 4
+    assert found["Process"] <= 8 + members
     assert found["Member"] == members
     assert (
         found["Task"] <= members + found["Signal"] + found["Pte"]
@@ -179,9 +174,9 @@ def test_a_reboot_costs_what_the_open_errors_cost(errors: int, monkeypatch: pyte
     looks = [0]
     look = Kernel.pfn_to_page
 
-    def counted(self: Kernel, pfn: int, report: object) -> object:
+    def counted(self: Kernel, pfn: int, report: Any) -> Any:
         looks[0] += 1
-        return look(self, pfn, report)  # type: ignore[arg-type]
+        return look(self, pfn, report)
 
     monkeypatch.setattr(Kernel, "pfn_to_page", counted)
     built = Machine(storm(errors), 0, Plan(storm(errors)))

@@ -201,7 +201,7 @@ class Kernel:
         """Wake those who sleep in wait_on_page(), in the order they came."""
         waiters, page.waiters = page.waiters, []
         for bell in waiters:
-            self.engine.wake(bell, 0, HANDLER_STEP)  # type: ignore[arg-type]
+            self.engine.wake(bell, 0, HANDLER_STEP)
 
     def tear_down(self) -> None:
         """The boot is over: what it is made of lets go of one another."""
