@@ -40,6 +40,7 @@ METRICS = (
     Metric("kills_group", "group death", "count"),
     Metric("needless_kills", "needless early kills", "count"),
     Metric("censored_kills", "censored early kills", "count"),  # the touch is due after the end of the run
+    Metric("restarts", "restarts", "count", by_path=False),
     Metric("panics", "panics", "count"),
     Metric("downtime_ns", "downtime", "ns", by_path=False),
     Metric("data_lost_bytes", "data lost", "bytes"),
