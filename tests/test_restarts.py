@@ -47,8 +47,7 @@ def test_a_child_that_a_script_forked_has_no_supervisor() -> None:
 
 
 def test_a_start_after_a_reboot_does_not_count() -> None:
-    reboot = (AT + RESTART // 2, "reboot", {})
-    result = play(POISON, reboot, tasks=(app(restart_ns=RESTART),), reboot_ns=100)
+    result = play(POISON, (AT + RESTART // 2, "reboot"), tasks=(app(restart_ns=RESTART),), reboot_ns=100)
     assert (result.row.kills, result.row.restarts) == (1, 0)
 
 
