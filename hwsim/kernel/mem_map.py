@@ -72,7 +72,7 @@ class Layout:
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
     evict_per_s: float = 0.0
-    flush_every_ns: int = 0
+    flush_every_ns: int | None = None
     lifetime_ns: int | None = None
     huge_free: float = 0.0
     unmap_fail: float = 0.0
