@@ -75,6 +75,7 @@ class Machine:
         self.by_pfn: dict[int, PageStory] = {}
         self.error_count = 0
         self.panics = 0
+        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0

@@ -160,6 +160,7 @@ class ReplicationRow(NamedTuple):
     dram_faults: int  # rows of faults
     corrected: int  # corrected errors of all of them
     records: int  # of these, read out of the banks and kept in the kernel's log
+    restarts: int  # deaths of errors that a supervisor answered with a start: one of all that died together
 
 
 class Replication(NamedTuple):
