@@ -87,7 +87,7 @@ class LostWriteRow(NamedTuple):
     stale_before: int  # reads of the page that found old data or zeroes before anybody was told
     stale_after: int  # the same after somebody was told
     first_stale_ns: int | None
-    end: str  # overwritten | released | reboot | horizon: when reading it stopped to matter
+    end: str  # overwritten | truncated | released | reboot | horizon: when reading it stopped to matter
     end_ns: int
 
 
