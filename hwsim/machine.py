@@ -28,11 +28,12 @@ from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
 from hwsim.record import Replication
-from hwsim.rng import Arrivals, Draws, Slot
+from hwsim.rng import Draws, NoChance, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import found, frame_life
+from hwsim.story.arrivals import onsets
 from hwsim.story.asking import LostWrites
-from hwsim.story.dram import DramFaults, rate_per_s
+from hwsim.story.dram import DramFaults
 from hwsim.story.page_story import PageStory
 from hwsim.story.rows import error_row, replication_row, signal_rows
 from hwsim.story.states import OVER
@@ -57,7 +58,7 @@ class Machine:
         self.plan = plan
         self.horizon_ns = spec.horizon_ns
         self.engine = Engine()
-        self.draws = Draws(spec.seed, index)
+        self.draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
         self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
         self.reached: dict[str, int] = {}
@@ -74,6 +75,7 @@ class Machine:
         self.by_pfn: dict[int, PageStory] = {}
         self.error_count = 0
         self.panics = 0
+        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0
@@ -84,10 +86,11 @@ class Machine:
         self.groups: list[Group] = []
         self._boot()
         self.dram = DramFaults(self)
-        self._rates = [rate_per_s(self.draws, source, each) for source, each in enumerate(spec.errors)]
-        self._arrivals = [self.draws.arrivals(source) for source in range(len(spec.errors))]
+        self._onsets = [
+            onsets(self.draws, source, each, self.horizon_ns) for source, each in enumerate(spec.errors)
+        ]
         for source in range(len(spec.errors)):
-            self._next_arrival(source, spec.errors[source].start_ns)
+            self._next_arrival(source)
         self.script = Script(self, spec.script)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
@@ -176,21 +179,17 @@ class Machine:
 
     # -- errors -------------------------------------------------------------------------------------
 
-    def _next_arrival(self, source: int, after_ns: int) -> None:
+    def _next_arrival(self, source: int) -> None:
+        """Only the next onset of a source waits in the heap."""
         error = self.spec.errors[source]
-        stream: Arrivals = self._arrivals[source]
-        rate = self._rates[source]
-        if rate <= 0.0:
-            return
-        time = after_ns + int(stream.next_exponential() / rate * 1e9)
-        end = self.horizon_ns if error.end_ns is None else min(error.end_ns, self.horizon_ns)
-        if time < end:
+        time = next(self._onsets[source], None)
+        if time is not None:
             self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
 
     def _onset(self, source: int, error: ErrorSpec) -> None:
         if error.dram is not None:
             self.dram.onset(source, error.dram)
-            self._next_arrival(source, self.engine.now)
+            self._next_arrival(source)
             return
         u = self.draws.row(self.error_count)
         first = self.plan.place(error.where, u[Slot.PLACE])
@@ -201,7 +200,7 @@ class Machine:
                 u = self.draws.row(self.error_count)
             line = int(u[Slot.LINE] * 64)
             self.add_error(source, first + offset, line, u[Slot.PERMANENT] < error.permanent, u)
-        self._next_arrival(source, self.engine.now)
+        self._next_arrival(source)
 
     def add_error(
         self,

@@ -72,7 +72,7 @@ class Layout:
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
     evict_per_s: float = 0.0
-    flush_every_ns: int = 0
+    flush_every_ns: int | None = None
     lifetime_ns: int | None = None
     huge_free: float = 0.0
     unmap_fail: float = 0.0
@@ -158,13 +158,15 @@ class Region:
 
     def has_cached_pages(self, overlay: dict[int, Page]) -> bool:
         """mapping->nrpages is not zero: pages that nobody has looked at and no script has cut are cached."""
-        mapping, first = self.mapping, self.layout.first_pfn
+        mapping = self.mapping
         assert mapping is not None
-        return bool(mapping.pages) or any(
-            first + index not in overlay
-            and not any(start <= index < start + pages for start, pages in mapping.gone)
-            for index in range(self.layout.pages)
-        )
+        if mapping.pages:
+            return True
+        unseen = self.layout.pages - mapping.gone.within(range(self.layout.pages))
+        if unseen > len(overlay):
+            return True
+        looked_at = {page.index for page in overlay.values() if page.region is self}
+        return unseen > sum(index not in mapping.gone for index in looked_at)
 
     def release(self) -> None:
         """The owner is gone: every frame is free.  O(1) in the size of the region."""

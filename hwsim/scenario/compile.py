@@ -16,7 +16,7 @@ _REST = 1e-9  # less than this of a region is rounding, not a band
 def to_spec(model: schema.ScenarioModel) -> spec.Spec:
     """The model's input; every check has passed before."""
     parts = Parts.of_model(model, {})
-    return spec.Spec(
+    compiled_spec = spec.Spec(
         name=model.name,
         horizon_ns=model.horizon,
         seed=model.seed,
@@ -28,6 +28,7 @@ def to_spec(model: schema.ScenarioModel) -> spec.Spec:
         pools=tuple(_pool(item) for item in model.kernel),
         script=_script(model.script),
     )
+    return spec.without_chance(compiled_spec) if model.machine.chance == "off" else compiled_spec
 
 
 def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
@@ -73,13 +74,13 @@ def _delay(item: schema_machine.Delay) -> spec.Delay:
 
 def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) -> spec.ErrorSpec:
     """A rate per GiB counts the GiB of the place where the errors fall."""
-    if item.rate is None:  # the faults of the DIMMs
+    if item.kind == "dram":
         faults = dram.faults_per_s() if dram else 0.0
         return spec.ErrorSpec(
             faults, start_ns=item.start, end_ns=item.end, dram=dram.to_spec() if dram else None
         )
-    per_s = item.rate.per_s
-    if item.rate.per_gib:
+    per_s = 0.0 if item.rate is None else item.rate.per_s
+    if item.rate is not None and item.rate.per_gib:
         per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB
     return spec.ErrorSpec(
         rate_per_s=per_s,
@@ -88,6 +89,8 @@ def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) ->
         burst_pages=item.burst_pages,
         start_ns=item.start,
         end_ns=item.end,
+        count=item.count,
+        field_per_s=item.field_rate,
     )
 
 

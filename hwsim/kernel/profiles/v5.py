@@ -33,6 +33,7 @@ from hwsim.kernel.profiles.profile import (
     Profile,
 )
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import vmtruncate_range
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
@@ -113,5 +114,6 @@ V5 = Profile(
     madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
+    punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
 )
