@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from hwsim.hardware.mce_inject import parse_mce
+from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.do_machine_check import HANDLING
-from hwsim.kernel.mce_raise import Played, play_mce
+from hwsim.kernel.mce_printed import play_text
+from hwsim.kernel.mce_raise import Played
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import INJECTOR
@@ -116,8 +117,9 @@ def mce_inject(step: Step) -> None:
 def _play(step: Step) -> Played:
     machine = step.machine
     kernel = machine.kernel.profile.machine_checks
-    records = parse_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
-    return play_mce(records, kernel, tolerant=machine.spec.machine.tolerant, cpus=machine.spec.machine.cpus)
+    text = read_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
+    spec = machine.spec.machine
+    return play_text(text, kernel, tolerant=spec.tolerant, cpus=spec.cpus)[0]
 
 
 def _report(machine: Machine, pfn: int) -> None:
