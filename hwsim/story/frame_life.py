@@ -18,7 +18,6 @@ from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, enter, next_stages
 from hwsim.rng import Slot
 from hwsim.story.found import consumed, device_read
-from hwsim.story.repeats import count_repeats
 from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
@@ -225,10 +224,7 @@ def rebooted(story: PageStory) -> None:
 
     Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
     """
-    if story.finished:
-        return
     machine = story.machine
-    count_repeats(story, machine.engine.now)
     end = "panic" if story.end == "panic" else ""
     if is_replaced(story):
         story.other_lines = [each for each in story.other_lines if not is_replaced(each)]

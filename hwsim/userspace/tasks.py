@@ -25,7 +25,6 @@ from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
 if TYPE_CHECKING:
     from hwsim.machine import Machine
 
-
 _NOTHING_SHARED = nullcontext()
 
 
@@ -230,6 +229,19 @@ class Member:
         self.ringing = True
         engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
 
+    def tear_down(self) -> None:
+        """The boot is over: see boot.tear_down()."""
+        task, self.task, self.parent = self.task, None, None
+        self.children, self.private, self.copies, self.access = [], {}, {}, None
+        self.inbox.clear()
+        if self.bell is not None and self.bell.callbacks:
+            self.bell.callbacks.clear()
+        if task is not None:
+            task.pending = task.behaviour = None
+            for vma in task.vmas.values():
+                vma.ptes.clear()
+            task.vmas.clear()
+
     def _life(self) -> Generator[Any, Any, None]:
         engine = self.machine.engine
         while True:
@@ -326,11 +338,11 @@ class Group:
                     self._bury(other, killed=signal is not None)
         self._release_shared()
         if self.spec.restart_ns is not None:
-            kernel = machine.kernel
+            boot = machine.boot
             counts = (signal is not None or left) and len(self.empty) > waiting
 
             def restart(_event: Any) -> None:
-                if not kernel.halted:
+                if boot == machine.boot and not machine.kernel.halted:
                     machine.restarts += counts
                     self.start()
 
@@ -362,6 +374,7 @@ class Group:
                     put_page(machine, page)
         machine.entries_dropped(changed)
         close_files(member)
+        task.vmas = {}  # they know their task: together they would stay until the run is over
 
     def _orphans(self, member: Member, task: Task) -> list[Region]:
         """Regions that nobody maps any more; forked children may still map their parent's."""
