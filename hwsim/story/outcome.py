@@ -18,6 +18,7 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.struct_page import Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
+from hwsim.story import read_again
 from hwsim.story.states import HANDLED
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def reported(story: PageStory, report: Report) -> None:
             take_out(story, page)
         if report.exit not in ("free_or_high_order", "free_buddy"):
             _count_data(story, page, report)
+    if report.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
+        read_again.dropped(story, page)
     if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
         dropped = story.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry

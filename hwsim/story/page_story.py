@@ -23,7 +23,7 @@ from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life, outcome
+from hwsim.story import found, frame_life, outcome, read_again
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
@@ -435,6 +435,7 @@ class PageStory:
             self.draw_race()
         elif self.state == HANDLED and self.report is not None:
             self.touches.expect_sharers(self.report.started_ns if self.found_ns is None else self.found_ns)
+            read_again.sharers_changed(self)
 
     def forget(self) -> None:
         """A new boot: the line is bad and nobody knows.

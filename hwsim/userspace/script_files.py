@@ -9,6 +9,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import STALE, ZEROES
 from hwsim.kernel.filemap_error import (
     OpenFile,
+    asks_mapping,
     close_file,
     close_reports,
     evict_inode,
@@ -28,7 +29,6 @@ from hwsim.userspace.script_touch import (
     CONSUMED,
     add_to_page_cache,
     bring_in,
-    file_pages,
     lost_pages,
     user_buffer,
 )
@@ -48,7 +48,7 @@ def read(step: Step) -> None:
     step.task()
     region, _ = _file(step)
     index = step.args["index"]
-    if index >= file_pages(region):
+    if index >= region.size_pages:
         step.result("end of file")
         return
     page, result = bring_in(step, region, index)
@@ -143,19 +143,16 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     if not _returns(step, task):
         return
     lost_writes = step.machine.lost_writes
-    error = filemap_check_errors(step.kernel, mapping, file)
+    kernel, now = step.kernel, step.kernel.now
+    has_pages = region.has_cached_pages(kernel.mem_map.overlay, now)
+    asked = asks_mapping(kernel, call, region.size_pages, has_pages)
+    error = filemap_check_errors(kernel, mapping, file) if asked else 0
     if error:
         lost_writes.watch(region).told(task.name, file, call)
     for page in failed:
         lost_writes.told_of_page(region, page.pgoff, task.name, file, call)
     step.result("EIO" if error or failed else 0)
-    _rearm(step, mapping)
-
-
-def _rearm(step: Step, mapping: AddressSpace) -> None:
-    watch = step.machine.lost_writes.of(mapping)
-    if watch is not None:
-        watch.arm()
+    lost_writes.rearm(mapping)
 
 
 def fsync(step: Step) -> None:
@@ -187,12 +184,11 @@ def _sync(step: Step) -> Sleeps:
             yield from write_back(step, region, region.mapping)
             if kernel.halted:
                 return
-            if region.has_cached_pages(kernel.mem_map.overlay) and wait_swallows(
-                kernel, region.mapping, "sync"
-            ):
+            has_pages = region.has_cached_pages(kernel.mem_map.overlay, kernel.now)
+            if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")
-                _rearm(step, region.mapping)
+                step.machine.lost_writes.rearm(region.mapping)
     step.result(0, swallowed=swallowed)
 
 
@@ -212,7 +208,7 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
     yield from write_back(step, region, mapping)
     for page in mapping.pages.values():
         page.buffers_busy = False  # what was written back is neither dirty nor locked
-    yield from _remove(step, region, range(max(region.layout.pages, file_pages(region))))
+    yield from _remove(step, region, range(max(region.layout.pages, region.size_pages)))
     if step.kernel.halted:
         return
     lost = evict_inode(step.kernel, mapping)
@@ -291,7 +287,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
 def truncate(step: Step) -> None:
     """ftruncate(): the file ends after ``pages`` pages; what lies beyond its old end is a hole."""
     region, mapping = _file(step)
-    pages, old = step.args["pages"], file_pages(region)
+    pages, old = step.args["pages"], region.size_pages
     if mapping.is_block_device:
         step.result("EINVAL")
         return
@@ -344,6 +340,7 @@ def _remove(step: Step, region: Region, cut: range) -> Sleeps:
     mapping, kernel = region.mapping, step.kernel
     assert mapping is not None
     mapping.gone.add(cut)
+    mapping.read_again = {pgoff: time for pgoff, time in mapping.read_again.items() if pgoff not in cut}
     for pgoff in [each for each in mapping.slots if each in cut]:
         del mapping.slots[pgoff]
     for pgoff in sorted(each for each in mapping.swapped if each in cut):

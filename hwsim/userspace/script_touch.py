@@ -225,7 +225,7 @@ def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
         return page, OK
     if is_on_swap(region, pgoff):
         return read_slot(step, region, pgoff), REREAD_SWAP
-    if pgoff >= file_pages(region):
+    if pgoff >= region.size_pages:
         return None, BUS_ERROR
     return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
 
@@ -241,13 +241,6 @@ def read_slot(step: Step, region: Region, pgoff: int) -> Page:
     return page
 
 
-def file_pages(region: Region) -> int:
-    """Length of a file in pages, as truncate() has left it."""
-    mapping = region.mapping
-    assert mapping is not None
-    return region.layout.pages if mapping.size_pages is None else mapping.size_pages
-
-
 def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     """A new page in the page cache: clean, in memory file systems too, until somebody stores to it."""
     mapping = region.mapping
@@ -258,8 +251,10 @@ def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     page = step.new_page(region, pgoff, flags)
     page.mapping = mapping
     mapping.pages[pgoff] = page
+    mapping.read_again.pop(pgoff, None)
     page.get(CACHE)
     step.changed(page)
+    step.machine.lost_writes.rearm(mapping)  # fsync() may ask from now on
     return page
 
 
