@@ -71,8 +71,8 @@ def filemap_fdatawait(size_pages: int, _has_pages: bool) -> bool:
 def filemap_write_and_wait_range(_size_pages: int, has_pages: bool) -> bool:
     """vfs_fsync_range() of 2.6.32 waits, and then asks, if mapping->nrpages is not 0.
 
-    fs/sync.c and mm/filemap.c; mended in 3.10, "fs: fix fsync() error reporting".  Left out: a file system that
-    writes a dirty inode with sync_inode() asks there as well, whatever nrpages is (fs/fs-writeback.c).
+    fs/sync.c and mm/filemap.c; mended in 3.10, "fs: fix fsync() error reporting".  Left out: a file system
+    that writes a dirty inode with sync_inode() asks there as well, whatever nrpages is (fs/fs-writeback.c).
     """
     return has_pages
 

@@ -82,6 +82,9 @@ def reported(story: PageStory, report: Report) -> None:
         if meets_poison(pte) and not story.touches.awaits(pte):
             story.touches.expect(pte, anchor)
     story.touches.expect_sharers(anchor)
+    waiting, story.stores_waiting = story.stores_waiting, []
+    for vma in waiting:
+        story.touches.unlocked(vma)
     story.arm()
 
 
@@ -103,8 +106,9 @@ def _out_of_reach(story: PageStory, found_ns: int, vmas: list[Vma]) -> None:
 def stored_meanwhile(story: PageStory, page: Page, since_ns: int) -> None:
     """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
     extra, error = story.machine.draws.extra, story.error
-    store_meanwhile(
-        page, since_ns, story.machine.engine.now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
+    now = story.machine.engine.now
+    story.stores_waiting = store_meanwhile(
+        page, since_ns, now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
     )
 
 

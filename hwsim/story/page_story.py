@@ -102,6 +102,7 @@ class PageStory:
         "signals",
         "source",
         "state",
+        "stores_waiting",
         "times",
         "touched",
         "touches",
@@ -142,6 +143,7 @@ class PageStory:
         self.last_report_ns = 0
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
+        self.stores_waiting: list[Vma] = []  # for the page lock, until memory_failure() returns
         self.entries: list[Pte] = []  # what was unmapped, until memory_failure() returns
         self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0

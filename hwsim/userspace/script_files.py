@@ -24,7 +24,7 @@ from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
 from hwsim.kernel.task_struct import Task
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.userspace.open_files import DEFAULT_FD, file_left
-from hwsim.userspace.script_step import Step, carry_out, let_go
+from hwsim.userspace.script_step import Step, carry_out, let_go, returns
 from hwsim.userspace.script_touch import (
     CONSUMED,
     add_to_page_cache,
@@ -88,7 +88,7 @@ def _write(step: Step, task: Task) -> Sleeps:
     while page is not None and _is_locked(page):
         yield from step.kernel.wait_on_page(page)
         page = step.cached(region, index)  # memory_failure() may have dropped it
-    if not _returns(step, task):
+    if not returns(step, task):
         return
     if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
         step.result("EIO")
@@ -119,13 +119,6 @@ def _is_locked(page: Page) -> bool:
     return bool(page.flags & pg.LOCKED) and not page.locked_by_script
 
 
-def _returns(step: Step, task: Task) -> bool:
-    """Whether a system call that may have slept comes back to the task."""
-    if not task.alive:
-        step.facts["skipped"] = f'task "{task.name}" died while it waited'
-    return task.alive and not step.kernel.halted
-
-
 def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
     """The struct file that the step names; one that was closed is opened anew."""
     task = step.task()
@@ -140,7 +133,7 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     """Write back, then ask for errors; what stands in the mapping, or in a page, decides who is told."""
     task, (region, mapping) = step.task(), _file(step)
     failed = yield from write_back(step, region, mapping, covered)
-    if not _returns(step, task):
+    if not returns(step, task):
         return
     lost_writes = step.machine.lost_writes
     kernel, now = step.kernel, step.kernel.now
@@ -274,7 +267,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
     last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
     if last_of_device or close_reports(step.kernel, mapping):
         yield from write_back(step, region, mapping)
-        if not _returns(step, task):
+        if not returns(step, task):
             return
     failed = close_file(step.kernel, file)
     task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None

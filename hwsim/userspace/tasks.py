@@ -53,6 +53,7 @@ class Member:
         "once",
         "parent",
         "private",
+        "returning",
         "revived",
         "ringing",
         "started",
@@ -80,6 +81,7 @@ class Member:
         self.next_exit_ns: int | None = None
         self.once = False  # forked by a script: no supervisor brings it back
         self.revived: list[Region] = []
+        self.returning: list[Any] = []  # accesses that wait for the handlers to be through
 
     @property
     def alive(self) -> bool:
@@ -230,6 +232,18 @@ class Member:
         self.ringing = True
         engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
 
+    def wait_for_user_space(self) -> Any:
+        """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+        bell = self.machine.engine.sleep()
+        self.returning.append(bell)
+        return bell
+
+    def back_in_user_space(self) -> None:
+        """Whoever has waited for the task's handlers goes on."""
+        waiting, self.returning = self.returning, []
+        for bell in waiting:
+            self.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | self.number)
+
     def _life(self) -> Generator[Any, Any, None]:
         engine = self.machine.engine
         while True:
@@ -339,6 +353,7 @@ class Group:
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
+        member.back_in_user_space()  # never: what waits finds it dead
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1
