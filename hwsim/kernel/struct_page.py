@@ -59,7 +59,8 @@ class AddressSpace:
     is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``slots``: page
     offsets whose contents are on the swap device only; ``gone``: page offsets that a script has cut out
     of the cache; ``holes``: those that have no block on the disk any more; ``size_pages``: the file's
-    length once a script has changed it.
+    length once a script has changed it; ``read_again``: when chance brings a page back that
+    memory_failure() has dropped, by page offset, of a file that has no other page left.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class AddressSpace:
         "is_block_device",
         "name",
         "pages",
+        "read_again",
         "size_pages",
         "slots",
         "swap_backed",
@@ -98,6 +100,7 @@ class AddressSpace:
         self.gone = PageRanges()
         self.holes = PageRanges()
         self.size_pages: int | None = None
+        self.read_again: dict[int, int] = {}
 
     def tear_down(self) -> None:
         """The boot is over: let go of pages, mappings and files, which know this one."""

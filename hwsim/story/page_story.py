@@ -24,7 +24,7 @@ from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.record import SignalRow
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life, outcome
+from hwsim.story import found, frame_life, outcome, read_again
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
@@ -101,6 +101,7 @@ class PageStory:
         "signals",
         "source",
         "state",
+        "stores_waiting",
         "times",
         "touched",
         "touches",
@@ -141,6 +142,7 @@ class PageStory:
         self.last_report_ns = 0
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
+        self.stores_waiting: list[Vma] = []  # for the page lock, until memory_failure() returns
         self.entries: list[Pte] = []  # what was unmapped, until memory_failure() returns
         self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0
@@ -456,6 +458,7 @@ class PageStory:
             self.draw_race()
         elif self.state == HANDLED and self.report is not None:
             self.touches.expect_sharers(self.report.started_ns if self.found_ns is None else self.found_ns)
+            read_again.sharers_changed(self)
 
     def forget(self) -> None:
         """A new boot: the line is bad and nobody knows.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from simpy import Event
+
 from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.do_machine_check import HANDLING
 from hwsim.kernel.mce_printed import play_text
@@ -59,10 +61,11 @@ def software_story(step: Step, pfn: int) -> PageStory:
     return story
 
 
-def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> None:
+def start_injector(step: Step, stories: Iterator[PageStory | Event], trapno: int) -> None:
     """Call memory_failure() for one page after the other, in process context.
 
-    A page is asked for when the one before it is done; the first is part of the step.
+    A page is asked for when the one before it is done; the first is part of the step, unless it has to be
+    waited for.
     """
     kernel = step.kernel
     ref = int(trapno == TRAP_MADVISE and kernel.profile.madvise_holds_page)
@@ -71,6 +74,9 @@ def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> Non
     def run() -> Generator[Any, Any, None]:
         try:
             for story in chain(first, stories):
+                if isinstance(story, Event):
+                    yield story
+                    continue
                 report = story.new_report()
                 report.context = "injector"
                 page = story.page if ref else None

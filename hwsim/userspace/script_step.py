@@ -249,6 +249,7 @@ class Step:
         if pfn < 0:
             pfn = self.free_page()
         page = Page(pfn, region, pgoff)
+        page.looked_ns = self.kernel.now
         page.flags = self.kernel.config.real_flags(flags)
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
@@ -277,6 +278,13 @@ def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
             return
 
     step.kernel.engine.env.process(rest())
+
+
+def returns(step: Step, task: Task) -> bool:
+    """Whether what may have slept in the kernel comes back to the task."""
+    if not task.alive:
+        step.facts["skipped"] = f'task "{task.name}" died while it waited'
+    return task.alive and not step.kernel.halted
 
 
 def let_go(step: Step, pages: list[Page]) -> None:

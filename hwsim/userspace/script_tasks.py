@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from simpy import Event
+
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mem_map import Layout, Region
 from hwsim.kernel.mmap import find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
@@ -214,11 +216,11 @@ def madvise(step: Step) -> None:
     start_injector(step, _madvise_hwpoison(step, task, number), TRAP_MADVISE)
 
 
-def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory]:
+def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory | Event]:
     """The pages of the range, each found, printed and handed over before the next is looked for.
 
-    get_user_pages() reads no line of a page that is mapped; any other it faults in.  A task that has
-    been killed meanwhile finds no more.
+    get_user_pages() reads no line of a page that is mapped; any other it faults in, and may have to wait
+    for.  A task that has been killed meanwhile finds no more.
     """
     machine, name = step.machine, step.args["region"]
     first = step.args["first"] + step.base(task, name)
@@ -228,7 +230,7 @@ def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory
         if task.alive and vma is not None:
             page = step.page_in_vma(vma, pgoff)
             if page is None or vma not in (page.head or page).ptes:
-                touch(step, vma, pgoff, store=False)
+                yield from touch(step, vma, pgoff, store=False)
                 page = step.page_in_vma(vma, pgoff)
         if page is None or vma is None or not task.alive or step.kernel.halted:
             step.result("EFAULT")

@@ -52,6 +52,7 @@ class Member:
         "once",
         "parent",
         "private",
+        "returning",
         "revived",
         "ringing",
         "started",
@@ -79,6 +80,7 @@ class Member:
         self.next_exit_ns: int | None = None
         self.once = False  # forked by a script: no supervisor brings it back
         self.revived: list[Region] = []
+        self.returning: list[Any] = []  # accesses that wait for the handlers to be through
 
     @property
     def alive(self) -> bool:
@@ -229,11 +231,24 @@ class Member:
         self.ringing = True
         engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
 
+    def wait_for_user_space(self) -> Any:
+        """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+        bell = self.machine.engine.sleep()
+        self.returning.append(bell)
+        return bell
+
+    def back_in_user_space(self) -> None:
+        """Whoever has waited for the task's handlers goes on."""
+        waiting, self.returning = self.returning, []
+        for bell in waiting:
+            self.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | self.number)
+
     def tear_down(self) -> None:
         """The boot is over: see boot.tear_down()."""
         task, self.task, self.parent = self.task, None, None
         self.children, self.private, self.copies, self.access = [], {}, {}, None
         self.inbox.clear()
+        self.returning.clear()
         if self.bell is not None and self.bell.callbacks:
             self.bell.callbacks.clear()
         if task is not None:
@@ -357,6 +372,7 @@ class Group:
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
+        member.back_in_user_space()  # never: what waits finds it dead
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1
