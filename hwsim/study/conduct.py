@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.study.errors import StudyError
@@ -60,9 +59,9 @@ def prepared(
     """Load a scenario if a path is given, and apply overrides and seed."""
     changes = [*overrides, *([] if seed is None else [f"seed={seed}"])]
     if isinstance(scenario, str | os.PathLike):
-        from hwsim.scenario import load
+        from hwsim.study.rehearsal import load
 
-        return load(Path(scenario), changes)
+        return load(scenario, changes)
     return scenario.with_overrides(changes) if changes else scenario
 
 

@@ -22,6 +22,7 @@ from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
 from hwsim.kernel.task_struct import Task
 from hwsim.userspace.open_files import DEFAULT_FD, file_left
+from hwsim.userspace.script_names import within
 from hwsim.userspace.script_step import Step, carry_out
 from hwsim.userspace.script_touch import (
     CONSUMED,
@@ -37,16 +38,23 @@ _EVER_NS = 1 << 62  # the period of a flush that happens once
 
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
-    region = step.kernel.mem_map.by_name[f"file:{step.args['file']}"]
+    region = step.file(step.args["file"])
     assert region.mapping is not None
     return region, region.mapping
+
+
+def _index(step: Step, region: Region) -> int:
+    """The page that a step reads or writes: files are simulated as far as they are cached."""
+    index = int(step.args["index"])
+    within(step, index, region.layout.pages, f"the cached part of {step.args['file']}", "index")
+    return index
 
 
 def read(step: Step) -> None:
     """read(): from the page cache, or read in from the disk.  AS_EIO is never looked at."""
     step.task()
     region, _ = _file(step)
-    index = step.args["index"]
+    index = _index(step, region)
     if index >= file_pages(region):
         step.result("end of file")
         return
@@ -74,6 +82,7 @@ def _refused(step: Step, page: Page) -> bool:
 def write(step: Step) -> None:
     """write() of a whole page: it is dirty in the cache, and a transiently bad line is healed."""
     task = step.task()
+    _index(step, _file(step)[0])
     if user_buffer(step):
         step.result("EFAULT")
         return
@@ -169,7 +178,10 @@ def msync(step: Step) -> None:
     task, (_, mapping) = step.task(), _file(step)
     mapped = [vma.file for vma in task.vmas.values() if vma.mapping is mapping and vma.file is not None]
     if not mapped:
-        raise step.error(f'task "{task.name}" does not map this file')
+        known = {
+            vma.mapping.name.removeprefix("file:") for vma in task.vmas.values() if vma.mapping and vma.file
+        }
+        raise step.error(f'task "{task.name}" does not map this file', "file", allowed=sorted(known))
     carry_out(step, _ask(step, "msync", mapped[0]))
 
 
@@ -199,11 +211,11 @@ def evict(step: Step) -> None:
     """The inode of an unused file leaves memory: written back first, its pages and its error go with it."""
     region, mapping = _file(step)
     if not mapping.evictable:
-        raise step.error(
-            f"an inode of {mapping.filesystem} stays in memory; allowed: a file on a disk or NFS"
-        )
+        text = f"an inode of {mapping.filesystem} stays in memory"
+        raise step.mistake(text, "file", allowed="a file on ext2, ext3, ext4, xfs or nfs")
     if any(vma.alive for vma in mapping.vmas) or mapping.files:
-        raise step.error("the file is open or mapped: its inode stays in memory")
+        allowed = "a file that nobody has open or mapped"
+        raise step.error("the file is open or mapped: its inode stays in memory", "file", allowed=allowed)
     carry_out(step, _evict(step, region, mapping))
 
 
@@ -260,7 +272,7 @@ def open_(step: Step) -> None:
     task, (_, mapping) = step.task(), _file(step)
     key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     if task.files.get(key) is not None:
-        raise step.error("this descriptor is open already")
+        raise step.error("this descriptor is open already", "fd", allowed="another name")
     task.files[key] = open_file(mapping, step.kernel.now).get()
     step.result(0)
 
@@ -289,7 +301,10 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
 def truncate(step: Step) -> None:
     """The file ends after ``pages`` pages."""
     region, mapping = _file(step)
-    pages = step.args["pages"]
+    pages, cached = step.args["pages"], region.layout.pages
+    if pages > cached:
+        text = f"longer than the cached part of {step.args['file']}"
+        raise step.mistake(text, "pages", allowed=f"0 to {cached}")
     length = max(region.layout.pages, file_pages(region))
     mapping.size_pages = pages
     carry_out(step, _remove(step, region, pages, length - pages))
@@ -298,7 +313,12 @@ def truncate(step: Step) -> None:
 def punch(step: Step) -> None:
     """A hole: the pages go, and the disk has zeroes there."""
     region, mapping = _file(step)
-    first, pages = step.args["index"], step.args["pages"]
+    first, pages, cached = step.args["index"], step.args["pages"], region.layout.pages
+    if first + pages > cached:
+        text = (
+            f"pages {first} to {first + pages - 1}, but the cached part of {step.args['file']} has {cached}"
+        )
+        raise step.mistake(text, "index", allowed=f"0 to {cached - 1}")
     mapping.holes.update(range(first, first + pages))
     carry_out(step, _remove(step, region, first, pages))
 

@@ -45,13 +45,20 @@ def store(step: Step) -> None:
 def find_target(step: Step) -> tuple[Vma, int]:
     """Where the step's task maps the page that the step names."""
     task, ref = step.task(), step.args["page"]
+    if "kernel" in ref or "free" in ref:
+        allowed = "a page of a region or of a mapped file"
+        raise step.mistake(f"a task cannot {step.spec.verb} this page", "page", allowed=allowed)
     if "region" in ref:
-        return step.vma(task, ref["region"].partition("/")[2], ref["index"])
+        return _own_mapping(step, task)
     if "file" in ref:
-        mapping = step.kernel.mem_map.by_name[f"file:{ref['file']}"].mapping
-        for vma in task.vmas.values():
-            if vma.mapping is mapping and vma.covers(ref["index"]):
+        mapping = step.file(ref["file"], "page", "file").mapping
+        mapped = [vma for vma in task.vmas.values() if vma.mapping is mapping]
+        for vma in mapped:
+            if vma.covers(ref["index"]):
                 return vma, ref["index"]
+        if mapped:
+            last = max(vma.pgoff + vma.pages for vma in mapped) - 1
+            raise step.error("beyond the mapped part of the file", "page", allowed=f"0 to {last}")
     else:
         page = step.page()
         for vma in task.vmas.values():
@@ -62,7 +69,23 @@ def find_target(step: Step) -> tuple[Vma, int]:
         for vma in head.ptes:
             if vma.task is task:
                 return vma, page.pgoff
-    raise step.error(f'task "{task.name}" does not map this page')
+    known = dict.fromkeys(vma.name for vma in task.vmas.values())
+    what = "file" if "file" in ref else "page"
+    raise step.error(f'task "{task.name}" does not map this {what}', "page", allowed=known)
+
+
+def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
+    """Where the task maps the page of a region that may be named as another task sees it."""
+    theirs, _ = step.target("page")
+    owner, _, name = step.args["page"]["region"].partition("/")
+    if owner == task.name:
+        return step.target("page")
+    for vma in task.vmas.values():
+        same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
+        if vma.name == name and same and vma.mapping is theirs.mapping:
+            return step.vma(task, name, step.args["page"]["index"], "page", "index")
+    allowed = f'a region of "{task.name}"'
+    raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
 
 
 def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
@@ -197,7 +220,7 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
     if found == KILLED_AR:
         return found
     if found == BUS_ERROR:
-        return die_of(step, vma.task, BUS_ERROR)
+        return die_of(step, vma.task, BUS_ERROR, by_step=False)
     if result in (STALE, ZEROES):
         step.machine.lost_writes.script_read(region, pgoff)
     page.map(vma, dirty=False, writable=store)
@@ -282,11 +305,11 @@ def lost_pages(step: Step, region: Region, pgoff: int) -> list[Page]:
     return [page for page in pages if page.region is region and page.index == pgoff and page.lost_bytes]
 
 
-def die_of(step: Step, task: Task, what: str) -> str:
-    """SIGSEGV, or SIGBUS that has nothing to do with poison: the task dies of it."""
+def die_of(step: Step, task: Task, what: str, *, by_step: bool = True) -> str:
+    """SIGSEGV, or SIGBUS for no page (``by_step``: the script's doing) or a refused one: the task dies."""
     member = task.behaviour
     step.kernel.event("killed", task=task.name, pid=task.pid, cause=what)
-    member.group.die(member, None)
+    member.group.die(member, None, by_step=by_step)
     return what
 
 
