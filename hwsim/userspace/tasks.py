@@ -334,7 +334,10 @@ class Group:
 
             def restart(_event: Any) -> None:
                 if not kernel.halted:
+                    dead = [each for each in self.empty if each.parent is None]
                     self.start()
+                    for each in dead:  # of the children fork() tells
+                        kernel.event("start", task=each.name, pid=each.task.pid if each.task else 0)
 
             machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
 
