@@ -27,7 +27,7 @@ from hwsim.kernel.task_struct import Task, Vma
 from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
-from hwsim.record import Replication
+from hwsim.record import Replication, StepMistake
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import found, frame_life
@@ -505,4 +505,16 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
             gc.enable()
 
 
-__all__ = ["Machine", "Plan", "possible_reach", "run_replication"]
+def rehearse(spec: Spec) -> list[StepMistake]:
+    """What is impossible in the script of a machine without chance, in order of time.
+
+    A step that cannot be done is left out, and the others go on.
+    """
+    machine = Machine(spec, 0, Plan(spec))
+    mistakes: list[StepMistake] = []
+    machine.script.mistakes = mistakes
+    machine.run()
+    return mistakes
+
+
+__all__ = ["Machine", "Plan", "possible_reach", "rehearse", "run_replication"]

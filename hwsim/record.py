@@ -11,6 +11,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
+class StepMistake(NamedTuple):
+    """Why a step of a script cannot be done: ``where`` it stands, its verb, the page, what is so.
+
+    ``key`` is the argument that is wrong, ``("page", "index")``; ``allowed`` says what it could be: in words,
+    or as the names there are.
+    """
+
+    where: str  # script[3]
+    verb: str
+    page: str
+    problem: str
+    key: tuple[str, ...] = ("do",)
+    allowed: str | tuple[str, ...] = ""
+
+
 class ErrorRow(NamedTuple):
     """One uncorrected error on one line of one page, from onset to its end."""
 

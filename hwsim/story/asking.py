@@ -213,6 +213,7 @@ class Watch:
             if self._has_pages(kernel.now) and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
         else:
+            kernel.event("evicted", file=self.name)
             drop_pages(self.machine, self.mapping)
             if not kernel.halted:
                 self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))

@@ -234,8 +234,10 @@ class PageStory:
         page, machine = self.page, self.machine
         if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
             extra, error = machine.draws.extra, self.error
-            now = machine.engine.now
+            now, since, was = machine.engine.now, page.looked_ns, page.flags
             settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
+            if machine.kernel.trace is not None and now > since:
+                _tell_what_changed(machine, page, since, was)
 
     def arm(self) -> None:
         """See to it that one callback stands at the earliest candidate, or before it.
@@ -345,6 +347,8 @@ class PageStory:
             self.times.remove(candidate)
             frame_life.swap_round(self)
         elif what in ("healed", "refilled"):
+            if what == "refilled":  # reclaimed, and read again from the disk
+                machine.kernel.event("refilled", error=self.error, pfn=self.pfn)
             self._healed()
         elif what == "freed":
             self.times.remove(candidate)
@@ -539,6 +543,19 @@ class PageStory:
             self.end = "reachable"
         else:
             self.end = "latent"
+
+
+def _tell_what_changed(machine: Machine, page: Page, since_ns: int, was: int) -> None:
+    """For the event log: what the flusher and the tasks have done to the page since the last look."""
+    mapping = page.mapping
+    flushed_ns = page.region.last_flush_ns(machine.engine.now)
+    cleaned = bool(
+        was & pg.DIRTY and mapping is not None and mapping.accounts_dirty and flushed_ns > since_ns
+    )
+    if cleaned:
+        machine.kernel.event("written_back", pfn=page.pfn, at_ns=flushed_ns)
+    if page.flags & pg.DIRTY and (cleaned or not was & pg.DIRTY):
+        machine.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _is_orphan(page: Page) -> bool:

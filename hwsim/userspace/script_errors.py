@@ -15,7 +15,7 @@ from hwsim.kernel.mce_raise import Played
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import INJECTOR
-from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_step import ScriptError, Step
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -39,9 +39,6 @@ def inject(step: Step) -> None:
     """A bad line that waits, or what the debugfs injector does: poison without a bad line."""
     machine, pfn = step.machine, step.pfn()
     if step.args.get("how", "poison") == "line":
-        frames = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
-        if pfn >= frames:
-            raise step.error(f"there is no such memory: it ends before pfn {frames:#x}")
         machine.add_error(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
         return
     step.kernel.printk("inject", pfn)
@@ -88,6 +85,8 @@ def start_injector(step: Step, stories: Iterator[PageStory | Event], trapno: int
                 kernel.reported(report)
         except Halted:
             return
+        except ScriptError as error:
+            step.machine.script.refuse(error)
 
     kernel.engine.env.process(run())
 
