@@ -129,6 +129,7 @@ def compare(
     out: str | os.PathLike[str] | None = None,
     workers: int | None = 1,
     progress: Progress | None = None,
+    repair: bool = False,
 ) -> Comparison:
     """Run a scenario under every combination of ``vary`` (default: early kill 0 and 1), paired.
 
@@ -137,8 +138,9 @@ def compare(
     policies = policies_of(vary or DEFAULT_VARY)
     ready = prepared(scenario, seed=seed, overrides=overrides)
     results = conduct(
-        ready, policies, repeat=repeat, overrides=overrides, out=out, workers=workers, progress=progress
-    )
+        ready, policies, repeat=repeat, overrides=overrides, out=out, workers=workers, progress=progress,
+        repair=repair,
+    )  # fmt: skip
     return comparison(results)
 
 
