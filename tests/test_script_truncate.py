@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from hwsim.kernel.struct_page import Page
+from hwsim.machine import run_replication
 from hwsim.spec import FileSpec, RegionSpec, TaskSpec, Touch
-from tests.worlds import P0, heap, line, on_file, outcomes, play, signals, story
+from tests.worlds import P0, heap, line, on_file, outcomes, play, signals, story, world
 
 KERNELS = ["v5", "2.6.32"]
 
@@ -120,7 +122,7 @@ def test_a_page_of_tmpfs_without_contents_in_the_swap_cache_is_cut_off_too() -> 
 def test_who_has_no_entry_any_more_is_not_killed_by_a_later_touch(drop: str) -> None:
     """By chance too: 1e6 touches a second wait for the entry that is dropped at once."""
     region = RegionSpec("map", "file", 8, (Touch(1.0, 1e6, 0.0),), file="data", shared=True, populate=False)
-    world: dict[str, Any] = {
+    machine: dict[str, Any] = {
         "tasks": (TaskSpec("app", regions=(region,)),),
         "files": (FileSpec("data", 8, filesystem="tmpfs"),),
         "early_kill": 0,
@@ -132,8 +134,8 @@ def test_who_has_no_entry_any_more_is_not_killed_by_a_later_touch(drop: str) -> 
         "dontneed": (2_000, "madvise", {**range_, "advice": "dontneed"}),
         "munmap": (2_000, "munmap", range_),
     }[drop]
-    assert len(play(*POISONED, **world).signals) == 1
-    assert play(*POISONED, step, **world).signals == []
+    assert len(play(*POISONED, **machine).signals) == 1
+    assert play(*POISONED, step, **machine).signals == []
 
 
 def test_a_latent_line_in_a_file_that_is_cut_is_in_free_memory() -> None:
@@ -177,3 +179,41 @@ def test_what_is_cut_costs_what_the_pages_of_interest_cost(
         assert result.errors[0].kind == "file"
         counts.append(len(made))
     assert counts[0] == counts[1] <= 4
+
+
+# -- by chance ------------------------------------------------------------------------------------------
+
+
+def _rotated(truncate_per_s: float, load_per_s: float) -> dict[str, Any]:
+    region = RegionSpec("map", "file", 8, (Touch(1.0, load_per_s),), file="data", shared=True, populate=False)
+    file = FileSpec("data", 8, touch=(Touch(1.0),), truncate_per_s=truncate_per_s)
+    return {"tasks": (TaskSpec("app", regions=(region,)),), "files": (file,), "early_kill": 0}
+
+
+def test_a_rotated_log_forgets_the_poison_before_the_touch_or_after_it() -> None:
+    """Touch and truncation are exponential, 2e4 and 1e4 a second: the touch is first in 2/3 of the machines.
+
+    600 machines; false alarm 1e-6 on each side.
+    """
+    spec = world(*POISONED, **_rotated(1e4, 2e4))
+    killed = sum(len(run_replication(spec, index).signals) for index in range(600))
+    low, high = stats.binom.ppf([1e-6, 1 - 1e-6], 600, 2 / 3)
+    assert low <= killed <= high
+
+
+def test_a_lost_write_ends_when_the_file_is_cut_by_chance() -> None:
+    (lost,) = play(*POISONED, **_rotated(1e7, 0.0)).lost_writes
+    assert (lost.end, lost.lost_ns) == ("truncated", 2_000)
+    assert 2_000 < lost.end_ns < 5_000
+
+
+def test_who_is_cut_off_while_the_handler_waits_is_not_told() -> None:
+    """By chance as by script: the first unmap_mapping_range() does not wait for the page lock."""
+    steps = (
+        _at(1_000, "store"),
+        (1_000, "lock_page", {"page": {"file": "data", "index": 0}}),
+        (1_001, "inject", {"page": {"file": "data", "index": 0}}),
+        (900_000, "unlock_page", {"page": {"file": "data", "index": 0}}),
+    )
+    told = [play(*steps, **{**_rotated(rate, 0.0), "early_kill": 1}).signals for rate in (0.0, 1e6)]
+    assert [len(each) for each in told] == [1, 0]

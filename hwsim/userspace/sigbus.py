@@ -76,13 +76,27 @@ def _sigreturn(machine: Machine, member: Member, signal: Signal, action: str) ->
     if task.pending is not None:
         return
     access, member.access = member.access, None
-    member.back_in_user_space()
+    back_in_user_space(member)
     if access is None or access.task is not task:
         return
     if access.again is not None:
         access.again()
     elif access.report.story is not None:
         access.report.story.touches.again(access)
+
+
+def wait_for_user_space(member: Member) -> Any:
+    """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+    bell = member.machine.engine.sleep()
+    member.returning.append(bell)
+    return bell
+
+
+def back_in_user_space(member: Member) -> None:
+    """What has waited for the task's handlers goes on."""
+    waiting, member.returning = member.returning, []
+    for bell in waiting:
+        member.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | member.number)
 
 
 def _touches_in_handler(machine: Machine, signal: Signal) -> bool:

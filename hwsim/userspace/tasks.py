@@ -20,7 +20,7 @@ from hwsim.kernel.task_struct import Task
 from hwsim.spec import RegionSpec, TaskSpec
 from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
 from hwsim.userspace.open_files import close_files, file_to_map, inherit_files, open_own_files
-from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
+from hwsim.userspace.sigbus import UNCAUGHT, back_in_user_space, take_kill, take_signal
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -232,18 +232,6 @@ class Member:
         self.ringing = True
         engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
 
-    def wait_for_user_space(self) -> Any:
-        """An event for ``yield``: no handler runs any more, and no signal waits for one."""
-        bell = self.machine.engine.sleep()
-        self.returning.append(bell)
-        return bell
-
-    def back_in_user_space(self) -> None:
-        """Whoever has waited for the task's handlers goes on."""
-        waiting, self.returning = self.returning, []
-        for bell in waiting:
-            self.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | self.number)
-
     def _life(self) -> Generator[Any, Any, None]:
         engine = self.machine.engine
         while True:
@@ -353,7 +341,7 @@ class Group:
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
-        member.back_in_user_space()  # never: what waits finds it dead
+        back_in_user_space(member)  # never: what waits finds it dead
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1
