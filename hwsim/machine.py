@@ -387,8 +387,9 @@ class Machine:
 
     def given_out(self, first_pfn: int, pages: int) -> None:
         """A script's allocation has taken these frames."""
-        for pfn in range(first_pfn, first_pfn + pages):
-            self.kernel.mem_map.overlay.pop(pfn, None)
+        overlay, taken = self.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
+        for pfn in sorted(pfn for pfn in overlay.keys() | self.by_pfn.keys() if pfn in taken):
+            overlay.pop(pfn, None)
             story = self.live_story(pfn)
             if story is not None:
                 frame_life.given_out(story)

@@ -146,19 +146,23 @@ def test_a_latent_line_in_a_file_that_is_cut_is_in_free_memory() -> None:
 # -- what it costs --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["truncate", "punch", "evict"])
-def test_what_is_cut_costs_what_the_pages_of_interest_cost(
-    verb: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """struct page objects made for a file of 16 MiB and for one of 16 GiB."""
-    made: list[int] = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The page frame numbers of all struct page objects that are made."""
+    pfns: list[int] = []
     init = Page.__init__
 
     def count(page: Page, pfn: int, *args: Any) -> None:
-        made.append(pfn)
+        pfns.append(pfn)
         init(page, pfn, *args)
 
     monkeypatch.setattr(Page, "__init__", count)
+    return pfns
+
+
+@pytest.mark.parametrize("verb", ["truncate", "punch", "evict"])
+def test_cutting_costs_what_the_pages_of_interest_cost(verb: str, made: list[int]) -> None:
+    """struct page objects made for a file of 16 MiB and for one of 16 GiB."""
     counts = []
     for pages in (1 << 12, 1 << 22):
         made.clear()
@@ -169,16 +173,36 @@ def test_what_is_cut_costs_what_the_pages_of_interest_cost(
             "evict": (2_000, "evict", {"file": "data"}),
         }
         poison = (1_000, "inject", {"page": {"file": "data", "index": 7}})
-        result = play(
-            *(poison, step[verb], (4_000, "sync")),
-            tasks=(TaskSpec("app"),),
-            files=(file,),
-            pools=(),
-            memory_pages=pages + 4096,
-        )
-        assert result.errors[0].kind == "file"
+        steps = (poison, step[verb], (4_000, "sync"))
+        more: dict[str, Any] = {"tasks": (TaskSpec("app"),), "files": (file,), "pools": ()}
+        assert play(*steps, memory_pages=pages + 4096, **more).errors[0].kind == "file"
         counts.append(len(made))
     assert counts[0] == counts[1] <= 4
+
+
+def test_mapping_and_unmapping_cost_as_little(made: list[int]) -> None:
+    counts = []
+    for pages in (1 << 12, 1 << 22):
+        made.clear()
+        steps = (
+            (1_000, "mmap", {"task": "app.0", "name": "new", "kind": "anon", "pages": pages}),
+            (2_000, "store", {"task": "app.0", "page": heap(7, region="new")}),
+            (3_000, "munmap", {"task": "app.0", "region": "new", "first": 0, "pages": pages}),
+            (4_000, "inject", {"page": {"pfn": 7}}),
+        )
+        more: dict[str, Any] = {"tasks": (TaskSpec("app"),), "pools": ()}
+        assert play(*steps, memory_pages=2 * pages, **more).errors[0].kind == "free"
+        counts.append(len(made))
+    assert counts[0] == counts[1] <= 6
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_what_is_locked_in_memory_is_needed(locked: bool) -> None:
+    """madvise_dontneed(): -EINVAL for VM_LOCKED; the poison entry stays."""
+    lock = ((2_500, "mlock", {"task": "app.0", "region": "map"}),) if locked else ()
+    drop = {"task": "app.0", "region": "map", "first": 0, "pages": 8, "advice": "dontneed"}
+    result = play(*POISONED, *lock, (3_000, "madvise", drop), _at(4_000, "load"), **_mapped())
+    assert outcomes(result)[1:] == (["EINVAL", "VM_FAULT_HWPOISON"] if locked else ["stale"])
 
 
 # -- by chance ------------------------------------------------------------------------------------------
