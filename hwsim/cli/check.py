@@ -19,7 +19,8 @@ def check(
     overrides: Set = None,
 ) -> None:
     """Check scenario files and report every mistake at once."""
-    from hwsim.scenario import ScenarioError, load
+    from hwsim.scenario import ScenarioError
+    from hwsim.study.rehearsal import load
 
     bad = 0
     for file in files:

@@ -72,7 +72,7 @@ class Layout:
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
     evict_per_s: float = 0.0
-    flush_every_ns: int = 0
+    flush_every_ns: int | None = None
     lifetime_ns: int | None = None
     huge_free: float = 0.0
     unmap_fail: float = 0.0
@@ -329,6 +329,18 @@ class MemMap:
         if self.base is None:
             self.base = Base([region.layout for region in self.regions], self.memory_pages)
         return self.base
+
+    def tear_down(self) -> None:
+        """The boot is over: pages, regions and mappings let go of one another and of their tasks."""
+        for page in self.overlay.values():
+            page.tear_down()
+        self.overlay.clear()
+        for region in self.regions:
+            region.vmas, region.fork_family = [], None
+            region.anon_vma.clear()
+            region.pages_of_interest.clear()
+            if region.mapping is not None:
+                region.mapping.tear_down()
 
     def materialise(self) -> dict[str, npt.NDArray[Any]]:
         """The whole machine now, as dense arrays: base, then dead regions, then the overlay.

@@ -22,6 +22,7 @@ from hwsim.kernel.filemap_error import (
     wait_swallows,
 )
 from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
 from hwsim.story.frame_life import drop_pages
 from hwsim.story.lost_write import LostWrite, asks
@@ -42,7 +43,7 @@ class Watch:
     earliest call.  Sessions are followed only meanwhile: before, they are known from their phase.
     """
 
-    __slots__ = ("_generation", "_idle", "machine", "mapping", "name", "pending", "region")
+    __slots__ = ("_armed", "_generation", "_idle", "_next", "machine", "mapping", "name", "pending", "region")
 
     def __init__(self, machine: Machine, region: Region) -> None:
         assert region.mapping is not None
@@ -52,6 +53,8 @@ class Watch:
         self.name = region.name.removeprefix("file:")
         self.pending: list[LostWrite] = []
         self._generation = 0
+        self._armed: tuple[int, int] | None = None  # where the callback stands
+        self._next: Call | None = None
         self._idle = True  # nobody to come could be told: sessions are not followed
 
     def add(self, lost: LostWrite) -> None:
@@ -92,8 +95,7 @@ class Watch:
 
     def end(self) -> None:
         """The mapping went with its kernel."""
-        self.pending = []
-        self._generation += 1
+        self.pending, self._next = [], None
 
     @property
     def _shared_bit(self) -> bool:
@@ -103,20 +105,34 @@ class Watch:
     # -- what comes next ---------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """One callback at the earliest call that can meet the error."""
+        """One callback at the earliest call that can meet the error, or before it."""
+        self._next = min(self._candidates(), key=lambda each: each[:2], default=None)
+        self._idle = self._next is None
+        self._stand()
+
+    def _stand(self) -> None:
+        best = self._next
+        if best is None or best.time_ns >= self.machine.horizon_ns:
+            return
+        if self._armed is not None and self._armed <= best[:2]:
+            return  # that one comes too early, and stands again
+        self._armed = best[:2]
         self._generation += 1
         generation = self._generation
-        best = min(self._candidates(), key=lambda each: each[:2], default=None)
-        self._idle = best is None
-        if best is None or best[0] >= self.machine.horizon_ns:
+        self.machine.engine.at(*best[:2], lambda _event: self._fire(generation))
+
+    def _fire(self, generation: int) -> None:
+        if generation != self._generation:
             return
-
-        def fire(_event: Any) -> None:
-            if generation == self._generation and not self.machine.kernel.halted:
-                self._happens(best[2], best[3])
-                self.arm()
-
-        self.machine.engine.at(best[0], best[1], fire)
+        armed, self._armed = self._armed, None
+        due = self._next
+        if due is None or self.machine.kernel.halted:
+            return
+        if due[:2] != armed:
+            self._stand()
+            return
+        self._happens(due.what, due.who)
+        self.arm()
 
     def _candidates(self) -> list[Call]:
         """Every call to come that could change who knows; none, and the watch is idle."""
@@ -197,6 +213,7 @@ class Watch:
             if self._has_pages(kernel.now) and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
         else:
+            kernel.event("evicted", file=self.name)
             drop_pages(self.machine, self.mapping)
             if not kernel.halted:
                 self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
@@ -260,13 +277,14 @@ def _tick(now: int, phase: int, every: int) -> int:
 
 
 class LostWrites:
-    """All lost writes of a machine, and the watches of this boot."""
+    """All lost writes of a machine: those of this boot with their watches, those before as rows."""
 
-    __slots__ = ("_watches", "machine", "rows")
+    __slots__ = ("_before", "_watches", "machine", "rows")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.rows: list[LostWrite] = []
+        self._before: list[LostWriteRow] = []
         self._watches: dict[AddressSpace, Watch] = {}
 
     def add(self, story: PageStory, page: Page, entries: list[Any]) -> None:
@@ -345,6 +363,10 @@ class LostWrites:
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")
 
+    def result(self, end_ns: int) -> list[LostWriteRow]:
+        """The records up to now, in order of loss."""
+        return self._before + [each.row(self.machine.index, end_ns) for each in self.rows]
+
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self.rows if each.region is region and each.index == index and not each.end]
 
@@ -355,6 +377,8 @@ class LostWrites:
                 if not lost.tellings and not lost.swallowed:
                     lost.swallowed = "reboot"
                 lost.finish("reboot", self.machine.engine.now)
+        self._before = self.result(self.machine.engine.now)
+        self.rows = []
         for watch in self._watches.values():
             watch.end()
         self._watches = {}

@@ -33,12 +33,13 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
+    __slots__ = ("_gone", "_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
 
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
         self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
+        self._gone: dict[int, int] | None = None  # how many mappings of earlier boots stood in a place
         self._touched: list[Pte] = []
         self._remapped: list[Vma] = []
         self.candidates: list[Candidate] = []
@@ -98,7 +99,7 @@ class LateTouches:
         seen = self._seen.setdefault(vma.number, [])
         if vma not in seen:
             seen.append(vma)
-        return seen.index(vma)
+        return seen.index(vma) + (self._gone.get(vma.number, 0) if self._gone is not None else 0)
 
     def awaits(self, pte: Pte) -> bool:
         """Whether a touch of this entry is drawn, or has come: who waits for SIGBUS touches nothing."""
@@ -193,7 +194,12 @@ class LateTouches:
             self.candidates = [each for each in self.candidates if each[3] is None or _still_stands(each[3])]
 
     def clear(self) -> None:
-        """A new boot: no entry is left."""
+        """A boot is over: no entry is left."""
+        if self._seen:
+            gone = self._gone = self._gone or {}
+            for place, mappings in self._seen.items():
+                gone[place] = gone.get(place, 0) + len(mappings)
+        self._seen = None
         self.candidates = []
         self._touched = []
         self._remapped = []

@@ -109,7 +109,7 @@ class LostWrite:
             self.end, self.end_ns = end, now_ns
 
     def row(self, replication: int, run_end_ns: int) -> LostWriteRow:
-        """The record."""
+        """The record, made while the kernel is there that lost it: of its signals only those of that boot."""
         story = self.story
         self.finish("horizon", run_end_ns)
         end = self._read_until()
@@ -139,6 +139,8 @@ class LostWrite:
             first_stale,
             self.end,
             self.end_ns,
+            story.machine.boot,
+            self.region.kind,
         )
 
     def _uniform(self, name: int) -> float:

@@ -125,11 +125,13 @@ def _out_of_reach(story: PageStory, found_ns: int, vmas: list[Vma]) -> None:
 
 def stored_meanwhile(story: PageStory, page: Page, since_ns: int) -> None:
     """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
-    extra, error = story.machine.draws.extra, story.error
+    extra, error, was = story.machine.draws.extra, story.error, page.flags
     now = story.machine.engine.now
     story.stores_waiting = store_meanwhile(
         page, since_ns, now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
     )
+    if page.flags & ~was & pg.DIRTY:
+        story.machine.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _entries(page: Page) -> list[Pte]:

@@ -24,6 +24,7 @@ from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
 from hwsim.kernel.task_struct import Task
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.userspace.open_files import DEFAULT_FD, file_left
+from hwsim.userspace.script_names import within
 from hwsim.userspace.script_step import Step, carry_out, let_go, returns
 from hwsim.userspace.script_touch import (
     CONSUMED,
@@ -38,16 +39,23 @@ _EVER_NS = 1 << 62  # the period of a flush that happens once
 
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
-    region = step.kernel.mem_map.by_name[f"file:{step.args['file']}"]
+    region = step.file(step.args["file"])
     assert region.mapping is not None
     return region, region.mapping
+
+
+def _index(step: Step, region: Region) -> int:
+    """The page that a step reads or writes: files are simulated as far as they are cached."""
+    index = int(step.args["index"])
+    within(step, index, region.layout.pages, f"the cached part of {step.args['file']}", "index")
+    return index
 
 
 def read(step: Step) -> None:
     """read(): from the page cache, or read in from the disk.  AS_EIO is never looked at."""
     step.task()
     region, _ = _file(step)
-    index = step.args["index"]
+    index = _index(step, region)
     if index >= region.size_pages:
         step.result("end of file")
         return
@@ -75,6 +83,7 @@ def _refused(step: Step, page: Page) -> bool:
 def write(step: Step) -> None:
     """write() of a whole page: it is dirty in the cache, and a transiently bad line is healed."""
     task = step.task()
+    _index(step, _file(step)[0])
     if user_buffer(step):
         step.result("EFAULT")
         return
@@ -160,7 +169,10 @@ def msync(step: Step) -> None:
     task, (_, mapping) = step.task(), _file(step)
     mapped = [vma.file for vma in task.vmas.values() if vma.mapping is mapping and vma.file is not None]
     if not mapped:
-        raise step.error(f'task "{task.name}" does not map this file')
+        known = {
+            vma.mapping.name.removeprefix("file:") for vma in task.vmas.values() if vma.mapping and vma.file
+        }
+        raise step.error(f'task "{task.name}" does not map this file', "file", allowed=sorted(known))
     carry_out(step, _ask(step, "msync", mapped[0]))
 
 
@@ -189,11 +201,11 @@ def evict(step: Step) -> None:
     """The inode of an unused file leaves memory: written back first, its pages and its error go with it."""
     region, mapping = _file(step)
     if not mapping.evictable:
-        raise step.error(
-            f"an inode of {mapping.filesystem} stays in memory; allowed: a file on a disk or NFS"
-        )
+        text = f"an inode of {mapping.filesystem} stays in memory"
+        raise step.mistake(text, "file", allowed="a file on ext2, ext3, ext4, xfs or nfs")
     if any(vma.alive for vma in mapping.vmas) or mapping.files:
-        raise step.error("the file is open or mapped: its inode stays in memory")
+        allowed = "a file that nobody has open or mapped"
+        raise step.error("the file is open or mapped: its inode stays in memory", "file", allowed=allowed)
     carry_out(step, _evict(step, region, mapping))
 
 
@@ -251,7 +263,7 @@ def open_(step: Step) -> None:
     task, (_, mapping) = step.task(), _file(step)
     key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     if task.files.get(key) is not None:
-        raise step.error("this descriptor is open already")
+        raise step.error("this descriptor is open already", "fd", allowed="another name")
     task.files[key] = open_file(mapping, step.kernel.now).get()
     step.result(0)
 
@@ -280,7 +292,10 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
 def truncate(step: Step) -> None:
     """ftruncate(): the file ends after ``pages`` pages; what lies beyond its old end is a hole."""
     region, mapping = _file(step)
-    pages, old = step.args["pages"], region.size_pages
+    pages, cached, old = step.args["pages"], region.layout.pages, region.size_pages
+    if pages > cached:
+        text = f"longer than the cached part of {step.args['file']}"
+        raise step.mistake(text, "pages", allowed=f"0 to {cached}")
     if mapping.is_block_device:
         step.result("EINVAL")
         return
@@ -296,7 +311,13 @@ def truncate(step: Step) -> None:
 def punch(step: Step) -> None:
     """A hole, where the kernel can make one: the pages go, and the disk has zeroes there."""
     region, mapping = _file(step)
-    hole = range(step.args["index"], step.args["index"] + step.args["pages"])
+    first, pages, cached = step.args["index"], step.args["pages"], region.layout.pages
+    if first + pages > cached:
+        text = (
+            f"pages {first} to {first + pages - 1}, but the cached part of {step.args['file']} has {cached}"
+        )
+        raise step.mistake(text, "index", allowed=f"0 to {cached - 1}")
+    hole = range(first, first + pages)
     unmapped = step.kernel.profile.punch_hole(mapping, hole)
     if unmapped is None:
         step.result("ENOSYS")

@@ -71,13 +71,20 @@ def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1)
 def find_target(step: Step) -> tuple[Vma, int]:
     """Where the step's task maps the page that the step names."""
     task, ref = step.task(), step.args["page"]
+    if "kernel" in ref or "free" in ref:
+        allowed = "a page of a region or of a mapped file"
+        raise step.mistake(f"a task cannot {step.spec.verb} this page", "page", allowed=allowed)
     if "region" in ref:
-        return step.vma(task, ref["region"].partition("/")[2], ref["index"])
+        return _own_mapping(step, task)
     if "file" in ref:
-        mapping = step.kernel.mem_map.by_name[f"file:{ref['file']}"].mapping
-        for vma in task.vmas.values():
-            if vma.mapping is mapping and vma.covers(ref["index"]):
+        mapping = step.file(ref["file"], "page", "file").mapping
+        mapped = [vma for vma in task.vmas.values() if vma.mapping is mapping]
+        for vma in mapped:
+            if vma.covers(ref["index"]):
                 return vma, ref["index"]
+        if mapped:
+            last = max(vma.pgoff + vma.pages for vma in mapped) - 1
+            raise step.error("beyond the mapped part of the file", "page", allowed=f"0 to {last}")
     else:
         page = step.page()
         for vma in task.vmas.values():
@@ -88,7 +95,23 @@ def find_target(step: Step) -> tuple[Vma, int]:
         for vma in head.ptes:
             if vma.task is task:
                 return vma, page.pgoff
-    raise step.error(f'task "{task.name}" does not map this page')
+    known = dict.fromkeys(vma.name for vma in task.vmas.values())
+    what = "file" if "file" in ref else "page"
+    raise step.error(f'task "{task.name}" does not map this {what}', "page", allowed=known)
+
+
+def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
+    """Where the task maps the page of a region that may be named as another task sees it."""
+    theirs, _ = step.target("page")
+    owner, _, name = step.args["page"]["region"].partition("/")
+    if owner == task.name:
+        return step.target("page")
+    for vma in task.vmas.values():
+        same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
+        if vma.name == name and same and vma.mapping is theirs.mapping:
+            return step.vma(task, name, step.args["page"]["index"], "page", "index")
+    allowed = f'a region of "{task.name}"'
+    raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
 
 
 def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, Any, str | None]:
@@ -334,7 +357,7 @@ def die_of(step: Step, task: Task, what: str) -> str:
     """A signal that no task of a scenario catches."""
     member = task.behaviour
     step.kernel.event("killed", task=task.name, pid=task.pid, cause=what)
-    member.group.die(member, None)
+    member.group.die(member, None, by_step=True)
     return what
 
 
