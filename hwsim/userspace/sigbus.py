@@ -59,7 +59,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
     kernel.event("handled", task=task.name, code=signal.code, action=action)
     if action == "exit":
         kernel.event("exit", task=task.name, pid=task.pid)
-        member.group.die(member, None, left=True)
+        member.group.die(member, None, left=story is not None, by_step=story is None)
         return
     if action == "remap" and signal.vma is not None and story is not None:
         _map_fresh_page(machine, signal.vma, story)
@@ -138,5 +138,7 @@ def _killed(machine: Machine, member: Member, signal: Signal) -> None:
     task = signal.task
     signal.result = "killed"
     signal.done_ns = machine.engine.now
-    machine.kernel.event("killed", task=task.name, pid=task.pid, cause=signal.cause)
-    member.group.die(member, signal)
+    by_step = signal.report.story is None  # beyond the end of a file: no error has done it
+    cause = signal.code if by_step else signal.cause
+    machine.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)
+    member.group.die(member, None if by_step else signal, by_step=by_step)
