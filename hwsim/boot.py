@@ -69,6 +69,18 @@ def start_groups(machine: Machine) -> list[Group]:
     return groups
 
 
+def tear_down(machine: Machine) -> None:
+    """Take a kernel that has ended apart, with its tasks.
+
+    What refers to itself in a circle would stay until the run is over, as nobody collects it meanwhile.
+    """
+    for group in machine.groups:
+        for member in group.members:
+            member.tear_down()
+        group.members, group.empty, group.shared = [], [], []
+    machine.kernel.tear_down()
+
+
 def _give_regions(machine: Machine, group: Group) -> None:
     by_name = machine.kernel.mem_map.by_name
     for region in group.spec.regions:

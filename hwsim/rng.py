@@ -82,6 +82,7 @@ class Slot(IntEnum):
     DROPPED = 53
     BANK_TAKEN = 54
     WINDOW_ON = 55
+    READ_AGAIN = 56
 
 
 class Draws:

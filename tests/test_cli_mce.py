@@ -24,10 +24,19 @@ def test_json_has_one_object_a_file() -> None:
     found = json.loads(result.stdout)
     assert [each["file"] for each in found] == [str(file) for file in files]
     fatal = next(each for each in found if each["file"].endswith("fatal-and-corrected"))
+    nothing = {"pfn": None, "found_by": None, "fell_away": None}
     assert fatal["records"] == [
-        {"cpu": 1, "bank": 3, "severity": "KEEP", "reason": "Non signalled machine check"},
-        {"cpu": 0, "bank": 4, "severity": "PANIC", "reason": "Processor context corrupt"},
-    ]
+        {
+            "cpu": 1, "bank": 3, "status": "0x900000000000009f", "severity": "KEEP",
+            "reason": "Non signalled machine check", **nothing,
+        },
+        {
+            "cpu": 0, "bank": 4, "status": "0xb200000000000000", "severity": "PANIC",
+            "reason": "Processor context corrupt", **nothing,
+        },
+    ]  # fmt: skip
+    rest = {"form": "mce-inject", "boot": 1, "verdict": None, "notes": [], "repeated": 0, "passed_over": 0}
+    assert {name: fatal[name] for name in rest} == rest
     assert fatal["fate"] == {
         "panic": True,
         "message": "Fatal Machine check",

@@ -39,7 +39,8 @@ def _is_results(file: Path) -> bool:
 
 
 def _scenario(file: Path, overrides: list[str]) -> bool:
-    from hwsim.scenario import ScenarioError, load
+    from hwsim.scenario import ScenarioError
+    from hwsim.study.rehearsal import load
 
     try:
         scenario = load(file, overrides)

@@ -135,7 +135,9 @@ def times(results: Results, policy: int) -> list[tuple[str, Estimate, int]]:
     signals = of_policy(results.signals, policy)
     # Early kills come while the page is still being contained: no wait from there to them exists.
     deaths = signals[(signals["result"] == "killed") & (signals["cause"] == "late")].merge(
-        errors[["replication", "error", "contained_ns"]], on=["replication", "error"], how="left"
+        errors[["replication", "error", "boot", "contained_ns"]],
+        on=["replication", "error", "boot"],  # after a reboot the frame is another page, not contained
+        how="inner",
     )
     machines = pd.Index([int(r) for r in column(results, policy, "replication")])
     found = []

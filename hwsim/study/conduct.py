@@ -64,9 +64,9 @@ def prepared(
     """Load a scenario if a path is given, and apply overrides and seed."""
     changes = [*overrides, *([] if seed is None else [f"seed={seed}"])]
     if isinstance(scenario, str | os.PathLike):
-        from hwsim.scenario import load
+        from hwsim.study.rehearsal import load
 
-        return load(Path(scenario), changes)
+        return load(scenario, changes)
     return scenario.with_overrides(changes) if changes else scenario
 
 

@@ -25,7 +25,6 @@ from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
 if TYPE_CHECKING:
     from hwsim.machine import Machine
 
-
 _NOTHING_SHARED = nullcontext()
 
 
@@ -53,9 +52,11 @@ class Member:
         "once",
         "parent",
         "private",
+        "returning",
         "revived",
         "ringing",
         "started",
+        "struck",
         "task",
     )
 
@@ -79,7 +80,9 @@ class Member:
         self.fsync_ns = 0  # phase of its periodic fsync
         self.next_exit_ns: int | None = None
         self.once = False  # forked by a script: no supervisor brings it back
+        self.struck = False  # an error, or its own end, has ended a process here in this boot
         self.revived: list[Region] = []
+        self.returning: list[Any] = []  # accesses that wait for the handlers to be through
 
     @property
     def alive(self) -> bool:
@@ -105,9 +108,11 @@ class Member:
         parent = self.parent
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
-        for name, origin in parent.task.vmas.items():
+        for copies in self.copies.values():
+            copies.vmas = []
+        for key, origin in parent.task.vmas.items():
             vma = task.add_vma(
-                name,
+                key,
                 origin.region,
                 origin.pages,
                 start=origin.start,
@@ -120,14 +125,15 @@ class Member:
                 pgoff=origin.pgoff,
                 file=origin.file,
             )
+            vma.name, vma.writable = origin.name, origin.writable
             if origin.region.kind in ("shm", "hugetlb"):
                 origin.region.vmas.append(vma)
             origin.forked_ns = now
             vma.populated = origin.populated and not origin.shared
-            copies = self.copies.get(name)
-            if copies is not None:
-                copies.vmas = [vma]
-                self._take(copies, now)
+            own = self.copies.get(origin.name)
+            if own is not None:
+                own.vmas.append(vma)
+                self._take(own, now)
             copy_page_range(machine.kernel, origin, vma)
             machine.entries_copied(vma)
         inherit_files(self, parent)
@@ -230,6 +236,32 @@ class Member:
         self.ringing = True
         engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
 
+    def wait_for_user_space(self) -> Any:
+        """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+        bell = self.machine.engine.sleep()
+        self.returning.append(bell)
+        return bell
+
+    def back_in_user_space(self) -> None:
+        """Whoever has waited for the task's handlers goes on."""
+        waiting, self.returning = self.returning, []
+        for bell in waiting:
+            self.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | self.number)
+
+    def tear_down(self) -> None:
+        """The boot is over: see boot.tear_down()."""
+        task, self.task, self.parent = self.task, None, None
+        self.children, self.private, self.copies, self.access = [], {}, {}, None
+        self.inbox.clear()
+        self.returning.clear()
+        if self.bell is not None and self.bell.callbacks:
+            self.bell.callbacks.clear()
+        if task is not None:
+            task.pending = task.behaviour = None
+            for vma in task.vmas.values():
+                vma.ptes.clear()
+            task.vmas.clear()
+
     def _life(self) -> Generator[Any, Any, None]:
         engine = self.machine.engine
         while True:
@@ -299,16 +331,19 @@ class Group:
         for region in regions:
             machine.draw_races(region)
 
-    def die(self, member: Member, signal: Signal | None, *, left: bool = False) -> None:
+    def die(
+        self, member: Member, signal: Signal | None, *, left: bool = False, by_step: bool = False
+    ) -> None:
         """The process in ``member`` is gone, with whom the group rules take down; plan the restart.
 
-        Killed by ``signal``, or ``left`` by its SIGBUS handler, or (neither) ended without an error.
+        Killed by ``signal``, or it ``left`` by its SIGBUS handler, or a step of the script has ended it
+        (``by_step``), or (none of these) its life time was over.
         """
         machine = self.machine
         now = machine.engine.now
         waiting = len(self.empty)
         with self.sharers_change():
-            self._bury(member, killed=signal is not None)
+            self._bury(member, killed=signal is not None, by_step=by_step)
             # Workers go with their master; a process that a script forked is nobody's worker.
             workers = [child for child in member.children if not child.once]
             others = self.members if self.spec.group_death else workers
@@ -323,28 +358,33 @@ class Group:
                         signal.report.signals.append(death)
                         machine.kernel.signal_sent(death)
                     machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
-                    self._bury(other, killed=signal is not None)
+                    self._bury(other, killed=signal is not None, by_step=by_step)
         self._release_shared()
         if self.spec.restart_ns is not None:
-            kernel = machine.kernel
+            boot = machine.boot
             counts = (signal is not None or left) and len(self.empty) > waiting
 
             def restart(_event: Any) -> None:
-                if not kernel.halted:
+                if boot == machine.boot and not machine.kernel.halted:
                     machine.restarts += counts
+                    dead = [each for each in self.empty if each.parent is None]
                     self.start()
+                    for each in dead:  # of the children fork() tells
+                        machine.kernel.event("start", task=each.name, pid=each.task.pid if each.task else 0)
 
             machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
 
-    def _bury(self, member: Member, *, killed: bool) -> None:
+    def _bury(self, member: Member, *, killed: bool, by_step: bool) -> None:
         """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
         machine, task = self.machine, member.task
         assert task is not None
         task.alive = False
         task.killed = killed
+        member.struck = member.struck or not by_step
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
+        member.back_in_user_space()  # never: what waits finds it dead
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1
@@ -362,6 +402,7 @@ class Group:
                     put_page(machine, page)
         machine.entries_dropped(changed)
         close_files(member)
+        task.vmas = {}  # they know their task: together they would stay until the run is over
 
     def _orphans(self, member: Member, task: Task) -> list[Region]:
         """Regions that nobody maps any more; forked children may still map their parent's."""

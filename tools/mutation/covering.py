@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.mutation.mutants import FOLDERS
+FOLDERS = ("hwsim/hardware", "hwsim/kernel", "hwsim/story", "hwsim/study")  # what is mutated
 
 # Golden numbers and printed output say that something changed, not what is wrong: they do not count.
 LEFT_OUT = (
@@ -85,7 +85,7 @@ def _read(work: Path) -> Covering:
     from coverage import CoverageData
 
     seconds = {}
-    for case in ET.parse(work / "seconds.xml").iter("testcase"):  # noqa: S314 (pytest wrote it a moment ago)
+    for case in ET.parse(work / "seconds.xml").iterfind(".//testcase[@classname]"):  # noqa: S314 (pytest wrote it a moment ago)
         name = f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}"
         seconds[name] = float(case.attrib["time"])
     data = CoverageData(str(work / "coverage.db"))
