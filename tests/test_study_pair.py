@@ -91,7 +91,9 @@ def test_other_numbers_of_errors_are_compared_per_machine_only():
     assert difference(study, "kills")[0] is not None
     text = printed(study)
     first, second = (each["errors"] for each in study.as_dict()["fell"])
-    assert f"Not as many under each ({first} and {second}): nothing is compared per error." in text
+    assert f"Not as many under each ({first}, " in text
+    assert f"; and {second}, " in text
+    assert "not alone in their machine): nothing is compared per error." in text
     assert "Mean per error" not in text
 
 

@@ -272,12 +272,13 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         look = "red"
     elif pairing.errors:
         company = reading.company(counts[0])
-        text = f"The same {_errors(pairing.errors)} under every policy, {company}.{rate}"
+        text = f"The same {_errors(pairing.errors)} under every policy, {company}."
+        text += rate if comparison.same_count(policy) else ""
     else:
         text = "No error fell."
     if not comparison.same_count(policy):
-        first, second = (plain(each.errors, 0) for each in counts)
-        text += f" Not as many under each ({first} and {second}): nothing is compared per error."
+        first, second = (f"{plain(each.errors, 0)}, {reading.company(each)}" for each in counts)
+        text += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation
