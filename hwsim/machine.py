@@ -40,7 +40,8 @@ from hwsim.story.rows import error_row, replication_row
 from hwsim.story.states import OVER
 from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 _FIRST_PID = 100
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it

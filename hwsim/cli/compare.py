@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Detected, Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
 from hwsim.cli.shell import guarded, note, print_json, show, wrong
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def compare(
     as_json: Json = False,
     detected: Detected = False,
     workers: Workers = None,
+    repair: Repair = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare policies on the same errors, pair by pair.
@@ -51,10 +52,12 @@ def compare(
         path,
         lambda **hooks: conduct(
             scenario, policies, repeat=repeat, out=path, workers=workers, overrides=overrides or [],
-            command=command, **hooks,
+            command=command, repair=repair, **hooks,
         ),
         quiet=quiet,
     )  # fmt: skip
+    if results.repaired:
+        note(f"hwsim: {results.repaired}")
     if len(results.replications):
         _print(pair.comparison(results), as_json=as_json, detected=detected)
     if not quiet:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.options import Detected, Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
 from hwsim.cli.shell import guarded, note, print_json, show
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def run(
     ] = False,
     detected: Detected = False,
     workers: Workers = None,
+    repair: Repair = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a scenario: many machines, each on its own errors."""
@@ -43,10 +44,12 @@ def run(
         path,
         lambda **hooks: conduct(
             scenario, policies, repeat=repeat, out=path, workers=workers, overrides=overrides or [],
-            command=command, **hooks,
+            command=command, repair=repair, **hooks,
         ),
         quiet=quiet,
     )  # fmt: skip
+    if results.repaired:
+        note(f"hwsim: {results.repaired}")
     # A replication that failed has no log; report_failures() says why and how to see it.
     dmesg = dmesg and not any(failure.replication == 0 for failure in results.failures)
     if as_json:

@@ -101,6 +101,11 @@ class Store:
             check_types((Column("what", "TEXT", False), Column("times", "INTEGER", False)), rows, "reach: ")
         return dict(rows)
 
+    def digest(self, job: Job) -> bytes | None:
+        """The digest that a replication must have; None if it was never there."""
+        with self.readable():
+            return sums.known(self.connection, *job)
+
     def replications(self, where: str = "") -> Iterator[tuple[Job, list[list[tuple[Any, ...]]]]]:
         """Each replication with its rows, table by table, as :func:`of_replication` takes them."""
         parts = [groupby(self.connection.execute(select(name, where)), itemgetter(0, 1)) for name in TABLES]
