@@ -82,6 +82,8 @@ class Slot(IntEnum):
     DROPPED = 53
     BANK_TAKEN = 54
     WINDOW_ON = 55
+    READ_AGAIN = 56
+    TRUNCATED = 57
 
 
 class Draws:
@@ -89,7 +91,7 @@ class Draws:
 
     ``row(error)`` gives the uniforms of an error as a list indexed by :class:`Slot`;
     ``extra(name, slot, k)`` an additional uniform; ``arrivals(source)`` the generator of the
-    inter-arrival draws of one error source.  Uniforms lie strictly between 0 and 1.
+    arrival draws of one error source.  Uniforms lie strictly between 0 and 1.
     """
 
     __slots__ = ("_block", "_first", "_key", "_philox", "_size")
@@ -129,7 +131,7 @@ class Draws:
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     def arrivals(self, source: int) -> Arrivals:
-        """The inter-arrival stream of error source number ``source``."""
+        """The stream of error source number ``source``: inter-arrival times, or times."""
         digest = blake2b(
             struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
         ).digest()
@@ -215,7 +217,8 @@ def binomial(u: float, n: int, p: float) -> int:
 
 
 class Arrivals:
-    """Exponential inter-arrival times in blocks that start small and double."""
+    """The stream of one error source: exponential inter-arrival times in blocks that start small and double,
+    or a known number of uniforms at once."""
 
     __slots__ = ("_at", "_block", "_philox", "_size")
 
@@ -224,6 +227,12 @@ class Arrivals:
         self._size = 4
         self._block: list[float] = []
         self._at = 0
+
+    def uniforms(self, count: int) -> list[float]:
+        """The first ``count`` uniforms of the stream."""
+        raw = self._philox.random_raw(count)
+        found: list[float] = (((raw >> np.uint64(11)) + 0.5) * _SCALE).tolist()
+        return found
 
     def next_exponential(self) -> float:
         """One unit exponential by inverse CDF."""

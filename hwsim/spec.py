@@ -248,21 +248,24 @@ class DramSpec:
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """A stream of errors: a Poisson process between start and end.
+    """A stream of errors between start and end: a Poisson process, or ``count`` at uniform random times.
 
-    ``rate_per_s`` is per machine (a rate per GiB is multiplied out before).  ``burst_pages``
-    neighbouring pages go bad at once, one line in each, each an error of its own.  With ``dram`` the
-    stream is one of DRAM faults, and what of them no ECC corrects are the errors; then where they fall
-    and whether they are permanent is the fault's.
+    ``rate_per_s`` is per machine (a rate per GiB is multiplied out before), and not used with a count.
+    ``burst_pages`` neighbouring pages go bad at once, one line in each, each an error of its own.  With
+    ``dram`` the stream is one of DRAM faults, and what of them no ECC corrects are the errors; then where
+    they fall and whether they are permanent is the fault's.  ``field_per_s``: what the field reports for one
+    machine, for those who ask what the answer means for a year; the model does not read it.
     """
 
-    rate_per_s: float
+    rate_per_s: float = 0.0
     where: Place = Place()
     permanent: float = 0.5
     burst_pages: int = 1
     start_ns: int = 0
     end_ns: int | None = None
     dram: DramSpec | None = None
+    count: int | None = None
+    field_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

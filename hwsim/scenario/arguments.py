@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hwsim import units
-from hwsim.hardware.mce_inject import MceTextError, parse_mce
+from hwsim.hardware.mce_record import MceTextError
+from hwsim.hardware.mce_text import read_mce
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.parts import SHARED_BY_DEFAULT, Parts
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
@@ -123,13 +124,17 @@ def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         yield Finding(path, "not a text", "records in the format of mce-inject")
         return
     try:
-        records = parse_mce(value, "", banks=MAX_NR_BANKS)
+        text = read_mce(value, "", banks=MAX_NR_BANKS)
     except MceTextError as error:
         for each in error.problems:
             yield Finding(path, f"line {each.line} of it: {each.text}", "records in the format of mce-inject")
         return
+    if len(text.boots) > 1:
+        yield Finding(path, f"machine checks of {len(text.boots)} boots", "those of one")
+    if text.boots and not text.all_records:
+        yield Finding(path, "a panic without a record", "records in the format of mce-inject, or a kernel's")
     cpus = parts.machine.cpus if parts.machine else 4096
-    for record in records:
+    for record in text.all_records:
         if record.cpu >= cpus:
             message = f"line {record.line} of it: CPU {record.cpu} is not one of the machine's"
             yield Finding(path, message, f"0 to {cpus - 1}")

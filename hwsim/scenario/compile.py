@@ -94,13 +94,13 @@ def _delay(item: schema_machine.Delay) -> spec.Delay:
 
 def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) -> spec.ErrorSpec:
     """A rate per GiB counts the GiB of the place where the errors fall."""
-    if item.rate is None:  # the faults of the DIMMs
+    if item.kind == "dram":
         faults = dram.faults_per_s() if dram else 0.0
         return spec.ErrorSpec(
             faults, start_ns=item.start, end_ns=item.end, dram=dram.to_spec() if dram else None
         )
-    per_s = item.rate.per_s
-    if item.rate.per_gib:
+    per_s = 0.0 if item.rate is None else item.rate.per_s
+    if item.rate is not None and item.rate.per_gib:
         per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB
     return spec.ErrorSpec(
         rate_per_s=per_s,
@@ -109,6 +109,8 @@ def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) ->
         burst_pages=item.burst_pages,
         start_ns=item.start,
         end_ns=item.end,
+        count=item.count,
+        field_per_s=item.field_rate,
     )
 
 

@@ -16,9 +16,9 @@ from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
+from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 from hwsim.story.found import consumed, device_read
-from hwsim.story.repeats import count_repeats
 from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def freed(story: PageStory) -> None:
     page, kernel = story.page, story.machine.kernel
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
+        unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
+        story.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
             bell = story.machine.engine.sleep()
             bell.callbacks.append(lambda _event: freed(story))
@@ -228,10 +230,7 @@ def rebooted(story: PageStory) -> None:
 
     Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
     """
-    if story.finished:
-        return
     machine = story.machine
-    count_repeats(story, machine.engine.now)
     end = "panic" if story.end == "panic" else ""
     if is_replaced(story):
         story.other_lines = [each for each in story.other_lines if not is_replaced(each)]

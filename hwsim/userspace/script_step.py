@@ -15,7 +15,7 @@ from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import is_on_swap
 from hwsim.kernel.task_struct import PAGE_SHIFT, Task, Vma
 from hwsim.record import StepMistake
-from hwsim.userspace.frames import put_page
+from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
     from hwsim.kernel.system import Kernel
@@ -325,6 +325,7 @@ class Step:
         if pfn < 0:
             pfn = self.free_page()
         page = Page(pfn, region, pgoff)
+        page.looked_ns = self.kernel.now
         page.flags = self.kernel.config.real_flags(flags)
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
@@ -357,6 +358,23 @@ def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
             step.facts["skipped"] = str(reason)
 
     step.kernel.engine.env.process(rest())
+
+
+def returns(step: Step, task: Task) -> bool:
+    """Whether what may have slept in the kernel comes back to the task."""
+    if not task.alive:
+        step.facts["skipped"] = f'task "{task.name}" died while it waited'
+    return task.alive and not step.kernel.halted
+
+
+def let_go(step: Step, pages: list[Page]) -> None:
+    """The pages have lost an entry: those that nobody uses any more are free."""
+    for page in pages:
+        free_swap_and_cache(page)
+        step.drop_if_unused(page)
+    step.machine.entries_dropped(pages)
+    for page in pages:
+        step.changed(page)
 
 
 def _page_text(page: dict[str, Any]) -> str:
