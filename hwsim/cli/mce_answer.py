@@ -61,9 +61,12 @@ def _fate(played: Played) -> Iterator[str]:
     fate = played.fate
     if fate.rendezvous_timeout:
         yield "  rendezvous: not all CPUs came within 1 s"
-    if fate.queued_pfns:
+    fetched = played.fetched if isinstance(played, PlayedBoot) and fate.panic else 0
+    if fetched:
+        yield f"  memory_failure: {_pages(fate.queued_pfns[:fetched])}"
+    if fate.queued_pfns[fetched:]:
         lost = "; nobody fetches them after the panic" if fate.panic else ""
-        yield f"  memory_failure: {', '.join(f'pfn {pfn:#x}' for pfn in fate.queued_pfns)}{lost}"
+        yield f"  memory_failure: {_pages(fate.queued_pfns[fetched:])}{lost}"
     for signal in fate.signals:
         yield f"  {signal.signal} ({signal.code}) to the task that was current on CPU {signal.cpu}"
     if fate.panic:
@@ -75,6 +78,10 @@ def _fate(played: Played) -> Iterator[str]:
     else:
         full = f"; the log is full, dropped: {fate.dropped}" if fate.dropped else ""
         yield f"  goes on; records logged: {fate.logged}{full}"
+
+
+def _pages(pfns: Sequence[int]) -> str:
+    return ", ".join(f"pfn {pfn:#x}" for pfn in pfns)
 
 
 def _verdict(played: PlayedBoot) -> Iterator[str]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from hwsim.hardware.mce_banks import ADDRV, EN, MCIP, MISCV, PCC, UC, VAL, S
+from hwsim.hardware.mce_banks import ADDRV, EN, MCIP, MISCV, PCC, SER_P, UC, VAL, S
 from hwsim.hardware.mce_lines import PREFIX, Line
 from hwsim.hardware.mce_record import MAX_CPUS, VENDORS, Problems, Record, other_vendor
 
@@ -43,6 +43,7 @@ _TIME = re.compile(PREFIX + r"TIME (\d+)\b.*")
 _MCELOG_RIP = re.compile(PREFIX + rf"RIP(?: !INEXACT!)? ({_HEX}{{2,4}}):({_HEX}+)\s*")
 _PAIR = re.compile(rf"\b([A-Z0-9]+) +({_HEX}+)\b")
 _MCI_STATUS = re.compile(PREFIX + r"MC[Gi] status:")
+_INTEL_ONLY = "only Intel's rules of machine checks are built"
 FIRST_POLL_S = 10.0  # so soon after boot it is the first poll: the timer's comes minutes later
 
 _HEAD_AT, _RIP_AT, _TSC_AT, _PROCESSOR_AT = range(4)
@@ -77,6 +78,7 @@ class Printed:
         self._at = _HEAD_AT
         self._numbered = 0  # line of a "MCE n" whose CPU line is to come
         self._lost: set[int] = set()
+        self._is_vendor_told = False  # once is enough: a log is of one machine
 
     def read(self, line: Line) -> bool:
         """Whether the line is of a machine check."""
@@ -141,8 +143,10 @@ class Printed:
     def _wrong(self, line: Line, text: str) -> None:
         """This record is no good: the rest of it is read and dropped, and one mistake is enough."""
         assert self._record is not None
-        if self._record.line not in self._lost:
+        is_told = _INTEL_ONLY in text and self._is_vendor_told
+        if self._record.line not in self._lost and not is_told:
             self._problems.add(line.number, text)
+        self._is_vendor_told |= _INTEL_ONLY in text
         self._lost.add(self._record.line)
 
     def _read_printed(self, line: Line) -> bool:
@@ -204,6 +208,8 @@ class Printed:
                 record = replace(record, addr=value)
             elif key == "MISC":
                 record = replace(record, misc=value)
+            elif key == "MCGCAP":
+                record = replace(record, ser=bool(value & SER_P))
             self._seen.add(key)
         self._record = record
 

@@ -64,6 +64,11 @@ class Verdict(NamedTuple):
     def timed_out(self) -> bool:
         return bool(self.message and self.message.startswith(TIMEOUT))
 
+    @property
+    def is_of_one_cpu(self) -> bool:
+        """The message of a CPU that decided for itself, since the rendezvous had failed."""
+        return bool(self.message and self.message.lower().endswith("on current cpu"))
+
 
 @dataclass
 class Rendezvous:
@@ -72,6 +77,11 @@ class Rendezvous:
     records: list[Record] = field(default_factory=list)
     verdict: Verdict | None = None
     missing: bool = False
+
+    @property
+    def time_s(self) -> int:
+        """When it was, by its latest record; 0: none says."""
+        return max((record.time_s for record in self.records), default=0)
 
 
 @dataclass
@@ -254,7 +264,7 @@ class _Log:
                 self._close()
             self._rendezvous().records.append(record)
         else:
-            if self._open and record.time_s > _latest_s(self._open) + TOGETHER_S:
+            if self._open and record.time_s > self._open.time_s + TOGETHER_S:
                 self._close()
             self._boots[-1].events.append(record)
         if doubts:
@@ -274,7 +284,8 @@ class _Log:
         rendezvous, self._open = self._open, None
         missing, self._missing = self._missing, False
         if rendezvous is not None:
-            rendezvous.missing = missing or bool(rendezvous.verdict and rendezvous.verdict.timed_out)
+            said = rendezvous.verdict
+            rendezvous.missing = missing or bool(said and (said.timed_out or said.is_of_one_cpu))
             self._boots[-1].events.append(rendezvous)
 
     def _verdicts(self) -> set[tuple[str | None, str | None]]:
@@ -291,10 +302,6 @@ def _is_repeated(line: Line, before: Line) -> bool:
     _, mark, message = line.text.rpartition("[Hardware Error]: ")
     is_same = message == before.text.rpartition("[Hardware Error]: ")[2]
     return bool(mark) and is_same and (line.stamp_s is None) != (before.stamp_s is None)
-
-
-def _latest_s(rendezvous: Rendezvous) -> int:
-    return max((record.time_s for record in rendezvous.records), default=0)
 
 
 def _key(record: Record) -> Record:
