@@ -256,9 +256,10 @@ def test_doubts() -> None:
     assert no_rip.fate.panic
     assert ["no RIP line" in each for each in no_rip.doubts] == [True]
     assert one(kernel_lines(TIMER, rip=None)).doubts == []
-    assert ["taken for Intel's" in each for each in one(lines[:3]).doubts] == [True]
+    assert ["taken for Intel's" in each for each in one([*lines[:3], "usb 1-1: new"]).doubts] == [True]
     assert ["exception table" in each for each in one(kernel_lines(DATA_LOAD, rip=KERNEL)).doubts] == [True]
     assert one(kernel_lines(DATA_LOAD, rip=KERNEL), panic_lines(reason=IN_KERNEL)).doubts == []
+    assert ["no poll of this kernel" in each for each in one(polled_lines(TIMER)).doubts] == [True]
     assert ["no TSC line" in each for each in one(polled_lines(CORRECTED)[:1]).doubts] == [False, True]
 
 

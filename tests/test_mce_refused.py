@@ -35,7 +35,12 @@ def test_cut_and_disordered_records_are_refused_where_they_are() -> None:
     cases = [
         ([lines[0][:-3], *lines[1:]], "log:1: STATUS bd80000000100: 13 digits, the kernel prints 16"),
         ([lines[0][:-30]], cut), ([lines[0], lines[1][:-12]], cut), ([*lines[:2], lines[2] + "MISC"], cut),
-        ([*lines[:3], lines[3][:45]], cut), (lines[:2], "the TSC line of this machine check is missing"),
+        ([*lines[:3], lines[3][:45]], cut), (lines[:2], "the TSC line, and with it ADDR and MISC, of"),
+        (lines[:3], "the PROCESSOR line of this machine check is missing"),
+        ([*lines[:2], lines[2][: lines[2].index("MISC")]], "MISC of this machine check is missing"),
+        ([*lines[:2], f"{MARK}TSC 5", "usb 1-1: new"], "ADDR of this machine check is missing"),
+        (["CPU 3 BANK 8", "MISC 86", f"STATUS {DATA_LOAD:x} MCGSTATUS 7"], "ADDR of this machine check"),
+        (["MCE 0", "CPU 0 4 northbridge TSC 12345", f"STATUS {CORRECTED:x} MCGSTATUS 0"], "mcelog's for AMD"),
         (lines[1:], missing), (lines[::-1], missing), ([*lines, lines[2]], missing),
         ([lines[0], lines[2], lines[1], lines[3]], "out of order"),
         ([*lines[:3], lines[2].replace("TSC 9", "TSC 8")], "out of order"),

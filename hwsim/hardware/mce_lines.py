@@ -16,7 +16,7 @@ _LOG_LIKE = re.compile(
     r"(?:\[ *\d+\.\d+\]|<\d+>|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\d\d-\d\dT\d\d:)"
 )
 
-PREFIX = r"(?:.*[\]>:|]\s*|.*\s[FP]\s+|\s*)"  # a message follows a bracket, colon, bar or container tag
+PREFIX = r"(?:.*[\]>:|;]\s*|.*\s[FP]\s+|\s*)"  # or a container's tag, as in "stderr F "
 
 
 LONGEST = 2000  # characters of a line that are looked at; the kernel's have 1024 at most (LOG_LINE_MAX)

@@ -171,7 +171,7 @@ class _Log:
             if not _is_repeated(line, before):
                 self._read(line)
             before = line
-        self._printed.close()
+        self._printed.close(text_ends_at=lines[-1].number)
         self._close()
         self._problems.check(lines[-1].number)
         boots = [boot for boot in self._boots if boot.events]

@@ -18,6 +18,7 @@ from hwsim.kernel.do_machine_check import (
     Machine,
     Regs,
     do_machine_check,
+    is_for_poll,
     machine_check_poll,
 )
 from hwsim.kernel.mce_raise import LEAST_CPUS, Graded, Played, play_mce
@@ -64,11 +65,13 @@ class PlayedBoot(Played):
             where = f"CPU {each.record.cpu} bank {each.record.bank}: "
             doubts = self.boot.doubts.get(each.record.line, ()) if self.boot else ()
             found += [where + text for text in doubts]
+            if each.record.found_by == "poll" and not is_for_poll(self.machine, each.record.status):
+                found.append(where + "no poll of this kernel takes it, but the first after boot")
             if _is_context_unknown(self.machine, each):
                 found.append(where + "no RIP line: taken for the kernel, in user mode it is graded otherwise")
             elif each.grade.reason == _NO_TABLE and self.verdict is None:
                 found.append(where + "whether its RIP has an entry in the exception table is not known here")
-        return found
+        return list(dict.fromkeys(found))
 
 
 def play_text(
