@@ -70,6 +70,7 @@ permanent = 0.25
 burst_pages = 2
 start = "1 min"
 end = "1 h"
+field_rate = "1 / 77 y"
 
 [[file]]
 name = "logs"
@@ -173,7 +174,12 @@ def test_every_field_of_the_model_can_be_set(full: spec.Spec) -> None:
     )
     left += _left_at_default(full.pools[0], "pool")
     left += [item for item in _left_at_default(full.tasks[0], "task") if "regions" not in item]
-    assert [item for item in left if ".times." not in item] == ["error.where.pfns", "error.dram"]
+    assert [item for item in left if ".times." not in item] == [
+        "spec.machine.chance",  # would leave out most of the others: see test_chance_off
+        "error.where.pfns",
+        "error.dram",
+        "error.count",
+    ]
     for field in dataclasses.fields(spec.TimesSpec):
         assert getattr(full.machine.times, field.name) != getattr(spec.TimesSpec(), field.name), field.name
     names = {
@@ -210,6 +216,12 @@ def test_what_arrives(full: spec.Spec) -> None:
 def test_a_rate_per_gib_counts_the_memory_of_the_place(full: spec.Spec) -> None:
     heap_gib = 2 * (1 + 3) / 1024  # two tasks, room for three children each, 1 MiB
     assert full.errors[0].rate_per_s == pytest.approx(3 * heap_gib / 3600)
+
+
+def test_a_count_stands_instead_of_a_rate(tmp_path: Path) -> None:
+    found = _minimal(tmp_path, "[[errors]]\ncount = 3\nfield_rate = '1 / 77 y'\n").errors[0]
+    assert (found.count, found.rate_per_s) == (3, 0.0)
+    assert found.field_per_s == pytest.approx(1 / (77 * 365 * 86_400))
 
 
 def _minimal(tmp_path: Path, more: str = "") -> spec.Spec:

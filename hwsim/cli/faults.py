@@ -28,8 +28,8 @@ def faults(
     as_json: Json = False,
 ) -> None:
     """Sample DRAM faults and what ECC leaves of them."""
-    from hwsim.scenario import load
     from hwsim.study.faults import fault_study
+    from hwsim.study.rehearsal import load
 
     scenario = load(file, overrides or [])
     if scenario.dram is None:

@@ -31,11 +31,12 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Run one replication again: events and log, or a map."""
-    from hwsim.study.replay import spec_of
+    from hwsim.study.replay import compare, spec_of
     from hwsim.study.replicate import model
     from hwsim.study.results import open_results
 
-    spec = spec_of(open_results(results), policy, replication)
+    opened = open_results(results)
+    spec = spec_of(opened, policy, replication)
     if memory_map is not None:
         _draw(spec, replication, memory_map, at)
         return
@@ -50,6 +51,7 @@ def replay(
 
         note("".join(traceback.format_exception(error)))
         raise typer.Exit(FAILED) from None
+    compare(opened, policy, found)
     if as_json:
         print_json(_as_json(found))
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Container
+
 from hwsim import spec
 from hwsim.scenario import schema, schema_machine
-from hwsim.scenario.arguments import compiled
 from hwsim.scenario.checks import place_pages
 from hwsim.scenario.parts import Parts, cached_pages, huge_order, is_shared, pool_order, region_pages
 from hwsim.scenario.schema_dram import Dram
+from hwsim.scenario.steps import compiled_steps
 
 _PAGES_PER_GIB = 1 << 18
 _REST = 1e-9  # less than this of a region is rounding, not a band
@@ -16,17 +19,35 @@ _REST = 1e-9  # less than this of a region is rounding, not a band
 def to_spec(model: schema.ScenarioModel) -> spec.Spec:
     """The model's input; every check has passed before."""
     parts = Parts.of_model(model, {})
-    return spec.Spec(
+    errors = tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors))
+    whole = dataclasses.replace(
+        scripted_machine(parts),
         name=model.name,
         horizon_ns=model.horizon,
         seed=model.seed,
         repeat=model.repeat,
-        machine=_machine(model.machine),
-        errors=tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors)),
-        files=tuple(_file(item, model.machine.sysctl.dirty_expire * 10_000_000) for item in model.file),
-        tasks=tuple(_task(item, parts.files()) for item in model.task),
-        pools=tuple(_pool(item) for item in model.kernel),
-        script=_script(model.script),
+        errors=errors,
+    )
+    return spec.without_chance(whole) if model.machine.chance == "off" else whole
+
+
+def scripted_machine(parts: Parts, left_out: Container[object] = ()) -> spec.Spec:
+    """The machine, who uses it, and the script without the steps ``left_out``; no errors by rate.
+
+    The tables of the machine and of all memory have passed their checks, others need not.
+    """
+    machine = parts.machine
+    assert machine is not None
+    return spec.Spec(
+        name="",
+        horizon_ns=0,
+        seed=0,
+        repeat=1,
+        machine=_machine(machine),
+        files=tuple(_file(item, machine.sysctl.dirty_expire * 10_000_000) for item in parts.files().values()),
+        tasks=tuple(_task(item, parts.files()) for item in parts.tasks().values()),
+        pools=tuple(_pool(item) for item in parts.pools().values()),
+        script=compiled_steps(parts, left_out),
     )
 
 
@@ -73,13 +94,13 @@ def _delay(item: schema_machine.Delay) -> spec.Delay:
 
 def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) -> spec.ErrorSpec:
     """A rate per GiB counts the GiB of the place where the errors fall."""
-    if item.rate is None:  # the faults of the DIMMs
+    if item.kind == "dram":
         faults = dram.faults_per_s() if dram else 0.0
         return spec.ErrorSpec(
             faults, start_ns=item.start, end_ns=item.end, dram=dram.to_spec() if dram else None
         )
-    per_s = item.rate.per_s
-    if item.rate.per_gib:
+    per_s = 0.0 if item.rate is None else item.rate.per_s
+    if item.rate is not None and item.rate.per_gib:
         per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB
     return spec.ErrorSpec(
         rate_per_s=per_s,
@@ -88,6 +109,8 @@ def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) ->
         burst_pages=item.burst_pages,
         start_ns=item.start,
         end_ns=item.end,
+        count=item.count,
+        field_per_s=item.field_rate,
     )
 
 
@@ -182,14 +205,3 @@ def _pool(item: schema.Pool) -> spec.KernelPoolSpec:
         lifetime_ns=item.lifetime,
         full_line=item.full_line,
     )
-
-
-def _script(steps: tuple[schema.Step, ...]) -> tuple[spec.ScriptStep, ...]:
-    """In order of time, then of the file."""
-    rows = [
-        spec.ScriptStep(
-            step.at, step.do, compiled(step.do, dict(step.__pydantic_extra__ or {})), f"script[{index}]"
-        )
-        for index, step in enumerate(steps)
-    ]
-    return tuple(sorted(rows, key=lambda row: row.at_ns))

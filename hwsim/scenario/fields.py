@@ -68,6 +68,13 @@ def _rate_per_s(value: object) -> float:
     return rate.per_s
 
 
+def _field_rate(value: object) -> float:
+    rate = units.parse_rate(value)
+    if rate.per_gib or rate.per_s == 0:
+        raise units.UnitError("a field rate is that of one machine, above zero", 'such as "1 / 77 y"')
+    return rate.per_s
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value) or len(value) > 64:
         raise units.UnitError("not a name", NAME_ALLOWED)
@@ -121,6 +128,7 @@ ErrorRate = Annotated[
     _reads(units.parse_rate),
     _schema('a rate, for each machine or each GiB, or "never"', "3 / GiB / day"),
 ]
+FieldRate = Annotated[float, _reads(_field_rate), _schema("a rate for each machine", "1 / 77 y")]
 Share = Annotated[float, _reads(units.parse_share), WithJsonSchema(_SHARE_SCHEMA)]
 Name = Annotated[str, _reads(_name), _schema(NAME_ALLOWED, "postgres", r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 Title = Annotated[str, _reads(_text(1, 100, False)), _schema("one line of text", "database server")]

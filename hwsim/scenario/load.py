@@ -15,10 +15,10 @@ from hwsim.scenario.compile import to_spec
 from hwsim.scenario.problems import Problem, ScenarioError
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.sources import Document, read
-from hwsim.scenario.validate import validate
+from hwsim.scenario.validate import Rehearse, validate
 from hwsim.spec import Spec
 
-MODEL_VERSION = 4  # goes up when the same input may give other results
+MODEL_VERSION = 5  # goes up when the same input may give other results
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Scenario:
     overrides: tuple[str, ...] = ()
     dram: Dram | None = None
     _document: Document = field(default_factory=lambda: Document({}, []), repr=False, compare=False)
+    _rehearse: Rehearse | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -52,23 +53,33 @@ class Scenario:
         """The same scenario with more ``key=value`` overrides."""
         if isinstance(overrides, str):
             overrides = [overrides]
-        return _finish(self.path, self._document, overrides, self.overrides)
+        return _finish(self.path, self._document, overrides, self.overrides, self._rehearse)
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
-    """The scenario in a file; raises :class:`ScenarioError` with every problem found."""
+def load(path: str | Path, overrides: Sequence[str] = (), *, rehearse: Rehearse | None = None) -> Scenario:
+    """The scenario in a file; raises :class:`ScenarioError` with every problem found.
+
+    ``rehearse`` plays the script, here and after each change of the scenario; without it only what is
+    written in the file is checked.
+    """
     if isinstance(overrides, str):
         overrides = [overrides]
-    return _finish(Path(path), read(path), overrides)
+    return _finish(Path(path), read(path), overrides, (), rehearse)
 
 
 def _finish(
-    path: Path, document: Document, overrides: Sequence[str], before: tuple[str, ...] = ()
+    path: Path,
+    document: Document,
+    overrides: Sequence[str],
+    before: tuple[str, ...],
+    rehearse: Rehearse | None,
 ) -> Scenario:
     wrong: list[Problem] = []
     if overrides:
         document, wrong = override.attempt(document, overrides)
-    model, problems = validate(document)
+    model, problems = validate(document, rehearse)
     if model is None or wrong:
         raise ScenarioError([*problems, *wrong])
-    return Scenario(path, document.data, to_spec(model), (*before, *overrides), model.dram, document)
+    return Scenario(
+        path, document.data, to_spec(model), (*before, *overrides), model.dram, document, rehearse
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.filemap_error import FsyncAsks
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import PunchHole
 
 KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 Formats = dict[str, tuple[int, str]]
@@ -49,6 +51,8 @@ class Profile:
     madvise_holds_page: bool  # MADV_HWPOISON keeps get_user_pages()'s reference meanwhile
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
+    fsync_asks: FsyncAsks  # whether fsync(), fdatasync() and msync() look for an error in the mapping
+    punch_hole: PunchHole  # takes a range out of the page tables; None: no hole can be punched in the file
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES
 
     @property

@@ -9,6 +9,7 @@ delivery follows arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32, the first release t
 from __future__ import annotations
 
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.filemap_error import filemap_fdatawait
 from hwsim.kernel.page_flags import (
     BUDDY,
     COMPOUND,
@@ -33,6 +34,7 @@ from hwsim.kernel.profiles.profile import (
     Profile,
 )
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import vmtruncate_range
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
@@ -113,5 +115,7 @@ V5 = Profile(
     madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
+    fsync_asks=filemap_fdatawait,
+    punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
 )
