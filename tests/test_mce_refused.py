@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
-from hwsim.hardware.mce_record import MceTextError
+from hwsim.hardware.mce_record import MceTextError, Record
 from hwsim.hardware.mce_text import MceText, read_mce
+from hwsim.kernel.mce_printed import PlayedBoot, play_text
 from tests.mce_logs import (
     CORRECTED,
     DATA_LOAD,
+    KERNEL,
     MARK,
     TIMER,
+    USER,
     kernel_lines,
     mcelog_lines,
+    panic_lines,
     polled_lines,
     text_of,
 )
@@ -37,7 +43,7 @@ def test_cut_and_disordered_records_are_refused_where_they_are() -> None:
         ([lines[0][:-30]], cut), ([lines[0], lines[1][:-12]], cut), ([*lines[:2], lines[2] + "MISC"], cut),
         ([*lines[:3], lines[3][:45]], cut), (lines[:2], "the TSC line, and with it ADDR and MISC, of"),
         (lines[:3], "the PROCESSOR line of this machine check is missing"),
-        ([*lines[:2], lines[2][: lines[2].index("MISC")]], "MISC of this machine check is missing"),
+        ([*lines[:2], lines[2][: lines[2].index("MISC")], "usb"], "MISC of this machine check is missing"),
         ([*lines[:2], f"{MARK}TSC 5", "usb 1-1: new"], "ADDR of this machine check is missing"),
         (["CPU 3 BANK 8", "MISC 86", f"STATUS {DATA_LOAD:x} MCGSTATUS 7"], "ADDR of this machine check"),
         (["MCE 0", "CPU 0 4 northbridge TSC 12345", f"STATUS {CORRECTED:x} MCGSTATUS 0"], "mcelog's for AMD"),
@@ -126,3 +132,36 @@ def test_a_log_without_a_machine_check_is_refused_in_one_line() -> None:
     (found,) = mistakes(f"[    1.000001] {MARK}Machine check events logged\n")
     assert "mcelog or rasdaemon has the records" in found
     assert "no machine check" in mistakes("Kernel panic - not syncing: Attempted to kill init!\n")[0]
+
+
+WHOLE = {
+    "kernel": [
+        *polled_lines(CORRECTED, cpu=7, bank=9), *kernel_lines(DATA_LOAD, mcg=5, rip=KERNEL),
+        *kernel_lines(DATA_LOAD, cpu=19, rip=KERNEL),
+        *panic_lines(reason="Data load in unrecoverable area of kernel"),
+    ],
+    "mcelog": [*mcelog_lines(CORRECTED, tsc=0x12AB), *mcelog_lines(DATA_LOAD, mcg=7, cpu=4, rip=USER)],
+}  # fmt: skip
+
+
+def registers(record: Record) -> tuple[int, ...]:
+    return (record.addr, record.misc, record.cs, record.rip, record.tsc or 0)
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_of_a_log_that_is_cut_anywhere_no_register_is_misread(form: str) -> None:
+    """What is left of a record has its registers, or 0 where their line is gone; no verdict differs."""
+    log = text_of([f"[  700.100001] {line}" for line in WHOLE[form]])
+    whole = {(each.cpu, each.bank, each.status, each.mcgstatus): each for each in read(log).all_records}
+    answered = 0
+    for part in (half for at in range(0, len(log), 5) for half in (log[:at], log[at:])):
+        with suppress(MceTextError):
+            text = read(part)
+            answered += bool(text.boots)
+            for record in text.all_records:
+                wanted = whole[record.cpu, record.bank, record.status, record.mcgstatus]
+                pairs = zip(registers(record), registers(wanted), strict=True)
+                assert all(found in (0, right) for found, right in pairs), part
+            for played in play_text(text, "modern"):
+                assert not isinstance(played, PlayedBoot) or played.agrees is not False, part
+    assert answered > 20

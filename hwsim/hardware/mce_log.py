@@ -236,7 +236,7 @@ class Printed:
     def _open_mcelog(self, line: Line, cpu: re.Match[str]) -> None:
         self.close(keep_number=True)
         self._is_mcelog, self._says_exception, self._stamp_s = True, False, None
-        self._seen = set()
+        self._seen, self._at = set(), _HEAD_AT
         self._record = Record(self._numbered or line.number, int(cpu[1]), int(cpu[2]), tsc=0)
         self._numbered = 0
         self._check_place(line)
@@ -312,6 +312,8 @@ class Printed:
         status = record.status
         if self._is_mcelog and "STATUS" not in self._seen:
             return "the STATUS line"
+        if self._at == _TSC_AT and self._last_line == text_ends_at:
+            return "the PROCESSOR line"  # and nobody knows whether the numbers before it are whole
         if not status & UC or status & PCC or not status & (ADDRV | MISCV):
             return None
         if record.tsc is None:
@@ -321,7 +323,7 @@ class Printed:
         for key, valid in (("ADDR", ADDRV), ("MISC", MISCV)):
             if status & valid and key not in self._seen:
                 return key
-        return None if self._is_mcelog or self._last_line != text_ends_at else "the PROCESSOR line"
+        return None
 
     def _found_by(self, record: Record) -> str:
         """How a poll came by it: MCP_TIMESTAMP of CMCI sets TSC; until 4.x the timer's poll does so too."""

@@ -50,11 +50,15 @@ Form = Literal["mce-inject", "log"]
 
 
 class Verdict(NamedTuple):
-    """What the text itself says: the panic's ``message``, and the ``reason`` after "Machine check:"."""
+    """What the text itself says: the panic's ``message``, and the ``reason`` after "Machine check:".
+
+    ``is_end``: nothing comes after it, and it may be cut off.
+    """
 
     line: int
     message: str | None
     reason: str | None
+    is_end: bool
 
     @property
     def says(self) -> tuple[str | None, str | None]:
@@ -164,9 +168,10 @@ class _Log:
         self._reason: Verdict | None = None
         self._missing = self._dead = False
         self._stamp_s = 0.0
+        self._last = 0
 
     def read(self, lines: list[Line]) -> MceText:
-        before = Line(0, "", None)
+        before, self._last = Line(0, "", None), lines[-1].number
         for line in lines:
             if not _is_repeated(line, before):
                 self._read(line)
@@ -204,7 +209,7 @@ class _Log:
             self._missing = True
         elif reason := _REASON.fullmatch(text):
             self._printed.close()
-            self._reason = self._reason or Verdict(line.number, None, reason[1])
+            self._reason = self._reason or Verdict(line.number, None, reason[1], line.number == self._last)
         elif (panic := _PANIC.fullmatch(text)) and not _END.search(text):
             self._panic(line, panic[1])
         elif not _END.search(text):
@@ -233,7 +238,8 @@ class _Log:
     def _panic(self, line: Line, message: str) -> None:
         """The end of this kernel; of a second CPU, or of a second log of the same, it is the same end."""
         self._printed.close()
-        verdict = Verdict(line.number, message, self._reason.reason if self._reason else None)
+        reason = self._reason.reason if self._reason else None
+        verdict = Verdict(line.number, message, reason, line.number == self._last)
         self._reason = None
         if self._dead and self._open is None:
             if verdict.reason is None or verdict.says in self._verdicts():

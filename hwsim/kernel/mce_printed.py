@@ -170,11 +170,14 @@ def _compare(played: PlayedBoot, event: Rendezvous, *, is_last: bool) -> None:
     if played.unknown or message.startswith(_NOT_PLAYED):
         played.agrees = None
         return
+    reason, fates = _plain(verdict.reason), (_plain(fate.message), _plain(fate.reason))
+    if verdict.is_end:  # as much of it as is there
+        fates = (fates[0][: len(message)], fates[1][: len(reason)] if verdict.message is None else fates[1])
     agrees = fate.panic
     if verdict.message is not None:
-        agrees = agrees and message == _plain(fate.message)
+        agrees = agrees and message == fates[0]
     if verdict.reason is not None:
-        agrees = agrees and _plain(verdict.reason) == _plain(fate.reason)
+        agrees = agrees and reason == fates[1]
     played.agrees = agrees
 
 
