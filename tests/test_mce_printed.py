@@ -259,6 +259,8 @@ def test_doubts() -> None:
     assert ["taken for Intel's" in each for each in one([*lines[:3], "usb 1-1: new"]).doubts] == [True]
     assert ["exception table" in each for each in one(kernel_lines(DATA_LOAD, rip=KERNEL)).doubts] == [True]
     assert one(kernel_lines(DATA_LOAD, rip=KERNEL), panic_lines(reason=IN_KERNEL)).doubts == []
+    assert ["--kernel modern" in each for each in one(lines, kernel="2.6.32").doubts] == [True]
+    assert one(kernel_lines(DATA_LOAD, mark="[Hardware Error]: "), kernel="2.6.32").doubts == []
     assert ["no poll of this kernel" in each for each in one(polled_lines(TIMER)).doubts] == [True]
     assert ["no TSC line" in each for each in one(polled_lines(CORRECTED)[:1]).doubts] == [False, True]
 

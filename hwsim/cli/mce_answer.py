@@ -18,6 +18,7 @@ _POLLED = {
     "CMCI or timer": "polled: found by CMCI or by the timer poll",
     "poll": "polled: which poll found it is not said",
 }
+_COMPARED = {True: "agrees", False: "differs", None: None}
 _DIED = "polled: found by the first poll after boot; the boot before died of it"
 
 
@@ -144,7 +145,7 @@ def _plain_fate(played: Played) -> dict[str, Any]:
 
 
 def _plain_verdict(played: PlayedBoot) -> dict[str, Any] | None:
-    """``agrees`` None: not compared, as there is no record of it or it is another panic's."""
+    """``compared`` None: it is not, as there is no record of it or it is another panic's."""
     verdict = played.verdict
     if verdict is None and not played.goes_on:
         return None
@@ -152,7 +153,7 @@ def _plain_verdict(played: PlayedBoot) -> dict[str, Any] | None:
         "message": verdict.message if verdict else None,
         "reason": verdict.reason if verdict else None,
         "goes_on": played.goes_on,
-        "agrees": played.agrees,
+        "compared": _COMPARED[played.agrees],
     }
 
 

@@ -95,6 +95,7 @@ class Boot:
     line: int
     events: list[Record | Rendezvous] = field(default_factory=list)
     doubts: dict[int, list[str]] = field(default_factory=dict)  # by line of the record
+    is_later: bool = False  # "mce: " before the mark: since 3.4
 
     @property
     def records(self) -> list[Record]:
@@ -196,6 +197,7 @@ class _Log:
     def _read(self, line: Line) -> None:
         text = line.text
         self._border(line)
+        self._boots[-1].is_later |= "mce: [Hardware Error]: " in text
         name = foreign(text) if line.is_worth_a_look else None
         if text.startswith("#") or not line.is_worth_a_look:
             self._passed_over += 1

@@ -61,6 +61,10 @@ class PlayedBoot(Played):
     def doubts(self) -> list[str]:
         """What had to be taken for granted."""
         found = []
+        if self.boot and self.boot.is_later and not self.machine.handling.recovers:
+            found.append(
+                f"a kernel after 3.3 printed this, {self.machine.kernel} is asked: see --kernel modern"
+            )
         for each in self.records:
             where = f"CPU {each.record.cpu} bank {each.record.bank}: "
             doubts = self.boot.doubts.get(each.record.line, ()) if self.boot else ()
