@@ -8,7 +8,8 @@ from hwsim.kernel.mem_map import MemMap, Region
 from hwsim.kernel.struct_page import AddressSpace
 from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine

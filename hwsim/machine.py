@@ -40,7 +40,8 @@ from hwsim.story.rows import error_row, replication_row
 from hwsim.story.states import OVER
 from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 _FIRST_PID = 100
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
@@ -405,8 +406,9 @@ class Machine:
 
     def given_out(self, first_pfn: int, pages: int) -> None:
         """A script's allocation has taken these frames."""
-        for pfn in range(first_pfn, first_pfn + pages):
-            self.kernel.mem_map.overlay.pop(pfn, None)
+        overlay, taken = self.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
+        for pfn in sorted(pfn for pfn in overlay.keys() | self.by_pfn.keys() if pfn in taken):
+            overlay.pop(pfn, None)
             story = self.live_story(pfn)
             if story is not None:
                 frame_life.given_out(story)

@@ -83,6 +83,7 @@ class Slot(IntEnum):
     BANK_TAKEN = 54
     WINDOW_ON = 55
     READ_AGAIN = 56
+    TRUNCATED = 57
 
 
 class Draws:

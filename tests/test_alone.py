@@ -25,8 +25,8 @@ def test_a_count_of_one_agrees_with_a_rate_at_which_errors_are_alone(early_kill:
 
 
 def test_acceleration_would_be_noticed() -> None:
-    """With 60 errors a month early killing seems to lose fewer writes: each of its restarts throws the segment
-    away, with bad lines of other errors that nobody had found yet.  Alone, both policies lose the same ones.
+    """With 60 errors a month early killing seems to lose fewer writes: each of its restarts throws away the
+    segment, with bad lines of other errors that nobody had found yet.  Alone, both lose the same ones.
     """
     crowded = [run("database-server", policy).total("lost_writes") for policy in (0, 1)]
     alone = [sum(row.lost_writes for row in database_servers(MACHINES, 1, policy)) for policy in (0, 1)]

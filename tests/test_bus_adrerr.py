@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
+from hwsim.userspace.script import ScriptError
 from tests.worlds import NO_TIME, heap, outcomes, play, signals, story
 
 CUT = (1_000, "truncate", {"file": "data", "pages": 0})
@@ -30,9 +31,20 @@ def _names(sigbus: SigbusSpec, *steps: tuple[Any, ...], **more: Any) -> list[str
 
 
 def test_without_a_handler_the_task_dies() -> None:
-    result = play(CUT, _load(2_000), _load(3_000), **_world(SigbusSpec()))
+    result = play(CUT, _load(2_000), **_world(SigbusSpec()))
     assert outcomes(result) == ["BUS_ADRERR"]
-    assert [name for _, name in story(result)][-3:] == ["signal", "killed", "load skipped"]
+    assert [name for _, name in story(result)][-2:] == ["signal", "killed"]
+    assert result.events[-1][2]["cause"] == "BUS_ADRERR"
+
+
+@pytest.mark.parametrize("sigbus", [SigbusSpec(), SigbusSpec("exit", "exit")])
+def test_no_error_has_done_it(sigbus: SigbusSpec) -> None:
+    """A step of the script has: no restart is counted for it, and a step after it is a mistake."""
+    world = _world(sigbus)
+    world["tasks"] = (replace(world["tasks"][0], restart_ns=1_000),)
+    assert play(CUT, _load(2_000), **world).row.restarts == 0
+    with pytest.raises(ScriptError, match="is dead at this time"):
+        play(CUT, _load(2_000), _load(2_500), **world)
 
 
 @pytest.mark.parametrize("way", ["ignored", "blocked"])

@@ -27,7 +27,10 @@ def explain(
         ),
     ] = None,
     pte_dirty: Annotated[bool, typer.Option(help="Page-table entries are dirty and writable.")] = False,
-    buffers: Annotated[str, typer.Option(help="Buffers attached to the page: none, idle, busy.")] = "none",
+    buffers: Annotated[
+        str,
+        typer.Option(help="Buffers attached to the page: none, idle, busy (private among the flags: idle)."),
+    ] = "none",
     pins: Annotated[int, typer.Option(min=0, help="Further references, such as DMA pins.")] = 0,
     unmap_fails: Annotated[int, typer.Option(min=0, help="Tries of try_to_unmap() that fail.")] = 0,
     unevictable_lru: Annotated[bool, typer.Option(help="Built with CONFIG_UNEVICTABLE_LRU.")] = True,

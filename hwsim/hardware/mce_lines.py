@@ -23,11 +23,15 @@ LONGEST = 2000  # characters of a line that are looked at; the kernel's have 102
 
 
 class Line(NamedTuple):
-    """One line without escapes and control characters; ``stamp_s``: the kernel's time since boot, or None."""
+    """One line without escapes and control characters; ``stamp_s``: the kernel's time since boot, or None.
+
+    ``is_worth_a_look`` False: no form has such a line.
+    """
 
     number: int
     text: str
     stamp_s: float | None
+    is_worth_a_look: bool = True
 
 
 class Foreign(NamedTuple):
@@ -83,6 +87,15 @@ SENTENCES = re.compile(
 )
 
 
+# In small letters, part of every line that is read, of whatever form: most lines of a journal have none.
+_WORDS = (
+    "machine", "tsc", "addr", "misc", "synd", "ipid", "ppin", "rip", "processor", "mce", "mcg", "mca", "mci",
+    "status", "cpuid", "microcode", "apicid", "socketid", "time", "cpu ", "cpu:", "cpus", "bank", "edac",
+    "ghes", "bert", "apei", "error", "ras", "_event", "(xen)", "panic", "version", "boot", "correctable",
+    "software", "lock debugging", "hardware", "thermal", "{",
+)  # fmt: skip
+
+
 def decode(data: bytes) -> str:
     """Text of a file: UTF-8, or UTF-16 with its mark; what is neither becomes U+FFFD."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -96,9 +109,17 @@ def lines_of(text: str) -> Iterator[Line]:
         text = text.replace("\r", "\n")
     for number, raw in enumerate(text.split("\n"), 1):
         plain = _ESCAPES.sub("", raw)[:LONGEST]
-        line = "".join(each if each.isprintable() else " " for each in plain if each != "\0").strip()
+        line = plain.replace("\0", "").strip()
+        if not line.isprintable():
+            line = "".join(each if each.isprintable() else " " for each in line).strip()
         stamp = _STAMP.search(line)
-        yield Line(number, line, float(f"{stamp[1]}.{stamp[2]}") if stamp else None)
+        small = line.lower()
+        yield Line(
+            number,
+            line,
+            float(f"{stamp[1]}.{stamp[2]}") if stamp else None,
+            any(word in small for word in _WORDS),
+        )
 
 
 def foreign(line: str) -> str | None:

@@ -35,7 +35,9 @@ _CPU_OF_OLD = re.compile(PREFIX + r"CPU (\d+) (\d+)(?: .*)?")  # after its MCE l
 _STATUS = re.compile(PREFIX + rf"STATUS ({_HEX}+) +MCGSTATUS ({_HEX}+)\s*")
 _MCGCAP = re.compile(PREFIX + rf"MCGCAP {_HEX}+ +APICID {_HEX}+ +SOCKETID {_HEX}+.*")
 _CPUID = re.compile(PREFIX + r"CPUID Vendor (.+?) Family (\d+) Model (\d+)(?: Step(?:ping)? (\d+))?\s*")
-_FIELD = re.compile(PREFIX + rf"(?:(?:MISC|ADDR|TSC|PPIN|MICROCODE|MCGCAP|APICID|SOCKETID) +{_HEX}+\b *)+.*")
+_FIELD = re.compile(
+    PREFIX + rf"((?:(?:MISC|ADDR|TSC|PPIN|MICROCODE|MCGCAP|APICID|SOCKETID) +{_HEX}+\b *)+)(?:[(\[].*)?"
+)
 _FIELD_LIKE = re.compile(PREFIX + r"(?:MISC|ADDR|TSC|STATUS|MCGSTATUS)\b")
 _TIME = re.compile(PREFIX + r"TIME (\d+)\b.*")
 _MCELOG_RIP = re.compile(PREFIX + rf"RIP(?: !INEXACT!)? ({_HEX}{{2,4}}):({_HEX}+)\s*")
@@ -44,6 +46,11 @@ _MCI_STATUS = re.compile(PREFIX + r"MC[Gi] status:")
 FIRST_POLL_S = 10.0  # so soon after boot it is the first poll: the timer's comes minutes later
 
 _HEAD_AT, _RIP_AT, _TSC_AT, _PROCESSOR_AT = range(4)
+
+
+def is_kernels(line: str) -> bool:
+    """A line that only a kernel prints of a machine check, were it cut out of the middle of one."""
+    return bool(MENTION.search(line) or _RIP.fullmatch(line) or _PROCESSOR.fullmatch(line))
 
 
 def is_mcelog(line: str) -> bool:
@@ -132,10 +139,11 @@ class Printed:
             self._wrong(line, f"bank {record.bank} is too large; allowed: 0 to {self._banks - 1}")
 
     def _wrong(self, line: Line, text: str) -> None:
-        """This record is no good: the rest of it is read and dropped."""
-        self._problems.add(line.number, text)
-        if self._record is not None:
-            self._lost.add(self._record.line)
+        """This record is no good: the rest of it is read and dropped, and one mistake is enough."""
+        assert self._record is not None
+        if self._record.line not in self._lost:
+            self._problems.add(line.number, text)
+        self._lost.add(self._record.line)
 
     def _read_printed(self, line: Line) -> bool:
         text, record = line.text, self._record
@@ -236,8 +244,8 @@ class Printed:
             self._read_cpuid(line, record, cpuid)
         elif when := _TIME.fullmatch(text):
             self._record = replace(record, time_s=int(when[1]))
-        elif _FIELD.fullmatch(text):
-            self._fields(line, record, _PAIR.findall(re.split(r"[(\[]", text)[0]))
+        elif fields := _FIELD.fullmatch(text):
+            self._fields(line, record, _PAIR.findall(fields[1]))
         elif _FIELD_LIKE.match(text):
             self._wrong(line, f"{text[:80]!a}: cannot be read; mcelog's numbers are hexadecimal without 0x")
         else:
@@ -289,7 +297,7 @@ class Printed:
             return
         exception = bool(record.mcgstatus & MCIP)
         found_by = "exception" if exception else self._found_by(record)
-        self._keep(replace(record, exception=exception, found_by=found_by), self._doubts(record, exception))
+        self._keep(replace(record, exception=exception, found_by=found_by), _doubts(record, exception))
 
     def _found_by(self, record: Record) -> str:
         """How a poll came by it: MCP_TIMESTAMP of CMCI sets TSC; until 4.x the timer's poll does so too."""
@@ -297,6 +305,8 @@ class Printed:
         regular = not status & UC or not status & EN or not status & (PCC | S)
         if record.tsc is None:
             return "poll"
+        if not record.tsc and status & PCC:
+            return "boot"
         if not regular:
             return "poll" if record.tsc else "boot"
         if record.tsc:
@@ -304,13 +314,12 @@ class Printed:
         soon = self._stamp_s is not None and self._stamp_s < FIRST_POLL_S
         return "boot" if self._says_exception or soon else "timer"
 
-    def _doubts(self, record: Record, exception: bool) -> list[str]:
-        """What the record does not say and had to be taken for granted."""
-        doubts = []
-        if not record.cpuid:
-            doubts.append("no PROCESSOR or CPUID line: taken for Intel's")
-        if exception and record.mcgstatus & 3 and not record.rip:
-            doubts.append("no RIP line: taken for the kernel")
-        if not exception and record.tsc is None:
-            doubts.append("no TSC line: CMCI or the timer")
-        return doubts
+
+def _doubts(record: Record, exception: bool) -> list[str]:
+    """What the record does not say and had to be taken for granted."""
+    doubts = []
+    if not record.cpuid:
+        doubts.append("no PROCESSOR or CPUID line: taken for Intel's")
+    if not exception and record.tsc is None:
+        doubts.append("no TSC line: found by CMCI or the timer poll")
+    return doubts

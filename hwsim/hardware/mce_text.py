@@ -18,8 +18,16 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from hwsim.hardware.mce_inject import parse_mce
-from hwsim.hardware.mce_lines import PREFIX, SENTENCES, Line, decode, foreign, is_log_like, lines_of
-from hwsim.hardware.mce_log import MENTION, Printed, is_mcelog
+from hwsim.hardware.mce_lines import (
+    PREFIX,
+    SENTENCES,
+    Line,
+    decode,
+    foreign,
+    is_log_like,
+    lines_of,
+)
+from hwsim.hardware.mce_log import Printed, is_kernels, is_mcelog
 from hwsim.hardware.mce_record import MAX_BYTES, MceTextError, Problem, Problems, Record
 
 _REASON = re.compile(PREFIX + r"Machine check: (.+)")
@@ -113,9 +121,11 @@ def read_mce(data: bytes | str, file: str, *, banks: int) -> MceText:
         raise MceTextError([problem])
     text = data if isinstance(data, str) else decode(data)
     lines = [line for line in lines_of(text) if line.text]
-    if not any(_is_of_log(line.text) for line in lines):
+    if not any(line.is_worth_a_look and _is_of_log(line.text) for line in lines):
         if sum(is_log_like(line.text) for line in lines) > len(lines) // 2:
-            raise MceTextError([Problem(file, 0, f"no machine check in its {len(lines)} lines")])
+            raise MceTextError(
+                [Problem(file, 0, f"no machine check in this text; lines passed over: {len(lines)}")]
+            )
         return MceText("mce-inject", tuple(parse_mce(text, file, banks=banks)))
     return _Log(file, banks).read(lines)
 
@@ -123,8 +133,9 @@ def read_mce(data: bytes | str, file: str, *, banks: int) -> MceText:
 def _is_of_log(line: str) -> bool:
     if line.startswith("#"):  # a comment of mce-inject's form
         return False
-    found = MENTION.search(line) or _PANIC.fullmatch(line) or _REASON.fullmatch(line)
-    return bool(found or is_mcelog(line) or foreign(line) or SENTENCES.fullmatch(line))
+    if is_kernels(line) or "[Hardware Error]" in line or is_mcelog(line) or foreign(line):
+        return True
+    return any(each.fullmatch(line) for each in (_PANIC, _REASON, SENTENCES))
 
 
 class _Log:
@@ -145,36 +156,33 @@ class _Log:
         self._stamp_s = 0.0
 
     def read(self, lines: list[Line]) -> MceText:
-        before = ""
+        before = Line(0, "", None)
         for line in lines:
-            if not _is_repeated(line.text, before):
+            if not _is_repeated(line, before):
                 self._read(line)
-            before = line.text
+            before = line
         self._printed.close()
         self._close()
         self._problems.check(lines[-1].number)
         boots = [boot for boot in self._boots if boot.events]
         if not boots:
-            raise MceTextError([self._nothing(len(lines))])
+            raise MceTextError([self._nothing()])
         return MceText(
             "log", (), tuple(boots), self._passed_over, tuple(self._not_read.items()), self._repeated
         )
 
-    def _nothing(self, lines: int) -> Problem:
+    def _nothing(self) -> Problem:
         if self._not_read:
             name = next(iter(self._not_read))
             return Problem(self._file, self._first[name], f"this form is not read: {name}")
-        return Problem(
-            self._file,
-            0,
-            f"no machine check in its {lines} lines: what was logged is with mcelog or rasdaemon",
-        )
+        text = "no machine check in this text: of those that were logged mcelog or rasdaemon has the records"
+        return Problem(self._file, 0, text)
 
     def _read(self, line: Line) -> None:
         text = line.text
         self._border(line)
-        name = foreign(text)
-        if text.startswith("#"):
+        name = foreign(text) if line.is_worth_a_look else None
+        if text.startswith("#") or not line.is_worth_a_look:
             self._passed_over += 1
         elif name:
             self._not_read[name] += 1
@@ -246,6 +254,8 @@ class _Log:
                 self._close()
             self._rendezvous().records.append(record)
         else:
+            if self._open and record.time_s > _latest_s(self._open) + TOGETHER_S:
+                self._close()
             self._boots[-1].events.append(record)
         if doubts:
             self._boots[-1].doubts[record.line] = doubts
@@ -273,13 +283,18 @@ class _Log:
         return {verdict.says for verdict in found if verdict}
 
 
-def _is_repeated(line: str, before: str) -> bool:
+def _is_repeated(line: Line, before: Line) -> bool:
     """Said twice, by the console and by the journal: the same message behind two prefixes."""
-    _, mark, message = line.rpartition("[Hardware Error]: ")
-    if mark and message == before.rpartition("[Hardware Error]: ")[2]:
+    shorter, longer = sorted((line.text, before.text), key=len)
+    if longer.endswith(shorter) and _REPEATED.search(shorter):
         return True
-    shorter, longer = sorted((line, before), key=len)
-    return longer.endswith(shorter) and bool(_REPEATED.search(shorter))
+    _, mark, message = line.text.rpartition("[Hardware Error]: ")
+    is_same = message == before.text.rpartition("[Hardware Error]: ")[2]
+    return bool(mark) and is_same and (line.stamp_s is None) != (before.stamp_s is None)
+
+
+def _latest_s(rendezvous: Rendezvous) -> int:
+    return max((record.time_s for record in rendezvous.records), default=0)
 
 
 def _key(record: Record) -> Record:

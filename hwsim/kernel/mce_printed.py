@@ -7,8 +7,9 @@ taken from the text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hwsim.hardware.mce_banks import EIPV, RIPV
 from hwsim.hardware.mce_record import Record
 from hwsim.hardware.mce_text import Boot, MceText, Rendezvous, Verdict
 from hwsim.kernel.do_machine_check import (
@@ -59,10 +60,11 @@ class PlayedBoot(Played):
         found = []
         for each in self.records:
             where = f"CPU {each.record.cpu} bank {each.record.bank}: "
-            found += (
-                [where + text for text in self.boot.doubts.get(each.record.line, ())] if self.boot else []
-            )
-            if each.grade.reason == _NO_TABLE and self.verdict is None:
+            doubts = self.boot.doubts.get(each.record.line, ()) if self.boot else ()
+            found += [where + text for text in doubts]
+            if _is_context_unknown(self.machine, each):
+                found.append(where + "no RIP line: taken for the kernel, in user mode it is graded otherwise")
+            elif each.grade.reason == _NO_TABLE and self.verdict is None:
                 found.append(where + "whether its RIP has an entry in the exception table is not known here")
         return found
 
@@ -88,13 +90,23 @@ def _cpus(boot: Boot) -> int:
     return max((record.cpu + 1 for record in boot.records), default=0)
 
 
+def _is_context_unknown(machine: Machine, each: Graded) -> bool:
+    """Where the CPU was is not in the text, and the grade depends on it."""
+    record = each.record
+    if record.rip or not record.exception or not record.mcgstatus & (RIPV | EIPV):
+        return False
+    in_user = replace(_bank(record), regs=Regs(0x33, 1))
+    return machine.first_grade(in_user) != each.grade
+
+
 def _play(boot: Boot, machine: Machine) -> PlayedBoot:
     played = PlayedBoot(machine, boot=boot)
     for position, event in enumerate(boot.events):
         is_over = played.fate.panic
-        why = "not raised: the machine had panicked" if is_over else ""
         for record in [event] if isinstance(event, Record) else event.records:
             grade = machine.first_grade(_bank(record), exception=record.exception)
+            how = "raised" if record.exception else "polled"
+            why = f"not {how}: the machine had panicked" if is_over else ""
             played.records.append(Graded(record, grade, why))
         if is_over:
             continue

@@ -131,6 +131,8 @@ def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         return
     if len(text.boots) > 1:
         yield Finding(path, f"machine checks of {len(text.boots)} boots", "those of one")
+    if text.boots and not text.all_records:
+        yield Finding(path, "a panic without a record", "records in the format of mce-inject, or a kernel's")
     cpus = parts.machine.cpus if parts.machine else 4096
     for record in text.all_records:
         if record.cpu >= cpus:

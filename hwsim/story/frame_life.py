@@ -16,6 +16,7 @@ from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
+from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 from hwsim.story.found import consumed, device_read
 from hwsim.userspace.frames import put_page
@@ -81,6 +82,8 @@ def freed(story: PageStory) -> None:
     page, kernel = story.page, story.machine.kernel
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
+        unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
+        story.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
             bell = story.machine.engine.sleep()
             bell.callbacks.append(lambda _event: freed(story))

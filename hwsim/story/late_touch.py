@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import log1p
 from typing import TYPE_CHECKING
 
-from hwsim.engine import TASK_ACCESS
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.fault import FATAL, do_page_fault, is_fatal
 from hwsim.kernel.signals import BUS_MCEERR_AO, LOOP_BOUND, Signal
 from hwsim.kernel.struct_page import NONE, Pte
@@ -132,6 +132,12 @@ class LateTouches:
         now = self._story.machine.engine.now
         self.candidates.append((now, TASK_ACCESS | task.number, "touch", pte))
 
+    def expect_truncation(self, rate_per_ns: float) -> None:
+        """The file will be cut, by chance, and the entries dropped with the page that they stand for."""
+        story, now = self._story, self._story.machine.engine.now
+        u = story.machine.draws.extra(story.error, Slot.TRUNCATED, story.attempts)
+        self.candidates.append((now + int(-log1p(-u) / rate_per_ns) + 1, KERNEL_ACCESS, "truncated", None))
+
     def _repeats_after(self, signal: Signal, pte: Pte) -> None:
         signal.again = lambda: self.again(signal)
         self._touched.append(pte)
@@ -179,13 +185,13 @@ class LateTouches:
     def remapped(self, vma: Vma) -> None:
         """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
         self._remapped.append(vma)
-        self.candidates = [each for each in self.candidates if each[3].vma is not vma]
+        self.candidates = [each for each in self.candidates if each[3] is None or each[3].vma is not vma]
         self._story.arm()
 
     def drop_the_dead(self) -> None:
         """Tasks that are gone touch nothing, and an entry that was dropped leads nowhere."""
         if self.candidates:
-            self.candidates = [each for each in self.candidates if _still_stands(each[3])]
+            self.candidates = [each for each in self.candidates if each[3] is None or _still_stands(each[3])]
 
     def clear(self) -> None:
         """A boot is over: no entry is left."""

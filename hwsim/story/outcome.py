@@ -17,6 +17,7 @@ from hwsim.kernel.later_look import quiet_rates, store_meanwhile
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.struct_page import Page, Pte
 from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 from hwsim.story import read_again
 from hwsim.story.states import HANDLED
@@ -72,6 +73,9 @@ def reported(story: PageStory, report: Report) -> None:
             _count_data(story, page, report)
     if report.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
         read_again.dropped(story, page)
+        rate = page.region.layout.truncate_per_s * 1e-9
+        if rate > 0.0 and (report.dirty or story.touches.candidates):
+            story.touches.expect_truncation(rate)
     if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
         dropped = story.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
@@ -85,6 +89,22 @@ def reported(story: PageStory, report: Report) -> None:
     waiting, story.stores_waiting = story.stores_waiting, []
     for vma in waiting:
         story.touches.unlocked(vma)
+    story.arm()
+
+
+def file_truncated(story: PageStory) -> None:
+    """The file was cut and written anew after its page was lost: nothing leads to the poison any more."""
+    machine, page = story.machine, story.page
+    assert page is not None
+    region, cut = page.region, range(page.pgoff, page.pgoff + 1)
+    assert region.mapping is not None
+    machine.kernel.event("truncated", pfn=page.pfn)
+    unmap_mapping_range(region.mapping, cut, even_cows=True)
+    story.touches.candidates = []
+    page.lost_bytes = 0
+    machine.lost_writes.truncated(region, cut)
+    region.mapping.read_again[page.pgoff] = machine.engine.now
+    machine.lost_writes.rearm(region.mapping)
     story.arm()
 
 

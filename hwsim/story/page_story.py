@@ -336,6 +336,8 @@ class PageStory:
             found.scrub_visit(self)
         elif what == "touch":
             self.touches.happens(who)
+        elif what == "truncated":
+            outcome.file_truncated(self)
         elif what in ("task_load", "kernel_load"):
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"

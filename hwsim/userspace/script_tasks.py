@@ -113,7 +113,7 @@ def munmap(step: Step) -> None:
     """Entries and mappings of the range go."""
     task = step.task()
     for vma in _range(step, task):
-        pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
+        pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages), stays=False)
         remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
         let_go(step, pages)
         if vma.file is not None:
@@ -142,10 +142,15 @@ def _settle_copies(task: Task) -> None:
         copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
 
 
-def _zap(step: Step, vma: Vma, covered: range) -> list[Page]:
-    """zap_page_range(); pages that nobody has looked at are looked at before they go."""
-    for pgoff in covered:
-        step.page_in_vma(vma, pgoff)
+def _zap(step: Step, vma: Vma, covered: range, *, stays: bool) -> list[Page]:
+    """zap_page_range(); pages that nobody has looked at are looked at before they go, if that can matter.
+
+    It does where the VMA ``stays``, so that a later look would find them there again, and where its stores
+    have made pages dirty that others share.
+    """
+    if stays or (vma.mapping is not None and any(store for _, store in vma.region.rates)):
+        for pgoff in covered:
+            step.page_in_vma(vma, pgoff)
     return zap_entries(vma, covered)
 
 
@@ -196,12 +201,18 @@ def _mlock(step: Step, *, locked: bool) -> None:
 
 
 def madvise(step: Step) -> None:
-    """dontneed: the pages are dropped; hwpoison: the injector of patch 15.  Neither cuts a VMA."""
+    """dontneed: the pages are dropped; hwpoison: the injector of patch 15.  Neither cuts a VMA.
+
+    What is locked in memory is needed, and huge pages are not asked for (madvise_dontneed(), mm/madvise.c).
+    """
     task, machine = step.task(), step.machine
     pieces = _pieces(step, task)
     if step.args["advice"] == "dontneed":
         for vma, covered in pieces:
-            let_go(step, _zap(step, vma, covered))
+            if vma.mlocked or vma.region.kind == "hugetlb":
+                step.result("EINVAL")
+                return
+            let_go(step, _zap(step, vma, covered, stays=True))
         return
     number = machine.error_count
     machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import (
@@ -31,9 +31,7 @@ from hwsim.kernel.struct_page import CACHE, POISON, PRESENT, SWAP, Page, Pte
 from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.userspace.script_step import Step, carry_out, returns
-
-if TYPE_CHECKING:
-    from hwsim.userspace.tasks import Member
+from hwsim.userspace.sigbus import wait_for_user_space
 
 Sleeps = Generator[Any, Any, None]
 CONSUMED, SIGSEGV = "consumed", "SIGSEGV"
@@ -132,9 +130,8 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, An
             break
         while locked.flags & pg.LOCKED:
             yield from step.kernel.wait_on_page(locked)
-        member: Member = vma.task.behaviour
         while vma.task.alive and vma.task.sigbus_is_due:  # signals come before user space goes on
-            yield member.wait_for_user_space()
+            yield wait_for_user_space(vma.task.behaviour)
         if not returns(step, vma.task):
             return None
     result = OK

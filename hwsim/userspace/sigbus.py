@@ -59,7 +59,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
     kernel.event("handled", task=task.name, code=signal.code, action=action)
     if action == "exit":
         kernel.event("exit", task=task.name, pid=task.pid)
-        member.group.die(member, None, left=True)
+        member.group.die(member, None, left=story is not None, by_step=story is None)
         return
     if action == "remap" and signal.vma is not None and story is not None:
         _map_fresh_page(machine, signal.vma, story)
@@ -76,13 +76,27 @@ def _sigreturn(machine: Machine, member: Member, signal: Signal, action: str) ->
     if task.pending is not None:
         return
     access, member.access = member.access, None
-    member.back_in_user_space()
+    back_in_user_space(member)
     if access is None or access.task is not task:
         return
     if access.again is not None:
         access.again()
     elif access.report.story is not None:
         access.report.story.touches.again(access)
+
+
+def wait_for_user_space(member: Member) -> Any:
+    """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+    bell = member.machine.engine.sleep()
+    member.returning.append(bell)
+    return bell
+
+
+def back_in_user_space(member: Member) -> None:
+    """What has waited for the task's handlers goes on."""
+    waiting, member.returning = member.returning, []
+    for bell in waiting:
+        member.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | member.number)
 
 
 def _touches_in_handler(machine: Machine, signal: Signal) -> bool:
@@ -124,5 +138,7 @@ def _killed(machine: Machine, member: Member, signal: Signal) -> None:
     task = signal.task
     signal.result = "killed"
     signal.done_ns = machine.engine.now
-    machine.kernel.event("killed", task=task.name, pid=task.pid, cause=signal.cause)
-    member.group.die(member, signal)
+    by_step = signal.report.story is None  # beyond the end of a file: no error has done it
+    cause = signal.code if by_step else signal.cause
+    machine.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)
+    member.group.die(member, None if by_step else signal, by_step=by_step)
