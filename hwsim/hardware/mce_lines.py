@@ -16,7 +16,8 @@ _LOG_LIKE = re.compile(
     r"(?:\[ *\d+\.\d+\]|<\d+>|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\d\d-\d\dT\d\d:)"
 )
 
-PREFIX = r"(?:.*[\]>:|;]\s*|.*\s[FP]\s+|\s*)"  # or a container's tag, as in "stderr F "
+# A message follows one of these marks, a container's tag as in "stderr F ", or a time of day.
+PREFIX = r"(?:.*[\]>:|;]\s*|.*\s[FP]\s+|.*\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\s+|\s*)"
 
 
 LONGEST = 2000  # characters of a line that are looked at; the kernel's have 1024 at most (LOG_LINE_MAX)

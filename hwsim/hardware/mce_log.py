@@ -51,11 +51,15 @@ _HEAD_AT, _RIP_AT, _TSC_AT, _PROCESSOR_AT = range(4)
 
 def is_kernels(line: str) -> bool:
     """A line that only a kernel prints of a machine check, were it cut out of the middle of one."""
+    if not any(word in line for word in ("Machine Check", "RIP", "PROCESSOR")):
+        return False  # most lines, sooner than by the patterns
     return bool(MENTION.search(line) or _RIP.fullmatch(line) or _PROCESSOR.fullmatch(line))
 
 
 def is_mcelog(line: str) -> bool:
     """A line that only mcelog writes."""
+    if not any(word in line for word in ("STATUS", "MCGCAP", "CPUID", "status:")):
+        return False
     return any(
         each.fullmatch(line) or (each is _MCI_STATUS and each.match(line))
         for each in (_STATUS, _MCGCAP, _CPUID, _MCI_STATUS)
