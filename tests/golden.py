@@ -1,7 +1,7 @@
 """What some machines of each shipped scenario come to, in whole numbers: ``make golden`` renews.
 
-A number that changes here is a change of results: name it in CHANGELOG and raise MODEL_VERSION.  The
-accelerated forms have files of their own: there errors meet.
+A number that changes here is a change of results: name it in CHANGELOG and raise ``model_version`` of the
+kernel's profile.  The accelerated forms have files of their own: there errors meet.
 """
 
 from __future__ import annotations

@@ -176,6 +176,10 @@ class FakeScenario:
         free = ("repeat", "description")
         return repr(sorted((key, value) for key, value in self.data.items() if key not in free))
 
+    @property
+    def model_version(self) -> int:
+        return 1
+
     def with_overrides(self, overrides: list[str]) -> FakeScenario:
         found = self
         for text in overrides:

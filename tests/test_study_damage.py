@@ -14,7 +14,7 @@ from hwsim.study import integrity, sums
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StoreError, StudyError
 from hwsim.study.integrity import ranges
-from hwsim.study.manifest import manifest
+from hwsim.study.manifest import manifest, under
 from hwsim.study.opening import checked, open_store, read_store
 from hwsim.study.replay import compare, spec_of
 from hwsim.study.replicate import Done, Job
@@ -113,7 +113,7 @@ def test_an_old_log_beside_a_file_is_told_or_without_effect(good):
     """A file was copied back without its log, or the log of another moment lies beside it."""
     out, data, right = good
     log = out.with_name("study.sqlite-wal")
-    asked = manifest(FakeScenario(), BOTH, 12)
+    asked = manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12)
     with open_store(out, {**asked, "repeat": 20}, BOTH) as store:
         store.begin()
         store.add([Done(0, fake_replication(FakeScenario().spec, 15))])
@@ -342,7 +342,7 @@ def test_a_replay_that_differs_from_what_is_stored_is_refused(good):
 
 def test_two_first_starts_make_one_file(tmp_path):
     """Both see that there is no file; one makes it, the other finds it made."""
-    asked = manifest(FakeScenario(), BOTH, 12)
+    asked = manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12)
 
     def start(out):
         open_store(out, asked, BOTH).close()
@@ -364,7 +364,7 @@ def test_digests_do_not_depend_on_the_batches(tmp_path, monkeypatch):
 
 
 def test_the_digest_of_a_replication_is_of_its_study():
-    store = open_store(None, manifest(FakeScenario(), BOTH, 12), BOTH)
+    store = open_store(None, manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12), BOTH)
     store.add([Done(0, fake_replication(FakeScenario().spec, 1))])
     ((job, tables),) = store.replications()
     assert job == Job(0, 1)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.options import Set
-from hwsim.cli.shell import WRONG, guarded, note
+from hwsim.cli.shell import WRONG, guarded, note, say
 
 _SQLITE = b"SQLite format 3\x00"
 
@@ -47,7 +47,7 @@ def _scenario(file: Path, overrides: list[str]) -> bool:
     except ScenarioError as error:
         note(str(error))
         return False
-    typer.echo(f"{file}: {scenario.name}: no mistakes")
+    say(f"{file}: {scenario.name}: no mistakes")
     return True
 
 
@@ -57,7 +57,7 @@ def _results(file: Path) -> bool:
     from hwsim.study.opening import checked
 
     try:
-        typer.echo(checked(file))
+        say(checked(file))
     except StudyError as error:
         note(f"hwsim: {error}")
         return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
-from hwsim.cli.shell import guarded, note, print_json, show, wrong
+from hwsim.cli.shell import guarded, note, print_json, say, show, wrong
 
 if TYPE_CHECKING:
     from hwsim.study.pair import Comparison
@@ -73,7 +73,7 @@ def _print(found: Comparison, *, as_json: bool, detected: bool) -> None:
         print_json({**found.as_dict(), "sentence": sentence})
     else:
         show(tables.comparison(found, detected=detected))
-        typer.echo(sentence)
+        say(sentence)
     for mismatch in () if found.pairing.faults else found.pairing.mismatches:
         note(f"hwsim: warning: the policies did not meet the same errors: {mismatch}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json, Quiet, ScenarioFile, Seed, Set
-from hwsim.cli.shell import WRONG, guarded, note, print_json
+from hwsim.cli.shell import WRONG, guarded, note, print_json, say
 
 if TYPE_CHECKING:
     from hwsim.study.estimate import Estimate
@@ -54,12 +54,12 @@ def faults(
         )
         return
     dimms, years = "DIMM" + "s" * (found.trials > 1), "year" + "s" * (model.years != 1)
-    typer.echo(f"{scenario.name}: {found.trials:,} {dimms} over {model.years:g} {years}, ECC {model.ecc}")
-    typer.echo(f"  any fault         {_text(found.p_any_fault)}")
-    typer.echo(f"  uncorrected       {_text(found.p_uncorrected)}")
+    say(f"{scenario.name}: {found.trials:,} {dimms} over {model.years:g} {years}, ECC {model.ecc}")
+    say(f"  any fault         {_text(found.p_any_fault)}")
+    say(f"  uncorrected       {_text(found.p_uncorrected)}")
     for year, each in enumerate(found.p_by_year, start=1):
-        typer.echo(f"    by year {min(year, model.years):3g}     {_text(each)}")
-    typer.echo(f"Share of DIMMs, 95 % interval ({found.p_any_fault.method}).")
+        say(f"    by year {min(year, model.years):3g}     {_text(each)}")
+    say(f"Share of DIMMs, 95 % interval ({found.p_any_fault.method}).")
     if not quiet:
         note(f"{found.trials_per_second:.3g} DIMMs a second")
 

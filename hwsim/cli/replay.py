@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json, ResultsFile
-from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, wrong
+from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
     from hwsim.record import Replication
@@ -77,19 +77,19 @@ def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
     if not stem.parent.is_dir():
         wrong(f"--map {name}: there is no folder {stem.parent}")
     for path in style.save(memory_map(snapshot(spec, replication, at_ns)), stem):
-        typer.echo(str(path))
+        say(str(path))
 
 
 def _print(found: Replication) -> None:
     from hwsim.cli.logs import event_line, log_line
 
-    typer.echo("Events (seconds since the start)")
+    say("Events (seconds since the start)")
     for time_ns, event, facts in found.events:
-        typer.echo(event_line(time_ns, event, facts))
-    typer.echo("\nKernel log")
+        say(event_line(time_ns, event, facts))
+    say("\nKernel log")
     for time_ns, _, text in found.log:
-        typer.echo(log_line(time_ns, text))
-    typer.echo(f"\n{found.meminfo.rstrip()}")
+        say(log_line(time_ns, text))
+    say(f"\n{found.meminfo.rstrip()}")
 
 
 def _as_json(found: Replication) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
-from hwsim.cli.shell import guarded, note, print_json, show
+from hwsim.cli.shell import guarded, note, print_json, say, show
 
 if TYPE_CHECKING:
     from hwsim.study.results import Results
@@ -73,7 +73,7 @@ def _print(results: Results, *, detected: bool, dmesg: bool, reach: bool) -> Non
         from hwsim.study.replay import replay
 
         for time_ns, _, text in replay(results, 0).log:
-            typer.echo(log_line(time_ns, text))
+            say(log_line(time_ns, text))
 
 
 def _as_json(results: Results, *, dmesg: bool, reach: bool) -> dict[str, Any]:

@@ -23,11 +23,11 @@ FAILURES_SHOWN = 5
 def default_out(name: str, scenario: Scenario, policies: Sequence[Policy]) -> Path:
     """``results/NAME-HASH.sqlite``: another scenario or another policy is another file, so that
     nothing is mixed up and running the same again finds its file."""
-    from hwsim.study.manifest import study_hash
+    from hwsim.study.manifest import study_hash, under
 
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())
     slug = "-".join(part for part in plain.split("-") if part) or "study"
-    return Path("results") / f"{slug}-{study_hash(scenario, policies)[:8]}.sqlite"
+    return Path("results") / f"{slug}-{study_hash(under(scenario, policies), policies)[:8]}.sqlite"
 
 
 def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,12 @@ from hwsim.scenario.sources import Document, read
 from hwsim.scenario.validate import Rehearse, validate
 from hwsim.spec import Spec
 
-MODEL_VERSION = 5  # goes up when the same input may give other results
-
 
 @dataclass(frozen=True)
 class Scenario:
-    """A checked scenario.  ``data`` is the file after extends and overrides; ``spec`` is what runs."""
+    """A checked scenario: each file was read once, and ``spec``, which runs, is compiled from that."""
 
     path: Path
-    data: dict[str, Any]
     spec: Spec
     overrides: tuple[str, ...] = ()
     dram: Dram | None = None
@@ -39,14 +37,24 @@ class Scenario:
         return self.spec.name
 
     @property
+    def data(self) -> dict[str, Any]:
+        """The file after extends and overrides; a copy, since what was checked does not change."""
+        return deepcopy(self._document.data)
+
+    @property
+    def model_version(self) -> int:
+        """The version of the model with this scenario's kernel."""
+        return model_version(self.spec)
+
+    @property
     def hash(self) -> str:
-        """SHA-256 of all that decides the results: the compiled input and the model's version.
+        """SHA-256 of all that decides the results: the compiled input and the model's version for its kernel.
 
         The number of replications is left out, so that a study can be continued with more.
         """
         facts = dataclasses.asdict(self.spec)
         del facts["repeat"]
-        text = json.dumps([MODEL_VERSION, facts], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([self.model_version, facts], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def with_overrides(self, overrides: Sequence[str]) -> Scenario:
@@ -54,6 +62,13 @@ class Scenario:
         if isinstance(overrides, str):
             overrides = [overrides]
         return _finish(self.path, self._document, overrides, self.overrides, self._rehearse)
+
+
+def model_version(spec: Spec) -> int:
+    """The version of the model with the kernel that ``spec`` runs: another kernel's does not matter."""
+    from hwsim.kernel.profiles import PROFILES  # with the model; a scenario is checked without it
+
+    return PROFILES[spec.machine.kernel].model_version
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), *, rehearse: Rehearse | None = None) -> Scenario:
@@ -80,6 +95,4 @@ def _finish(
     model, problems = validate(document, rehearse)
     if model is None or wrong:
         raise ScenarioError([*problems, *wrong])
-    return Scenario(
-        path, document.data, to_spec(model), (*before, *overrides), model.dram, document, rehearse
-    )
+    return Scenario(path, to_spec(model), (*before, *overrides), model.dram, document, rehearse)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from hwsim import units
+from hwsim.printable import escaped
 from hwsim.show.rounding import plain
 from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
@@ -46,7 +47,7 @@ def policies(results: Results) -> list[Policy]:
     frame = results.policies.sort_values("policy")
     seen = set(results.replications["policy"].unique().tolist())
     named = [Policy(int(p), str(t)) for p, t in zip(frame["policy"], frame["label"], strict=True)]
-    return [Policy(p.number, p.label or "as in the scenario") for p in named if p.number in seen]
+    return [Policy(p.number, escaped(p.label) or "as in the scenario") for p in named if p.number in seen]
 
 
 def of_policy(frame: pd.DataFrame, policy: int) -> pd.DataFrame:
@@ -80,7 +81,7 @@ def span(results: Results) -> str:
 
 def name(results: Results) -> str:
     """The scenario's name as the start of a caption, or nothing."""
-    told = str(results.manifest.get("name") or "")
+    told = escaped(str(results.manifest.get("name") or ""))
     return f"{told[:1].upper()}{told[1:]}. " if told else ""
 
 

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hwsim.printable import escaped
 from hwsim.show import reading
 from hwsim.show.rounding import plain
 from hwsim.show.sentences import sentence
@@ -43,7 +44,8 @@ def summary(results: Results, *, detected: bool = False) -> RenderableType:
     parts: list[RenderableType] = []
     for number, policy in enumerate(results.policy_list):
         methods = Methods()
-        parts.append(Text(policy.label or str(results.manifest.get("name", "")), style="bold underline"))
+        label = escaped(policy.label or str(results.manifest.get("name", "")))
+        parts.append(Text(label, style="bold underline"))
         what_fell = fell(results.replications, number)
         parts.append(_one_policy(rows, number, span, methods, what_fell, detected=detected))
         if detected:
@@ -69,7 +71,7 @@ def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableT
         if policy == comparison.baseline:
             continue
         methods = Methods()
-        first, second = comparison.labels[comparison.baseline], label
+        first, second = escaped(comparison.labels[comparison.baseline]), escaped(label)
         parts.append(Text(f"{second} against {first} (baseline)", style="bold underline"))
         head = _heads(first, second)
         pair_of = comparison.baseline, policy

@@ -52,20 +52,23 @@ def spec_of(results: Results, policy: int, replication: int = 0) -> Spec:
         names = "\n".join(f"  {number}  {p.label}" for number, p in enumerate(results.policy_list))
         raise StudyError(f"policy: {policy} is not in these results, which hold\n{names}")
     results.check(Job(policy, replication))
-    from hwsim.scenario import MODEL_VERSION, ScenarioError
+    from hwsim.scenario import ScenarioError
     from hwsim.scenario.compile import to_spec
+    from hwsim.scenario.load import model_version
     from hwsim.scenario.overrides import apply
     from hwsim.scenario.sources import Document, Source
     from hwsim.scenario.validate import validate
 
-    made_by = results.manifest.get("model_version")
-    if made_by != MODEL_VERSION:
-        raise StudyError(
-            f"{results.path}: made by model version {made_by}, this is version {MODEL_VERSION}; "
-            "a replay would differ from what is stored. Run the study again into another file"
-        )
     document = Document(deepcopy(results.manifest["scenario"]), [Source(str(results.path))])
     checked, problems = validate(apply(document, results.policy_list[policy].overrides))
     if checked is None:
         raise ScenarioError(problems)
-    return to_spec(checked)
+    spec = to_spec(checked)
+    made_by = results.manifest.get("model_version", {}).get(spec.machine.kernel)
+    this = model_version(spec)
+    if made_by != this:
+        raise StudyError(
+            f"{results.path}: made by model version {made_by} of {spec.machine.kernel}, this is version "
+            f"{this}: a replay would differ from what is stored. Run the study again into another file"
+        )
+    return spec

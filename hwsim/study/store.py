@@ -40,7 +40,15 @@ _DAMAGE = (
     "malformed", "not a database", "no such table", "no such column", "decode", "UNIQUE constraint",
     "unsupported file format", "datatype mismatch",
 )  # fmt: skip
-_MANIFEST = {"study_hash": str, "name": str, "scenario": dict, "seed": int, "horizon_ns": int, "repeat": int}
+_MANIFEST = {
+    "study_hash": str,
+    "name": str,
+    "scenario": dict,
+    "seed": int,
+    "horizon_ns": int,
+    "repeat": int,
+    "model_version": dict,
+}
 
 
 class Store:

@@ -36,6 +36,9 @@ class Profile:
     name: str
     source: str
     released: str  # date of the posting or the release
+    model_version: (
+        int  # ours, not the kernel's: goes up when the same scenario may give other results with it
+    )
     early_kill_default: int
     error_states: tuple[ErrorState, ...]
     switches: Switches

@@ -55,6 +55,7 @@ V2_6_32 = Profile(
     name="2.6.32",
     source="mm/memory-failure.c, Linux 2.6.32",
     released="2009-12-03",
+    model_version=5,
     early_kill_default=0,
     error_states=ERROR_STATES,
     switches=replace(

@@ -86,6 +86,7 @@ V5 = Profile(
     name="v5",
     source="HWPOISON v5, 3 June 2009, Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org",
     released="2009-06-03",
+    model_version=5,
     early_kill_default=1,
     error_states=ERROR_STATES,
     switches=Switches(
