@@ -166,7 +166,15 @@ def test_seconds_after_boot_it_is_the_first_poll() -> None:
 def test_kernels_that_call_all_an_exception_stamp_the_timers_poll_too() -> None:
     word = " Exception"
     assert one(text_of(polled_lines(CORRECTED, word=word))).found_by == "CMCI or timer"
-    assert one(text_of(polled_lines(CORRECTED, word=word, tsc=0))).found_by == "boot"
+    assert one(text_of(polled_lines(CORRECTED, word=word, tsc=0))).found_by == "boot or timer"
+    assert one(text_of(polled_lines(TIMER, word=word, tsc=0))).found_by == "boot"
+
+
+def test_what_sb_edac_of_3_x_printed() -> None:
+    head, aux, processor = polled_lines(CORRECTED, word=" Exception", tsc=0, mark="")
+    found = read(text_of(["sbridge: HANDLING MCE MEMORY ERROR", head, aux + processor]))
+    assert [registers(each) for each in found.all_records] == [(1, 1, 0, CORRECTED, 0x12345600, 0x86)]
+    assert found.not_read == (("EDAC", 1),)
 
 
 # mcelog

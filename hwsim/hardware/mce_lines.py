@@ -44,7 +44,10 @@ class Foreign(NamedTuple):
 
 # Each is somebody's decoding of machine checks, or firmware's way around them.
 FOREIGN = (
-    Foreign("EDAC", re.compile(r"\bEDAC\b.*(?:MC\d+|PCI\d*):|CPU \d+: Machine Check Event: ")),
+    Foreign(
+        "EDAC",
+        re.compile(r"\bEDAC\b.*(?:MC\d+|PCI\d*):|CPU \d+: Machine Check Event: |HANDLING MCE MEMORY ERROR"),
+    ),
     Foreign(
         "APEI/GHES (firmware's error records)",
         re.compile(
@@ -64,7 +67,8 @@ FOREIGN = (
         re.compile(
             r"CPU:\d+\s+(?:\([0-9a-f]+:[0-9a-f]+:[0-9a-f]+\) )?MC\d+_STATUS|\bMC\d+_(?:STATUS|ADDR)\b"
             r"|\[Hardware Error\]: (?:(?:Corrected|Deferred|Uncorrected|System Fatal) error\b|Error Addr: 0x"
-            r"|IPID: 0x|PPIN: 0x|cache level: |MC\d+ Error|[A-Za-z ]+ Ext\. Error Code: )"
+            r"|(?:Northbridge|Data Cache|Instruction Cache|Bus Unit|Combined Unit|Load Store|Execution Unit) Error"
+            r"|Error Status: |IPID: 0x|PPIN: 0x|cache level: |MC\d+ Error|[A-Za-z ]+ Ext\. Error Code: )"
         ),
     ),
     Foreign("Xen", re.compile(r"\(XEN\) .*(?:Machine Check|MCE|Bank \d+:)")),
