@@ -67,7 +67,7 @@ FOREIGN = (
         re.compile(
             r"CPU:\d+\s+(?:\([0-9a-f]+:[0-9a-f]+:[0-9a-f]+\) )?MC\d+_STATUS|\bMC\d+_(?:STATUS|ADDR)\b"
             r"|\[Hardware Error\]: (?:(?:Corrected|Deferred|Uncorrected|System Fatal) error\b|Error Addr: 0x"
-            r"|(?:Northbridge|Data Cache|Instruction Cache|Bus Unit|Combined Unit|Load Store|Execution Unit) Error"
+            r"|(?:Northbridge|(?:Data|Instruction) Cache|(?:Bus|Combined|Execution) Unit|Load Store) Error"
             r"|Error Status: |IPID: 0x|PPIN: 0x|cache level: |MC\d+ Error|[A-Za-z ]+ Ext\. Error Code: )"
         ),
     ),
