@@ -140,8 +140,8 @@ def explain(
     otherwise, as "blockdev_test=count_gt_2" (see ``hwsim explain --switches``).  The page is in use: a
     free one has no references and leaves memory_failure() before the table; an anonymous one that nobody
     maps is held by a pin.  It is neither locked nor under writeback, as both are waited for; with ``private``
-    it has buffers, idle unless ``buffers`` says otherwise.  :class:`ExplainError` lists every mistake with what
-    is allowed, and why a page in that state cannot exist.
+    it has buffers, idle unless ``buffers`` says otherwise.  :class:`ExplainError` lists every mistake with
+    what is allowed, and why a page in that state cannot exist.
     """
     parts = flags.split(",") if isinstance(flags, str) else list(flags)
     names = tuple(part.strip().lower().removeprefix("pg_") for part in parts if part.strip())
@@ -197,14 +197,14 @@ def _impossible(kernel: str, flags: int, mapping: str | None, buffers: str) -> l
     found = []
     if flags & pg.SWAPCACHE and owner in ("file", "ramfs", "blockdev"):
         found.append(
-            f"flags = 'swapcache' with mapping = {owner!r}: cannot be in {kernel}: only anonymous pages and those of "
-            "tmpfs go to swap; allowed are anon, tmpfs, none (a page of tmpfs on its way: page->mapping is NULL)"
+            f"flags = 'swapcache' with mapping = {owner!r}: cannot be in {kernel}: only anonymous pages and "
+            "those of tmpfs go to swap; allowed are anon, tmpfs, none (of tmpfs: page->mapping is NULL there)"
         )
     if buffers != "none" and (owner in ("anon", "tmpfs", "ramfs") or flags & pg.SWAPCACHE):
         where = "in the swap cache" if flags & pg.SWAPCACHE else f"with mapping = {owner!r}"
         found.append(
-            f"buffers = {buffers!r} (PG_private) {where}: cannot be in {kernel}: buffers belong to a block of a "
-            "file system or of a device; allowed are file, blockdev, none (truncated meanwhile)"
+            f"buffers = {buffers!r} (PG_private) {where}: cannot be in {kernel}: buffers belong to a block "
+            "of a file system or of a device; allowed are file, blockdev, none (truncated meanwhile)"
         )
     return found
 

@@ -61,6 +61,7 @@ SHARE_ALLOWED = 'a share from 0 to 1, such as 0.7 or "70 %"'
 
 MAX_NS = 2**62  # 146 years: sums of two times still fit a signed 64-bit integer
 MAX_BYTES = 1 << 60
+MAX_PER_S = 10**9  # time goes by in nanoseconds
 
 _NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ%]+)\s*")
@@ -187,7 +188,10 @@ def parse_rate(text: object) -> Rate:
         raise UnitError(error.message, RATE_ALLOWED, fixed) from None
     if ns == 0:
         raise UnitError("the time of a rate cannot be zero", RATE_ALLOWED)
-    return Rate(float(_fraction(number[1]) * DURATION_UNITS_NS["s"] / ns), per_gib)
+    per_s = _fraction(number[1]) * DURATION_UNITS_NS["s"] / ns
+    if per_s > MAX_PER_S:
+        raise UnitError("more often than once a nanosecond", f"at most {MAX_PER_S} / s")
+    return Rate(float(per_s), per_gib)
 
 
 def parse_share(value: object) -> float:
@@ -196,13 +200,13 @@ def parse_share(value: object) -> float:
         match = _QUANTITY.fullmatch(value)
         if match is None or match[2] != "%":
             raise UnitError("not a share", SHARE_ALLOWED)
-        share = float(_fraction(match[1]) / 100)
+        share = float(min(_fraction(match[1]) / 100, 2))
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        share = float(value)
+        share = float(max(-1, min(value, 100)))  # a whole number of a file can be larger than any float
     else:
         raise UnitError("not a share", SHARE_ALLOWED)
     if not 0.0 <= share <= 1.0:
-        nearby = f"{value:g} %" if not isinstance(value, str) and 1 < share <= 100 else None
+        nearby = f"{share:g} %" if not isinstance(value, str) and 1 < share < 100 else None
         raise UnitError("outside 0 to 1", SHARE_ALLOWED, nearby)
     return share
 

@@ -41,7 +41,7 @@ def kernel_lines(
 
 def polled_lines(status: int, **of: object) -> list[str]:
     """The same for what a poll found: MCIP clear, and no registers."""
-    return kernel_lines(status, **{"mcg": 0, "rip": None, **of})  # type: ignore[arg-type]
+    return kernel_lines(status, **{"mcg": 0, "rip": None, **of})
 
 
 def panic_lines(

@@ -1,4 +1,4 @@
-"""Pages that hypothesis asks ``explain`` about: any flags, owner, build and switch, whether they can be or not."""
+"""Pages that hypothesis asks ``explain`` about: any flags, owner, build and switch, possible or not."""
 
 from __future__ import annotations
 

@@ -82,12 +82,15 @@ def test_a_log_is_answered_with_its_own_verdict_beside() -> None:
         "message": "Fatal machine check",
         "reason": "Processor context corrupt",
         "goes_on": False,
-        "agrees": True,
+        "compared": "agrees",
     }
     differs = hwsim_mce(
         "-", "--kernel", "modern", stdin=log.replace("Processor context corrupt", "Uncorrected")
     )
     assert "  differs from the text: Fatal machine check / Uncorrected\n" in differs.stdout
+    other = log.replace("check: Processor context corrupt", "check: Uncorrected")
+    (found,) = json.loads(hwsim_mce("-", "--kernel", "modern", "--json", stdin=other).stdout)
+    assert found["verdict"]["compared"] == "differs"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_a_panic_without_its_record_has_no_fate() -> None:
         "  not compared with the text: Fatal machine check / Processor context corrupt",
     ]
     (found,) = json.loads(hwsim_mce("-", "--json", stdin=log).stdout)
-    assert (found["fate"], found["verdict"]["agrees"]) == (None, None)
+    assert (found["fate"], found["verdict"]["compared"]) == (None, None)
 
 
 def test_what_is_refused_is_refused_in_one_line() -> None:

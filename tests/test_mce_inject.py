@@ -122,6 +122,18 @@ def test_digits_beside_hex_letters_without_0x_are_refused(record: str, number: s
     ]
 
 
+def test_a_logged_record_that_was_polled_is_not_raised_unasked() -> None:
+    logged = "CPU 4\nBANK 18\nTSC 0x5\nSTATUS 0xac00000200a00091\nMCGSTATUS 0\nTIME 1700000000\n"
+    (mistake,) = mistakes(logged)
+    assert (
+        mistake
+        == "file:1: with TIME, UC and no MCIP it was polled when it happened: say POLL, or EXCP to raise it"
+    )
+    assert [one(logged + word).exception for word in ("POLL", "EXCP")] == [False, True]
+    assert one(logged.replace("TIME 1700000000", "TIME 0")).exception
+    assert one(logged.replace("MCGSTATUS 0", "MCGSTATUS 5")).exception
+
+
 def test_a_status_that_is_one_in_hexadecimal_only_is_refused() -> None:
     text = "STATUS: 9800004000800090 is decimal here, and no error then; write 0x… for hexadecimal"
     assert mistakes("CPU 0 STATUS 9800004000800090") == [f"file:1: {text}"]

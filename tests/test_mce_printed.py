@@ -216,6 +216,30 @@ def test_cpus_that_stayed_away_are_the_texts_to_say() -> None:
     assert one(kernel_lines(TIMER), old, kernel="2.6.32").agrees is True
 
 
+def test_a_cpu_that_panics_for_itself_had_not_met_the_others() -> None:
+    lines = [*kernel_lines(TIMER), *panic_lines("Fatal machine check on current CPU", CORRUPT)]
+    assert one(lines, kernel="2.6.32").agrees is True
+    played = one(lines)  # a modern kernel had panicked of the time-out
+    assert (played.fate.message, played.agrees) == (TIMEOUT, False)
+
+
+def test_pages_of_before_the_panic_were_fetched() -> None:
+    early = polled_lines(UCNA, addr=0x777000, time_s=EARLY_S - 900)
+    pending = polled_lines(UCNA, addr=0x888000, cpu=2)
+    played = one(early, pending, kernel_lines(TIMER), panic_lines(reason=CORRUPT))
+    assert (played.fate.queued_pfns, played.fetched) == ([0x777, 0x888], 1)
+
+
+def test_mcgcap_says_whether_the_cpus_have_mcg_ser_p() -> None:
+    lines = mcelog_lines(CORRECTED)
+    assert [each.grade.reason for each in one(lines).records] == ["Corrected error"]
+    recovers = [line.replace("MCGCAP 1c09", "MCGCAP e000c1c") for line in lines]
+    assert one(recovers).machine.ser is False
+    recovers = [line.replace("MCGCAP 1c09", "MCGCAP 1000c1c") for line in lines]
+    assert one(recovers).machine.ser is True
+    assert one(recovers, ser=False).machine.ser is False
+
+
 def test_another_panic_is_none_of_the_handlers() -> None:
     played = one(polled_lines(CORRECTED), ["Kernel panic - not syncing: Attempted to kill init!"])
     assert (played.verdict, played.fate) == (None, Fate(logged=1))
@@ -232,9 +256,12 @@ def test_doubts() -> None:
     assert no_rip.fate.panic
     assert ["no RIP line" in each for each in no_rip.doubts] == [True]
     assert one(kernel_lines(TIMER, rip=None)).doubts == []
-    assert ["taken for Intel's" in each for each in one(lines[:3]).doubts] == [True]
+    assert ["taken for Intel's" in each for each in one([*lines[:3], "usb 1-1: new"]).doubts] == [True]
     assert ["exception table" in each for each in one(kernel_lines(DATA_LOAD, rip=KERNEL)).doubts] == [True]
     assert one(kernel_lines(DATA_LOAD, rip=KERNEL), panic_lines(reason=IN_KERNEL)).doubts == []
+    assert ["--kernel modern" in each for each in one(lines, kernel="2.6.32").doubts] == [True]
+    assert one(kernel_lines(DATA_LOAD, mark="[Hardware Error]: "), kernel="2.6.32").doubts == []
+    assert ["no poll of this kernel" in each for each in one(polled_lines(TIMER)).doubts] == [True]
     assert ["no TSC line" in each for each in one(polled_lines(CORRECTED)[:1]).doubts] == [False, True]
 
 
@@ -267,7 +294,7 @@ def test_what_is_printed_is_played_as_the_second_model_has_it(kernel: str) -> No
             for cpu in range(4)
             if cpu not in away
         ]
-        theirs = oracle.Machine(kernel, True, 1, 4, records)  # type: ignore[arg-type]
+        theirs = oracle.Machine(kernel, True, 1, 4, records)
         try:
             theirs.raise_local([oracle.Cpu(each, each.regs, "nmi") for each in [*records, *blank]])
         except oracle.Panic as panic:

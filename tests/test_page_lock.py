@@ -192,3 +192,29 @@ def test_madvise_hwpoison_waits_for_the_page() -> None:
     result = play(*steps, **_world("ext4"))
     assert [(row.found_ns, row.message) for row in result.errors] == [(4_000, "clean LRU")]
     assert len(log(result)) == 2
+
+
+# -- by chance, with a signal under way -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delivery_ns", [0, 50_000])
+def test_by_chance_too_the_handler_comes_before_the_store_that_waited(delivery_ns: int) -> None:
+    times = replace(NO_TIME, signal_delivery=Delay(mean_ns=delivery_ns))
+    result = play(*CHANCE, times=times, **_world("ext3", 1e7))
+    told, repeated = result.signals[:2]
+    assert (told.code, told.time_ns, told.done_ns) == ("BUS_MCEERR_AO", 6_000, 6_000 + delivery_ns)
+    assert (repeated.code, repeated.time_ns) == ("BUS_MCEERR_AR", 6_000 + delivery_ns)
+
+
+def test_a_touch_whose_signal_merges_is_made_again_after_the_handler() -> None:
+    """SIGBUS does not queue: AR finds AO pending, and the access is repeated when that handler returns."""
+    times = replace(NO_TIME, signal_delivery=Delay(mean_ns=50_000))
+    region = RegionSpec("heap", "anon", 8, (Touch(1.0, 1e7, 0.0),))
+    task = TaskSpec("app", regions=(region,), sigbus=SigbusSpec("return", "return"))
+    result = play((3_000, "inject", {"page": heap(0)}), times=times, tasks=(task,), early_kill=1)
+    assert [(row.code, row.result) for row in result.signals][:3] == [
+        ("BUS_MCEERR_AO", "handled"),
+        ("BUS_MCEERR_AR", "merged"),
+        ("BUS_MCEERR_AR", "handled"),
+    ]
+    assert result.signals[2].time_ns == 53_000

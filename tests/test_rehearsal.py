@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 import hwsim
 from hwsim.cli.main import app as command
 from hwsim.machine import rehearse
-from hwsim.record import Replication
+from hwsim.record import Replication, StepMistake
 from hwsim.scenario import load as read
-from hwsim.spec import FileSpec, RegionSpec, SwapCycle, TaskSpec, without_chance
+from hwsim.spec import FileSpec, RegionSpec, Spec, SwapCycle, TaskSpec, without_chance
 from hwsim.study.conduct import conduct
 from hwsim.study.manifest import Policy
 from hwsim.userspace.script import ScriptError
@@ -268,8 +268,13 @@ def test_only_the_last_step_is_waited_for(tmp_path: Path) -> None:
     more = '[[task]]\nname = "asks"\nfsync = { file = "data", every = "1 ms" }\n'
     step = 'at = "1 s"; do = "sync"'
     path = scenario(tmp_path, step, more=more)
-    seen = []
-    read(path, ["horizon=100 y"], rehearse=lambda spec: seen.append(spec) or [])
+    seen: list[Spec] = []
+
+    def note(spec: Spec) -> list[StepMistake]:
+        seen.append(spec)
+        return []
+
+    read(path, ["horizon=100 y"], rehearse=note)
     assert [(spec.horizon_ns, spec.errors, spec.machine.chance) for spec in seen] == [(10**9 + 1, (), False)]
 
 

@@ -89,6 +89,7 @@ horizon = "1 s"
 repeat = 1
 [machine]
 memory = "32 MiB"
+chance = "off"
 [[kernel]]
 kind = "reserved"
 size = "18640 KiB"

@@ -143,6 +143,59 @@ def test_a_latent_line_in_a_file_that_is_cut_is_in_free_memory() -> None:
     assert ("truncated" in {event for _, event in story(result)}, result.errors[0].kind) == (True, "free")
 
 
+# -- madvise(MADV_REMOVE): the call that makes such a hole ----------------------------------------------
+
+SHM = RegionSpec("shm", "shm", 8, shared=True)
+OF_SHM = {"task": "app.0", "page": heap(2, region="shm")}
+
+
+def _remove(at: int, region: str = "shm") -> tuple[int, str, dict[str, Any]]:
+    return at, "madvise", {"task": "app.0", "region": region, "first": 2, "pages": 2, "advice": "remove"}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_segment_loses_its_poison_with_the_page(kernel: str) -> None:
+    world: dict[str, Any] = {"tasks": (TaskSpec("app", regions=(SHM,)),), "early_kill": 0, "kernel": kernel}
+    poison = (1_000, "inject", {"page": heap(2, region="shm")})
+    load = (5_000, "load", OF_SHM)
+    assert outcomes(play(poison, load, **world)) == ["VM_FAULT_HWPOISON"]
+    removed = play(poison, _remove(3_000), load, **world)
+    assert (outcomes(removed), removed.lost_writes[0].end) == (["zeroes"], "truncated")
+
+
+def test_a_removed_page_is_free_until_somebody_touches_it() -> None:
+    world: dict[str, Any] = {"tasks": (TaskSpec("app", regions=(SHM,)),), "early_kill": 0}
+    steps = ((1_000, "inject", {"page": {"pfn": 0x1234 + each}}) for each in (1, 2, 3, 4))
+    rows = play(_remove(500), *steps, **world).errors
+    assert [row.kind for row in rows] == ["shm", "free", "free", "shm"]
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "region", "answer"),
+    [
+        ("private memory", (), "heap", "EINVAL"),
+        ("locked in memory", ((1_000, "mlock", {"task": "app.0", "region": "shm"}),), "shm", "EINVAL"),
+        (
+            "read-only",
+            (
+                (
+                    1_000,
+                    "mprotect",
+                    {"task": "app.0", "region": "shm", "first": 0, "pages": 8, "write": False},
+                ),
+            ),
+            "shm",
+            "EACCES",
+        ),
+        ("a file on a disk", (), "map", "ENOSYS"),
+    ],
+)
+def test_where_madv_remove_is_refused(what: str, before: Any, region: str, answer: str) -> None:
+    regions = (RegionSpec("heap", "anon", 8), SHM, RegionSpec("map", "file", 8, file="data", shared=True))
+    world: dict[str, Any] = {"tasks": (TaskSpec("app", regions=regions),), "files": (FileSpec("data", 8),)}
+    assert outcomes(play(*before, _remove(2_000, region), **world)) == [answer], what
+
+
 # -- what it costs --------------------------------------------------------------------------------------
 
 

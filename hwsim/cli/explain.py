@@ -29,7 +29,7 @@ def explain(
     pte_dirty: Annotated[bool, typer.Option(help="Page-table entries are dirty and writable.")] = False,
     buffers: Annotated[
         str,
-        typer.Option(help="Buffers attached to the page: none, idle, busy (private among the flags: idle)."),
+        typer.Option(help="Buffers attached to the page: none, idle, busy."),
     ] = "none",
     pins: Annotated[int, typer.Option(min=0, help="Further references, such as DMA pins.")] = 0,
     unmap_fails: Annotated[int, typer.Option(min=0, help="Tries of try_to_unmap() that fail.")] = 0,

@@ -23,7 +23,10 @@ def mce(
         typer.Argument(metavar="FILE...", help="mce-inject text or a log, - is stdin.", show_default=False),
     ],
     kernel: Annotated[str, typer.Option(metavar="NAME", help="2.6.32 or modern.")] = "2.6.32",
-    ser: Annotated[bool, typer.Option("--ser/--no-ser", help="The CPUs have MCG_SER_P.")] = True,
+    ser: Annotated[
+        bool | None,
+        typer.Option("--ser/--no-ser", help="The CPUs have MCG_SER_P.", show_default="as MCGCAP says"),
+    ] = None,
     tolerant: Annotated[
         int | None,
         typer.Option(min=0, max=3, metavar="0..3", help="2.6.32 only.", show_default="1"),

@@ -18,6 +18,7 @@ _POLLED = {
     "CMCI or timer": "polled: found by CMCI or by the timer poll",
     "poll": "polled: which poll found it is not said",
 }
+_COMPARED = {True: "agrees", False: "differs", None: None}
 _DIED = "polled: found by the first poll after boot; the boot before died of it"
 
 
@@ -61,9 +62,12 @@ def _fate(played: Played) -> Iterator[str]:
     fate = played.fate
     if fate.rendezvous_timeout:
         yield "  rendezvous: not all CPUs came within 1 s"
-    if fate.queued_pfns:
+    fetched = played.fetched if isinstance(played, PlayedBoot) and fate.panic else 0
+    if fetched:
+        yield f"  memory_failure: {_pages(fate.queued_pfns[:fetched])}"
+    if fate.queued_pfns[fetched:]:
         lost = "; nobody fetches them after the panic" if fate.panic else ""
-        yield f"  memory_failure: {', '.join(f'pfn {pfn:#x}' for pfn in fate.queued_pfns)}{lost}"
+        yield f"  memory_failure: {_pages(fate.queued_pfns[fetched:])}{lost}"
     for signal in fate.signals:
         yield f"  {signal.signal} ({signal.code}) to the task that was current on CPU {signal.cpu}"
     if fate.panic:
@@ -75,6 +79,10 @@ def _fate(played: Played) -> Iterator[str]:
     else:
         full = f"; the log is full, dropped: {fate.dropped}" if fate.dropped else ""
         yield f"  goes on; records logged: {fate.logged}{full}"
+
+
+def _pages(pfns: Sequence[int]) -> str:
+    return ", ".join(f"pfn {pfn:#x}" for pfn in pfns)
 
 
 def _verdict(played: PlayedBoot) -> Iterator[str]:
@@ -137,7 +145,7 @@ def _plain_fate(played: Played) -> dict[str, Any]:
 
 
 def _plain_verdict(played: PlayedBoot) -> dict[str, Any] | None:
-    """``agrees`` None: not compared, as there is no record of it or it is another panic's."""
+    """``compared`` None: it is not, as there is no record of it or it is another panic's."""
     verdict = played.verdict
     if verdict is None and not played.goes_on:
         return None
@@ -145,7 +153,7 @@ def _plain_verdict(played: PlayedBoot) -> dict[str, Any] | None:
         "message": verdict.message if verdict else None,
         "reason": verdict.reason if verdict else None,
         "goes_on": played.goes_on,
-        "agrees": played.agrees,
+        "compared": _COMPARED[played.agrees],
     }
 
 

@@ -95,6 +95,7 @@ class _Parser:
         self._problems = Problems(file)
         self._plain: list[_Token] = []  # the record's registers that are written in digits only
         self._bare_hex = False  # one of its registers has hex letters and no 0x
+        self._has_time = False  # it happened once
         self._tokens = list(self._split(text))
         self._end = _Token(self._tokens[-1].line if self._tokens else 1, "")
         self._at = 0
@@ -167,7 +168,7 @@ class _Parser:
     # Grammar
 
     def _record(self) -> Record:
-        self._plain, self._bare_hex = [], False
+        self._plain, self._bare_hex, self._has_time = [], False, False
         try:
             record, fields = self._start()
         except _Wrong as wrong:
@@ -194,6 +195,9 @@ class _Parser:
             text = f"{token.text} is decimal here, and another register of the record is not; {_WRITE_0X}"
             self._problems.add(token.line, text)
         uncorrected = bool(record.status & UC)
+        if uncorrected and raise_mode is None and self._has_time and not record.mcgstatus & MCIP:
+            text = "with TIME, UC and no MCIP it was polled when it happened: say POLL, or EXCP to raise it"
+            self._problems.add(record.line, text)
         return replace(record, exception=uncorrected if raise_mode is None else raise_mode)
 
     def _start(self) -> tuple[Record, int]:
@@ -244,6 +248,8 @@ class _Parser:
                 if refused:
                     raise _Wrong(token, refused)
                 return replace(record, cpuid=self._number(word, 1 << 32))
+            case "TIME":
+                self._has_time = self._number(word) > 0
             case _ if word in UNUSED:
                 self._number(word)
             case _:

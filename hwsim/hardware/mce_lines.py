@@ -16,7 +16,7 @@ _LOG_LIKE = re.compile(
     r"(?:\[ *\d+\.\d+\]|<\d+>|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\d\d-\d\dT\d\d:)"
 )
 
-PREFIX = r"(?:.*[\]>:|]\s*|.*\s[FP]\s+|\s*)"  # a message follows a bracket, colon, bar or container tag
+PREFIX = r"(?:.*[\]>:|;]\s*|.*\s[FP]\s+|\s*)"  # or a container's tag, as in "stderr F "
 
 
 LONGEST = 2000  # characters of a line that are looked at; the kernel's have 1024 at most (LOG_LINE_MAX)
@@ -53,7 +53,9 @@ FOREIGN = (
     ),
     Foreign(
         "rasdaemon",
-        re.compile(r"\b(?:rasdaemon|ras-mc-ctl)\b|\b(?:mce_record|mc_event|extlog_mem_event|aer_event): "),
+        re.compile(
+            r"\b(?:rasdaemon|ras-mc-ctl)(?:\[\d+\])?: |\b(?:mce_record|mc_event|extlog_mem_event|aer_event): "
+        ),
     ),
     Foreign("ras-mc-ctl", re.compile(r"\bmcgstatus=\w+.*\bstatus=0x|\bstatus=0x.*\bmcgstatus=")),
     Foreign(
@@ -81,7 +83,7 @@ _HEAD_AND_BANK = re.compile(r"Machine Check(?: Exception)?: +[0-9a-f]+ Bank \d+:
 # What the kernel says around its records, and mcelog in front of its own.
 SENTENCES = re.compile(
     PREFIX + r"(?:HARDWARE ERROR(?:\. This is \*NOT\* a software problem!)?|This is not a software problem!"
-    r"|Run (?:through mcelog|the above through) .*|Machine check events logged"
+    r"|Run (?:through mcelog|the (?:above|message) through) .*|Machine check events logged"
     r"|Disabling lock debugging due to kernel taint|No human readable MCE decoding support.*"
     r"|Hardware event\. This is not a software error\.|Please contact your hardware vendor)\s*"
 )

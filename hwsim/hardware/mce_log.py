@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from hwsim.hardware.mce_banks import ADDRV, EN, MCIP, MISCV, PCC, UC, VAL, S
+from hwsim.hardware.mce_banks import ADDRV, EN, MCIP, MISCV, PCC, SER_P, UC, VAL, S
 from hwsim.hardware.mce_lines import PREFIX, Line
 from hwsim.hardware.mce_record import MAX_CPUS, VENDORS, Problems, Record, other_vendor
 
@@ -31,7 +31,7 @@ _PROCESSOR = re.compile(
 _PROCESSOR_LIKE = re.compile(PREFIX + r"PROCESSOR (\d+):")
 _MCE = re.compile(PREFIX + r"MCE (\d+)\s*")
 _CPU = re.compile(PREFIX + r"CPU (\d+) BANK (\d+)(?: .*)?")
-_CPU_OF_OLD = re.compile(PREFIX + r"CPU (\d+) (\d+)(?: .*)?")  # after its MCE line only
+_CPU_OF_AMD = re.compile(PREFIX + r"CPU \d+ \d+ [a-z].*")  # with the name of the bank, after its MCE line
 _STATUS = re.compile(PREFIX + rf"STATUS ({_HEX}+) +MCGSTATUS ({_HEX}+)\s*")
 _MCGCAP = re.compile(PREFIX + rf"MCGCAP {_HEX}+ +APICID {_HEX}+ +SOCKETID {_HEX}+.*")
 _CPUID = re.compile(PREFIX + r"CPUID Vendor (.+?) Family (\d+) Model (\d+)(?: Step(?:ping)? (\d+))?\s*")
@@ -43,6 +43,7 @@ _TIME = re.compile(PREFIX + r"TIME (\d+)\b.*")
 _MCELOG_RIP = re.compile(PREFIX + rf"RIP(?: !INEXACT!)? ({_HEX}{{2,4}}):({_HEX}+)\s*")
 _PAIR = re.compile(rf"\b([A-Z0-9]+) +({_HEX}+)\b")
 _MCI_STATUS = re.compile(PREFIX + r"MC[Gi] status:")
+_INTEL_ONLY = "only Intel's rules of machine checks are built"
 FIRST_POLL_S = 10.0  # so soon after boot it is the first poll: the timer's comes minutes later
 
 _HEAD_AT, _RIP_AT, _TSC_AT, _PROCESSOR_AT = range(4)
@@ -77,6 +78,8 @@ class Printed:
         self._at = _HEAD_AT
         self._numbered = 0  # line of a "MCE n" whose CPU line is to come
         self._lost: set[int] = set()
+        self._last_line = 0  # of the record
+        self._is_vendor_told = False  # once is enough: a log is of one machine
 
     def read(self, line: Line) -> bool:
         """Whether the line is of a machine check."""
@@ -91,10 +94,15 @@ class Printed:
         elif _MCE.fullmatch(text):
             self.close()
             self._numbered = line.number
-        elif cpu := _CPU.fullmatch(text) or (self._numbered and _CPU_OF_OLD.fullmatch(text)):
+        elif cpu := _CPU.fullmatch(text):
             self._open_mcelog(line, cpu)
+        elif self._numbered and _CPU_OF_AMD.fullmatch(text):
+            self._problems.add(line.number, f"{text[:80]!a} is mcelog's for AMD: {_INTEL_ONLY}")
+            self._numbered = 0
         elif self._record is not None:
-            return self._read_mcelog(line) if self._is_mcelog else self._read_printed(line)
+            is_read = self._read_mcelog(line) if self._is_mcelog else self._read_printed(line)
+            self._last_line = line.number if is_read else self._last_line
+            return is_read
         elif self._is_orphan(text):
             self._problems.add(line.number, f"{text[:80]!a}: the first line of this machine check is missing")
         else:
@@ -141,8 +149,10 @@ class Printed:
     def _wrong(self, line: Line, text: str) -> None:
         """This record is no good: the rest of it is read and dropped, and one mistake is enough."""
         assert self._record is not None
-        if self._record.line not in self._lost:
+        is_told = _INTEL_ONLY in text and self._is_vendor_told
+        if self._record.line not in self._lost and not is_told:
             self._problems.add(line.number, text)
+        self._is_vendor_told |= _INTEL_ONLY in text
         self._lost.add(self._record.line)
 
     def _read_printed(self, line: Line) -> bool:
@@ -204,6 +214,8 @@ class Printed:
                 record = replace(record, addr=value)
             elif key == "MISC":
                 record = replace(record, misc=value)
+            elif key == "MCGCAP":
+                record = replace(record, ser=bool(value & SER_P))
             self._seen.add(key)
         self._record = record
 
@@ -224,7 +236,7 @@ class Printed:
     def _open_mcelog(self, line: Line, cpu: re.Match[str]) -> None:
         self.close(keep_number=True)
         self._is_mcelog, self._says_exception, self._stamp_s = True, False, None
-        self._seen = set()
+        self._seen, self._at = set(), _HEAD_AT
         self._record = Record(self._numbered or line.number, int(cpu[1]), int(cpu[2]), tsc=0)
         self._numbered = 0
         self._check_place(line)
@@ -279,30 +291,45 @@ class Printed:
 
     # The end of a record
 
-    def close(self, *, keep_number: bool = False) -> None:
-        """The record that is open is whole, or is not."""
+    def close(self, *, keep_number: bool = False, text_ends_at: int = 0) -> None:
+        """The record that is open is whole, or is not; ``text_ends_at``: the last line of all."""
         if self._numbered and not keep_number:
             self._problems.add(self._numbered, "MCE without its CPU line")
             self._numbered = 0
         record, self._record = self._record, None
         if record is None or record.line in self._lost:
             return
-        if self._is_mcelog and "STATUS" not in self._seen:
-            self._problems.add(record.line, "the STATUS line of this machine check is missing")
-            return
-        needed = record.status & UC and record.status & (ADDRV | MISCV) and not record.status & PCC
-        if record.tsc is None and needed:
-            text = "the TSC line of this machine check is missing, and with it ADDR and MISC"
-            self._problems.add(record.line, text)
+        lacks = self._lacks(record, text_ends_at)
+        if lacks:
+            self._problems.add(record.line, f"{lacks} of this machine check is missing; is it cut off?")
             return
         exception = bool(record.mcgstatus & MCIP)
         found_by = "exception" if exception else self._found_by(record)
         self._keep(replace(record, exception=exception, found_by=found_by), _doubts(record, exception))
 
+    def _lacks(self, record: Record, text_ends_at: int) -> str | None:
+        """What the answer hangs on and the text has not: the page of an error that is not corrected."""
+        status = record.status
+        if self._is_mcelog and "STATUS" not in self._seen:
+            return "the STATUS line"
+        if self._at == _TSC_AT and self._last_line == text_ends_at:
+            return "the PROCESSOR line"  # and nobody knows whether the numbers before it are whole
+        if not status & UC or status & PCC or not status & (ADDRV | MISCV):
+            return None
+        if record.tsc is None:
+            return "the TSC line, and with it ADDR and MISC,"
+        if not self._is_mcelog and self._at == _PROCESSOR_AT:
+            return None  # a whole one: what is not printed is 0
+        for key, valid in (("ADDR", ADDRV), ("MISC", MISCV)):
+            if status & valid and key not in self._seen:
+                return key
+        return None
+
     def _found_by(self, record: Record) -> str:
         """How a poll came by it: MCP_TIMESTAMP of CMCI sets TSC; until 4.x the timer's poll does so too."""
         status = record.status
-        regular = not status & UC or not status & EN or not status & (PCC | S)
+        recovers = record.ser is not False and (not status & EN or not status & (PCC | S))
+        regular = recovers or not status & UC
         if record.tsc is None:
             return "poll"
         if not record.tsc and status & PCC:

@@ -24,7 +24,8 @@ class Record:
     ``status``, ``addr``, ``misc``, ``mcgstatus``: the 64-bit registers.  ``rip``: instruction pointer, 0
     where none is given; ``cs``: code segment.  ``exception``: by an exception, or by a poll.  ``context``:
     "random" (whatever the CPU was at), "process" or "irq".  ``hold``: keep it until the next record of the
-    file that is not held.  ``cpuid``: leaf 1, EAX, 0 where it is not given.
+    file that is not held.  ``cpuid``: leaf 1, EAX, 0 where it is not given.  ``ser``: whether MCGCAP has
+    MCG_SER_P, None where mcelog has not printed it.
 
     Of a record that a kernel or mcelog printed also: ``tsc`` (None: its line is missing), ``time_s`` (0:
     missing) and ``found_by``, how the kernel came by it: "exception", "CMCI", "timer", "boot" (the
@@ -47,6 +48,7 @@ class Record:
     irqbroadcast: bool = False
     nmibroadcast: bool = False
     cpuid: int = field(default=0, compare=False)
+    ser: bool | None = field(default=None, compare=False)
     tsc: int | None = None
     time_s: int = 0
     found_by: str = ""

@@ -50,11 +50,15 @@ Form = Literal["mce-inject", "log"]
 
 
 class Verdict(NamedTuple):
-    """What the text itself says: the panic's ``message``, and the ``reason`` after "Machine check:"."""
+    """What the text itself says: the panic's ``message``, and the ``reason`` after "Machine check:".
+
+    ``is_end``: nothing comes after it, and it may be cut off.
+    """
 
     line: int
     message: str | None
     reason: str | None
+    is_end: bool
 
     @property
     def says(self) -> tuple[str | None, str | None]:
@@ -63,6 +67,11 @@ class Verdict(NamedTuple):
     @property
     def timed_out(self) -> bool:
         return bool(self.message and self.message.startswith(TIMEOUT))
+
+    @property
+    def is_of_one_cpu(self) -> bool:
+        """The message of a CPU that decided for itself, since the rendezvous had failed."""
+        return bool(self.message and self.message.lower().endswith("on current cpu"))
 
 
 @dataclass
@@ -73,6 +82,11 @@ class Rendezvous:
     verdict: Verdict | None = None
     missing: bool = False
 
+    @property
+    def time_s(self) -> int:
+        """When it was, by its latest record; 0: none says."""
+        return max((record.time_s for record in self.records), default=0)
+
 
 @dataclass
 class Boot:
@@ -81,6 +95,7 @@ class Boot:
     line: int
     events: list[Record | Rendezvous] = field(default_factory=list)
     doubts: dict[int, list[str]] = field(default_factory=dict)  # by line of the record
+    is_later: bool = False  # "mce: " before the mark: since 3.4
 
     @property
     def records(self) -> list[Record]:
@@ -154,14 +169,15 @@ class _Log:
         self._reason: Verdict | None = None
         self._missing = self._dead = False
         self._stamp_s = 0.0
+        self._last = 0
 
     def read(self, lines: list[Line]) -> MceText:
-        before = Line(0, "", None)
+        before, self._last = Line(0, "", None), lines[-1].number
         for line in lines:
             if not _is_repeated(line, before):
                 self._read(line)
             before = line
-        self._printed.close()
+        self._printed.close(text_ends_at=lines[-1].number)
         self._close()
         self._problems.check(lines[-1].number)
         boots = [boot for boot in self._boots if boot.events]
@@ -181,6 +197,7 @@ class _Log:
     def _read(self, line: Line) -> None:
         text = line.text
         self._border(line)
+        self._boots[-1].is_later |= "mce: [Hardware Error]: " in text
         name = foreign(text) if line.is_worth_a_look else None
         if text.startswith("#") or not line.is_worth_a_look:
             self._passed_over += 1
@@ -194,7 +211,7 @@ class _Log:
             self._missing = True
         elif reason := _REASON.fullmatch(text):
             self._printed.close()
-            self._reason = self._reason or Verdict(line.number, None, reason[1])
+            self._reason = self._reason or Verdict(line.number, None, reason[1], line.number == self._last)
         elif (panic := _PANIC.fullmatch(text)) and not _END.search(text):
             self._panic(line, panic[1])
         elif not _END.search(text):
@@ -223,7 +240,8 @@ class _Log:
     def _panic(self, line: Line, message: str) -> None:
         """The end of this kernel; of a second CPU, or of a second log of the same, it is the same end."""
         self._printed.close()
-        verdict = Verdict(line.number, message, self._reason.reason if self._reason else None)
+        reason = self._reason.reason if self._reason else None
+        verdict = Verdict(line.number, message, reason, line.number == self._last)
         self._reason = None
         if self._dead and self._open is None:
             if verdict.reason is None or verdict.says in self._verdicts():
@@ -254,7 +272,7 @@ class _Log:
                 self._close()
             self._rendezvous().records.append(record)
         else:
-            if self._open and record.time_s > _latest_s(self._open) + TOGETHER_S:
+            if self._open and record.time_s > self._open.time_s + TOGETHER_S:
                 self._close()
             self._boots[-1].events.append(record)
         if doubts:
@@ -274,7 +292,8 @@ class _Log:
         rendezvous, self._open = self._open, None
         missing, self._missing = self._missing, False
         if rendezvous is not None:
-            rendezvous.missing = missing or bool(rendezvous.verdict and rendezvous.verdict.timed_out)
+            said = rendezvous.verdict
+            rendezvous.missing = missing or bool(said and (said.timed_out or said.is_of_one_cpu))
             self._boots[-1].events.append(rendezvous)
 
     def _verdicts(self) -> set[tuple[str | None, str | None]]:
@@ -291,10 +310,6 @@ def _is_repeated(line: Line, before: Line) -> bool:
     _, mark, message = line.text.rpartition("[Hardware Error]: ")
     is_same = message == before.text.rpartition("[Hardware Error]: ")[2]
     return bool(mark) and is_same and (line.stamp_s is None) != (before.stamp_s is None)
-
-
-def _latest_s(rendezvous: Rendezvous) -> int:
-    return max((record.time_s for record in rendezvous.records), default=0)
 
 
 def _key(record: Record) -> Record:

@@ -42,7 +42,8 @@ def store_under_page_lock(pte: Pte) -> str:
     Where the file system has page_mkwrite(), and for anonymous memory, the lock comes first: the store waits,
     and faults again if the entry or the mapping has changed meanwhile.  Elsewhere the entry is writable and
     dirty before wait_on_page_locked(): whoever has the lock finds the page dirty, and the store waits all
-    the same.
+    the same.  Left out: on NFS a store that finds the mapping gone is SIGBUS in 2.6.32
+    (nfs_vm_page_mkwrite(), fs/nfs/file.c).
     """
     page, mapping = pte.page, pte.page.mapping
     if page.flags & pg.ANON:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from hwsim.hardware.mce_banks import EIPV, RIPV
 from hwsim.hardware.mce_record import Record
-from hwsim.hardware.mce_text import Boot, MceText, Rendezvous, Verdict
+from hwsim.hardware.mce_text import TOGETHER_S, Boot, MceText, Rendezvous, Verdict
 from hwsim.kernel.do_machine_check import (
     MAX_PHYS_BITS,
     Bank,
     Machine,
     Regs,
     do_machine_check,
+    is_for_poll,
     machine_check_poll,
 )
 from hwsim.kernel.mce_raise import LEAST_CPUS, Graded, Played, play_mce
@@ -45,7 +46,8 @@ class PlayedBoot(Played):
 
     ``verdict``: what the text says of it, if it does; ``agrees``: whether that is the fate, None: it cannot
     be compared.  ``goes_on``: the text has later machine checks of the same kernel, so that it lived.
-    ``unknown``: there is a verdict only, and nothing to grade.
+    ``unknown``: there is a verdict only, and nothing to grade.  ``fetched``: so many of the queued pages were
+    memory_failure()'s before the panic came.
     """
 
     boot: Boot | None = None
@@ -53,37 +55,57 @@ class PlayedBoot(Played):
     agrees: bool | None = None
     goes_on: bool = False
     unknown: bool = False
+    fetched: int = 0
 
     @property
     def doubts(self) -> list[str]:
         """What had to be taken for granted."""
         found = []
+        if self.boot and self.boot.is_later and not self.machine.handling.recovers:
+            found.append(
+                f"a kernel after 3.3 printed this, {self.machine.kernel} is asked: see --kernel modern"
+            )
         for each in self.records:
             where = f"CPU {each.record.cpu} bank {each.record.bank}: "
             doubts = self.boot.doubts.get(each.record.line, ()) if self.boot else ()
             found += [where + text for text in doubts]
+            if each.record.found_by == "poll" and not is_for_poll(self.machine, each.record.status):
+                found.append(where + "no poll of this kernel takes it, but the first after boot")
             if _is_context_unknown(self.machine, each):
                 found.append(where + "no RIP line: taken for the kernel, in user mode it is graded otherwise")
             elif each.grade.reason == _NO_TABLE and self.verdict is None:
                 found.append(where + "whether its RIP has an entry in the exception table is not known here")
-        return found
+        return list(dict.fromkeys(found))
 
 
 def play_text(
     text: MceText,
     kernel: str,
     *,
-    ser: bool = True,
+    ser: bool | None = None,
     tolerant: int = 1,
     cpus: int = LEAST_CPUS,
     phys_bits: int = MAX_PHYS_BITS,
 ) -> list[Played]:
-    """Every boot of a log on a machine of its own, or the records of mce-inject's form on one."""
+    """Every boot of a log on a machine of its own, or the records of mce-inject's form on one.
+
+    ``ser``: the CPUs have MCG_SER_P; None: as the log's MCGCAP says, and else they have.
+    """
     if text.form == "mce-inject":
-        return [play_mce(text.records, kernel, ser=ser, tolerant=tolerant, cpus=cpus, phys_bits=phys_bits)]
+        return [
+            play_mce(
+                text.records, kernel, ser=ser is not False, tolerant=tolerant, cpus=cpus, phys_bits=phys_bits
+            )
+        ]
     return [
-        _play(boot, Machine(kernel, max(cpus, _cpus(boot)), ser, tolerant, phys_bits)) for boot in text.boots
+        _play(boot, Machine(kernel, max(cpus, _cpus(boot)), _ser(boot, ser), tolerant, phys_bits))
+        for boot in text.boots
     ]
+
+
+def _ser(boot: Boot, asked: bool | None) -> bool:
+    said = [asked, *(record.ser for record in boot.records), True]
+    return next(each for each in said if each is not None)
 
 
 def _cpus(boot: Boot) -> int:
@@ -101,6 +123,7 @@ def _is_context_unknown(machine: Machine, each: Graded) -> bool:
 
 def _play(boot: Boot, machine: Machine) -> PlayedBoot:
     played = PlayedBoot(machine, boot=boot)
+    queued_s: list[int] = []  # when each page was queued, 0 where the text does not say
     for position, event in enumerate(boot.events):
         is_over = played.fate.panic
         for record in [event] if isinstance(event, Record) else event.records:
@@ -115,6 +138,10 @@ def _play(boot: Boot, machine: Machine) -> PlayedBoot:
         else:
             _raise(played, event)
             _compare(played, event, is_last=position == len(boot.events) - 1)
+        time_s = event.time_s
+        queued_s += [time_s] * (len(played.fate.queued_pfns) - len(queued_s))
+        if played.fate.panic:
+            played.fetched = sum(0 < each < time_s - TOGETHER_S for each in queued_s)
     return played
 
 
@@ -147,11 +174,14 @@ def _compare(played: PlayedBoot, event: Rendezvous, *, is_last: bool) -> None:
     if played.unknown or message.startswith(_NOT_PLAYED):
         played.agrees = None
         return
+    reason, fates = _plain(verdict.reason), (_plain(fate.message), _plain(fate.reason))
+    if verdict.is_end:  # as much of it as is there
+        fates = (fates[0][: len(message)], fates[1][: len(reason)] if verdict.message is None else fates[1])
     agrees = fate.panic
     if verdict.message is not None:
-        agrees = agrees and message == _plain(fate.message)
+        agrees = agrees and message == fates[0]
     if verdict.reason is not None:
-        agrees = agrees and _plain(verdict.reason) == _plain(fate.reason)
+        agrees = agrees and reason == fates[1]
     played.agrees = agrees
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.page_ranges import PageRanges
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.spec import SwapCycle, Touch
 
@@ -189,6 +190,8 @@ class Region:
         """The owner is gone: every frame is free.  O(1) in the size of the region."""
         self.epoch += 1
         self.alive = False
+        if self.mapping is not None:
+            self.mapping.gone = PageRanges()
 
     def revive(self, now_ns: int) -> None:
         """A new owner takes the frames."""

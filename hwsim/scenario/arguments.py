@@ -127,7 +127,8 @@ def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         text = read_mce(value, "", banks=MAX_NR_BANKS)
     except MceTextError as error:
         for each in error.problems:
-            yield Finding(path, f"line {each.line} of it: {each.text}", "records in the format of mce-inject")
+            where = f"line {each.line} of it: " if each.line else ""
+            yield Finding(path, where + each.text, "records in the format of mce-inject")
         return
     if len(text.boots) > 1:
         yield Finding(path, f"machine checks of {len(text.boots)} boots", "those of one")

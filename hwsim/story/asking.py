@@ -69,9 +69,7 @@ class Watch:
     def told(self, task: str, file: OpenFile | None, by: str) -> None:
         """A call has returned -EIO to somebody who looks at it."""
         for lost in self.pending:
-            known = lost.tellings[0].time_ns if lost.tellings else None
-            opened = 0 if file is None else file.opened_ns
-            if not lost.heard(task) and (known is None or opened <= max(lost.lost_ns, known)):
+            if _is_told(lost, task, 0 if file is None else file.opened_ns):
                 lost.tell(task, file, by)
         if self._shared_bit and not self.mapping.as_eio:
             self.pending = []
@@ -184,9 +182,12 @@ class Watch:
         if not spec.checks and kernel.switches.eio_mode != "errseq":
             return False
         if kernel.switches.eio_mode == "errseq":
-            unseen = not self.mapping.wb_seen
-            return unseen or (member.file is not None and member.file.f_wb_err != self.mapping.wb_err)
-        return any(not lost.heard(member.name) for lost in self.pending)
+            stale = member.file is not None and member.file.f_wb_err != self.mapping.wb_err
+            return self.mapping.wb_err != 0 and (not self.mapping.wb_seen or stale)
+        if not eio_mode(kernel).check(self.mapping, member.file):  # these modes only look
+            return False
+        opened = kernel.now if member.file is None else member.file.opened_ns
+        return any(_is_told(lost, member.name, opened) for lost in self.pending)
 
     def _members(self) -> list[Member]:
         return [
@@ -245,6 +246,12 @@ class Call(NamedTuple):
     priority: int
     what: str  # ask | open | close | sync | evict
     who: Any
+
+
+def _is_told(lost: LostWrite, task: str, opened_ns: int) -> bool:
+    """Whether the error means something to the task: not what was known before it opened the file."""
+    known = lost.tellings[0].time_ns if lost.tellings else None
+    return not lost.heard(task) and (known is None or opened_ns <= max(lost.lost_ns, known))
 
 
 def _sessions(member: Member) -> tuple[int, int, int]:

@@ -500,7 +500,7 @@ class PageStory:
         self.book_signals()
         self.report = self.page = self.next = None
         self.queued.clear()
-        self.entries, self.times = [], []
+        self.entries, self.times, self.stores_waiting = [], [], []
         self.touches.clear()
 
     # -- the end ------------------------------------------------------------------------------------

@@ -309,15 +309,21 @@ def truncate(step: Step) -> None:
 
 
 def punch(step: Step) -> None:
-    """A hole, where the kernel can make one: the pages go, and the disk has zeroes there."""
-    region, mapping = _file(step)
+    """A hole in a file, whoever maps it."""
+    region, _ = _file(step)
     first, pages, cached = step.args["index"], step.args["pages"], region.layout.pages
     if first + pages > cached:
         text = (
             f"pages {first} to {first + pages - 1}, but the cached part of {step.args['file']} has {cached}"
         )
         raise step.mistake(text, "index", allowed=f"0 to {cached - 1}")
-    hole = range(first, first + pages)
+    punch_hole(step, region, range(first, first + pages))
+
+
+def punch_hole(step: Step, region: Region, hole: range) -> None:
+    """Where the kernel can make one the pages go, and what is read there is zeroes."""
+    mapping = region.mapping
+    assert mapping is not None
     unmapped = step.kernel.profile.punch_hole(mapping, hole)
     if unmapped is None:
         step.result("ENOSYS")

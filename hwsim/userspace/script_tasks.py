@@ -16,6 +16,7 @@ from hwsim.kernel.system import EINVAL
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.userspace.open_files import file_left, file_to_map
 from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_injector
+from hwsim.userspace.script_files import punch_hole
 from hwsim.userspace.script_step import Step, let_go
 from hwsim.userspace.script_touch import touch
 from hwsim.userspace.tasks import Member
@@ -201,18 +202,27 @@ def _mlock(step: Step, *, locked: bool) -> None:
 
 
 def madvise(step: Step) -> None:
-    """dontneed: the pages are dropped; hwpoison: the injector of patch 15.  Neither cuts a VMA.
+    """dontneed: the pages are dropped; remove: out of the file too; hwpoison: the injector of patch 15.
 
-    What is locked in memory is needed, and huge pages are not asked for (madvise_dontneed(), mm/madvise.c).
+    None cuts a VMA.  What is locked in memory is needed, huge pages are not asked for, and a hole takes a
+    file and the right to write to it (madvise_dontneed() and madvise_remove(), mm/madvise.c of 2.6.30).
     """
     task, machine = step.task(), step.machine
     pieces = _pieces(step, task)
-    if step.args["advice"] == "dontneed":
-        for vma, covered in pieces:
-            if vma.mlocked or vma.region.kind == "hugetlb":
-                step.result("EINVAL")
-                return
+    advice = step.args["advice"]
+    for vma, covered in pieces if advice != "hwpoison" else ():
+        has_file = vma.mapping is not None or advice == "dontneed"
+        if vma.mlocked or vma.region.kind == "hugetlb" or not has_file:
+            step.result("EINVAL")
+            return
+        if advice == "dontneed":
             let_go(step, _zap(step, vma, covered, stays=True))
+        elif vma.writable:
+            punch_hole(step, step.frames_of(vma), covered)
+        else:
+            step.result("EACCES")
+            return
+    if advice != "hwpoison":
         return
     number = machine.error_count
     machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script

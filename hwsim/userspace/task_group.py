@@ -55,8 +55,8 @@ class Group:
                     member.fork()
                 else:
                     self.empty.append(member)
-        for member in waiting:  # once a family is complete it is known who copies what from whom
-            root = member.parent or member
+        # Once a family is complete it is known who copies what from whom.
+        for root in dict.fromkeys(member.parent or member for member in waiting):
             for each in (root, *root.children) if root.children else ():
                 for region in (*each.private.values(), *each.copies.values()):
                     self.machine.draw_races(region)
