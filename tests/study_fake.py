@@ -176,6 +176,8 @@ class FakeScenario:
         free = ("repeat", "description")
         return repr(sorted((key, value) for key, value in self.data.items() if key not in free))
 
+    only_dimms = False
+
     @property
     def model_version(self) -> int:
         return 1

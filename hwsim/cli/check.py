@@ -10,8 +10,6 @@ import typer
 from hwsim.cli.options import Set
 from hwsim.cli.shell import WRONG, guarded, note, say
 
-_SQLITE = b"SQLite format 3\x00"
-
 
 @guarded
 def check(
@@ -31,15 +29,19 @@ def check(
 
 
 def _is_results(file: Path) -> bool:
+    from hwsim.scenario.foreign import is_results
+
     try:
         with file.open("rb") as stream:
-            return stream.read(len(_SQLITE)) == _SQLITE
+            return is_results(stream.read(100))
     except OSError:
         return False  # whoever reads scenarios says why
 
 
 def _scenario(file: Path, overrides: list[str]) -> bool:
     from hwsim.scenario import ScenarioError
+    from hwsim.scenario.foreign import belongs_to
+    from hwsim.scenario.load import UNEVENTFUL
     from hwsim.study.rehearsal import load
 
     try:
@@ -48,6 +50,10 @@ def _scenario(file: Path, overrides: list[str]) -> bool:
         note(str(error))
         return False
     say(f"{file}: {scenario.name}: no mistakes")
+    if scenario.only_dimms:
+        note(f"hwsim: {file}: {belongs_to('dimms', str(file))}")
+    elif scenario.uneventful:
+        note(f"hwsim: {file}: {UNEVENTFUL}")
     return True
 
 

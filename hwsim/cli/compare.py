@@ -38,13 +38,14 @@ def compare(
 
     Ends in one sentence with the paired difference and its 95 % interval.
     """
-    from hwsim.cli.studying import command_line, conducted, default_out, report_failures
+    from hwsim.cli.studying import command_line, conducted, default_out, note_uneventful, report_failures
     from hwsim.study import pair
     from hwsim.study.conduct import conduct, prepared
 
     values = _parsed(vary) if vary else dict(pair.DEFAULT_VARY)
     policies = pair.policies_of(values)
     scenario = prepared(file, seed=seed, overrides=overrides or [])
+    note_uneventful(scenario, policies, quiet=quiet)
     path = out or default_out(f"{scenario.name} compare", scenario, policies)
     command = command_line("compare", file, vary=vary, seed=seed, repeat=repeat, set=overrides)
     results = conducted(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json, Quiet, ScenarioFile, Seed, Set
-from hwsim.cli.shell import WRONG, guarded, note, print_json, say
+from hwsim.cli.shell import guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
     from hwsim.study.estimate import Estimate
@@ -28,13 +28,14 @@ def faults(
     as_json: Json = False,
 ) -> None:
     """Sample DRAM faults and what ECC leaves of them."""
+    from hwsim.scenario.foreign import belongs_to
     from hwsim.study.faults import fault_study
     from hwsim.study.rehearsal import load
 
     scenario = load(file, overrides or [])
     if scenario.dram is None:
-        note(f"{file}: dram: required table is missing\n    allowed: [dram], see scenarios/faults")
-        raise typer.Exit(WRONG)
+        told = belongs_to("scenario", str(file))
+        wrong(f"{file}: dram: required table is missing; {told}\n    allowed: [dram], see scenarios/faults")
     number = scenario.dram.trials if trials is None else trials
     model = scenario.dram.to_model()
     found = fault_study(model, number, scenario.spec.seed if seed is None else seed)

@@ -80,6 +80,7 @@ def mce(
 def _read(file: Path, banks: int) -> MceText:
     from hwsim.hardware.mce_record import MAX_BYTES, MceTextError, Problem
     from hwsim.hardware.mce_text import read_mce
+    from hwsim.scenario.foreign import belongs_to, kind_of
 
     name = "stdin" if str(file) == "-" else str(file)
     try:
@@ -90,4 +91,7 @@ def _read(file: Path, banks: int) -> MceText:
                 data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise MceTextError([Problem(name, 0, error.strerror or str(error))]) from None
+    kind = kind_of(data)
+    if kind not in {"", "mce"}:
+        raise MceTextError([Problem(name, 0, belongs_to(kind, name))])
     return read_mce(data, name, banks=banks)

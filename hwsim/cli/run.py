@@ -31,12 +31,13 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run a scenario: many machines, each on its own errors."""
-    from hwsim.cli.studying import command_line, conducted, default_out, report_failures
+    from hwsim.cli.studying import command_line, conducted, default_out, note_uneventful, report_failures
     from hwsim.study.conduct import conduct, prepared
     from hwsim.study.manifest import Policy
 
     scenario = prepared(file, seed=seed, overrides=overrides or [])
     policies = [Policy(scenario.name)]
+    note_uneventful(scenario, policies, quiet=quiet)
     path = out or default_out(scenario.name, scenario, policies)
     command = command_line("run", file, seed=seed, repeat=repeat, set=overrides)
     results = conducted(

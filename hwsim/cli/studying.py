@@ -30,6 +30,19 @@ def default_out(name: str, scenario: Scenario, policies: Sequence[Policy]) -> Pa
     return Path("results") / f"{slug}-{study_hash(under(scenario, policies), policies)[:8]}.sqlite"
 
 
+def note_uneventful(scenario: Scenario, policies: Sequence[Policy], *, quiet: bool) -> None:
+    """Say so where nothing can happen: a study of it is possible, and mostly not what was meant."""
+    from hwsim.scenario.load import UNEVENTFUL
+    from hwsim.study.manifest import under
+
+    if quiet:
+        return
+    for one, policy in zip(under(scenario, policies), policies, strict=True):
+        if one.uneventful:
+            where = f" under {policy.label}" if len(policies) > 1 else ""
+            note(f"hwsim: {scenario.path}{where}: {UNEVENTFUL}")
+
+
 def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T:
     """Do the work with a progress bar; when interrupted, say what is kept and how to go on."""
     interrupts = Interrupts()

@@ -19,6 +19,8 @@ from hwsim.scenario.sources import Document, read
 from hwsim.scenario.validate import Rehearse, validate
 from hwsim.spec import Spec
 
+UNEVENTFUL = "nothing can happen in it: there is no error with a rate or a count, and no script"
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -40,6 +42,21 @@ class Scenario:
     def data(self) -> dict[str, Any]:
         """The file after extends and overrides; a copy, since what was checked does not change."""
         return deepcopy(self._document.data)
+
+    @property
+    def only_dimms(self) -> bool:
+        """Whether it is made for the hardware stage alone: DIMMs, and nothing that happens to a machine."""
+        return self.dram is not None and not self.spec.errors and not self.spec.script
+
+    @property
+    def uneventful(self) -> bool:
+        """Whether nothing can happen in it on any machine."""
+        end_ns = self.spec.horizon_ns
+        return not self.spec.script and not any(
+            (error.count is not None or error.rate_per_s > 0)
+            and error.start_ns < (end_ns if error.end_ns is None else min(error.end_ns, end_ns))
+            for error in self.spec.errors
+        )
 
     @property
     def model_version(self) -> int:

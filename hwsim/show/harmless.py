@@ -16,3 +16,7 @@ class HarmlessConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escaped(segment.text, keep="\n"))
+
+    def on_broken_pipe(self) -> None:
+        """The reader has left: a matter for the caller, where rich would end the program with status 1."""
+        raise BrokenPipeError

@@ -63,8 +63,14 @@ def prepared(
     if isinstance(scenario, str | os.PathLike):
         from hwsim.study.rehearsal import load
 
-        return load(scenario, changes)
-    return scenario.with_overrides(changes) if changes else scenario
+        found = load(scenario, changes)
+    else:
+        found = scenario.with_overrides(changes) if changes else scenario
+    if found.only_dimms:
+        from hwsim.scenario.foreign import belongs_to
+
+        raise StudyError(f"{found.path}: {belongs_to('dimms', str(found.path))}")
+    return found
 
 
 def conduct(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwsim.scenario.foreign import LOOKED_AT, belongs_to, is_results, kind_of
 from hwsim.study import integrity
 from hwsim.study.errors import StoreError
 from hwsim.study.manifest import Policy, differences
@@ -18,7 +19,6 @@ from hwsim.study.schema import APPLICATION_ID, FORMAT
 from hwsim.study.store import Store, damaged, explained
 
 LOCK_WAIT_S = 3.0
-_MAGIC = b"SQLite format 3\x00"
 
 
 def open_store(
@@ -162,7 +162,7 @@ def _look(file: Path, *, writing: bool) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{file}: this is not an ordinary file; results need one")
         with file.open("r+b" if writing else "rb") as stream:
-            head = stream.read(100)
+            head = stream.read(LOOKED_AT)
     except FileNotFoundError:
         if writing:
             return
@@ -175,8 +175,11 @@ def _look(file: Path, *, writing: bool) -> None:
         if writing:
             return
         raise StoreError(f"{file}: the file is empty, it holds no results")
-    if not head.startswith(_MAGIC):
-        raise StoreError(f"{file}: this is not a results file (not an SQLite database); it was left as it is")
+    if not is_results(head):
+        known = "" if writing else belongs_to(kind_of(head), str(file))
+        raise StoreError(
+            f"{file}: this is not a results file (not an SQLite database); {known or 'it was left as it is'}"
+        )
     if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
         raise StoreError(
             f"{file}: this SQLite database was made by another program; it was left as it is. "
