@@ -81,6 +81,9 @@ class Slot(IntEnum):
     DROPPED = 53
     BANK_TAKEN = 54
     WINDOW_ON = 55
+    DIRTIED_WHEN = 56
+    DIRTIED_BY = 57
+    WRITTEN_OUT = 58
 
 
 class Draws:

@@ -23,7 +23,7 @@ def to_spec(model: schema.ScenarioModel) -> spec.Spec:
         repeat=model.repeat,
         machine=_machine(model.machine),
         errors=tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors)),
-        files=tuple(_file(item, model.machine.sysctl.dirty_expire * 10_000_000) for item in model.file),
+        files=tuple(_file(item) for item in model.file),
         tasks=tuple(_task(item, parts.files()) for item in model.task),
         pools=tuple(_pool(item) for item in model.kernel),
         script=_script(model.script),
@@ -55,6 +55,8 @@ def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
         alloc_order=item.alloc.order,
         atomic_alloc_fail=item.atomic_alloc_fail,
         sync_every_ns=item.sync,
+        dirty_writeback_ns=item.sysctl.dirty_writeback * schema_machine.CENTISEC_NS,
+        dirty_expire_ns=item.sysctl.dirty_expire * schema_machine.CENTISEC_NS,
         times=_times(item.times),
         printk_level=item.printk_level,
     )
@@ -110,13 +112,13 @@ def _touch(bands: tuple[schema.Touch, ...]) -> tuple[spec.Touch, ...]:
     return (*touch, spec.Touch(rest)) if rest > _REST else tuple(touch)
 
 
-def _file(item: schema.File, expire_ns: int) -> spec.FileSpec:
+def _file(item: schema.File) -> spec.FileSpec:
     return spec.FileSpec(
         name=item.name,
         pages=cached_pages(item),
         filesystem=item.filesystem,
         touch=_touch(item.touch),
-        flush_every_ns=expire_ns if item.flush_every is None else item.flush_every,
+        flush_every_ns=item.flush_every,
         buffers=item.buffers,
         buffers_busy=item.buffers_busy,
         turnover_per_s=item.turnover,

@@ -19,6 +19,7 @@ from hwsim.kernel.struct_page import Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
 from hwsim.story.states import HANDLED
+from hwsim.story.writeback import look_after_no_more
 
 if TYPE_CHECKING:
     from hwsim.story.page_story import PageStory
@@ -56,7 +57,8 @@ def reported(story: PageStory, report: Report) -> None:
     story.mappers = report.mappers
     story.dirty = page is not None and bool(page.flags & pg.DIRTY)
     story.state = HANDLED
-    story.times = [each for each in story.times if each[2] not in ("refilled", "swap")]
+    look_after_no_more(story)
+    story.times = [each for each in story.times if each[2] not in ("refilled", "swap", "dirtied")]
     if page is None:
         story.arm()
         return

@@ -23,7 +23,7 @@ from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life, outcome
+from hwsim.story import found, frame_life, outcome, writeback
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "refilled")
+_WITHOUT_CPU = ("scrub", "device_read", "refilled", "dirtied")
 _FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
@@ -193,6 +193,7 @@ class PageStory:
         page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
         page.region.pages_of_interest[self.pfn] = self
+        writeback.look_after(page)
         self.name_place(page)
 
     def name_place(self, page: Page) -> None:
@@ -315,13 +316,18 @@ class PageStory:
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
             found.consumed(self, "kernel_load" if what == "kernel_load" else "task_load", task)
+        elif what == "dirtied":
+            self.times.remove(candidate)
+            writeback.dirtied(self)
         elif what == "device_read":
             self.times.remove(candidate)
-            found.device_read(self)
+            writeback.written_out(self)
         elif what == "swap":
             self.times.remove(candidate)
             frame_life.swap_round(self)
         elif what in ("healed", "refilled"):
+            if what == "healed":
+                writeback.stored_to(self)
             self._healed()
         elif what == "freed":
             self.times.remove(candidate)
@@ -467,6 +473,7 @@ class PageStory:
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
+        writeback.look_after_no_more(self)
         self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)

@@ -21,6 +21,7 @@ from hwsim.kernel.page_cache import answers_eio, truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
 from hwsim.kernel.task_struct import Task
+from hwsim.kernel.writeback import Inode
 from hwsim.userspace.open_files import DEFAULT_FD, file_left
 from hwsim.userspace.script_step import Step, carry_out
 from hwsim.userspace.script_touch import (
@@ -33,7 +34,6 @@ from hwsim.userspace.script_touch import (
 )
 
 Sleeps = Generator[Any, Any, None]
-_EVER_NS = 1 << 62  # the period of a flush that happens once
 
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
@@ -98,7 +98,8 @@ def _write(step: Step, task: Task) -> Sleeps:
     if story is not None and story.line_is_bad and not story.permanent:
         step.kernel.event("healed", error=story.error, pfn=story.pfn)
         story.finish("healed")
-    page.flags |= pg.DIRTY | pg.UPTODATE  # of a poisoned page only the flag (patch 10)
+    step.set_page_dirty(page)
+    page.flags |= pg.UPTODATE  # of a poisoned page only the flag (patch 10)
     mapping.holes.discard(index)
     if mapping.size_pages is not None:
         mapping.size_pages = max(mapping.size_pages, index + 1)
@@ -138,7 +139,7 @@ def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
 def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) -> Sleeps:
     """Write back, then ask for errors; what stands in the mapping, or in a page, decides who is told."""
     task, (region, mapping) = step.task(), _file(step)
-    failed = yield from write_back(step, region, mapping, covered)
+    failed = yield from write_back(step, mapping, covered)
     if not _returns(step, task):
         return
     lost_writes = step.machine.lost_writes
@@ -183,7 +184,7 @@ def _sync(step: Step) -> Sleeps:
     kernel = step.kernel
     for region in kernel.mem_map.regions:
         if region.kind in ("file", "blockdev") and region.mapping is not None:
-            yield from write_back(step, region, region.mapping)
+            yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
             if region.has_cached_pages(kernel.mem_map.overlay) and wait_swallows(
@@ -208,7 +209,7 @@ def evict(step: Step) -> None:
 
 
 def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
-    yield from write_back(step, region, mapping)
+    yield from write_back(step, mapping)
     for page in mapping.pages.values():
         page.buffers_busy = False  # what was written back is neither dirty nor locked
     yield from _remove(step, region, 0, max(region.layout.pages, file_pages(region)))
@@ -220,7 +221,7 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
 
 
 def write_back(
-    step: Step, region: Region, mapping: AddressSpace, covered: range | None = None
+    step: Step, mapping: AddressSpace, covered: range | None = None
 ) -> Generator[Any, Any, list[Page]]:
     """Every dirty page of the file, or of a range of it, goes to the disk: DMA reads it.
 
@@ -231,8 +232,10 @@ def write_back(
     failed: list[Page] = []
     if not mapping.accounts_dirty:
         return failed
-    if covered is None:
-        region.phases.append((step.kernel.now, _EVER_NS))  # pages not looked at yet are clean too
+    for page in mapping.pages.values():
+        step.up_to_now(page)
+    if covered is None and mapping.host is not None:  # pages not looked at yet are clean, too
+        mapping.host.written(step.kernel.now, whole_inode=step.spec.verb != "sync_file_range")
     for page in list(mapping.pages.values()):
         if covered is not None and page.pgoff not in covered:
             continue
@@ -245,7 +248,15 @@ def write_back(
                 return failed
             if page.flags & pg.ERROR:
                 failed.append(page)
+    if covered is not None and mapping.host is not None and not _more_is_dirty(step, mapping, mapping.host):
+        mapping.host.written(step.kernel.now)
     return failed
+
+
+def _more_is_dirty(step: Step, mapping: AddressSpace, inode: Inode) -> bool:
+    """mapping_tagged(PAGECACHE_TAG_DIRTY): then an inode of which a range was written keeps its age."""
+    stored = inode.first_store_ns(step.kernel.now) is not None
+    return stored or any(is_dirty(page) for page in mapping.pages.values())
 
 
 def read_by_device(step: Step, page: Page) -> None:
@@ -275,7 +286,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
     region, mapping = _file(step)
     last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
     if last_of_device or close_reports(step.kernel, mapping):
-        yield from write_back(step, region, mapping)
+        yield from write_back(step, mapping)
         if not _returns(step, task):
             return
     failed = close_file(step.kernel, file)

@@ -87,7 +87,8 @@ def start_writeback(step: Step) -> None:
     page = _in_use(step)
     if page.flags & pg.WRITEBACK:
         raise step.error("the page is under writeback already")
-    clear_page_dirty_for_io(page)
+    step.up_to_now(page)
+    clear_page_dirty_for_io(page)  # the inode stays dirty until it is written as a whole
     page.flags |= pg.WRITEBACK
     page.writeback_until_ns = 0
     read_by_device(step, page)

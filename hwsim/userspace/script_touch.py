@@ -102,18 +102,18 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
         if story is not None and bad and not story.permanent:
             step.kernel.event("healed", error=story.error, pfn=story.pfn)
             story.finish("healed")
-        set_dirty(pte, page, only_entry=step.args.get("until") == "pte")
+        set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 
 
-def set_dirty(pte: Pte, page: Page, *, only_entry: bool = False) -> None:
+def set_dirty(step: Step, pte: Pte, page: Page, *, only_entry: bool = False) -> None:
     """A store sets the entry's dirty bit; the fault before it that of a file page."""
     page.writer = pte.vma.task.name
     pte.dirty = pte.writable = True
     if only_entry:
         return
     if page.mapping is not None and not page.flags & pg.ANON:
-        page.flags |= pg.DIRTY
+        step.set_page_dirty(page)
     reuse_swap_page(page)
 
 

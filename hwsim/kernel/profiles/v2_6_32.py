@@ -83,5 +83,6 @@ V2_6_32 = Profile(
     madvise_holds_page=True,
     has_prctl=True,
     has_recovery_sysctl=True,
+    flusher="flusher thread",
     machine_checks="2.6.32",
 )

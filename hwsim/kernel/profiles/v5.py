@@ -113,5 +113,6 @@ V5 = Profile(
     madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
+    flusher="pdflush",
     machine_checks="2.6.32",
 )
