@@ -5,6 +5,7 @@
 #   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
 #   make experiments   questions argued since 2009: tables, answers, figures (about 10 minutes)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
+#   make mutation   would the tests notice? some 400 changes of the model, one at a time (hours; goes on where it was)
 #   make clean    remove caches and the demo's results; .venv stays
 #
 # Another Python: make PYTHON=/path/to/python3.12 test
@@ -12,7 +13,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify experiments bench lint format schema clean
+.PHONY: help demo test verify experiments bench mutation lint format schema clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -45,6 +46,9 @@ experiments: $(VENV)/runtime
 bench: $(VENV)/dev
 	$(PYTEST) -s -p no:cacheprovider benchmarks
 
+mutation: $(VENV)/mutation
+	$(BIN)/python -m tools.mutation
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,6 +72,10 @@ $(VENV)/runtime: $(VENV)/created pyproject.toml
 $(VENV)/dev: $(VENV)/created pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/runtime $@
+
+$(VENV)/mutation: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@touch $@
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -28,7 +28,7 @@ from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
 from hwsim.record import Replication
-from hwsim.rng import Draws, Slot
+from hwsim.rng import Draws, NoChance, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import found, frame_life
 from hwsim.story.arrivals import onsets
@@ -58,7 +58,7 @@ class Machine:
         self.plan = plan
         self.horizon_ns = spec.horizon_ns
         self.engine = Engine()
-        self.draws = Draws(spec.seed, index)
+        self.draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
         self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
         self.reached: dict[str, int] = {}
@@ -75,6 +75,7 @@ class Machine:
         self.by_pfn: dict[int, PageStory] = {}
         self.error_count = 0
         self.panics = 0
+        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0

@@ -87,7 +87,7 @@ class LostWriteRow(NamedTuple):
     stale_before: int  # reads of the page that found old data or zeroes before anybody was told
     stale_after: int  # the same after somebody was told
     first_stale_ns: int | None
-    end: str  # overwritten | released | reboot | horizon: when reading it stopped to matter
+    end: str  # overwritten | truncated | released | reboot | horizon: when reading it stopped to matter
     end_ns: int
 
 
@@ -160,6 +160,7 @@ class ReplicationRow(NamedTuple):
     dram_faults: int  # rows of faults
     corrected: int  # corrected errors of all of them
     records: int  # of these, read out of the banks and kept in the kernel's log
+    restarts: int  # deaths of errors that a supervisor answered with a start: one of all that died together
 
 
 class Replication(NamedTuple):

@@ -14,6 +14,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from math import exp, sqrt
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 
@@ -136,6 +137,42 @@ class Draws:
             struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
         ).digest()
         return Arrivals(int.from_bytes(digest, "little"))
+
+
+# What a draw decides: yes or no, which of several, or how long something takes (all others).
+YES_NO = frozenset(
+    {
+        Slot.PERMANENT, Slot.CONTEXT, Slot.WRITEBACK, Slot.SWAP, Slot.PAGEVEC, Slot.BUFFERS, Slot.UNMAP_FAIL,
+        Slot.HUGE_FREE, Slot.ATOMIC_ALLOC, Slot.FIRST_TOUCH, Slot.WINDOW, Slot.MEANWHILE, Slot.REPAIR,
+        Slot.BANK_TAKEN,
+    }
+)  # fmt: skip
+WHICH = frozenset(
+    {Slot.PLACE, Slot.LINE, Slot.CPU, Slot.RACE_WHO, Slot.WRITER, Slot.NEW_OWNER, Slot.DIRTIED_BY}
+)
+NO, FIRST, MEDIAN = 1.0 - _SCALE, 0.5 * _SCALE, 0.5
+
+
+class NoChance(Draws):
+    """The draws of a machine without chance: the same in every replication.
+
+    All code asks ``u < p`` for a yes, so that :data:`NO`, the largest uniform, is a no to every probability
+    below 1 and a yes to a certain one.  Of several the first is taken: CPU 0, the first task of the file.
+    Times are the median of their law.  That something has happened by now, at a rate, is a time too: so it
+    has once its median has passed.
+    """
+
+    __slots__ = ()
+    _ROW: ClassVar = [NO if slot in YES_NO else FIRST if slot in WHICH else MEDIAN for slot in range(ROW)]
+
+    def row(self, error: int) -> list[float]:  # noqa: ARG002 - every error has the same
+        """The row of uniforms of any error."""
+        return self._ROW
+
+    def extra(self, name: int, slot: int, k: int = 0) -> float:  # noqa: ARG002 - all of a slot are the same
+        """The uniform of the slot, whose name stands in the low byte of ``slot``."""
+        slot &= 0xFF
+        return NO if slot in YES_NO else FIRST if slot in WHICH else MEDIAN
 
 
 def poisson(u: float, mean: float) -> int:

@@ -8,7 +8,7 @@ nothing else.  Times are integer nanoseconds, sizes are 4 KiB pages, rates are e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -47,6 +47,10 @@ class Delay:
         if self.kind == "lognormal":
             return int(self.mean_ns * math.exp(self.sigma * _NORMAL.inv_cdf(u)))
         raise ValueError(f"unknown distribution {self.kind!r}")
+
+    def without_chance(self) -> Delay:
+        """Always its median; a delay that need not happen does not."""
+        return Delay(mean_ns=0 if self.chance < 1.0 else self.draw(0.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +337,7 @@ class MachineSpec:
     dirty_expire_ns: int = 30_000_000_000  # vm.dirty_expire_centisecs
     times: TimesSpec = TimesSpec()
     printk_level: int = 7  # messages up to this level are shown; 7 shows all
+    chance: bool = True  # False: see without_chance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,3 +364,24 @@ class Spec:
     tasks: tuple[TaskSpec, ...] = ()
     pools: tuple[KernelPoolSpec, ...] = ()
     script: tuple[ScriptStep, ...] = ()
+
+
+def without_chance(spec: Spec) -> Spec:
+    """The same machine and script with nothing left to chance, so that all replications are equal.
+
+    Nothing acts by itself at a random moment: no errors, no patrol scrub, no flusher, no swap cycle.
+    Times are their medians, and what is drawn all the same is answered by :class:`hwsim.rng.NoChance`.
+    """
+    times = {each.name: getattr(spec.machine.times, each.name).without_chance() for each in fields(TimesSpec)}
+    scrub = replace(spec.machine.scrub, period_ns=None)
+    tasks = tuple(
+        replace(task, regions=tuple(replace(region, swap=None) for region in task.regions))
+        for task in spec.tasks
+    )
+    return replace(
+        spec,
+        machine=replace(spec.machine, chance=False, scrub=scrub, times=TimesSpec(**times)),
+        errors=(),
+        files=tuple(replace(file, flush_every_ns=0) for file in spec.files),
+        tasks=tasks,
+    )

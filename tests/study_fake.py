@@ -125,6 +125,7 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         dram_faults=0,
         corrected=0,
         records=0,
+        restarts=kills,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []
     events: list[tuple[int, str, dict[str, Any]]] = [(7, "onset", {"pfn": 1})] if trace else []

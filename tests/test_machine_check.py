@@ -82,6 +82,29 @@ def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, o
     assert check.cpu_missing == (outcome == TIMED_OUT)
 
 
+@pytest.mark.parametrize(
+    ("tolerant", "duration", "outcome"),
+    [(1, 100, GRADED), (1, SECOND + 1, TIMED_OUT), (0, SECOND + 1, PANIC)],
+)
+def test_a_consumption_overflows_no_bank_and_reads_none_out(
+    tolerant: int, duration: int, outcome: str
+) -> None:
+    """What a core met is in a bank of the core; a find waits in the memory controller's meanwhile."""
+    engine = Engine()
+    log: list[tuple[str, bool]] = []
+    check = MachineCheck(engine, SECOND, tolerant)
+
+    def done(how: str, overflowed: bool) -> None:
+        log.append((how, overflowed))
+
+    check.raise_fatal(Delay(mean_ns=duration), 0.5, done, lambda _until_ns: None)
+    taken = [check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None) for _ in range(2)]
+    engine.run(min(duration, SECOND) + 1)
+    assert (taken, log) == ([True, False], [(outcome, False)])
+    engine.run(9 * SECOND)
+    assert log[1:] == [(GRADED, True)]
+
+
 def test_a_bank_holds_one_record_and_a_further_find_spoils_it() -> None:
     engine = Engine()
     log: list[tuple[int, int, bool]] = []

@@ -161,6 +161,7 @@ at="16 ms" do="reboot"
 RESULTS = [
     *[101, "zeroes", "ok", "ok", "zeroes"],  # fork, first touch, two of the mapped file, after mremap()
     *[0, "ok", "ok", 0, 0, 0, 0, 0, 0],  # open to close
+    "ENOSYS",  # punch: ext4
     *["swapped out", "still in the swap cache", "set"],
     *["allocated", "freed", "allocated", "freed"],
     *[0, "EINVAL", "found", "goes on", 0],  # sysctl, prctl, scrub, mce_inject, evict

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.options import Detected, Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
 from hwsim.cli.shell import guarded, note, print_json, show, wrong
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def compare(
     overrides: Set = None,
     out: Out = None,
     as_json: Json = False,
+    detected: Detected = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -55,20 +56,20 @@ def compare(
         quiet=quiet,
     )  # fmt: skip
     if len(results.replications):
-        _print(pair.comparison(results), as_json=as_json)
+        _print(pair.comparison(results), as_json=as_json, detected=detected)
     if not quiet:
         note(f"results in {path}")
     report_failures(results, file)
 
 
-def _print(found: Comparison, *, as_json: bool) -> None:
+def _print(found: Comparison, *, as_json: bool, detected: bool) -> None:
     from hwsim.show import tables
 
     sentence = tables.sentence(found)
     if as_json:
         print_json({**found.as_dict(), "sentence": sentence})
     else:
-        show(tables.comparison(found))
+        show(tables.comparison(found, detected=detected))
         typer.echo(sentence)
     for mismatch in () if found.pairing.faults else found.pairing.mismatches:
         note(f"hwsim: warning: the policies did not meet the same errors: {mismatch}")

@@ -39,6 +39,9 @@ Out = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: every number with low, high, method and n.")]
+Detected = Annotated[
+    bool, typer.Option("--detected", help="Also per detected error, and by the way of detection.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

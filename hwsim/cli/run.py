@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.options import Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.options import Detected, Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
 from hwsim.cli.shell import guarded, note, print_json, show
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def run(
     reach: Annotated[
         bool, typer.Option("--reach", help="Report which exits, table rows and PTE results were met.")
     ] = False,
+    detected: Detected = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -51,17 +52,17 @@ def run(
     if as_json:
         print_json(_as_json(results, dmesg=dmesg, reach=reach))
     else:
-        _print(results, dmesg=dmesg, reach=reach)
+        _print(results, detected=detected, dmesg=dmesg, reach=reach)
     if not quiet:
         note(f"results in {path}")
     report_failures(results, file)
 
 
-def _print(results: Results, *, dmesg: bool, reach: bool) -> None:
+def _print(results: Results, *, detected: bool, dmesg: bool, reach: bool) -> None:
     from hwsim.show import tables
 
     if len(results.replications):
-        show(tables.summary(results))
+        show(tables.summary(results, detected=detected))
     if reach:
         show(tables.reach(results.reach, _possible(results)))
     if dmesg:

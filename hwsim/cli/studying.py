@@ -43,7 +43,7 @@ def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T
 
 def _kept(out: Path) -> str:
     from hwsim.study.errors import StoreError
-    from hwsim.study.store import read_store
+    from hwsim.study.opening import read_store
 
     try:
         with read_store(out) as store:

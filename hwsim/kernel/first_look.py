@@ -147,7 +147,7 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
-    if any(first <= page.pgoff < first + pages for first, pages in mapping.gone):
+    if page.pgoff in mapping.gone:
         _free(kernel, page, report)
         return
     page.mapping = mapping

@@ -149,13 +149,15 @@ class Region:
 
     def has_cached_pages(self, overlay: dict[int, Page]) -> bool:
         """mapping->nrpages is not zero: pages that nobody has looked at and no script has cut are cached."""
-        mapping, first = self.mapping, self.layout.first_pfn
+        mapping = self.mapping
         assert mapping is not None
-        return bool(mapping.pages) or any(
-            first + index not in overlay
-            and not any(start <= index < start + pages for start, pages in mapping.gone)
-            for index in range(self.layout.pages)
-        )
+        if mapping.pages:
+            return True
+        unseen = self.layout.pages - mapping.gone.within(range(self.layout.pages))
+        if unseen > len(overlay):
+            return True
+        looked_at = {page.index for page in overlay.values() if page.region is self}
+        return unseen > sum(index not in mapping.gone for index in looked_at)
 
     def release(self) -> None:
         """The owner is gone: every frame is free.  O(1) in the size of the region."""

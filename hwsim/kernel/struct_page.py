@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwsim.kernel.page_flags import ANON, SWAPCACHE
+from hwsim.kernel.page_ranges import PageRanges
 
 if TYPE_CHECKING:
     from hwsim.kernel.filemap_error import OpenFile
@@ -57,9 +58,9 @@ class AddressSpace:
     ``accounts_dirty`` is mapping_cap_account_dirty(), and ``host`` the inode then; ``as_eio`` the AS_EIO
     bit, ``wb_err`` and ``wb_seen`` the errseq_t of later kernels, ``files`` the open files (see
     ``filemap_error``).  ``vmas`` is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the
-    swap cache; ``slots``: page offsets whose contents are on the swap device only; ``gone``: ranges (first,
-    pages) that a script has cut out of the cache; ``holes``: page offsets punched out of the file;
-    ``size_pages``: its length once a script has changed it.
+    swap cache; ``slots``: page offsets whose contents are on the swap device only; ``gone``: page offsets
+    that a script has cut out of the cache; ``holes``: those that have no block on the disk any more;
+    ``size_pages``: the file's length once a script has changed it.
     """
 
     __slots__ = (
@@ -97,8 +98,8 @@ class AddressSpace:
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
         self.swapped: dict[int, Page] = {}
         self.slots: dict[int, int] = {}  # with the epoch of the region in which they were filled
-        self.gone: list[tuple[int, int]] = []
-        self.holes: set[int] = set()
+        self.gone = PageRanges()
+        self.holes = PageRanges()
         self.size_pages: int | None = None
 
     @property

@@ -280,6 +280,9 @@ def _errors(parts: Parts) -> Iterator[Finding]:
         if stream is None:
             continue
         path: Path = ("errors", index)
+        if parts.machine is not None and parts.machine.chance == "off":
+            allowed = 'steps of the script that make errors, or machine.chance = "on"'
+            yield Finding(path, "no error comes by itself in a machine without chance", allowed)
         if stream.kind == "dram":
             yield from _dram_stream(parts, index, stream)
         else:

@@ -16,7 +16,7 @@ _REST = 1e-9  # less than this of a region is rounding, not a band
 def to_spec(model: schema.ScenarioModel) -> spec.Spec:
     """The model's input; every check has passed before."""
     parts = Parts.of_model(model, {})
-    return spec.Spec(
+    compiled_spec = spec.Spec(
         name=model.name,
         horizon_ns=model.horizon,
         seed=model.seed,
@@ -28,6 +28,7 @@ def to_spec(model: schema.ScenarioModel) -> spec.Spec:
         pools=tuple(_pool(item) for item in model.kernel),
         script=_script(model.script),
     )
+    return spec.without_chance(compiled_spec) if model.machine.chance == "off" else compiled_spec
 
 
 def _machine(item: schema_machine.Machine) -> spec.MachineSpec:

@@ -214,6 +214,11 @@ def _panic(value: object) -> object:
 class Machine(Model):
     """The machine."""
 
+    chance: Annotated[str, choice("on", "off")] = Field(
+        "on",
+        description="off: no flusher, swap cycle, errors or patrol scrub; times are their medians, "
+        "probabilities below 1 are 0: every replication is the same",
+    )
     memory: PositivePages = Field(description="memory that the kernel manages")
     cpus: Annotated[int, whole(1, 4096)] = same_as(spec.MachineSpec, "cpus", "number of CPUs")
     kernel: Annotated[str, choice(*KNOWN_KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")

@@ -170,7 +170,8 @@ VERBS: Final[dict[str, Verb]] = {
         "The file is cut to a new length.", {"file": _FILE, "pages": Arg("index", doc="new length in pages")}
     ),
     "punch": Verb(
-        "A hole is punched into the file.", {"file": _FILE, "index": Arg("index"), "pages": _PAGES}
+        "A hole is punched into the file; where the kernel cannot (all but tmpfs) the answer is ENOSYS.",
+        {"file": _FILE, "index": Arg("index"), "pages": _PAGES},
     ),
     # the state of one page
     "swap_out": Verb("Reclaim puts the page into the swap cache and unmaps it.", {"page": _PAGE}),

@@ -13,6 +13,7 @@ from hwsim import units
 from hwsim.show.rounding import plain
 from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
+from hwsim.study.fell import Fell, field_rates
 
 
 class Results(Protocol):
@@ -99,6 +100,27 @@ def replications(sizes: Sequence[int]) -> str:
     if len(sizes) > 1:
         return f"{plain(min(sizes), 0)} to {plain(max(sizes), 0)} replications"
     return f"{plain(sizes[0], 0)} replication{'' if sizes[0] == 1 else 's'}"
+
+
+def company(fell: Fell) -> str:
+    """What share of the errors was not alone in its machine, in words."""
+    share = fell.share_not_alone
+    if not share:
+        return "each alone in its machine"
+    return (
+        "none alone in its machine"
+        if share == 1.0
+        else f"{100 * share:.3g} % of them not alone in their machine"
+    )
+
+
+def field_rate(results: Results) -> str:
+    """The field rates of the scenario as a sentence; nothing if it has none."""
+    rates = field_rates(results.manifest)
+    if len(rates) == 1:
+        return f" Field rate of a machine: {next(iter(rates.values()))}."
+    listed = ", ".join(f"{rate} ({stream})" for stream, rate in rates.items())
+    return f" Field rates of a machine: {listed}." if rates else ""
 
 
 def found_by(results: Results, policy: int) -> dict[str, int]:

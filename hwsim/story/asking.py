@@ -292,6 +292,12 @@ class LostWrites:
         for lost in self._at(region, index):
             lost.finish("overwritten", self.machine.engine.now)
 
+    def truncated(self, region: Region, cut: range) -> None:
+        """Pages were cut out of their file: nobody can read what was there before."""
+        for lost in self.rows:
+            if lost.region is region and lost.index in cut:
+                lost.finish("truncated", self.machine.engine.now)
+
     def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
         """A call has returned -EIO because of PG_error of this page."""
         for lost in self._at(region, index):

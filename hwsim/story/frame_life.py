@@ -202,7 +202,9 @@ def first_touch(story: PageStory, vma: Vma, copied: bool) -> None:
 
 
 def change_hands(story: PageStory) -> None:
-    """The frame takes the place of one drawn from all memory."""
+    """The frame takes the place of one drawn from all memory; without chance it keeps its own."""
+    if not story.machine.spec.machine.chance:
+        return
     u = story.machine.draws.extra(story.error, Slot.NEW_OWNER, story.races)
     story.machine.kernel.mem_map.move(story.pfn, u)
 

@@ -162,9 +162,9 @@ class LateTouches:
         self._story.arm()
 
     def drop_the_dead(self) -> None:
-        """Tasks that are gone touch nothing."""
+        """Tasks that are gone touch nothing, and an entry that was dropped leads nowhere."""
         if self.candidates:
-            self.candidates = [each for each in self.candidates if each[3].vma.alive]
+            self.candidates = [each for each in self.candidates if _still_stands(each[3])]
 
     def clear(self) -> None:
         """A new boot: no entry is left."""
@@ -175,3 +175,7 @@ class LateTouches:
 
     def _remove(self, pte: Pte) -> None:
         self.candidates = [each for each in self.candidates if each[3] is not pte]
+
+
+def _still_stands(pte: Pte) -> bool:
+    return pte.vma.alive and pte.vma.ptes.get(pte.page.pgoff) is pte

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.study.columns import TABLES, Column
 from hwsim.study.manifest import Policy
+from hwsim.study.opening import read_store
 from hwsim.study.replicate import Failure
-from hwsim.study.store import Store, damaged, read_store
+from hwsim.study.store import Store, damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,9 @@ class Results:
     first asked for.
     """
 
-    def __init__(self, store: Store, *, repeat: int | None = None) -> None:
+    def __init__(self, store: Store, *, repeat: int | None = None, repaired: str = "") -> None:
         self._store = store
+        self.repaired = repaired  # what was done to a damaged file before, in one sentence
         self.path: Path | None = store.path
         self.manifest: dict[str, Any] = store.manifest()
         if repeat is not None:

@@ -17,13 +17,14 @@ from hwsim.kernel.filemap_error import (
     wait_swallows,
 )
 from hwsim.kernel.mem_map import Region
-from hwsim.kernel.page_cache import answers_eio, truncate_inode_page
+from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
 from hwsim.kernel.task_struct import Task
+from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.kernel.writeback import Inode
 from hwsim.userspace.open_files import DEFAULT_FD, file_left
-from hwsim.userspace.script_step import Step, carry_out
+from hwsim.userspace.script_step import Step, carry_out, let_go
 from hwsim.userspace.script_touch import (
     CONSUMED,
     add_to_page_cache,
@@ -100,7 +101,7 @@ def _write(step: Step, task: Task) -> Sleeps:
         story.finish("healed")
     step.set_page_dirty(page)
     page.flags |= pg.UPTODATE  # of a poisoned page only the flag (patch 10)
-    mapping.holes.discard(index)
+    mapping.holes.discard(range(index, index + 1))
     if mapping.size_pages is not None:
         mapping.size_pages = max(mapping.size_pages, index + 1)
     for old in lost_pages(step, region, index):
@@ -212,7 +213,7 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
     yield from write_back(step, mapping)
     for page in mapping.pages.values():
         page.buffers_busy = False  # what was written back is neither dirty nor locked
-    yield from _remove(step, region, 0, max(region.layout.pages, file_pages(region)))
+    yield from _remove(step, region, range(max(region.layout.pages, file_pages(region))))
     if step.kernel.halted:
         return
     lost = evict_inode(step.kernel, mapping)
@@ -243,6 +244,7 @@ def write_back(
             yield from step.kernel.wait_on_page(page)
         if page.mapping is mapping and is_dirty(page):
             clear_page_dirty_for_io(page)
+            mapping.holes.discard(range(page.pgoff, page.pgoff + 1))
             read_by_device(step, page)
             if step.kernel.halted:
                 return failed
@@ -298,36 +300,69 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
 
 
 def truncate(step: Step) -> None:
-    """The file ends after ``pages`` pages."""
+    """ftruncate(): the file ends after ``pages`` pages; what lies beyond its old end is a hole."""
     region, mapping = _file(step)
-    pages = step.args["pages"]
-    length = max(region.layout.pages, file_pages(region))
+    pages, old = step.args["pages"], file_pages(region)
+    if mapping.is_block_device:
+        step.result("EINVAL")
+        return
     mapping.size_pages = pages
-    carry_out(step, _remove(step, region, pages, length - pages))
+    mapping.holes.add(range(min(pages, old), max(pages, old)))
+    cut = range(pages, max(region.layout.pages, old))
+    if cut:
+        _forget(step, region, cut)
+        let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
+        carry_out(step, _cut(step, region, cut))
 
 
 def punch(step: Step) -> None:
-    """A hole: the pages go, and the disk has zeroes there."""
+    """A hole, where the kernel can make one: the pages go, and the disk has zeroes there."""
     region, mapping = _file(step)
-    first, pages = step.args["index"], step.args["pages"]
-    mapping.holes.update(range(first, first + pages))
-    carry_out(step, _remove(step, region, first, pages))
+    hole = range(step.args["index"], step.args["index"] + step.args["pages"])
+    unmapped = step.kernel.profile.punch_hole(mapping, hole)
+    if unmapped is None:
+        step.result("ENOSYS")
+        return
+    mapping.holes.add(hole)
+    _forget(step, region, hole)
+    let_go(step, unmapped)
+    carry_out(step, _cut(step, region, hole))
 
 
-def _remove(step: Step, region: Region, first: int, pages: int) -> Sleeps:
+def _forget(step: Step, region: Region, cut: range) -> None:
+    """Whatever was written there, nobody wants it any more: what an error took of it is no loss."""
+    for page in step.kernel.mem_map.overlay.values():
+        if page.region is region and page.pgoff in cut:
+            page.lost_bytes = 0
+    step.machine.lost_writes.truncated(region, cut)
+
+
+def _cut(step: Step, region: Region, cut: range) -> Sleeps:
+    """What was mapped again while truncate_inode_pages_range() slept goes once more at its end."""
+    mapping = region.mapping
+    assert mapping is not None
+    yield from _remove(step, region, cut)
+    if not step.kernel.halted:
+        let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
+
+
+def _remove(step: Step, region: Region, cut: range) -> Sleeps:
     """truncate_inode_pages_range(): page by page, each under its lock and not under writeback.
 
-    Where the script itself has the page lock it is the one that truncates, and does not wait.
+    Pages that nobody has looked at are known to be gone; only those of interest cost anything.  Where the
+    script itself has the page lock it is the one that truncates, and does not wait.
     """
     mapping, kernel = region.mapping, step.kernel
     assert mapping is not None
-    for pgoff in range(first, first + pages):
-        step.cached(region, pgoff)
-    mapping.gone.append((first, pages))
-    for pgoff in [each for each in mapping.slots if first <= each < first + pages]:
+    mapping.gone.add(cut)
+    for pgoff in [each for each in mapping.slots if each in cut]:
         del mapping.slots[pgoff]
-    found = [page for pgoff, page in sorted(mapping.pages.items()) if first <= pgoff < first + pages]
-
+    for pgoff in sorted(each for each in mapping.swapped if each in cut):
+        page = mapping.swapped.pop(pgoff)
+        if not page.flags & (pg.LOCKED | pg.WRITEBACK):  # free_swap_and_cache() only tries the lock
+            delete_from_swap_cache(page)
+            step.drop_if_unused(page)
+    found = [page for pgoff, page in sorted(mapping.pages.items()) if pgoff in cut]
     for page in found:
         while _is_locked(page) or page.flags & pg.WRITEBACK:
             yield from kernel.wait_on_page(page)

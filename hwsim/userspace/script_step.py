@@ -16,7 +16,7 @@ from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import is_on_swap
 from hwsim.kernel.task_struct import Task, Vma
 from hwsim.kernel.writeback import set_page_dirty
-from hwsim.userspace.frames import put_page
+from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
     from hwsim.kernel.system import Kernel
@@ -292,6 +292,16 @@ def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
             return
 
     step.kernel.engine.env.process(rest())
+
+
+def let_go(step: Step, pages: list[Page]) -> None:
+    """The pages have lost an entry: those that nobody uses any more are free."""
+    for page in pages:
+        free_swap_and_cache(page)
+        step.drop_if_unused(page)
+    step.machine.entries_dropped(pages)
+    for page in pages:
+        step.changed(page)
 
 
 def _page_text(page: dict[str, Any]) -> str:

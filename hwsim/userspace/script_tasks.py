@@ -12,10 +12,9 @@ from hwsim.kernel.signals import unblock
 from hwsim.kernel.struct_page import PRESENT, AddressSpace, Page
 from hwsim.kernel.system import EINVAL
 from hwsim.kernel.task_struct import Task, Vma
-from hwsim.userspace.frames import free_swap_and_cache
 from hwsim.userspace.open_files import file_left, file_to_map
 from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_injector
-from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_step import Step, let_go
 from hwsim.userspace.script_touch import touch
 from hwsim.userspace.tasks import Member
 
@@ -116,7 +115,7 @@ def munmap(step: Step) -> None:
     for vma in _range(step, task):
         pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
         remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
-        _let_go(step, pages)
+        let_go(step, pages)
         if vma.file is not None:
             file_left(step.machine, vma.file.mapping)
     _settle_copies(task)
@@ -152,16 +151,6 @@ def _zap(step: Step, vma: Vma, covered: range) -> list[Page]:
     for pgoff in covered:
         step.page_in_vma(vma, pgoff)
     return zap_entries(vma, covered)
-
-
-def _let_go(step: Step, pages: list[Page]) -> None:
-    """The pages have lost an entry: those that nobody uses any more are free."""
-    for page in pages:
-        free_swap_and_cache(page)
-        step.drop_if_unused(page)
-    step.machine.entries_dropped(pages)
-    for page in pages:
-        step.changed(page)
 
 
 def mremap(step: Step) -> None:
@@ -218,7 +207,7 @@ def madvise(step: Step) -> None:
     pieces = _pieces(step, task)
     if step.args["advice"] == "dontneed":
         for vma, covered in pieces:
-            _let_go(step, _zap(step, vma, covered))
+            let_go(step, _zap(step, vma, covered))
         return
     number = machine.error_count
     machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script

@@ -59,7 +59,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
     kernel.event("handled", task=task.name, code=signal.code, action=action)
     if action == "exit":
         kernel.event("exit", task=task.name, pid=task.pid)
-        member.group.die(member, None)
+        member.group.die(member, None, left=True)
         return
     if action == "remap" and signal.vma is not None and story is not None:
         _map_fresh_page(machine, signal.vma, story)

@@ -299,10 +299,14 @@ class Group:
         for region in regions:
             machine.draw_races(region)
 
-    def die(self, member: Member, signal: Signal | None) -> None:
-        """The process in ``member`` is gone, with whom the group rules take down; plan the restart."""
+    def die(self, member: Member, signal: Signal | None, *, left: bool = False) -> None:
+        """The process in ``member`` is gone, with whom the group rules take down; plan the restart.
+
+        Killed by ``signal``, or ``left`` by its SIGBUS handler, or (neither) ended without an error.
+        """
         machine = self.machine
         now = machine.engine.now
+        waiting = len(self.empty)
         with self.sharers_change():
             self._bury(member, killed=signal is not None)
             # Workers go with their master; a process that a script forked is nobody's worker.
@@ -323,9 +327,11 @@ class Group:
         self._release_shared()
         if self.spec.restart_ns is not None:
             kernel = machine.kernel
+            counts = (signal is not None or left) and len(self.empty) > waiting
 
             def restart(_event: Any) -> None:
                 if not kernel.halted:
+                    machine.restarts += counts
                     self.start()
 
             machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import PunchHole
 
 KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 Formats = dict[str, tuple[int, str]]
@@ -50,6 +51,7 @@ class Profile:
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
     flusher: str  # pdflush | flusher thread: key of writeback.SET_INTERVAL; later ones arm a delayed work
+    punch_hole: PunchHole  # takes a range out of the page tables; None: no hole can be punched in the file
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES
 
     @property

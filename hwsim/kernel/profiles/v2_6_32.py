@@ -28,6 +28,7 @@ from hwsim.kernel.page_flags import (
 )
 from hwsim.kernel.profiles.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
 from hwsim.kernel.profiles.v5 import V5
+from hwsim.kernel.truncate import vmtruncate_range
 
 # The rows of v5; those for unevictable pages are no longer conditional.
 ERROR_STATES: tuple[ErrorState, ...] = (
@@ -84,5 +85,6 @@ V2_6_32 = Profile(
     has_prctl=True,
     has_recovery_sysctl=True,
     flusher="flusher thread",
+    punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
 )

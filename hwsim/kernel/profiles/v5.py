@@ -33,6 +33,7 @@ from hwsim.kernel.profiles.profile import (
     Profile,
 )
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import vmtruncate_range
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
@@ -114,5 +115,6 @@ V5 = Profile(
     has_prctl=False,
     has_recovery_sysctl=False,
     flusher="pdflush",
+    punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
 )
