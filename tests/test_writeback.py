@@ -387,7 +387,11 @@ def test_sysctls_written_meanwhile(kernel: str) -> None:
 def test_a_bad_line_meets_the_flusher_s_dma() -> None:
     """The device reads the page when the inode is written, and not when the page was clean by then."""
     bad = 110, "inject", {"page": {"file": "data", "index": 2}, "how": "line", "line": 7}
-    times = [script(on(100, "write", 2), bad, seed=seed).errors[0].disk_ns for seed in range(20)]
+    runs = [script(on(100, "write", 2), bad, seed=seed) for seed in range(20)]
+    times = [result.errors[0].disk_ns for result in runs]
+    assert [[time for time, event, _ in result.events if event == "written_out"] for result in runs] == [
+        [time] for time in times
+    ]
     assert all(time is not None and 130 * S <= time < 135 * S for time in times)
     assert len(set(times)) == 20
     page = {"page": {"file": "data", "index": 2}}
