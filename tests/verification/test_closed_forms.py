@@ -72,7 +72,7 @@ def test_errors_come_as_a_poisson_process(expected: float) -> None:
     ],
 )
 def test_pages_are_dirty_by_their_own_stores(stores_per_s: tuple[float, float], others_per_s: float) -> None:
-    replications = 20_000
+    replications = 8_000
     seen, shares = dirty_pages(replications, stores_per_s, others_per_s)
     cases = [case for case in shares if shares[case] * replications >= 8]
     assert (
