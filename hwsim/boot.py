@@ -10,7 +10,8 @@ from hwsim.kernel.struct_page import AddressSpace
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.rng import Slot
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -73,6 +74,18 @@ def start_groups(machine: Machine) -> list[Group]:
         group.empty = list(group.members)
         group.start()
     return groups
+
+
+def tear_down(machine: Machine) -> None:
+    """Take a kernel that has ended apart, with its tasks.
+
+    What refers to itself in a circle would stay until the run is over, as nobody collects it meanwhile.
+    """
+    for group in machine.groups:
+        for member in group.members:
+            member.tear_down()
+        group.members, group.empty, group.shared = [], [], []
+    machine.kernel.tear_down()
 
 
 def _give_regions(machine: Machine, group: Group) -> None:

@@ -82,9 +82,11 @@ class Slot(IntEnum):
     DROPPED = 53
     BANK_TAKEN = 54
     WINDOW_ON = 55
-    DIRTIED_WHEN = 56
-    DIRTIED_BY = 57
-    WRITTEN_OUT = 58
+    READ_AGAIN = 56
+    TRUNCATED = 57
+    DIRTIED_WHEN = 58
+    DIRTIED_BY = 59
+    WRITTEN_OUT = 60
 
 
 class Draws:

@@ -59,8 +59,14 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                 end_ns=spec.horizon_ns,
                 unmapped_ns=None,
                 touched=0,
-                panic_ns=None,
+                panic_ns=found_ns if panic else None,
                 disk_ns=None,
+                boot=0,
+                panics=int(panic),
+                panic_boot=0 if panic else None,
+                panic_kind="anon" if panic else "",
+                panic_region="db/heap" if panic else "",
+                disk_boot=None,
             )
         )
         if dies:
@@ -82,6 +88,9 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                     needless=("no" if touched else "yes") if early else "",
                     window_ns=None,
                     stores=0,
+                    boot=0,
+                    kind="anon",
+                    region="db/heap",
                 )
             )
     kills = len(signals)
@@ -166,6 +175,12 @@ class FakeScenario:
     def hash(self) -> str:
         free = ("repeat", "description")
         return repr(sorted((key, value) for key, value in self.data.items() if key not in free))
+
+    only_dimms = False
+
+    @property
+    def model_version(self) -> int:
+        return 1
 
     def with_overrides(self, overrides: list[str]) -> FakeScenario:
         found = self

@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.machine import Plan, run_replication
 from hwsim.record import Replication
-from hwsim.rng import NO, NoChance, Slot
+from hwsim.rng import NO, WHICH, YES_NO, NoChance, Slot
 from hwsim.scenario import ScenarioError, load
 from hwsim.spec import (
     Delay,
@@ -72,6 +72,21 @@ def test_no_probability_below_one_is_met_and_a_certain_one_is() -> None:
     assert draws.extra(7, Slot.REPAIR) == NO
     assert int(draws.row(3)[Slot.CPU] * 4096) == 0
     assert draws.extra(5, Slot.TOUCH | 3 << 8, 9) == 0.5
+
+
+# Drawn durations, and "has it happened by now" at a rate; counts too, which are then their median.
+HOW_LONG = """
+RACE_TASK RACE_KERNEL RACE_HEAL RACE_DEVICE RENDEZVOUS NOTIFY LOCK_WAIT RMAP UNMAP HANDLER DELIVERY
+PRESENT DIRTY WHO_STORED FREED TURNOVER ALLOC INNOCENT READER RACE_OVERWRITE TOUCH SIGBUS_HANDLER
+PHASE LIFETIME LATER_LOOK STALE EVICT STORES SWAPPED_IN FRAILTY FAULT WINDOW_OFF CORRECTED RECORDS
+DROPPED WINDOW_ON READ_AGAIN TRUNCATED DIRTIED_WHEN WRITTEN_OUT
+"""
+
+
+def test_of_every_draw_it_is_said_what_it_decides() -> None:
+    """A new slot is a duration, or stands in YES_NO or WHICH of hwsim/rng.py, for chance = "off"."""
+    assert not YES_NO & WHICH
+    assert {slot.name for slot in Slot if slot not in YES_NO | WHICH} <= set(HOW_LONG.split())
 
 
 def test_draws_do_not_depend_on_seed_replication_or_name() -> None:

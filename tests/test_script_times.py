@@ -89,6 +89,7 @@ horizon = "1 s"
 repeat = 1
 [machine]
 memory = "32 MiB"
+chance = "off"
 [[kernel]]
 kind = "reserved"
 size = "18640 KiB"
@@ -194,5 +195,5 @@ def test_a_step_of_a_task_that_has_exited_ends_with_status_2(tmp_path: Path) -> 
     command = [sys.executable, "-m", "hwsim", "run", str(path), "--out", str(tmp_path / "out.sqlite")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert '"app.0" has exited at 1 ms' in done.stderr
+    assert 'script[1].task = "app.0": task "app.0" is dead at this time' in done.stderr
     assert "Traceback" not in done.stderr

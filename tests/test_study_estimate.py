@@ -220,6 +220,21 @@ def test_equal_pairs_are_stated_exactly():
     assert "no difference in any of 4 pairs; at most 0.6 of all pairs deviate" in found.note
 
 
+@pytest.mark.parametrize("constant_first", [True, False])
+def test_a_side_that_never_varies_has_no_correlation(constant_first):
+    pair = [2.0] * 4, [1.0, 2.0, 3.0, 6.0]
+    found = estimate.paired_difference(*(pair if constant_first else pair[::-1]))
+    assert (found.method, found.correlation) == ("paired t", None)
+
+
+def test_two_pairs_tell_no_correlation():
+    found = estimate.paired_difference([1.0, 2.0], [1.0, 4.0])
+    assert (found.value, found.n, found.correlation) == (1.0, 2, None)
+    assert estimate.paired_difference([1.0, 2.0, 4.0], [1.0, 4.0, 5.0]).correlation == pytest.approx(
+        np.corrcoef([1.0, 2.0, 4.0], [1.0, 4.0, 5.0])[0, 1]
+    )
+
+
 def test_a_constant_shift_is_not_called_no_difference():
     found = estimate.paired_difference([1, 2, 3], [2, 3, 4])
     assert found.value == 1.0

@@ -68,7 +68,7 @@ def halved_replication(spec, index, base=None, trace=False):
             write(self._handle, data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
 
-        link._send = half
+        link._send = half  # type: ignore[attr-defined]
     return fake_replication(spec, index)._replace(meminfo="x" * 100_000)
 
 

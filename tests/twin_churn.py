@@ -84,6 +84,9 @@ def truncation(twin: Twin, file: FileSpec, backing: Backing) -> None:
     def step() -> None:
         twin.accesses += 1
         for page in range(file.pages):
+            for mapping in backing.mappings:  # poison entries go with the page
+                if page < mapping.spec.pages and not isinstance(mapping.table[page], Frame):
+                    mapping.table[page] = None
             frame = backing.cache.pop(page, None)
             if frame is None:
                 continue

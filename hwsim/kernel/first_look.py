@@ -113,6 +113,9 @@ def _swap(page: Page, report: Report) -> None:
 
 def _shm(kernel: Kernel, page: Page, report: Report) -> None:
     region, now = page.region, kernel.now
+    if region.mapping is not None and page.pgoff in region.mapping.gone:
+        _free(kernel, page, report)
+        return
     page.mapping = region.mapping
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
     page.get(CACHE)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from math import exp, log1p
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.task_struct import Vma
 from hwsim.kernel.writeback import inode_of
@@ -109,31 +110,34 @@ def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> Non
 
 def store_meanwhile(
     page: Page, since_ns: int, now_ns: int, permanent: bool, draw: Callable[[int], float]
-) -> None:
+) -> list[Vma]:
     """Stores through the page tables while memory_failure() waits for the lock or for writeback.
 
     The page is still mapped, so a clean page may be dirty again when the wait is over.  write() and
-    first touches need the page lock and wait themselves; so does a store through an entry that writeback
-    has made read-only, if the file system has page_mkwrite().
+    first touches need the page lock and wait themselves; of stores store_under_page_lock() knows.  The
+    answer is who waits: their stores are repeated once the page is unlocked.
     """
-    mapping = page.mapping
-    mapped = [
-        vma
-        for vma, pte in page.ptes.items()
-        if vma.shared and (pte.writable or mapping is None or not mapping.page_mkwrite)
-    ]
-    if mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
-        return
-    rates: list[tuple[float, Vma | None]] = [
-        (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in mapped
-    ]
-    total = sum(rate for rate, _ in rates)
+    if page.mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
+        return []
+    through: list[tuple[float, Vma | None]] = []
+    waiting = []
+    for vma, pte in page.ptes.items():
+        rate = quiet_rates(vma, page.pgoff, permanent)[1] if vma.shared else 0.0
+        how = store_under_page_lock(pte)
+        if how == THROUGH and vma.shared:
+            through.append((rate, vma))
+        elif rate and draw(_WHO | vma.number) < 1.0 - exp(-rate * (now_ns - since_ns)):
+            waiting.append(vma)
+            if how == DIRTIES:
+                _store(page, [(rate, vma)], 0.0)
+    total = sum(rate for rate, _ in through)
     if draw(0) < 1.0 - exp(-total * (now_ns - since_ns)):
-        _store(page, rates, draw(1) * total)
-        inode = inode_of(page)
-        if inode is not None:
-            inode.advance(now_ns)
-            inode.mark_dirty(now_ns)
+        _store(page, through, draw(1) * total)
+    inode = inode_of(page)
+    if inode is not None and page.flags & pg.DIRTY:
+        inode.advance(now_ns)
+        inode.mark_dirty(now_ns)
+    return waiting
 
 
 def _next(since_ns: int, rate: float, u: float) -> int | None:

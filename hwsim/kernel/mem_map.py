@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.page_ranges import PageRanges
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.spec import SwapCycle, Touch
 
@@ -147,22 +148,41 @@ class Region:
                 first = stop
         return total
 
-    def has_cached_pages(self, overlay: dict[int, Page]) -> bool:
-        """mapping->nrpages is not zero: pages that nobody has looked at and no script has cut are cached."""
+    @property
+    def size_pages(self) -> int:
+        """Length of a file in pages, as truncate() has left it."""
+        mapping = self.mapping
+        return self.layout.pages if mapping is None or mapping.size_pages is None else mapping.size_pages
+
+    def has_cached_pages(self, overlay: dict[int, Page], now_ns: int) -> bool:
+        """mapping->nrpages is not zero: all of a file is cached but what was cut out of it or dropped."""
         mapping = self.mapping
         assert mapping is not None
-        if mapping.pages:
+        if mapping.pages or any(time <= now_ns for time in mapping.read_again.values()):
             return True
-        unseen = self.layout.pages - mapping.gone.within(range(self.layout.pages))
-        if unseen > len(overlay):
-            return True
-        looked_at = {page.index for page in overlay.values() if page.region is self}
-        return unseen > sum(index not in mapping.gone for index in looked_at)
+        left = self.layout.pages - mapping.gone.within(range(self.layout.pages))
+        return left > len(overlay) or left > len(self.dropped(overlay))
+
+    def dropped(self, overlay: dict[int, Page]) -> set[int]:
+        """Page offsets that memory_failure() has taken out of the cache, and no script after it."""
+        mapping = self.mapping
+        assert mapping is not None
+        return {
+            page.index
+            for page in overlay.values()
+            if page.region is self
+            and page.flags & pg.HWPOISON
+            and not page.flags & pg.BUDDY
+            and page.mapping is None
+            and page.index not in mapping.gone
+        }
 
     def release(self) -> None:
         """The owner is gone: every frame is free.  O(1) in the size of the region."""
         self.epoch += 1
         self.alive = False
+        if self.mapping is not None:
+            self.mapping.gone = PageRanges()
 
     def revive(self, now_ns: int) -> None:
         """A new owner takes the frames."""
@@ -303,6 +323,18 @@ class MemMap:
         if self.base is None:
             self.base = Base([region.layout for region in self.regions], self.memory_pages)
         return self.base
+
+    def tear_down(self) -> None:
+        """The boot is over: pages, regions and mappings let go of one another and of their tasks."""
+        for page in self.overlay.values():
+            page.tear_down()
+        self.overlay.clear()
+        for region in self.regions:
+            region.vmas, region.fork_family = [], None
+            region.anon_vma.clear()
+            region.pages_of_interest.clear()
+            if region.mapping is not None:
+                region.mapping.tear_down()
 
     def materialise(self) -> dict[str, npt.NDArray[Any]]:
         """The whole machine now, as dense arrays: base, then dead regions, then the overlay.

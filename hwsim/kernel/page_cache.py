@@ -30,7 +30,8 @@ def try_to_release_page(page: Page) -> bool:
     if page.buffers_busy or page.flags & DIRTY:
         return False
     page.flags &= ~PRIVATE
-    page.put(BUFFERS)
+    if BUFFERS in page.holders:  # else a script's flags verb has set the bit alone
+        page.put(BUFFERS)
     return True
 
 

@@ -7,7 +7,7 @@ Being on an LRU list holds no reference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel.page_flags import ANON, SWAPCACHE
 from hwsim.kernel.page_ranges import PageRanges
@@ -60,7 +60,8 @@ class AddressSpace:
     ``filemap_error``).  ``vmas`` is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the
     swap cache; ``slots``: page offsets whose contents are on the swap device only; ``gone``: page offsets
     that a script has cut out of the cache; ``holes``: those that have no block on the disk any more;
-    ``size_pages``: the file's length once a script has changed it.
+    ``size_pages``: the file's length once a script has changed it; ``read_again``: when chance brings a page
+    back that memory_failure() has dropped, by page offset, of a file that has no other page left.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class AddressSpace:
         "is_block_device",
         "name",
         "pages",
+        "read_again",
         "size_pages",
         "slots",
         "swap_backed",
@@ -101,6 +103,14 @@ class AddressSpace:
         self.gone = PageRanges()
         self.holes = PageRanges()
         self.size_pages: int | None = None
+        self.read_again: dict[int, int] = {}
+
+    def tear_down(self) -> None:
+        """The boot is over: let go of pages, mappings and files, which know this one."""
+        self.vmas.clear()
+        self.pages.clear()
+        self.swapped.clear()
+        self.files.clear()
 
     @property
     def evictable(self) -> bool:
@@ -175,7 +185,7 @@ class Page:
         self.looks = 0
         self.writer = ""  # the task whose script step stored last; chance draws it when it is asked for
         self.dirtied_ns: int | None = None  # drawn: the next store that dirties the page
-        self.waiters: list[object] = []
+        self.waiters: list[Any] = []  # events that fire when the lock or writeback state changes
 
     @property
     def count(self) -> int:
@@ -201,6 +211,14 @@ class Page:
     def raw_mapping_is_null(self) -> bool:
         """Whether page->mapping itself is NULL (an anonymous page points at its anon_vma)."""
         return self.mapping is None and self.anon_vma is None
+
+    def tear_down(self) -> None:
+        """The boot is over: let go of entries, of the head, of who waits for the lock for ever."""
+        self.ptes.clear()
+        self.head = self.anon_vma = self.mapping = None
+        for bell in self.waiters:
+            bell.callbacks.clear()
+        self.waiters = []
 
     def get(self, holder: str) -> None:
         """Take a reference in the name of ``holder``."""

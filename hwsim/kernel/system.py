@@ -210,7 +210,15 @@ class Kernel:
         """Wake those who sleep in wait_on_page(), in the order they came."""
         waiters, page.waiters = page.waiters, []
         for bell in waiters:
-            self.engine.wake(bell, 0, HANDLER_STEP)  # type: ignore[arg-type]
+            self.engine.wake(bell, 0, HANDLER_STEP)
+
+    def tear_down(self) -> None:
+        """The boot is over: what it is made of lets go of one another."""
+        for cpu in self._cpu:
+            if cpu is not None:
+                cpu.tear_down()
+        self._cpu = []
+        self.mem_map.tear_down()
 
     def end_page_writeback(self, page: Page) -> None:
         """The I/O is done: the page is clean unless it was stored to again."""

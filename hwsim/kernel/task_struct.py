@@ -91,6 +91,10 @@ class Vma:
         """The virtual address in bytes of a page offset inside the VMA."""
         return (self.start + pgoff - self.pgoff) << PAGE_SHIFT
 
+    def pgoff_of(self, address: int) -> int:
+        """The page offset of a virtual address in bytes inside the VMA."""
+        return (address >> PAGE_SHIFT) - self.start + self.pgoff
+
     def close(self) -> None:
         """Leave the reverse maps; what the page tables held is dropped with the VMA."""
         self.alive = False
@@ -163,6 +167,11 @@ class Task:
         self.behaviour: Any = None
         # First page offset of regions that mremap() made; all others start at zero.
         self.offsets: dict[str, int] = dict(parent.offsets) if parent is not None else {}
+
+    @property
+    def sigbus_is_due(self) -> bool:
+        """Whether a SIGBUS, or the handler of one, comes before the task goes on in user space."""
+        return (self.pending is not None and not self.blocked) or self.handler_ends_ns > 0
 
     def add_vma(self, name: str, region: Region, pages: int, **kwargs: Any) -> Vma:
         """mmap(): a new VMA after the last one."""

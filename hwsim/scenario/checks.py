@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from hwsim.scenario.endless import endless
 from hwsim.scenario.parts import (
     PINNED,
     SHARED_BY_DEFAULT,
@@ -39,6 +40,7 @@ def check(parts: Parts) -> Iterator[Finding]:
     yield from _pools(parts)
     yield from _memory(parts)
     yield from _errors(parts)
+    yield from endless(parts)
 
 
 def _machine(parts: Parts) -> Iterator[Finding]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Container
+
 from hwsim import spec
 from hwsim.scenario import schema, schema_machine
-from hwsim.scenario.arguments import compiled
 from hwsim.scenario.checks import place_pages
 from hwsim.scenario.parts import Parts, cached_pages, huge_order, is_shared, pool_order, region_pages
 from hwsim.scenario.schema_dram import Dram
+from hwsim.scenario.steps import compiled_steps
 
 _PAGES_PER_GIB = 1 << 18
 _REST = 1e-9  # less than this of a region is rounding, not a band
@@ -16,19 +19,36 @@ _REST = 1e-9  # less than this of a region is rounding, not a band
 def to_spec(model: schema.ScenarioModel) -> spec.Spec:
     """The model's input; every check has passed before."""
     parts = Parts.of_model(model, {})
-    compiled_spec = spec.Spec(
+    errors = tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors))
+    whole = dataclasses.replace(
+        scripted_machine(parts),
         name=model.name,
         horizon_ns=model.horizon,
         seed=model.seed,
         repeat=model.repeat,
-        machine=_machine(model.machine),
-        errors=tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors)),
-        files=tuple(_file(item) for item in model.file),
-        tasks=tuple(_task(item, parts.files()) for item in model.task),
-        pools=tuple(_pool(item) for item in model.kernel),
-        script=_script(model.script),
+        errors=errors,
     )
-    return spec.without_chance(compiled_spec) if model.machine.chance == "off" else compiled_spec
+    return spec.without_chance(whole) if model.machine.chance == "off" else whole
+
+
+def scripted_machine(parts: Parts, left_out: Container[object] = ()) -> spec.Spec:
+    """The machine, who uses it, and the script without the steps ``left_out``; no errors by rate.
+
+    The tables of the machine and of all memory have passed their checks, others need not.
+    """
+    machine = parts.machine
+    assert machine is not None
+    return spec.Spec(
+        name="",
+        horizon_ns=0,
+        seed=0,
+        repeat=1,
+        machine=_machine(machine),
+        files=tuple(_file(item) for item in parts.files().values()),
+        tasks=tuple(_task(item, parts.files()) for item in parts.tasks().values()),
+        pools=tuple(_pool(item) for item in parts.pools().values()),
+        script=compiled_steps(parts, left_out),
+    )
 
 
 def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
@@ -187,14 +207,3 @@ def _pool(item: schema.Pool) -> spec.KernelPoolSpec:
         lifetime_ns=item.lifetime,
         full_line=item.full_line,
     )
-
-
-def _script(steps: tuple[schema.Step, ...]) -> tuple[spec.ScriptStep, ...]:
-    """In order of time, then of the file."""
-    rows = [
-        spec.ScriptStep(
-            step.at, step.do, compiled(step.do, dict(step.__pydantic_extra__ or {})), f"script[{index}]"
-        )
-        for index, step in enumerate(steps)
-    ]
-    return tuple(sorted(rows, key=lambda row: row.at_ns))

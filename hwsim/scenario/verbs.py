@@ -146,7 +146,8 @@ VERBS: Final[dict[str, Verb]] = {
     "mlock": Verb("The task locks a region in memory.", {"task": _TASK, "region": _REGION}),
     "munlock": Verb("The task unlocks a region.", {"task": _TASK, "region": _REGION}),
     "madvise": Verb(
-        "The task advises on pages.", {**_RANGE, "advice": Arg("choice", choices=("dontneed", "hwpoison"))}
+        "The task advises on pages: they are dropped, removed from their file too (a hole), or poisoned.",
+        {**_RANGE, "advice": Arg("choice", choices=("dontneed", "remove", "hwpoison"))},
     ),
     # files
     "open": Verb("The task opens the file.", dict(_OPEN_FILE)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwsim.printable import escaped
 from hwsim.show import reading, rounding
 from hwsim.study.estimate import Difference, Estimate, zero_share_bound
 from hwsim.study.fell import fell
@@ -18,7 +19,8 @@ def sentence(comparison: Comparison) -> str:
     for policy, difference in enumerate(row.differences):
         if difference is None:
             continue
-        names = comparison.labels[policy], _short(comparison.labels[base], comparison.labels[policy])
+        label = escaped(comparison.labels[policy])
+        names = label, _short(escaped(comparison.labels[base]), label)
         both = row.estimates[base], row.estimates[policy]
         per = "error" if one_each and comparison.same_count(policy) else span
         lines.append(_one(names, difference, both, per))

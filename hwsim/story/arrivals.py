@@ -28,7 +28,10 @@ def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iter
     stream = draws.arrivals(source)
     time_ns = error.start_ns
     while True:
-        time_ns += int(stream.next_exponential() / rate * 1e9)
+        wait_ns = stream.next_exponential() / rate * 1e9
+        if wait_ns >= end_ns:  # also what no integer can hold
+            return
+        time_ns += int(wait_ns)
         if time_ns >= end_ns:
             return
         yield time_ns

@@ -60,7 +60,6 @@ def written_out(story: PageStory) -> None:
     dirty = page.flags & pg.DIRTY or (page.dirtied_ns is not None and page.dirtied_ns <= now)
     story.settle()
     if dirty and inode.clean_at(now) == now:
-        story.machine.kernel.event("written_out", error=story.error, pfn=story.pfn)
         found.device_read(story)
     elif story.state == LATENT:
         story.draw_race()

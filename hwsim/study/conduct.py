@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.study import repair as mending
 from hwsim.study.errors import StudyError
-from hwsim.study.manifest import Policy, manifest
+from hwsim.study.manifest import Policy, manifest, under
 from hwsim.study.opening import open_store
 from hwsim.study.pool import run_jobs
 from hwsim.study.replicate import Failure, Job, Outcome, Runner
@@ -23,8 +22,6 @@ from hwsim.study.store import Store
 
 if TYPE_CHECKING:
     from hwsim.scenario import Scenario
-    from hwsim.scenario.problems import Problem
-    from hwsim.spec import Spec
 
 BATCH_S = 0.5  # a batch is written after this time, or
 BATCH_ROWS = 20_000  # after this many rows
@@ -64,10 +61,16 @@ def prepared(
     """Load a scenario if a path is given, and apply overrides and seed."""
     changes = [*overrides, *([] if seed is None else [f"seed={seed}"])]
     if isinstance(scenario, str | os.PathLike):
-        from hwsim.scenario import load
+        from hwsim.study.rehearsal import load
 
-        return load(Path(scenario), changes)
-    return scenario.with_overrides(changes) if changes else scenario
+        found = load(scenario, changes)
+    else:
+        found = scenario.with_overrides(changes) if changes else scenario
+    if found.only_dimms:
+        from hwsim.scenario.foreign import belongs_to
+
+        raise StudyError(f"{found.path}: {belongs_to('dimms', str(found.path))}")
+    return found
 
 
 def conduct(
@@ -93,8 +96,9 @@ def conduct(
     wanted = scenario.spec.repeat if repeat is None else repeat
     if wanted < 1:
         raise StudyError(f"repeat: {wanted} is not possible; at least 1 replication is needed")
-    specs = _specs(scenario, policies)
-    asked = manifest(scenario, policies, wanted, overrides=overrides, command=command)
+    scenarios = under(scenario, policies)
+    asked = manifest(scenarios, policies, scenario.data, wanted, overrides=overrides, command=command)
+    specs = [one.spec for one in scenarios]
     repaired = mending.repair(Path(out), asked, policies) if repair and out is not None else ""
     store = open_store(out, asked, policies)
     try:
@@ -119,29 +123,6 @@ def _lost(plan: Sequence[Job], store: Store) -> list[Failure]:
     known = store.done() | {Job(failure.policy, failure.replication) for failure in store.failures()}
     reason = "handed out, and neither a result nor a failure came back; the same command runs it again"
     return [Failure(job.policy, job.replication, "Lost", reason, "") for job in plan if job not in known]
-
-
-def _specs(scenario: Scenario, policies: Sequence[Policy]) -> list[Spec]:
-    """The model's input under each policy; the mistakes of all policies at once."""
-    from hwsim.scenario import ScenarioError
-    from hwsim.scenario.sources import OVERRIDE
-
-    specs: list[Spec] = []
-    problems: dict[str, Problem] = {}
-    for policy in policies:
-        if not policy.overrides:
-            specs.append(scenario.spec)
-            continue
-        try:
-            specs.append(scenario.with_overrides(list(policy.overrides)).spec)
-        except ScenarioError as error:
-            for problem in error.problems:
-                file = "--vary" if problem.file == OVERRIDE else problem.file
-                shown = dataclasses.replace(problem, file=file)
-                problems.setdefault(str(shown), shown)
-    if problems:
-        raise ScenarioError(list(problems.values()))
-    return specs
 
 
 def _collect(

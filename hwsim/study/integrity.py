@@ -6,9 +6,10 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from hwsim.study import digest
+from hwsim.study import digest, sums
 from hwsim.study.columns import TABLES
 from hwsim.study.replicate import Job
 from hwsim.study.schema import COUNT, SMALL, same_tables, select
@@ -36,9 +37,12 @@ class Damage:
     def lines(self) -> list[str]:
         """One line for each table, and for the damaged replications of each policy."""
         found = wrong(self.tables)
-        for policy in sorted({job.policy for job in self.replications}, key=str):
-            numbers = sorted((job.replication for job in self.replications if job.policy == policy), key=str)
+        known = {job for job in self.replications if {type(job.policy), type(job.replication)} == {int}}
+        for policy in sorted({job.policy for job in known}):
+            numbers = sorted(job.replication for job in known if job.policy == policy)
             found.append(f"policy {policy}, not as written: replication {ranges(numbers)}")
+        if known != self.replications:
+            found.append("there are rows of no replication")
         return found
 
 
@@ -68,7 +72,7 @@ def quick(store: Store) -> dict[str, str]:
         if not same_tables(connection):
             return {"": "its tables are not those that hwsim makes"}
         problems = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({_PROBLEMS_SHOWN})")]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: the words of SQLite are no text
         problems = [str(error)]
     problems = [_size(store), *(problem for problem in problems if problem != "ok")]
     text = "; ".join(problem for problem in problems if problem)
@@ -76,40 +80,50 @@ def quick(store: Store) -> dict[str, str]:
 
 
 def _size(store: Store) -> str:
-    """The header of the file says how many pages there are, unless a log beside it knows better."""
     if store.path is None:
         return ""
-    size = store.path.stat().st_size
-    with store.path.open("rb") as stream:
+    lacking = lacking_bytes(store.path)
+    return (
+        f"{lacking} bytes are missing at its end"
+        if lacking > 0
+        else "bytes follow its end"
+        if lacking
+        else ""
+    )
+
+
+def lacking_bytes(path: Path) -> int:
+    """How much shorter a file is than its header says; negative if it is longer.  Of a file with a log
+    beside it nobody can say, nor of one last written by a program that does not know of this number."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
         head = stream.read(100)
+    if head[18:20] == _WAL or head[24:28] != head[92:96]:
+        return 0
     page = 65536 if head[16:18] == b"\x00\x01" else int.from_bytes(head[16:18])
-    wanted = page * int.from_bytes(head[28:32])
-    counted = head[24:28] == head[92:96]  # by a program that knows of this number
-    if head[18:20] == _WAL or not counted or size == wanted:
-        return ""
-    return f"{wanted - size} bytes are missing at its end" if size < wanted else "bytes follow its end"
+    return page * int.from_bytes(head[28:32]) - size
 
 
 def _sums(connection: sqlite3.Connection) -> dict[str, str]:
     """The tables that are not as noted."""
     found: dict[str, str] = {}
     noted = _read(connection, "sums", "SELECT name, rows, digest FROM sums", found)
-    sums = {name: (rows, one) for name, rows, one in noted}
-    if not found and sums.keys() != {*TABLES, *SMALL, "digests"}:
+    told = {name: (rows, one) for name, rows, one in noted}
+    if not found and told.keys() != {*TABLES, *SMALL, "digests"}:
         found["sums"] = "not one row for each table"
     for name, query in SMALL.items():
         rows = _read(connection, name, query, found)
         with contextlib.suppress(TypeError):  # bytes: no digest is made of them
-            if sums.get(name) == (len(rows), digest.of_rows(rows)):
+            if told.get(name) == (len(rows), digest.of_rows(rows)):
                 continue
         found.setdefault(name, "not as it was written")
     for name in TABLES:
         ((count,),) = _read(connection, name, COUNT[name], found) or [(None,)]
-        if sums.get(name) != (count, None):
-            found.setdefault(name, f"{count} rows, {sums.get(name, ['?'])[0]} were written")
+        if told.get(name) != (count, None):
+            found.setdefault(name, f"{count} rows, {told.get(name, ['?'])[0]} were written")
     digests = [row[0] for row in _read(connection, "digests", "SELECT digest FROM digests", found)]
     total = digest.together(*(one for one in digests if isinstance(one, bytes)))
-    if sums.get("digests") != (len(digests), total):
+    if told.get("digests") != (len(digests), total):
         found.setdefault("digests", "not as it was written")
     return found
 
@@ -117,7 +131,7 @@ def _sums(connection: sqlite3.Connection) -> dict[str, str]:
 def _read(connection: sqlite3.Connection, name: str, query: str, found: dict[str, str]) -> list[Any]:
     try:
         return connection.execute(query).fetchall()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, ValueError) as error:
         found[name] = str(error)
         return []
 
@@ -191,6 +205,8 @@ def sound(
     connection: sqlite3.Connection, study_hash: str, job: Job, tables: Sequence[Sequence[Sequence[Any]]]
 ) -> bool:
     """Whether one replication has its rows, and they are as they were written."""
-    query = "SELECT digest FROM digests WHERE policy = ? AND replication = ?"
-    row = connection.execute(query, job).fetchone()
-    return len(tables[0]) == 1 and row is not None and row[0] == digest.of_replication(study_hash, tables)
+    try:
+        noted = sums.known(connection, *job)
+        return len(tables[0]) == 1 and noted == digest.of_replication(study_hash, tables)
+    except (sqlite3.DatabaseError, TypeError):  # the digest cannot be read; bytes, of which none is made
+        return False

@@ -140,7 +140,7 @@ def _path_sums(errors: pd.DataFrame, deaths: pd.DataFrame, wanted: NDArray[np.in
     sums["kills"] = sum(sums.values(), start=_sums(deaths.iloc[:0], wanted, None))
     sums["needless_kills"] = _sums(deaths[deaths["needless"] == "yes"], wanted, None)
     sums["censored_kills"] = _sums(deaths[deaths["needless"] == "censored"], wanted, None)
-    sums["panics"] = _sums(errors[errors["end"] == "panic"], wanted, None)
+    sums["panics"] = _sums(errors, wanted, "panics")
     sums["data_lost_bytes"] = _sums(errors, wanted, "data_lost_bytes")
     sums["capacity_lost_bytes"] = _sums(errors, wanted, "capacity_lost_bytes")
     return sums

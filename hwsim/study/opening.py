@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sqlite3
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwsim.scenario.foreign import LOOKED_AT, belongs_to, is_results, kind_of
 from hwsim.study import integrity
 from hwsim.study.errors import StoreError
 from hwsim.study.manifest import Policy, differences
@@ -17,7 +19,6 @@ from hwsim.study.schema import APPLICATION_ID, FORMAT
 from hwsim.study.store import Store, damaged, explained
 
 LOCK_WAIT_S = 3.0
-_MAGIC = b"SQLite format 3\x00"
 
 
 def open_store(
@@ -34,6 +35,9 @@ def open_store(
         store = Store(sqlite3.connect(":memory:", isolation_level=None), None)
     else:
         _look(file, writing=True)
+        if file.exists() and integrity.lacking_bytes(file) > 0:
+            with connected(file) as broken:
+                raise StoreError(told(file, integrity.whole(broken, asked["study_hash"]), asked["command"]))
         store = _connect(file, writing=True)
     try:
         with store.writable() as run:
@@ -61,25 +65,56 @@ def read_store(path: str | os.PathLike[str]) -> Store:
     return store
 
 
+def checked(path: str | os.PathLike[str]) -> str:
+    """What is in a results file, in one sentence, once every row of it has been found as it was written."""
+    with connected(path) as store, store.readable():
+        store.connection.execute("BEGIN")
+        command: list[str] = []
+        with contextlib.suppress(StoreError):
+            command = [str(word) for word in store.manifest().get("command", [])]
+        try:
+            found = integrity.whole(store, store.study_hash)
+        except StoreError:  # there is no word that could be the key of the digests
+            found = integrity.Damage(integrity.quick(store))
+        if found:
+            raise StoreError(told(store.path, found, command))
+        manifest, policies = store.manifest(), store.policies()
+        asked = manifest["repeat"] * len(policies)
+        failed = len(store.failures())
+        return (
+            f"{store.path}: {manifest['name']}: {len(store.done())} of {counted(asked)} finished, {failed} "
+            "failed; every row is as it was written"
+        )
+
+
 def connected(path: str | os.PathLike[str]) -> Store:
     """An existing results file, to read, whatever its state."""
     file = Path(path)
     _look(file, writing=False)
-    return _connect(file, writing=False)
+    lacking = integrity.lacking_bytes(file)
+    return _connect(file, writing=False) if lacking <= 0 else _filled_up(file, lacking)
 
 
-def alone(path: Path) -> Store:
-    """A file that is to be replaced; refused while another run has it open."""
-    store = Store(sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_S), path)
+def _filled_up(file: Path, lacking: int) -> Store:
+    """SQLite reads nothing of a file that lacks a page: in memory, with zeroes for what it lacks, it does."""
+    store = Store(sqlite3.connect(":memory:", isolation_level=None), file)
     try:
-        store.connection.execute("PRAGMA journal_mode = DELETE")
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            store.close()
-            raise explained(error, path) from error
-    except sqlite3.DatabaseError:
-        pass  # damaged: that is why it is replaced
+        if lacking > file.stat().st_size:  # more likely it is the header that is wrong
+            raise MemoryError
+        store.connection.deserialize(file.read_bytes() + bytes(lacking))
+    except (AttributeError, sqlite3.Error, MemoryError) as error:  # left out of some builds of SQLite
+        raise damaged(file, f"{lacking} bytes are missing at its end") from error
     return store
+
+
+def alone(path: Path) -> None:
+    """Refuses a file that is to be replaced while another run has it open."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_S)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.DatabaseError as error:
+            if "locked" in str(error):
+                raise explained(error, path) from error
 
 
 def _check(store: Store, asked: Mapping[str, Any], policies: Sequence[Policy]) -> None:
@@ -127,7 +162,7 @@ def _look(file: Path, *, writing: bool) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{file}: this is not an ordinary file; results need one")
         with file.open("r+b" if writing else "rb") as stream:
-            head = stream.read(100)
+            head = stream.read(LOOKED_AT)
     except FileNotFoundError:
         if writing:
             return
@@ -140,8 +175,11 @@ def _look(file: Path, *, writing: bool) -> None:
         if writing:
             return
         raise StoreError(f"{file}: the file is empty, it holds no results")
-    if not head.startswith(_MAGIC):
-        raise StoreError(f"{file}: this is not a results file (not an SQLite database); it was left as it is")
+    if not is_results(head):
+        known = "" if writing else belongs_to(kind_of(head), str(file))
+        raise StoreError(
+            f"{file}: this is not a results file (not an SQLite database); {known or 'it was left as it is'}"
+        )
     if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
         raise StoreError(
             f"{file}: this SQLite database was made by another program; it was left as it is. "

@@ -36,10 +36,11 @@ def repair(path: Path, asked: Mapping[str, Any], policies: Sequence[Policy]) -> 
             check_same(old, asked, policies)
             repeat = max(repeat, old.manifest()["repeat"])
     kept_as = _copied(path)
+    alone(path)
     fresh = path.with_name(f"{path.name}.repairing")
     _remove(fresh)
     try:
-        with alone(path) as old, open_store(fresh, {**asked, "repeat": repeat}, policies) as new:
+        with connected(path) as old, open_store(fresh, {**asked, "repeat": repeat}, policies) as new:
             kept = _fill(new, old, damage)
         fresh.replace(path)
     except BaseException:

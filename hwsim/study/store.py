@@ -40,7 +40,15 @@ _DAMAGE = (
     "malformed", "not a database", "no such table", "no such column", "decode", "UNIQUE constraint",
     "unsupported file format", "datatype mismatch",
 )  # fmt: skip
-_MANIFEST = {"study_hash": str, "name": str, "scenario": dict, "seed": int, "horizon_ns": int, "repeat": int}
+_MANIFEST = {
+    "study_hash": str,
+    "name": str,
+    "scenario": dict,
+    "seed": int,
+    "horizon_ns": int,
+    "repeat": int,
+    "model_version": dict,
+}
 
 
 class Store:
@@ -100,6 +108,11 @@ class Store:
             rows = self.connection.execute(query).fetchall()
             check_types((Column("what", "TEXT", False), Column("times", "INTEGER", False)), rows, "reach: ")
         return dict(rows)
+
+    def digest(self, job: Job) -> bytes | None:
+        """The digest that a replication must have; None if it was never there."""
+        with self.readable():
+            return sums.known(self.connection, *job)
 
     def replications(self, where: str = "") -> Iterator[tuple[Job, list[list[tuple[Any, ...]]]]]:
         """Each replication with its rows, table by table, as :func:`of_replication` takes them."""

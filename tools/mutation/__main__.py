@@ -131,23 +131,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description=__doc__)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--count", type=int, default=400, help="how many are drawn (default: 400)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="from files whose path contains TEXT")
+    parser.add_argument(
+        "--only", nargs="*", default=[], metavar="TEXT", help="in files of such a path, in order"
+    )
     parser.add_argument("--again", action="store_true", help="judge those again that live")
     parser.add_argument("--tests", nargs="*", default=[], metavar="FILE", help="ask only these test files")
     parser.add_argument(
         "--quick", type=float, default=0.0, metavar="S", help="ask only tests of the line that take S seconds"
     )
+    parser.add_argument("--measure", action="store_true", help="find out anew which tests run which line")
     parser.add_argument("--report", action="store_true", help="judge nothing, say what is known")
     wanted = parser.parse_args()
+    WORK.mkdir(exist_ok=True)
     results = Results(WORK / "results.jsonl")
-    drawn = sample(ROOT, wanted.seed, wanted.count, wanted.only)
+    drawn = sample(ROOT, wanted.seed, wanted.count, WORK / "drawn.json")
+    chosen = [mutant for text in wanted.only for mutant in drawn if text in mutant.path]
+    drawn = list(dict.fromkeys(chosen)) if wanted.only else drawn
     if wanted.report:
         return 0 if _report(drawn, results.read()) else 1
     os.nice(19)
-    WORK.mkdir(exist_ok=True)
     tree = _copy_tree(WORK / "tree")
-    covering = measure(tree, WORK, _python_path(tree))
-    tests = [t for t in _test_names(tree) if not wanted.tests or t.partition("::")[0] in wanted.tests]
+    covering = measure(tree, WORK, _python_path(tree), wanted.measure)
+    tests = list(covering.seconds) if wanted.quick else _test_names(tree)
+    tests = [test for test in tests if not wanted.tests or test.partition("::")[0] in wanted.tests]
     preload()
     for number, mutant in enumerate(drawn, 1):
         before = results.read().get(mutant.key)

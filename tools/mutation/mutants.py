@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from cosmic_ray.ast.ast_query import ASTQuery
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-FOLDERS = ("hwsim/hardware", "hwsim/kernel", "hwsim/story", "hwsim/study")
+from tools.mutation.covering import FOLDERS
+
 LEAVE_OUT = "LeaveOut"
 
 
@@ -124,21 +126,23 @@ def mutants_of(path: str, text: str, seed: int) -> Iterator[tuple[str, Mutant]]:
         yield rank, Mutant(_hash(rank, name)[:8], path, start[0], name, occurrence, source)
 
 
-def sample(root: Path, seed: int, count: int, only: str = "") -> list[Mutant]:
+def sample(root: Path, seed: int, count: int, kept: Path) -> list[Mutant]:
     """``count`` mutants of the model and the studies, drawn by ``seed``, in the order of being drawn.
 
-    ``only``: of the files whose path contains this.  A change to one file leaves the draw from the others.
+    A change to one file leaves the draw from the others.  The draw takes a minute: it is kept in ``kept``.
     """
     files = sorted(f for folder in FOLDERS for f in (root / folder).glob("*.py"))
-    paths = [f.relative_to(root).as_posix() for f in files]
-    ranked = [
-        each
-        for path in paths
-        if only in path
-        for each in mutants_of(path, (root / path).read_text("utf-8"), seed)
-    ]
+    texts = {f.relative_to(root).as_posix(): f.read_text("utf-8") for f in files}
+    of = _hash(seed, count, *texts.values())
+    if kept.exists():
+        found = json.loads(kept.read_text("utf-8"))
+        if found["of"] == of:
+            return [Mutant(**each) for each in found["drawn"]]
+    ranked = [each for path, text in texts.items() for each in mutants_of(path, text, seed)]
     in_order = (mutant for _, mutant in sorted(ranked, key=lambda each: each[0]))
-    return list(islice((mutant for mutant in in_order if _compiles(mutant.code(root))), count))
+    drawn = list(islice((mutant for mutant in in_order if _compiles(mutant.code(root))), count))
+    kept.write_text(json.dumps({"of": of, "drawn": [asdict(each) for each in drawn]}), "utf-8")
+    return drawn
 
 
 def _compiles(code: str) -> bool:
