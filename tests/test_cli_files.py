@@ -125,6 +125,7 @@ def test_damage_is_said_with_the_command_that_mends_it(world):
     place = data.rindex(b"db/heap")
     data[place] ^= 1
     Path("s.sqlite").write_bytes(data)
+    said = ""
     for command in (["check", "s.sqlite"], ["run", "box.toml", "--out", "s.sqlite"]):
         said = hwsim(*command, status=2).stderr
         assert "s.sqlite: the file is damaged; as written: 3 replications\n" in said

@@ -140,7 +140,6 @@ def whole(store: Store, study_hash: str) -> Damage:
     """Everything that can be found, row by row.  ``study_hash`` is the key of the digests: the file's
     own word for it may be what is damaged."""
     connection = store.connection
-    connection.text_factory = any_text
     damage = Damage(quick(store))
     seen: set[Job] = set()
     try:
@@ -151,6 +150,7 @@ def whole(store: Store, study_hash: str) -> Damage:
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         damage.tables.setdefault("", str(error))
         damage.broken = True
+        connection.text_factory = any_text
         seen = set()
         for job, tables in salvage(connection):
             if not sound(connection, study_hash, job, tables):
