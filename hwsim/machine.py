@@ -27,19 +27,21 @@ from hwsim.kernel.task_struct import Task, Vma
 from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
-from hwsim.record import Replication
-from hwsim.rng import Arrivals, Draws, Slot
+from hwsim.record import Replication, StepMistake
+from hwsim.rng import Draws, NoChance, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import found, frame_life
+from hwsim.story.arrivals import onsets
 from hwsim.story.asking import LostWrites
-from hwsim.story.dram import DramFaults, rate_per_s
+from hwsim.story.dram import DramFaults
 from hwsim.story.page_story import PageStory
 from hwsim.story.repeats import count_repeats
 from hwsim.story.rows import error_row, replication_row
 from hwsim.story.states import OVER
 from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 _FIRST_PID = 100
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
@@ -58,7 +60,7 @@ class Machine:
         self.plan = plan
         self.horizon_ns = spec.horizon_ns
         self.engine = Engine()
-        self.draws = Draws(spec.seed, index)
+        self.draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
         self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
         self.reached: dict[str, int] = {}
@@ -77,6 +79,7 @@ class Machine:
         self.error_count = 0
         self.boot = -1  # number of the boot, from 0
         self.panics = 0
+        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0
@@ -87,10 +90,11 @@ class Machine:
         self.groups: list[Group] = []
         self._boot()
         self.dram = DramFaults(self)
-        self._rates = [rate_per_s(self.draws, source, each) for source, each in enumerate(spec.errors)]
-        self._arrivals = [self.draws.arrivals(source) for source in range(len(spec.errors))]
+        self._onsets = [
+            onsets(self.draws, source, each, self.horizon_ns) for source, each in enumerate(spec.errors)
+        ]
         for source in range(len(spec.errors)):
-            self._next_arrival(source, spec.errors[source].start_ns)
+            self._next_arrival(source)
         self.script = Script(self, spec.script)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
@@ -188,21 +192,17 @@ class Machine:
 
     # -- errors -------------------------------------------------------------------------------------
 
-    def _next_arrival(self, source: int, after_ns: int) -> None:
+    def _next_arrival(self, source: int) -> None:
+        """Only the next onset of a source waits in the heap."""
         error = self.spec.errors[source]
-        stream: Arrivals = self._arrivals[source]
-        rate = self._rates[source]
-        if rate <= 0.0:
-            return
-        time = after_ns + int(stream.next_exponential() / rate * 1e9)
-        end = self.horizon_ns if error.end_ns is None else min(error.end_ns, self.horizon_ns)
-        if time < end:
+        time = next(self._onsets[source], None)
+        if time is not None:
             self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
 
     def _onset(self, source: int, error: ErrorSpec) -> None:
         if error.dram is not None:
             self.dram.onset(source, error.dram)
-            self._next_arrival(source, self.engine.now)
+            self._next_arrival(source)
             return
         u = self.draws.row(self.error_count)
         first = self.plan.place(error.where, u[Slot.PLACE])
@@ -213,7 +213,7 @@ class Machine:
                 u = self.draws.row(self.error_count)
             line = int(u[Slot.LINE] * 64)
             self.add_error(source, first + offset, line, u[Slot.PERMANENT] < error.permanent, u)
-        self._next_arrival(source, self.engine.now)
+        self._next_arrival(source)
 
     def add_error(
         self,
@@ -406,8 +406,9 @@ class Machine:
 
     def given_out(self, first_pfn: int, pages: int) -> None:
         """A script's allocation has taken these frames."""
-        for pfn in range(first_pfn, first_pfn + pages):
-            self.kernel.mem_map.overlay.pop(pfn, None)
+        overlay, taken = self.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
+        for pfn in sorted(pfn for pfn in overlay.keys() | self.by_pfn.keys() if pfn in taken):
+            overlay.pop(pfn, None)
             story = self.live_story(pfn)
             if story is not None:
                 frame_life.given_out(story)
@@ -506,4 +507,16 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
             gc.enable()
 
 
-__all__ = ["Machine", "Plan", "possible_reach", "run_replication"]
+def rehearse(spec: Spec) -> list[StepMistake]:
+    """What is impossible in the script of a machine without chance, in order of time.
+
+    A step that cannot be done is left out, and the others go on.
+    """
+    machine = Machine(spec, 0, Plan(spec))
+    mistakes: list[StepMistake] = []
+    machine.script.mistakes = mistakes
+    machine.run()
+    return mistakes
+
+
+__all__ = ["Machine", "Plan", "possible_reach", "rehearse", "run_replication"]

@@ -11,6 +11,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
+class StepMistake(NamedTuple):
+    """Why a step of a script cannot be done: ``where`` it stands, its verb, the page, what is so.
+
+    ``key`` is the argument that is wrong, ``("page", "index")``; ``allowed`` says what it could be: in words,
+    or as the names there are.
+    """
+
+    where: str  # script[3]
+    verb: str
+    page: str
+    problem: str
+    key: tuple[str, ...] = ("do",)
+    allowed: str | tuple[str, ...] = ""
+
+
 class ErrorRow(NamedTuple):
     """One uncorrected error on one line of one page, from onset to its end."""
 
@@ -96,7 +111,7 @@ class LostWriteRow(NamedTuple):
     stale_before: int  # reads of the page that found old data or zeroes before anybody was told
     stale_after: int  # the same after somebody was told
     first_stale_ns: int | None
-    end: str  # overwritten | released | reboot | horizon: when reading it stopped to matter
+    end: str  # overwritten | truncated | released | reboot | horizon: when reading it stopped to matter
     end_ns: int
     boot: int  # in which it was lost: the error may have been found in an earlier one
     kind: str  # file | blockdev | shm
@@ -171,6 +186,7 @@ class ReplicationRow(NamedTuple):
     dram_faults: int  # rows of faults
     corrected: int  # corrected errors of all of them
     records: int  # of these, read out of the banks and kept in the kernel's log
+    restarts: int  # deaths of errors that a supervisor answered with a start: one of all that died together
 
 
 class Replication(NamedTuple):

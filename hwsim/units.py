@@ -128,12 +128,18 @@ def _quantity(
 
 def parse_duration(text: object) -> int:
     """``"24 h"`` as integer nanoseconds."""
+    ns = _nanoseconds(text)
+    if ns > MAX_NS:
+        raise UnitError("longer than hwsim can count", f"at most {MAX_NS // DURATION_UNITS_NS['y']} y")
+    return ns
+
+
+def _nanoseconds(text: object) -> int:
+    """A duration of any length: the time of a rate may be longer than a run."""
     exact = _quantity(text, "a duration", DURATION_UNITS_NS, _DURATION_ALIASES, DURATION_ALLOWED)
     ns = round(exact)
     if ns == 0 and exact > 0:
         raise UnitError("shorter than one nanosecond", DURATION_ALLOWED)
-    if ns > MAX_NS:
-        raise UnitError("longer than hwsim can count", f"at most {MAX_NS // DURATION_UNITS_NS['y']} y")
     return ns
 
 
@@ -177,7 +183,7 @@ def parse_rate(text: object) -> Rate:
     period = times[0].strip()
     implied = "" if period[:1].isdigit() else "1 "
     try:
-        ns = parse_duration(implied + period)
+        ns = _nanoseconds(implied + period)
     except UnitError as error:
         fixed = error.nearby and f"{count.strip()} / {error.nearby.removeprefix(implied)}"
         raise UnitError(error.message, RATE_ALLOWED, fixed) from None

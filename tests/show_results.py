@@ -220,5 +220,5 @@ def _replication(
         sum(s.needless == "yes" and s.result == "killed" for s in signals),
         sum(s.result == "handled" for s in signals), panics, panics * 300_000_000_000, 3, 4,
         sum(e.data_lost_bytes for e in errors), sum(e.capacity_lost_bytes for e in errors), 0, 0, 1000,
-        *[0] * 12,
-    )  # fmt: skip
+        *[0] * 13,
+    )._replace(restarts=causes[0])  # fmt: skip

@@ -134,6 +134,7 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         dram_faults=0,
         corrected=0,
         records=0,
+        restarts=kills,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []
     events: list[tuple[int, str, dict[str, Any]]] = [(7, "onset", {"pfn": 1})] if trace else []
@@ -174,6 +175,12 @@ class FakeScenario:
     def hash(self) -> str:
         free = ("repeat", "description")
         return repr(sorted((key, value) for key, value in self.data.items() if key not in free))
+
+    only_dimms = False
+
+    @property
+    def model_version(self) -> int:
+        return 1
 
     def with_overrides(self, overrides: list[str]) -> FakeScenario:
         found = self

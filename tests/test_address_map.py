@@ -119,6 +119,32 @@ def test_the_map_is_the_xor_of_the_bits_it_names(name):
             assert np.array_equal(coordinates[coordinate] // scale >> i & 1, expected)
 
 
+@pytest.mark.parametrize("name", ["ddr4-1socket", "ddr4-2socket"])
+def test_the_hashes_of_ddr4_are_the_six_measured_on_a_xeon(name):
+    measured = {(6, 22), (19, 23), (20, 24), (21, 25), (8, 13, 15, 17, 27), (6, 7, 12, 14, 16, 18, 26)}
+    functions = FUNCTIONS[name]
+    hashes = {key: bits for key, bits in functions.items() if any(len(each) > 1 for each in bits)}
+    assert set(hashes) == {"bank_group", "bank", "channel"}
+    assert {each for bits in hashes.values() for each in bits} == measured
+    plain = [each for key, bits in functions.items() if key not in hashes for each in bits]
+    used = {bit for each in (*measured, *plain) for bit in each}
+    assert used == set(range(6, (address_map(name).geometry.capacity_bytes - 1).bit_length()))
+
+
+def test_the_hashes_of_ddr5_have_the_form_of_a_ryzen():
+    """Bank bits with two row bits each, channels with one, and a sub-channel that is bit 6 with all banks."""
+    functions = FUNCTIONS["ddr5-2socket"]
+    row = [bit for (bit,) in functions["row"]]
+    assert row == list(range(22, 38))
+    banks = [*functions["bank_group"], *functions["bank"]]
+    assert functions["subchannel"] == ((6, *sorted(own for own, *_ in banks)),)
+    assert all(upper == lower + 5 for _, lower, upper in banks)
+    hashed = [bit for _, *more in (*banks, *functions["channel"]) for bit in more]
+    assert sorted(hashed) == list(range(22, 35))  # each row bit once
+    below_rows = [bits[0] for key in functions if key not in ("row", "socket") for bits in functions[key]]
+    assert sorted(below_rows) == list(range(6, 22))  # each address bit is the own one of one function
+
+
 def test_zero_is_zero_and_shapes_are_kept():
     mapped = address_map("ddr4-2socket")
     assert all(int(value) == 0 for value in mapped.decode(0))

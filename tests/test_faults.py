@@ -228,6 +228,17 @@ def test_alibaba_gives_the_rates_of_the_field() -> None:
     assert uncorrected(counts) / counts.faulty == pytest.approx(683 / 34_606, abs=0.0015)
 
 
+def test_the_tables_add_up_to_what_their_sources_say() -> None:
+    """66.1 FIT a chip on Jaguar (SC'12); of Alibaba's 34,606 classified faults 19,915 are permanent."""
+    totals = {
+        name: (sum(x.transient_fit for x in table), sum(x.permanent_fit for x in table))
+        for name, table in FIT_TABLES.items()
+    }
+    assert totals["jaguar"] == pytest.approx((19.2, 46.9))
+    transient, permanent = totals["alibaba"]
+    assert permanent / (transient + permanent) == pytest.approx(19_915 / 34_606, abs=1e-3)
+
+
 def test_the_same_seed_gives_the_same_counts_in_batches_of_any_number() -> None:
     trials = 2 * BATCH_DIMMS + 7
     assert sample_faults(JAGUAR, trials, 8) == sample_faults(JAGUAR, trials, 8)

@@ -38,6 +38,7 @@ def test_the_scrubber_visits_each_line_once_a_sweep_in_order_of_address() -> Non
     assert scrubber.visits_between(0, 1, 100, 6500) == 0
     assert scrubber.visits_between(0, 1, 100, 6501) == 1
     assert scrubber.visits_between(0, 1, 0, 6400 * 10) == 10
+    assert scrubber.visits_between(0, 1, 100, 100) == 0  # the next one is a whole period away
 
 
 @given(
@@ -80,6 +81,29 @@ def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, o
     assert log == [(SECOND, outcome, False)]
     assert stalls == [SECOND]
     assert check.cpu_missing == (outcome == TIMED_OUT)
+
+
+@pytest.mark.parametrize(
+    ("tolerant", "duration", "outcome"),
+    [(1, 100, GRADED), (1, SECOND + 1, TIMED_OUT), (0, SECOND + 1, PANIC)],
+)
+def test_a_consumption_overflows_no_bank_and_reads_none_out(
+    tolerant: int, duration: int, outcome: str
+) -> None:
+    """What a core met is in a bank of the core; a find waits in the memory controller's meanwhile."""
+    engine = Engine()
+    log: list[tuple[str, bool]] = []
+    check = MachineCheck(engine, SECOND, tolerant)
+
+    def done(how: str, overflowed: bool) -> None:
+        log.append((how, overflowed))
+
+    check.raise_fatal(Delay(mean_ns=duration), 0.5, done, lambda _until_ns: None)
+    taken = [check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None) for _ in range(2)]
+    engine.run(min(duration, SECOND) + 1)
+    assert (taken, log) == ([True, False], [(outcome, False)])
+    engine.run(9 * SECOND)
+    assert log[1:] == [(GRADED, True)]
 
 
 def test_a_bank_holds_one_record_and_a_further_find_spoils_it() -> None:

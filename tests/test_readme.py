@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def user(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "COLUMNS": "110",
+        "COLUMNS": "120",
         "NO_COLOR": "1",
         "MPLBACKEND": "Agg",
     }
@@ -168,7 +169,7 @@ def test_every_script_verb_is_listed_with_its_arguments() -> None:
 
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = {re.split(r"[<>=\[]", requirement)[0] for requirement in wanted}
     listed = {
         name: line.split("|")[2].strip()

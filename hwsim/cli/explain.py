@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.options import Json
-from hwsim.cli.shell import guarded, print_json
+from hwsim.cli.shell import guarded, print_json, say
 
 
 @guarded
@@ -71,7 +71,7 @@ def explain(
     if as_json:
         print_json(found.as_dict())
     else:
-        typer.echo(str(found))
+        say(str(found))
 
 
 def _list_switches(as_json: bool) -> None:
@@ -84,4 +84,4 @@ def _list_switches(as_json: bool) -> None:
     for each in found:
         kernels = ", ".join(f"{name}: {value}" for name, value in each["kernels"].items())
         allowed = each["allowed"] if isinstance(each["allowed"], str) else " | ".join(each["allowed"])
-        typer.echo(f"{each['name']} = {allowed}\n  {kernels}\n  {each['effect']}\n  source: {each['source']}")
+        say(f"{each['name']} = {allowed}\n  {kernels}\n  {each['effect']}\n  source: {each['source']}")

@@ -15,7 +15,6 @@ from math import comb, exp, expm1
 
 from hwsim.kernel.mce_poll import Seen, steady
 
-CMCI_STORM_THRESHOLD = 32_749
 NUM_HISTORY_BITS = 64
 STORM_BEGIN_THRESHOLD = 5
 STORM_END_POLL_THRESHOLD = 29  # bits 0 to 29 of the history: 30 polls

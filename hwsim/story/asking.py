@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.filemap_error import (
     OpenFile,
+    asks_mapping,
     close_file,
     eio_mode,
     evict_inode,
@@ -138,11 +139,13 @@ class Watch:
         if not self.pending or not (self.mapping.as_eio or members):
             return []
         found: list[Call] = []
+        cached_ns = self._cached_from(now)
         for member in members:
             spec, tie = member.group.spec.fsync, TASK_ACCESS | member.number
             assert spec is not None
-            if member.file is not None:
-                found.append(Call(_tick(now, member.fsync_ns, spec.every_ns), tie, "ask", member))
+            asks_ns = now if self._asks(spec.call, has_pages=False) else cached_ns
+            if member.file is not None and asks_ns is not None and self._asks(spec.call, has_pages=True):
+                found.append(Call(_tick(asks_ns, member.fsync_ns, spec.every_ns), tie, "ask", member))
             if spec.reopen_ns is not None:
                 start, period, length = _sessions(member)
                 if member.file is None or spec.open_share >= 1.0:
@@ -150,13 +153,25 @@ class Watch:
                 else:
                     found.append(Call(_tick(now, start + length, period), tie, "close", member))
         every = machine.spec.machine.sync_every_ns
-        if every is not None and self._shared_bit:
-            found.append(Call(_tick(now, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
+        if every is not None and self._shared_bit and cached_ns is not None:
+            found.append(Call(_tick(cached_ns, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
         rate = self.region.layout.evict_per_s * 1e-9
         if rate > 0.0 and not self.mapping.files and not self.mapping.vmas:
             u = machine.draws.extra(self.pending[0].story.error, Slot.EVICT, now)
             found.append(Call(now + int(-log1p(-u) / rate) + 1, KERNEL_ACCESS, "evict", None))
         return found
+
+    def _cached_from(self, now: int) -> int | None:
+        """From when on the mapping has pages, as far as chance brings any back; None: never."""
+        if self._has_pages(now):
+            return now
+        return min(self.mapping.read_again.values(), default=None)
+
+    def _has_pages(self, now: int) -> bool:
+        return self.region.has_cached_pages(self.machine.kernel.mem_map.overlay, now)
+
+    def _asks(self, call: str, *, has_pages: bool) -> bool:
+        return asks_mapping(self.machine.kernel, call, self.region.size_pages, has_pages)
 
     def _could_hear(self, member: Member) -> bool:
         """Whether the next call of this task could be told, or take the error from others."""
@@ -188,17 +203,18 @@ class Watch:
         if what == "ask":
             spec = member.group.spec.fsync
             assert spec is not None
-            if filemap_check_errors(kernel, self.mapping, member.file):
+            asked = self._asks(spec.call, has_pages=self._has_pages(kernel.now))
+            if asked and filemap_check_errors(kernel, self.mapping, member.file):
                 self._answer(member, spec.call)
         elif what in ("open", "close"):
             self._close(member)
             if what == "open":
                 member.file = open_file(self.mapping, self.machine.engine.now).get()
         elif what == "sync":
-            cached = self.region.has_cached_pages(kernel.mem_map.overlay)
-            if cached and wait_swallows(kernel, self.mapping, "sync"):
+            if self._has_pages(kernel.now) and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
         else:
+            kernel.event("evicted", file=self.name)
             drop_pages(self.machine, self.mapping)
             if not kernel.halted:
                 self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
@@ -306,6 +322,12 @@ class LostWrites:
         """The watch of the mapping, if anything of it was ever lost in this boot."""
         return self._watches.get(mapping)
 
+    def rearm(self, mapping: AddressSpace) -> None:
+        """Other calls than before can meet an error of this mapping."""
+        watch = self.of(mapping)
+        if watch is not None:
+            watch.arm()
+
     def script_read(self, region: Region, index: int) -> None:
         """A script's step has read old data."""
         for lost in self._at(region, index):
@@ -315,6 +337,12 @@ class LostWrites:
         """A script's step has written the page as a whole."""
         for lost in self._at(region, index):
             lost.finish("overwritten", self.machine.engine.now)
+
+    def truncated(self, region: Region, cut: range) -> None:
+        """Pages were cut out of their file: nobody can read what was there before."""
+        for lost in self.rows:
+            if lost.region is region and lost.index in cut:
+                lost.finish("truncated", self.machine.engine.now)
 
     def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
         """A call has returned -EIO because of PG_error of this page."""
@@ -337,7 +365,7 @@ class LostWrites:
         """
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
-        cached = region.has_cached_pages(kernel.mem_map.overlay)
+        cached = region.has_cached_pages(kernel.mem_map.overlay, kernel.now)
         drop_pages(self.machine, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")

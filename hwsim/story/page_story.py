@@ -24,7 +24,7 @@ from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.record import SignalRow
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life, outcome
+from hwsim.story import found, frame_life, outcome, read_again, writeback
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "refilled")
+_WITHOUT_CPU = ("scrub", "device_read", "refilled", "dirtied")
 _FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
@@ -101,6 +101,7 @@ class PageStory:
         "signals",
         "source",
         "state",
+        "stores_waiting",
         "times",
         "touched",
         "touches",
@@ -141,6 +142,7 @@ class PageStory:
         self.last_report_ns = 0
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
+        self.stores_waiting: list[Vma] = []  # for the page lock, until memory_failure() returns
         self.entries: list[Pte] = []  # what was unmapped, until memory_failure() returns
         self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0
@@ -198,6 +200,7 @@ class PageStory:
         page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
         page.region.pages_of_interest[self.pfn] = self
+        writeback.look_after(page)
         if self.boot < 0:
             self.name_place()
 
@@ -232,8 +235,10 @@ class PageStory:
         page, machine = self.page, self.machine
         if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
             extra, error = machine.draws.extra, self.error
-            now = machine.engine.now
+            now, since, was = machine.engine.now, page.looked_ns, page.flags
             settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
+            if machine.kernel.trace is not None and now > since:
+                _tell_what_changed(machine, page, since, was)
 
     def arm(self) -> None:
         """See to it that one callback stands at the earliest candidate, or before it.
@@ -332,17 +337,26 @@ class PageStory:
             found.scrub_visit(self)
         elif what == "touch":
             self.touches.happens(who)
+        elif what == "truncated":
+            outcome.file_truncated(self)
         elif what in ("task_load", "kernel_load"):
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
             found.consumed(self, "kernel_load" if what == "kernel_load" else "task_load", task)
+        elif what == "dirtied":
+            self.times.remove(candidate)
+            writeback.dirtied(self)
         elif what == "device_read":
             self.times.remove(candidate)
-            found.device_read(self)
+            writeback.written_out(self)
         elif what == "swap":
             self.times.remove(candidate)
             frame_life.swap_round(self)
         elif what in ("healed", "refilled"):
+            if what == "healed":
+                writeback.stored_to(self)
+            if what == "refilled":  # reclaimed, and read again from the disk
+                machine.kernel.event("refilled", error=self.error, pfn=self.pfn)
             self._healed()
         elif what == "freed":
             self.times.remove(candidate)
@@ -456,6 +470,7 @@ class PageStory:
             self.draw_race()
         elif self.state == HANDLED and self.report is not None:
             self.touches.expect_sharers(self.report.started_ns if self.found_ns is None else self.found_ns)
+            read_again.sharers_changed(self)
 
     def forget(self) -> None:
         """A new boot: the line is bad and nobody knows.
@@ -491,7 +506,7 @@ class PageStory:
         self.book_signals()
         self.report = self.page = self.next = None
         self.queued.clear()
-        self.entries, self.times = [], []
+        self.entries, self.times, self.stores_waiting = [], [], []
         self.touches.clear()
 
     # -- the end ------------------------------------------------------------------------------------
@@ -502,6 +517,7 @@ class PageStory:
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
+        writeback.look_after_no_more(self)
         self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)
@@ -536,6 +552,16 @@ class PageStory:
             self.end = "reachable"
         else:
             self.end = "latent"
+
+
+def _tell_what_changed(machine: Machine, page: Page, since_ns: int, was: int) -> None:
+    """For the event log: what the flusher and the tasks have done to the page since the last look."""
+    host = None if page.mapping is None else page.mapping.host
+    cleaned = bool(was & pg.DIRTY) and host is not None and host.clean_ns > since_ns
+    if cleaned and host is not None:
+        machine.kernel.event("written_back", pfn=page.pfn, at_ns=host.clean_ns)
+    if page.flags & pg.DIRTY and (cleaned or not was & pg.DIRTY):
+        machine.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _is_orphan(page: Page) -> bool:

@@ -1,0 +1,94 @@
+"""One booted kernel by itself: allocations that fail, pauses while all CPUs meet, sysctls, waiters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hwsim.engine import HANDLER_STEP
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.panic import Halted
+from hwsim.kernel.system import Kernel
+from hwsim.machine import Machine, Plan
+from hwsim.rng import ROW, Slot
+from tests.worlds import PFN, world
+
+
+def _kernel(**more: Any) -> Kernel:
+    spec = world(**more)
+    return Machine(spec, 0, Plan(spec)).kernel
+
+
+def _report(u: float) -> Report:
+    return Report(0, PFN, [u] * ROW, lambda _error, slot, _k: u if slot == Slot.ATOMIC_ALLOC else 0.5)
+
+
+@pytest.mark.parametrize(("u", "granted"), [(0.0, False), (0.2499, False), (0.25, True), (0.9, True)])
+def test_an_atomic_allocation_fails_by_chance_and_the_first_never(u: float, granted: bool) -> None:
+    kernel = _kernel(atomic_alloc_fail=0.25)
+    assert [kernel.kmalloc(_report(u), number) for number in (0, 1, 2)] == [True, granted, granted]
+    assert _kernel().kmalloc(_report(0.0), 1)
+
+
+def test_as_many_allocations_fail_as_are_asked_to() -> None:
+    kernel = _kernel()
+    kernel.alloc_failures = 2
+    assert [kernel.kmalloc(_report(0.5), number) for number in range(4)] == [False, False, True, True]
+
+
+def test_a_pause_ends_when_the_cpus_go_on() -> None:
+    """A rendezvous that begins within the pause stops it; one that begins in the wait prolongs the wait."""
+    kernel = _kernel()
+    ends: list[int] = []
+
+    def handler(delay_ns: int) -> Any:
+        yield from kernel.pause(delay_ns)
+        ends.append(kernel.now)
+
+    def stall(at_ns: int, until_ns: int) -> None:
+        kernel.engine.at(at_ns, HANDLER_STEP, lambda _event: setattr(kernel, "stalled_until_ns", until_ns))
+
+    for delay_ns in (10, 50, 100, 200):
+        kernel.engine.env.process(handler(delay_ns))
+    stall(40, 90)
+    stall(80, 120)
+    kernel.engine.run(1_000)
+    assert ends == [10, 120, 120, 200]
+
+
+def test_nothing_goes_on_after_a_panic() -> None:
+    kernel = _kernel()
+    ends: list[str] = []
+
+    def handler(delay_ns: int) -> Any:
+        try:
+            yield from kernel.pause(delay_ns)
+        except Halted:
+            ends.append(f"halted {kernel.now}")
+
+    kernel.engine.at(5, HANDLER_STEP, lambda _event: setattr(kernel, "halted", True))
+    kernel.engine.env.process(handler(10))
+    kernel.engine.run(1_000)
+    assert ends == ["halted 10"]
+
+
+def test_sysctls_answer_as_proc_does() -> None:
+    early = "vm.memory_failure_early_kill"
+    v5, merged = _kernel(), _kernel(kernel="2.6.32")
+    assert [(v5.set_sysctl(early, value), v5.early_kill) for value in (0, 2, 1)] == [(0, 0), (-22, 0), (0, 1)]
+    assert v5.set_sysctl("vm.memory_failure_recovery", 1) == -2  # no such file
+    answers = [
+        (merged.set_sysctl("vm.memory_failure_recovery", value), merged.recovery) for value in (0, 2, 1, -1)
+    ]
+    assert answers == [(0, 0), (-22, 0), (0, 1), (-22, 1)]
+    assert v5.set_sysctl("vm.dirty_expire_centisecs", 1) == 0
+    assert v5.set_sysctl("vm.swappiness", 1) == -2
+
+
+def test_a_booted_kernel_has_seen_no_bad_page() -> None:
+    kernel = _kernel()
+    assert (kernel.mce_bad_pages, kernel.poisoned_pages, kernel.lost_blocks) == (0, 0, set())
+    assert kernel.meminfo().split() == ["BadPages:", "0", "kB"]
+    kernel.mce_bad_pages = 3
+    assert kernel.meminfo().split()[1:] == ["12", "kB"]

@@ -1,0 +1,67 @@
+"""What comes first of the things that a bad line or a poisoned page waits for."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.machine import Machine, Plan
+from hwsim.spec import ScrubSpec
+from hwsim.story.page_story import PageStory
+from tests.worlds import PFN, world
+
+LOAD_BY_2 = (500, TASK_ACCESS | 2, "task_load", None)
+LOAD_BY_1 = (500, TASK_ACCESS | 1, "task_load", None)
+KERNEL = (500, KERNEL_ACCESS, "kernel_load", None)
+LATER = (501, KERNEL_ACCESS, "freed", None)
+
+
+def _bad_line(scrub_ns: int | None = None) -> PageStory:
+    """A line of a page that nobody touches, bad from the start."""
+    spec = world(scrub=ScrubSpec(scrub_ns))
+    machine = Machine(spec, 0, Plan(spec))
+    return machine.add_error(0, PFN, 7, True)
+
+
+@pytest.mark.parametrize("times", list(permutations((LOAD_BY_2, KERNEL, LOAD_BY_1, LATER))))
+def test_at_one_nanosecond_the_kernel_is_before_tasks_and_tasks_go_by_number(times: tuple[Any, ...]) -> None:
+    story = _bad_line()
+    story.times = list(times)
+    for expected in (KERNEL, LOAD_BY_1, LOAD_BY_2, LATER):
+        story.arm()
+        assert story.next == expected
+        story.times.remove(expected)
+
+
+def test_touches_of_one_nanosecond_go_by_number_too() -> None:
+    touches = [(500, TASK_ACCESS | number, "touch", None) for number in (3, 1, 2)]
+    story = _bad_line()
+    story.times = [(500, TASK_ACCESS | 2, "task_load", None)]
+    story.touches.candidates = list(touches)
+    story.arm()
+    assert story.next == touches[1]
+    story.touches.candidates = touches[::2]
+    story.arm()
+    assert story.next == story.times[0]
+
+
+def test_of_one_number_the_read_that_was_drawn_first_is_met_before_the_overwrite() -> None:
+    story = _bad_line()
+    story.times = [KERNEL, (500, KERNEL_ACCESS, "healed", None)]
+    story.arm()
+    assert story.next == KERNEL
+
+
+@pytest.mark.parametrize("after_ns", [-1, 0, 1])
+def test_the_scrubber_is_before_all_others(after_ns: int) -> None:
+    story = _bad_line(scrub_ns=900_000)
+    visit = story.machine.scrubber.next_visit_ns(PFN, 7, 0)
+    assert visit is not None
+    assert visit < story.machine.horizon_ns
+    story.times = [(visit + after_ns, KERNEL_ACCESS, "kernel_load", None)]
+    story.arm()
+    assert story.next is not None
+    assert story.next[2] == ("kernel_load" if after_ns < 0 else "scrub")
