@@ -12,7 +12,7 @@ ROLES = {"writer": ("writer",), "only others": ("bystander", "later_session"), "
 
 def run(effort: Effort) -> Answer:
     """Eight writers of one file, a caller who does not look, an auditor, and a nightly sync."""
-    results = study("fsync-race", {"machine.switches.eio_mode": MODES}, effort, 20_000)
+    results = study("fsync-race", {"machine.switches.eio_mode": MODES}, effort, 15_000)
     n = len(of(results.replications, 0))
     series: dict[str, list[Estimate]] = {role: [] for role in ROLES}
     for number in range(len(MODES)):

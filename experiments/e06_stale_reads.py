@@ -30,7 +30,7 @@ def run(effort: Effort) -> Answer:
             "fsync-race",
             {"machine.switches.eio_mode": MODES},
             effort,
-            12_000,
+            10_000,
             f'task.clerk.fsync.every="{every}"',
             'file.ledger.touch={ share = "100 %", load = "1 / h", store = "1 / 8 h" }',
         )

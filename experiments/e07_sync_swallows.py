@@ -15,7 +15,7 @@ def run(effort: Effort) -> Answer:
     nobody: list[Estimate] = []
     lost_per_error: list[Estimate] = []
     for every in EVERY:
-        results = alone("fsync-race", effort, 20_000, f'machine.sync="{every}"')
+        results = alone("fsync-race", effort, 15_000, f'machine.sync="{every}"')
         n = len(results.replications)
         lost = results.lost_writes
         swallowed.append(share(lost[lost["swallowed"] == "sync"], lost, n))

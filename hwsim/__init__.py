@@ -1,7 +1,7 @@
 """hwsim: what the kernel's memory failure handling does to a machine, simulated.
 
 >>> import hwsim
->>> study = hwsim.compare("scenarios/database-server.toml", repeat=20)  # doctest: +SKIP
+>>> study = hwsim.compare("scenarios/database-server.toml", repeat=200)  # doctest: +SKIP
 >>> study.row("kills").differences[1]  # doctest: +SKIP
 """
 

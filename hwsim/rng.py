@@ -84,6 +84,9 @@ class Slot(IntEnum):
     WINDOW_ON = 55
     READ_AGAIN = 56
     TRUNCATED = 57
+    DIRTIED_WHEN = 58
+    DIRTIED_BY = 59
+    WRITTEN_OUT = 60
 
 
 class Draws:
@@ -146,7 +149,9 @@ YES_NO = frozenset(
         Slot.BANK_TAKEN,
     }
 )  # fmt: skip
-WHICH = frozenset({Slot.PLACE, Slot.LINE, Slot.CPU, Slot.RACE_WHO, Slot.WRITER, Slot.NEW_OWNER})
+WHICH = frozenset(
+    {Slot.PLACE, Slot.LINE, Slot.CPU, Slot.RACE_WHO, Slot.WRITER, Slot.NEW_OWNER, Slot.DIRTIED_BY}
+)
 NO, FIRST, MEDIAN = 1.0 - _SCALE, 0.5 * _SCALE, 0.5
 
 

@@ -168,8 +168,8 @@ class FileSpec:
 
     ``filesystem``: ext2, ext3, ext4, xfs, nfs (dirty accounting), ramfs, tmpfs (none, swap-backed
     for tmpfs), blockdev.  ``touch`` is read() and write() by system call, per page.
-    ``flush_every_ns`` is the age at which the flusher writes dirty pages back (default from
-    vm.dirty_expire_centisecs); its phase is random per file.  ``writers``: the groups whose tasks make
+    ``flush_every_ns`` is the age at which the flusher writes this file's dirty pages back, in place of
+    vm.dirty_expire_centisecs (None); 0 is never.  ``writers``: the groups whose tasks make
     the write() calls; without any, those that ask for errors with fsync.  ``evict_per_s``: how often
     the inode is thrown out of memory while nobody has the file open, with the error it remembers.
     """
@@ -178,7 +178,7 @@ class FileSpec:
     pages: int
     filesystem: str = "ext4"
     touch: tuple[Touch, ...] = (Touch(1.0),)
-    flush_every_ns: int | None = 30_000_000_000  # None: nothing writes back by itself
+    flush_every_ns: int | None = None
     buffers: str = "none"  # none | idle | busy: what is attached to the pages (page private data)
     buffers_busy: float = 0.0  # with buffers = "idle": probability that they are busy when looked at
     turnover_per_s: float = 0.0  # per page: reclaimed and filled again from disk
@@ -333,6 +333,8 @@ class MachineSpec:
     alloc_order: int = 0  # order of those allocations
     atomic_alloc_fail: float = 0.0  # probability that an entry of the kill list cannot be allocated
     sync_every_ns: int | None = None  # somebody runs sync() this often; None: nobody
+    dirty_writeback_ns: int = 5_000_000_000  # vm.dirty_writeback_centisecs; 0: no flusher at all
+    dirty_expire_ns: int = 30_000_000_000  # vm.dirty_expire_centisecs
     times: TimesSpec = TimesSpec()
     printk_level: int = 7  # messages up to this level are shown; 7 shows all
     chance: bool = True  # False: see without_chance()
@@ -380,6 +382,6 @@ def without_chance(spec: Spec) -> Spec:
         spec,
         machine=replace(spec.machine, chance=False, scrub=scrub, times=TimesSpec(**times)),
         errors=(),
-        files=tuple(replace(file, flush_every_ns=None) for file in spec.files),
+        files=tuple(replace(file, flush_every_ns=0) for file in spec.files),
         tasks=tasks,
     )

@@ -9,6 +9,7 @@ whole of ``hwsim check``.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -200,9 +201,10 @@ def parse_share(value: object) -> float:
         match = _QUANTITY.fullmatch(value)
         if match is None or match[2] != "%":
             raise UnitError("not a share", SHARE_ALLOWED)
-        share = float(min(_fraction(match[1]) / 100, 2))
+        exact = _fraction(match[1]) / 100
+        share = float(exact) if exact < MAX_PER_S else math.inf  # or above all floats
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        share = float(max(-1, min(value, 100)))  # a whole number of a file can be larger than any float
+        share = float(value) if abs(value) < MAX_PER_S else math.inf  # a whole number may be above all floats
     else:
         raise UnitError("not a share", SHARE_ALLOWED)
     if not 0.0 <= share <= 1.0:

@@ -181,6 +181,80 @@ def test_a_second_bad_line_of_a_page_outlives_the_first() -> None:
     assert result.row.panics == 1
 
 
+def test_bad_lines_of_a_page_follow_one_another_until_the_last() -> None:
+    line = {"page": heap(0), "how": "line"}
+    store = {"task": "app.0", "page": heap(0), "full_line": True}
+    steps = (
+        *((1_000 + n, "inject", {**line, "line": n, "permanent": n == 9}) for n in (0, 5, 9)),
+        (2_000, "store", store),
+        (3_000, "store", store),
+        (4_000, "load", {"task": "app.0", "page": heap(0)}),
+    )
+    ends = [(row.line, row.end, row.end_ns) for row in play(*steps).errors]
+    assert ends == [(0, "healed", 2_000), (5, "healed", 3_000), (9, "panic", 4_000)]
+
+
+def test_a_child_that_inherits_the_poison_dies_of_its_own_touch() -> None:
+    """Forked after the page was unmapped, its copy of the entry leads there too; either may be the first."""
+    region = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e5, 0.0),))
+    steps = (1_000, "inject", {"page": heap(0)}), (1_100, "fork", {"task": "app.0"})
+    first = set()
+    for seed in range(8):
+        spec = world(*steps, tasks=(app(region),), early_kill=0)
+        signals = run_replication(replace(spec, seed=seed), 0).signals
+        assert sorted((row.task, row.cause) for row in signals) == [("app.0", "late"), ("app.0.0", "late")]
+        assert signals[0].time_ns < signals[1].time_ns
+        first.add(signals[0].task)
+    assert first == {"app.0", "app.0.0"}
+
+
+def test_touches_are_drawn_from_the_detection_on_however_long_the_handler_takes() -> None:
+    """Law 4 for who maps a segment later: the same touch, whenever memory_failure() came to run."""
+    region = RegionSpec("shm", "shm", 8, shared=True, touch=(Touch(1.0, 100.0, 0.0),))
+    page = {"page": {"region": "app.0/shm", "index": 0}}
+    steps = (1_000, "swap_out", page), (1_001, "mce", page), (300_000, "fork", {"task": "app.0"})
+    deaths = []
+    for delay_ns in (1_000, 100_000):
+        times = replace(NO_TIME, workqueue=Delay(mean_ns=delay_ns))
+        spec = world(*steps, tasks=(app(region),), early_kill=0, times=times, user_share=0.0)
+        result = run_replication(replace(spec, horizon_ns=HORIZON_NS * 1_000), 0)
+        assert result.errors[0].poisoned_ns == 1_001 + delay_ns
+        deaths.append(sorted((row.task, row.time_ns) for row in result.signals))
+    assert [task for task, _ in deaths[0]] == ["app.0", "app.0.0"]
+    assert deaths[0] == deaths[1]
+
+
+def test_who_maps_a_segment_without_contents_later_dies_of_it_too() -> None:
+    """Poisoned while dirty in the swap cache: shmem_getpage() has nothing to give to any task."""
+    region = RegionSpec("shm", "shm", 8, shared=True, touch=(Touch(1.0, 1e4, 0.0),))
+    page = {"page": {"region": "app.0/shm", "index": 0}}
+    steps = (1_000, "swap_out", page), (1_001, "inject", page), (1_100, "fork", {"task": "app.0"})
+    result = play(*steps, tasks=(app(region),), early_kill=0)
+    assert sorted((row.task, row.code, row.result) for row in result.signals) == [
+        ("app.0", "BUS_ADRERR", "killed"),
+        ("app.0.0", "BUS_ADRERR", "killed"),
+    ]
+
+
+REBOOT = (5_000, "reboot", {})
+PERMANENT = (1_000, "inject", {"page": P0, "how": "line", "permanent": True})
+
+
+def test_after_a_reboot_a_permanent_line_can_be_read_again() -> None:
+    """The record keeps what the first boot made of it, but the error ends as the last one leaves it."""
+    result = play(PERMANENT, (2_000, "mce", {"page": P0}), REBOOT, reboot_ns=1_000)
+    row = result.errors[0]
+    assert (row.message, row.outcome, row.contained_ns, row.end) == ("LRU", "Recovered", 2_000, "reachable")
+
+
+def test_the_boot_in_which_a_line_is_found_is_the_one_on_record() -> None:
+    found = (9_000, "mce", {"page": P0})
+    row = play(PERMANENT, REBOOT, found, reboot_ns=1_000).errors[0]
+    assert (row.found_ns, row.message, row.outcome) == (9_000, "free or high order kernel", "Ignored")
+    row = play(PERMANENT, REBOOT, reboot_ns=1_000).errors[0]
+    assert (row.found_ns, row.capacity_lost_bytes, row.end) == (None, 0, "latent")
+
+
 def test_a_permanent_second_line_survives_the_reboot_that_heals_the_first() -> None:
     line = {"page": heap(0), "how": "line"}
     steps: tuple[tuple[Any, ...], ...] = (

@@ -166,5 +166,5 @@ def test_the_rest_of_the_machine_stays() -> None:
     spec = without_chance(world(files=(FileSpec("data", 8),), tolerant=0))
     assert spec.machine.tolerant == 0
     assert spec.machine.memory_pages == machine().memory_pages
-    assert spec.files[0].flush_every_ns is None
+    assert spec.files[0].flush_every_ns == 0
     assert without_chance(spec) == spec

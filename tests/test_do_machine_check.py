@@ -285,3 +285,11 @@ def test_every_severity_has_a_fate(kernel: str) -> None:
             assert played.fate.panic is (played.fate.message is not None)
             if played.records[0].grade.severity is Severity.PANIC:
                 assert played.fate.panic
+
+
+@pytest.mark.parametrize("rip", [KERNEL_RIP, USER_RIP])
+def test_a_machine_that_never_panics_signals_only_whom_it_interrupted_in_user_mode(rip: str) -> None:
+    """With tolerant 3 the kernel goes on without a restart IP; there is no task to be killed for it."""
+    text = f"CPU 0 BANK 2\nSTATUS UNCORRECTED SRAR 0x134\nMCGSTATUS EIPV MCIP\n{PAGE}{rip}"
+    signals = [Signal(0, "SIGBUS", "BUS_MCEERR_AR")] if rip == USER_RIP else []
+    assert play(text, "modern", tolerant=3).fate.signals == signals

@@ -288,6 +288,17 @@ def test_a_transient_error_that_brought_the_machine_down_is_gone_after_the_reboo
     assert "rebooted" in {fault.end for fault in result.faults}
 
 
+def test_dimms_are_counted_by_socket_channel_and_slot_and_a_mirror_has_its_own() -> None:
+    where = CoordinateRange(socket=1, channel=1, dimm=1)
+    plain, mirrored = dimms("row"), dimms("row", mirror=True)
+    fitted = plain.fitted
+    first = (fitted.channels + 1) * fitted.dimms + 1
+    assert plain.number(replace(at("row", 1, **ROW), where=where)) == first
+    numbers = [mirrored.number(replace(at("row", 1, **ROW), where=where, copy=copy)) for copy in (0, 1)]
+    assert numbers == [(fitted.channels + 2 + copy) * fitted.dimms + 1 for copy in (0, 1)]
+    assert mirrored.number(replace(at("row", 1, **ROW), where=CoordinateRange(socket=1, channel=1))) is None
+
+
 def test_mirrored_memory_is_lost_when_both_copies_are() -> None:
     made = dimms("row", mirror=True)
     assert made.geometry.channels * 2 == made.fitted.channels

@@ -236,3 +236,14 @@ def test_a_line_suffers_its_worst_word_and_a_ue_tells_of_it():
 def test_chips_that_make_no_code_word_are_refused(code, shape):
     with pytest.raises(ValueError, match="allowed"):
         code_words(code, np.zeros(shape, dtype=np.uint8))
+
+
+def test_code_words_have_the_symbols_that_their_chips_deliver():
+    assert {name: (code.n, code.k) for name, code in CODES.items()} == {
+        "no-ecc": (64, 64),
+        "secded": (72, 64),  # a beat of a 72-bit rank
+        "chipkill-x4": (18, 16),  # a byte of each x4 chip
+        "chipkill-x4-lockstep": (36, 32),
+        "chipkill-x4-ddr5": (10, 8),
+        "on-die-sec": (136, 128),
+    }

@@ -116,3 +116,15 @@ def test_the_limits_are_limits() -> None:
 
 def test_accepted_scenarios_end() -> None:
     settings(max_examples=60)(what_is_accepted_ends)()
+
+
+def test_a_count_of_errors_counts_as_a_rate_of_as_many(busy: Path) -> None:
+    """90,000 errors a machine, half of them permanent, whichever way it is written."""
+    many = ["task.0.fsync.reopen=20 s"]
+    said = []
+    for errors in ("errors.0.rate=3000 / d", "errors.0.count=90000"):
+        with pytest.raises(ScenarioError) as caught:
+            load(busy, [errors, *many])
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    load(busy, ["errors.0.count=1", *many])

@@ -38,6 +38,7 @@ def test_the_scrubber_visits_each_line_once_a_sweep_in_order_of_address() -> Non
     assert scrubber.visits_between(0, 1, 100, 6500) == 0
     assert scrubber.visits_between(0, 1, 100, 6501) == 1
     assert scrubber.visits_between(0, 1, 0, 6400 * 10) == 10
+    assert scrubber.visits_between(0, 1, 100, 100) == 0  # the next one is a whole period away
 
 
 @given(

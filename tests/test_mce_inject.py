@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hwsim.hardware.mce_banks import ADDRV, AR, EIPV, EN, MCIP, MISCV, OVER, PCC, RIPV, UC, VAL, S
+from hwsim.hardware.mce_banks import ADDRV, AR, EIPV, EN, LMCES, MCIP, MISCV, OVER, PCC, RIPV, UC, VAL, S
 from hwsim.hardware.mce_inject import (
     FIELDS,
     KEYWORDS,
@@ -150,6 +150,18 @@ def test_other_vendors_are_refused_by_name(vendor: int, name: str) -> None:
 
 def test_an_empty_file_has_no_record() -> None:
     assert read("") == read("# nothing\n\n") == []
+
+
+def test_what_a_panic_prints_is_hexadecimal() -> None:
+    (found,) = read("CPU 1: Machine Check Exception: f Bank 4: be00000000010090\n")
+    assert (found.cpu, found.mcgstatus, found.bank) == (1, RIPV | EIPV | MCIP | LMCES, 4)
+    assert found.status == 0xBE00_0000_0001_0090
+
+
+def test_where_nothing_can_be_read_the_rest_of_the_mistakes_is_of_line_1() -> None:
+    told = mistakes("\x00 " * (MAX_PROBLEMS + 3))
+    assert len(told) == MAX_PROBLEMS + 1
+    assert told[-1] == "file:1: and 3 more mistakes"
 
 
 def test_all_mistakes_are_told_with_their_lines() -> None:

@@ -186,6 +186,11 @@ def test_a_text_that_goes_on_differs_from_a_panic() -> None:
     assert (played.agrees, played.goes_on) == (False, True)
     assert grades(played) == [(1, "PANIC", ""), (2, "KEEP", "not polled: the machine had panicked")]
     assert one(kernel_lines(DATA_LOAD), later).agrees is None
+    end = [*kernel_lines(TIMER, cpu=3, time_s=EARLY_S + 90), *panic_lines(reason=CORRUPT)]
+    played = one(kernel_lines(DATA_LOAD, rip=KERNEL), end)
+    assert played.goes_on
+    assert played.verdict is not None
+    assert (played.verdict.reason, played.agrees) == (CORRUPT, False)
 
 
 def test_a_verdict_without_its_record_is_not_made_up() -> None:

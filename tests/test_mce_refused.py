@@ -81,6 +81,7 @@ def test_cut_and_disordered_records_are_refused_where_they_are() -> None:
         ("112 2023-05-31 error: mcgstatus=0, mci Corrected_error, status=0x8c00004200800090", "ras-mc-ctl"),
         ("[Hardware Error]: CPU:3 (17:1:1) MC15_STATUS[Over|CE|MiscV|-]: 0xdc2040000000011b", "AMD"),
         ("[Hardware Error]: Corrected error, no action required.", "AMD"),
+        ("[Hardware Error]: Northbridge Error (node 0): DRAM ECC error detected on the NB.", "AMD"),
         ("[Hardware Error]: CPU:0\tMC4_STATUS[Over|CE|MiscV|-|AddrV|CECC]: 0xdc1a400084080813", "AMD"),
         ("(XEN) CPU 0: Machine Check Exception: 5", "Xen"),
         ("MCA: Bank 8, Status 0x8c0000400009008f", "FreeBSD"),

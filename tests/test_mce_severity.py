@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hwsim.hardware import mce_banks
 from hwsim.hardware.mce_banks import ADDRV, AR, EIPV, EN, MCIP, MISCV, OVER, PCC, RIPV, SEAM_NR, UC, VAL, S
 from hwsim.kernel.mce_severity import SEVERITIES, Severity, mce_severity
 
@@ -120,3 +121,22 @@ def test_uncorrected_in_the_kernel() -> None:
     assert mce_severity("2.6.32", **ask, panic_on_oops=True).severity is Severity.PANIC
     assert mce_severity("modern", **ask) == (Severity.PANIC, "Uncorrected in kernel")
     assert mce_severity("modern", **{**ask, "context": "user"}) == (Severity.UC, "Uncorrected")
+
+
+def test_bits_are_those_of_the_sdm() -> None:
+    """Intel SDM vol. 3B, "Machine-Check Architecture": IA32_MCi_STATUS, IA32_MCG_STATUS, IA32_MCG_CAP."""
+    status = ("VAL", "OVER", "UC", "EN", "MISCV", "ADDRV", "PCC", "S", "AR", "TES_YELLOW")
+    assert [getattr(mce_banks, name) for name in status] == [
+        1 << bit for bit in (63, 62, 61, 60, 59, 58, 57, 56, 55, 54)
+    ]
+    globals_ = ("RIPV", "EIPV", "MCIP", "LMCES", "SEAM_NR")
+    assert [getattr(mce_banks, name) for name in globals_] == [1 << bit for bit in (0, 1, 2, 3, 12)]
+    assert mce_banks.TES_P == 1 << 11
+
+
+@pytest.mark.parametrize("context", ["kernel", "kernel_recov"])
+def test_no_restart_ip_in_the_kernel_is_a_panic_even_where_an_exception_table_helps(context: Any) -> None:
+    """A copy from user space can be recovered, but not without a place to go on."""
+    ask: dict[str, Any] = {"ser": True, "exception": True}
+    found = mce_severity("modern", SRAR | 0x134, EIPV | MCIP, context, **ask)
+    assert (found.severity, found.reason) == (Severity.PANIC, "In kernel and no restart IP")

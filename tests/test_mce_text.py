@@ -94,6 +94,7 @@ PREFIXES = (
     "Nov 20 10:11:14 node7 kernel: ", "Nov 20 10:11:14 node7 kernel: [  700.100001] ",
     "2023-11-20T10:11:14.123456+01:00 node7 kernel: ", "2023-11-20T10:11:14,123456+00:00 ",
     "2023-11-20T10:11:14.1Z stdout F ", "node7-1  | ", "> > ", "0,1234,700100001,-;",
+    "10:11:14.123 ",
     "\x1b[32m[  700.100001] \x1b[0m", "\t",
 )  # fmt: skip
 
@@ -101,11 +102,7 @@ PREFIXES = (
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("mark", [MARK, "[Hardware Error]: ", ""])
 def test_prefixes_are_no_part_of_a_message(prefix: str, mark: str) -> None:
-    if not mark and prefix.endswith("+00:00 "):
-        return  # of a kernel that had no mark nobody's dmesg wrote such times
     lines = [*kernel_lines(TIMER, rip=KERNEL, mcg=5, mark=mark), *panic_lines(reason="why", mark=mark)]
-    if prefix.endswith("+00:00 "):
-        lines[-1] = MARK + lines[-1]
     found = read("".join(prefix + line + "\r\n" for line in lines))
     (rendezvous,) = found.boots[0].events
     assert isinstance(rendezvous, Rendezvous)
@@ -169,7 +166,15 @@ def test_seconds_after_boot_it_is_the_first_poll() -> None:
 def test_kernels_that_call_all_an_exception_stamp_the_timers_poll_too() -> None:
     word = " Exception"
     assert one(text_of(polled_lines(CORRECTED, word=word))).found_by == "CMCI or timer"
-    assert one(text_of(polled_lines(CORRECTED, word=word, tsc=0))).found_by == "boot"
+    assert one(text_of(polled_lines(CORRECTED, word=word, tsc=0))).found_by == "boot or timer"
+    assert one(text_of(polled_lines(TIMER, word=word, tsc=0))).found_by == "boot"
+
+
+def test_what_sb_edac_of_3_x_printed() -> None:
+    head, aux, processor = polled_lines(CORRECTED, word=" Exception", tsc=0, mark="")
+    found = read(text_of(["sbridge: HANDLING MCE MEMORY ERROR", head, aux + processor]))
+    assert [registers(each) for each in found.all_records] == [(1, 1, 0, CORRECTED, 0x12345600, 0x86)]
+    assert found.not_read == (("EDAC", 1),)
 
 
 # mcelog

@@ -288,7 +288,7 @@ def test_the_flusher_is_in_the_event_log() -> None:
         (1_000, "write", {**TASK_FILE, "index": 3}),
         (900_000, "inject", {"page": {"file": "data", "index": 3}}),
     )
-    result = play(*steps, **{**BARE, "files": (file,)})
+    result = play(*steps, **{**BARE, "files": (file,)}, dirty_writeback_ns=100_000)
     (flushed,) = [(time, facts) for time, event, facts in result.events if event == "written_back"]
     assert flushed[0] == 900_000
     assert 1_000 < flushed[1]["at_ns"] <= 900_000

@@ -94,6 +94,15 @@ def test_half_of_the_faults_stay_as_in_the_logs(name: str) -> None:
     assert "FITrate.csv of lpharch/DRAM_FAULT_SIM" in _prose(name)
 
 
+def test_the_storm_says_by_how_much_it_is_accelerated() -> None:
+    (stream,) = spec_of("error-storm").errors
+    factor = stream.rate_per_s * _YEAR_S / _FIELD_PER_YEAR
+    said = re.search(r"Accelerated about ([\d,]+) times", _prose("error-storm"))
+    assert said is not None
+    assert int(said[1].replace(",", "")) == pytest.approx(factor, rel=0.05)
+    assert "SIGMETRICS 2009" in _prose("error-storm")
+
+
 @pytest.mark.parametrize("name", OVERRIDES)
 def test_in_the_accelerated_form_errors_meet(name: str) -> None:
     spec = accelerated_spec(name)

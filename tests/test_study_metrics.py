@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hwsim.study.metrics import common_replications, tally
+from hwsim.study.metrics import METRICS, common_replications, tally
 
 ERRORS = [  # policy, replication, error, found, end, data_lost_bytes, capacity_lost_bytes
     (0, 0, 0, "scrub", "isolated", 4096, 8192),
@@ -96,3 +96,9 @@ def test_the_other_policy_has_its_own() -> None:
     assert list(found.path) == ["device_read"]
     assert found.path["device_read"]["kills"].tolist() == [1.0, 0.0]
     assert found.whole["censored_kills"].tolist() == [1.0, 0.0]
+
+
+def test_times_and_bytes_are_no_counts() -> None:
+    """Seeing none of them bounds no number of events."""
+    amounts = [metric.name for metric in METRICS if not metric.counts]
+    assert amounts == ["downtime_ns", "data_lost_bytes", "capacity_lost_bytes"]

@@ -11,6 +11,7 @@ from rich.console import Console
 from hwsim.record import FaultRow
 from hwsim.show import tables
 from hwsim.show.reading import times
+from hwsim.study import pair
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError
 from hwsim.study.manifest import Policy
@@ -91,7 +92,9 @@ def test_other_numbers_of_errors_are_compared_per_machine_only():
     assert difference(study, "kills")[0] is not None
     text = printed(study)
     first, second = (each["errors"] for each in study.as_dict()["fell"])
-    assert f"Not as many under each ({first} and {second}): nothing is compared per error." in text
+    assert f"Not as many under each ({first}, " in text
+    assert f"; and {second}, " in text
+    assert "not alone in their machine): nothing is compared per error." in text
     assert "Mean per error" not in text
 
 
@@ -151,6 +154,20 @@ def test_the_pairs_are_checked(results):
     found = pairing(results)
     assert found.ok
     assert found.errors == len(results.errors) / 2
+
+
+@pytest.mark.parametrize("vary", [None, {"machine.cpus": (1, 2)}])
+def test_what_is_varied_is_what_was_asked_for_and_early_kill_otherwise(vary, monkeypatch):
+    monkeypatch.setattr(pair, "prepared", lambda scenario, **_more: scenario)
+    monkeypatch.setattr(
+        pair,
+        "conduct",
+        lambda ready, policies, **more: conduct(ready, policies, repeat=2, runner=fake_replication),
+    )
+    found = pair.compare(FakeScenario(), vary)
+    key = "machine.cpus" if vary else "vm.memory_failure_early_kill"
+    values = (1, 2) if vary else (0, 1)
+    assert found.labels == tuple(f"{key}={value}" for value in values)
 
 
 THREE = variants({"vm.memory_failure_early_kill": (0, 1), "machine.cpus": (1, 2)})[:3]

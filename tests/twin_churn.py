@@ -94,7 +94,7 @@ def truncation(twin: Twin, file: FileSpec, backing: Backing) -> None:
             frame.used = False
             if frame.story is not None:  # it goes to the free lists, and the new page is elsewhere
                 backing.frames[page].remove(frame)
-            backing.fault(page).dirty = True
+            backing.store(backing.fault(page), twin.now)
         twin.at(twin.now + twin.wait_ns(file.truncate_per_s), step)
 
     twin.at(twin.now + twin.wait_ns(file.truncate_per_s), step)

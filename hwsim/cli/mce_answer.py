@@ -16,6 +16,7 @@ _POLLED = {
     "timer": "polled: found by the timer poll",
     "boot": "polled: found by the first poll after boot",
     "CMCI or timer": "polled: found by CMCI or by the timer poll",
+    "boot or timer": "polled: found by the first poll after boot or by the timer poll",
     "poll": "polled: which poll found it is not said",
 }
 _COMPARED = {True: "agrees", False: "differs", None: None}

@@ -16,7 +16,8 @@ _LOG_LIKE = re.compile(
     r"(?:\[ *\d+\.\d+\]|<\d+>|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\d\d-\d\dT\d\d:)"
 )
 
-PREFIX = r"(?:.*[\]>:|;]\s*|.*\s[FP]\s+|\s*)"  # or a container's tag, as in "stderr F "
+# A message follows one of these marks, a container's tag as in "stderr F ", or a time of day.
+PREFIX = r"(?:.*[\]>:|;]\s*|.*\s[FP]\s+|.*\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\s+|\s*)"
 
 
 LONGEST = 2000  # characters of a line that are looked at; the kernel's have 1024 at most (LOG_LINE_MAX)
@@ -43,7 +44,10 @@ class Foreign(NamedTuple):
 
 # Each is somebody's decoding of machine checks, or firmware's way around them.
 FOREIGN = (
-    Foreign("EDAC", re.compile(r"\bEDAC\b.*(?:MC\d+|PCI\d*):|CPU \d+: Machine Check Event: ")),
+    Foreign(
+        "EDAC",
+        re.compile(r"\bEDAC\b.*(?:MC\d+|PCI\d*):|CPU \d+: Machine Check Event: |HANDLING MCE MEMORY ERROR"),
+    ),
     Foreign(
         "APEI/GHES (firmware's error records)",
         re.compile(
@@ -63,7 +67,8 @@ FOREIGN = (
         re.compile(
             r"CPU:\d+\s+(?:\([0-9a-f]+:[0-9a-f]+:[0-9a-f]+\) )?MC\d+_STATUS|\bMC\d+_(?:STATUS|ADDR)\b"
             r"|\[Hardware Error\]: (?:(?:Corrected|Deferred|Uncorrected|System Fatal) error\b|Error Addr: 0x"
-            r"|IPID: 0x|PPIN: 0x|cache level: |MC\d+ Error|[A-Za-z ]+ Ext\. Error Code: )"
+            r"|(?:Northbridge|(?:Data|Instruction) Cache|(?:Bus|Combined|Execution) Unit|Load Store) Error"
+            r"|Error Status: |IPID: 0x|PPIN: 0x|cache level: |MC\d+ Error|[A-Za-z ]+ Ext\. Error Code: )"
         ),
     ),
     Foreign("Xen", re.compile(r"\(XEN\) .*(?:Machine Check|MCE|Bank \d+:)")),

@@ -51,11 +51,15 @@ _HEAD_AT, _RIP_AT, _TSC_AT, _PROCESSOR_AT = range(4)
 
 def is_kernels(line: str) -> bool:
     """A line that only a kernel prints of a machine check, were it cut out of the middle of one."""
+    if not any(word in line for word in ("Machine Check", "RIP", "PROCESSOR")):
+        return False  # most lines, sooner than by the patterns
     return bool(MENTION.search(line) or _RIP.fullmatch(line) or _PROCESSOR.fullmatch(line))
 
 
 def is_mcelog(line: str) -> bool:
     """A line that only mcelog writes."""
+    if not any(word in line for word in ("STATUS", "MCGCAP", "CPUID", "status:")):
+        return False
     return any(
         each.fullmatch(line) or (each is _MCI_STATUS and each.match(line))
         for each in (_STATUS, _MCGCAP, _CPUID, _MCI_STATUS)
@@ -161,7 +165,10 @@ class Printed:
         if _RIP_LIKE.match(text):
             self._read_rip(line, record)
         elif _AUX_LIKE.match(text) and self._at < _PROCESSOR_AT:
-            self._read_aux(line, record)
+            aux, processor, rest = text.partition("PROCESSOR ")  # sb_edac has both on one line
+            self._read_aux(line._replace(text=aux.strip()), record)
+            if processor and self._record is not None:
+                self._read_processor(line._replace(text=processor + rest), self._record)
         elif _PROCESSOR_LIKE.match(text):
             self._read_processor(line, record)
         elif _SYMBOL.fullmatch(text) and self._at == _RIP_AT:
@@ -338,8 +345,9 @@ class Printed:
             return "poll" if record.tsc else "boot"
         if record.tsc:
             return "CMCI or timer" if self._says_exception or self._is_mcelog else "CMCI"
-        soon = self._stamp_s is not None and self._stamp_s < FIRST_POLL_S
-        return "boot" if self._says_exception or soon else "timer"
+        if self._stamp_s is not None and self._stamp_s < FIRST_POLL_S:
+            return "boot"
+        return "boot or timer" if self._says_exception else "timer"
 
 
 def _doubts(record: Record, exception: bool) -> list[str]:

@@ -29,7 +29,7 @@ class Record:
 
     Of a record that a kernel or mcelog printed also: ``tsc`` (None: its line is missing), ``time_s`` (0:
     missing) and ``found_by``, how the kernel came by it: "exception", "CMCI", "timer", "boot" (the
-    first poll after boot) or, where the record leaves it open, "CMCI or timer" or "poll".
+    first poll after boot) or, where the record leaves it open, "CMCI or timer", "boot or timer" or "poll".
     """
 
     line: int

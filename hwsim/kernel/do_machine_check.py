@@ -200,14 +200,12 @@ class _Handler:
         self.machine = machine
         self.banks = sorted(banks, key=lambda bank: bank.number)
         bank = self.banks[0]
-        self.cpu, self.mcgstatus = bank.cpu, bank.mcgstatus
-        self.regs = mce_get_rip(bank)
+        self.cpu = bank.cpu
         self.local = machine.is_local(bank)
         grades = [machine.first_grade(each) for each in self.banks]
         fatal = [grade for grade in grades if grade.severity >= Severity.PANIC]
         self.no_way_out = bool(fatal)  # mce_no_way_out(): the first such bank is the one it names
         self.reason = fatal[0].reason if fatal else None
-        self.kill_it = not self.mcgstatus & RIPV
         self.worst = Severity.NO
         self.final = bank  # mces_seen, later hw_errs_seen: the worst bank
         self.seen = Grade(Severity.NO, "Invalid")  # what the Monarch will find there
@@ -228,15 +226,16 @@ class _Handler:
                 fate.queued_pfns.append(self.machine.pfn(bank.addr))
             if severity > self.worst:
                 self.worst, self.final = severity, bank
-                self.seen = self.machine.grade(bank, self.regs)
+                self.seen = self.machine.grade(bank, mce_get_rip(bank))
 
     def finish(self, fate: Fate) -> None:
         """What is left for the task that was interrupted."""
+        kill_it = not self.final.mcgstatus & RIPV
         if not self.machine.handling.recovers:
-            if (self.kill_it or self.worst is Severity.AR) and self.machine.tolerant < NEVER_PANIC:
+            if (kill_it or self.worst is Severity.AR) and self.machine.tolerant < NEVER_PANIC:
                 fate.signals.append(Signal(self.cpu, "SIGBUS", "SI_KERNEL"))
             return
-        if self.regs.cs & 3 != 3 or not (self.kill_it or self.worst is Severity.AR):
+        if mce_get_rip(self.final).cs & 3 != 3 or not (kill_it or self.worst is Severity.AR):
             return
         seen = self.worst > Severity.NO
         if seen and mce_usable_address(self.final):  # kill_me_maybe()

@@ -1,7 +1,7 @@
 """What has become of a cached page since somebody last looked at it: the exact transition.
 
 Between two looks the tasks that cover the page may have mapped it by a first touch, stored to it, and
-a flush may have cleaned it.  The bad line itself was left alone meanwhile: a read of it would have
+its inode may have been written out.  The bad line itself was left alone meanwhile: a read of it would have
 been found, an overwrite would have healed it.  So only touches of the other lines count.
 """
 
@@ -14,6 +14,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.writeback import inode_of
 
 _KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
@@ -60,6 +61,7 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     total = sum(rate for rate, _ in rates)
     unseen_ns = 0  # time in which stores may have happened besides the ones drawn here
     dirtied: int | None = page.dirtied_ns
+    inode = mapping.host
     step = 0
     if page.flags & pg.DIRTY:
         dirtied = since
@@ -68,14 +70,16 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     while dirtied is not None and dirtied <= now_ns:
         if dirtied > since:
             _store(page, rates, draw(base + _WHO + step) * total)
-        flushed = page.region.last_flush_ns(now_ns) if mapping.accounts_dirty else since
-        if flushed <= dirtied:
+        if inode is not None:
+            inode.mark_dirty(dirtied)
+        written = since if inode is None else inode.clean_at(now_ns)
+        if written <= dirtied:
             unseen_ns += now_ns - dirtied
             break
         _clean(page)
-        unseen_ns += flushed - dirtied
+        unseen_ns += written - dirtied
         step += 1
-        dirtied = _next(flushed, total, draw(base + _STEP + step))
+        dirtied = _next(written, total, draw(base + _STEP + step))
     page.dirtied_ns = dirtied
     for vma in sharers(page):
         if vma not in page.ptes:
@@ -83,6 +87,14 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
             touches = load * (now_ns - since) + store * unseen_ns
             if vma.populated or draw(base + vma.number) < 1.0 - exp(-touches):
                 _map(page, vma)
+
+
+def clean_if_written(page: Page, now_ns: int) -> None:
+    """A page that nobody draws stores for: clean if its inode has been written out since the last look."""
+    inode = inode_of(page)
+    if inode is not None and inode.clean_at(now_ns) > page.looked_ns:
+        _clean(page)
+    page.looked_ns = now_ns
 
 
 def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> None:
@@ -121,6 +133,10 @@ def store_meanwhile(
     total = sum(rate for rate, _ in through)
     if draw(0) < 1.0 - exp(-total * (now_ns - since_ns)):
         _store(page, through, draw(1) * total)
+    inode = inode_of(page)
+    if inode is not None and page.flags & pg.DIRTY:
+        inode.advance(now_ns)
+        inode.mark_dirty(now_ns)
     return waiting
 
 

@@ -132,6 +132,8 @@ def _play(boot: Boot, machine: Machine) -> PlayedBoot:
             why = f"not {how}: the machine had panicked" if is_over else ""
             played.records.append(Graded(record, grade, why))
         if is_over:
+            if isinstance(event, Rendezvous):
+                played.verdict = event.verdict or played.verdict
             continue
         if isinstance(event, Record):
             machine_check_poll(machine, _bank(event), played.fate, at_boot=event.found_by == "boot")

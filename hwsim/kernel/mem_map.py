@@ -73,7 +73,7 @@ class Layout:
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
     evict_per_s: float = 0.0
-    flush_every_ns: int | None = None
+    flush_every_ns: int | None = None  # in place of vm.dirty_expire_centisecs; 0: never
     lifetime_ns: int | None = None
     huge_free: float = 0.0
     unmap_fail: float = 0.0
@@ -102,7 +102,6 @@ class Region:
         "name",
         "number",
         "pages_of_interest",
-        "phases",
         "rates",
         "since_ns",
         "vmas",
@@ -122,7 +121,6 @@ class Region:
         self.pages_of_interest: dict[int, Any] = {}  # pfn -> story
         self.holes = 0
         self.fork_family: Region | None = None  # of a copy-on-write region: the originals
-        self.phases: list[tuple[int, int]] = []  # (phase_ns, period_ns) of each periodic flush
         self.bands, self.rates = _bands(layout)
 
     def holds(self, pfn: int) -> bool:
@@ -140,22 +138,15 @@ class Region:
         full = self.layout.full_line
         return (load + store * (1.0 - full)) * share, store * full * share
 
-    def last_flush_ns(self, now_ns: int) -> int:
-        """The latest flush, by flusher or fsync, at or before now; the start if there was none."""
-        last = self.since_ns
-        for phase, period in self.phases:
-            if now_ns >= phase:
-                last = max(last, phase + (now_ns - phase) // period * period)
-        return last
-
-    def next_flush_ns(self, now_ns: int) -> int | None:
-        """The first flush after now."""
-        best = None
-        for phase, period in self.phases:
-            tick = phase if now_ns < phase else phase + ((now_ns - phase) // period + 1) * period
-            if best is None or tick < best:
-                best = tick
-        return best
+    def stores_per_ns(self, first: int, end: int) -> float:
+        """Stores per ns by one task to the pages from ``first`` to before ``end`` together."""
+        total = 0.0
+        for band, (_, store) in enumerate(self.rates):
+            stop = end if band == len(self.rates) - 1 else min(end, self.bands[band])
+            if stop > first:
+                total += (stop - first) * store
+                first = stop
+        return total
 
     @property
     def size_pages(self) -> int:

@@ -44,6 +44,8 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
         page.unmap(vma, NONE)
     page.flags &= ~(DIRTY | MLOCKED)  # do_invalidatepage() cleans the buffers before it drops them
     try_to_release_page(page)
+    if mapping.host is not None:
+        mapping.host.take_back(page.pgoff)
     mapping.pages.pop(page.pgoff, None)
     page.mapping = None
     page.put(CACHE)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hwsim.kernel.filemap_error import OpenFile
     from hwsim.kernel.mem_map import Region
     from hwsim.kernel.task_struct import Vma
+    from hwsim.kernel.writeback import Inode
 
 # Who can hold a reference.
 CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, INJECTOR, ISOLATED = (
@@ -54,13 +55,13 @@ class Pte:
 class AddressSpace:
     """struct address_space: a file, a block device, a tmpfs file or the swapper.
 
-    ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit, ``wb_err`` and
-    ``wb_seen`` the errseq_t of later kernels, ``files`` the open files (see ``filemap_error``).  ``vmas``
-    is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``slots``: page
-    offsets whose contents are on the swap device only; ``gone``: page offsets that a script has cut out
-    of the cache; ``holes``: those that have no block on the disk any more; ``size_pages``: the file's
-    length once a script has changed it; ``read_again``: when chance brings a page back that
-    memory_failure() has dropped, by page offset, of a file that has no other page left.
+    ``accounts_dirty`` is mapping_cap_account_dirty(), and ``host`` the inode then; ``as_eio`` the AS_EIO
+    bit, ``wb_err`` and ``wb_seen`` the errseq_t of later kernels, ``files`` the open files (see
+    ``filemap_error``).  ``vmas`` is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the
+    swap cache; ``slots``: page offsets whose contents are on the swap device only; ``gone``: page offsets
+    that a script has cut out of the cache; ``holes``: those that have no block on the disk any more;
+    ``size_pages``: the file's length once a script has changed it; ``read_again``: when chance brings a page
+    back that memory_failure() has dropped, by page offset, of a file that has no other page left.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class AddressSpace:
         "filesystem",
         "gone",
         "holes",
+        "host",
         "is_block_device",
         "name",
         "pages",
@@ -89,6 +91,7 @@ class AddressSpace:
         self.is_block_device = filesystem == "blockdev"
         self.swap_backed = filesystem == "tmpfs"
         self.accounts_dirty = filesystem not in ("tmpfs", "ramfs", "swapper", "hugetlbfs")
+        self.host: Inode | None = None
         self.as_eio = False
         self.wb_err = 0
         self.wb_seen = False

@@ -80,6 +80,8 @@ class Vma:
             anon_vma.append(self)
         if mapping is not None:
             mapping.vmas.append(self)
+            if mapping.host is not None:
+                mapping.host.rates_changed()
 
     def covers(self, pgoff: int) -> bool:
         """Whether the page offset lies in this VMA."""
@@ -100,6 +102,8 @@ class Vma:
             self.anon_vma.remove(self)
         if self.mapping is not None:
             self.mapping.vmas.remove(self)
+            if self.mapping.host is not None:
+                self.mapping.host.rates_changed()
         if self.file is not None:
             self.file.put()
 

@@ -116,7 +116,7 @@ def _files(parts: Parts) -> Iterator[Finding]:
                 (*path, "buffers_busy"), f'has no effect with buffers = "{item.buffers}"', 'buffers = "idle"'
             )
         if item.filesystem in {"ramfs", "tmpfs"}:
-            if item.flush_every is not None:
+            if item.flush_every:
                 yield Finding(
                     (*path, "flush_every"), f"{item.filesystem} is never written back", "leave the key out"
                 )

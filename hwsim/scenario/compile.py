@@ -44,7 +44,7 @@ def scripted_machine(parts: Parts, left_out: Container[object] = ()) -> spec.Spe
         seed=0,
         repeat=1,
         machine=_machine(machine),
-        files=tuple(_file(item, machine.sysctl.dirty_expire * 10_000_000) for item in parts.files().values()),
+        files=tuple(_file(item) for item in parts.files().values()),
         tasks=tuple(_task(item, parts.files()) for item in parts.tasks().values()),
         pools=tuple(_pool(item) for item in parts.pools().values()),
         script=compiled_steps(parts, left_out),
@@ -76,6 +76,8 @@ def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
         alloc_order=item.alloc.order,
         atomic_alloc_fail=item.atomic_alloc_fail,
         sync_every_ns=item.sync,
+        dirty_writeback_ns=item.sysctl.dirty_writeback * schema_machine.CENTISEC_NS,
+        dirty_expire_ns=item.sysctl.dirty_expire * schema_machine.CENTISEC_NS,
         times=_times(item.times),
         printk_level=item.printk_level,
     )
@@ -131,13 +133,13 @@ def _touch(bands: tuple[schema.Touch, ...]) -> tuple[spec.Touch, ...]:
     return (*touch, spec.Touch(rest)) if rest > _REST else tuple(touch)
 
 
-def _file(item: schema.File, expire_ns: int) -> spec.FileSpec:
+def _file(item: schema.File) -> spec.FileSpec:
     return spec.FileSpec(
         name=item.name,
         pages=cached_pages(item),
         filesystem=item.filesystem,
         touch=_touch(item.touch),
-        flush_every_ns=expire_ns if item.flush_every is None else item.flush_every,
+        flush_every_ns=item.flush_every,
         buffers=item.buffers,
         buffers_busy=item.buffers_busy,
         turnover_per_s=item.turnover,

@@ -69,12 +69,20 @@ def _open_errors(parts: Parts) -> float:
     """Errors of one replication that can be open for long, at least one if there is any."""
     horizon_s = (parts.horizon_ns or 0) * _NS
     gib = parts.machine.memory / (1 << 18) if parts.machine is not None else 0.0
-    rates = [
-        each.rate.per_s * (gib if each.rate.per_gib else 1.0) * each.burst_pages * each.permanent
+    lasting = [
+        _arrivals(each, gib, horizon_s) * each.burst_pages * each.permanent
         for each in parts.errors
-        if each is not None and each.rate is not None
+        if each is not None
     ]
-    return max(1.0, sum(rates) * horizon_s)
+    return max(1.0, sum(lasting))
+
+
+def _arrivals(stream: Errors, gib: float, horizon_s: float) -> float:
+    if stream.count is not None:
+        return float(stream.count)
+    if stream.rate is None:
+        return 0.0
+    return stream.rate.per_s * (gib if stream.rate.per_gib else 1.0) * horizon_s
 
 
 def _open_ns(parts: Parts) -> int:

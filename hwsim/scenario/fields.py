@@ -54,6 +54,11 @@ def _positive_duration(value: object) -> int:
     return ns
 
 
+def _age(value: object) -> int:
+    """A duration; never is 0."""
+    return _duration_or_never(value) or 0
+
+
 def _positive_pages(value: object) -> int:
     pages = units.parse_pages(value)
     if pages == 0:
@@ -119,6 +124,7 @@ _SHARE_SCHEMA = {
 
 Duration = Annotated[int, _reads(units.parse_duration), _schema("a duration", "24 h")]
 PositiveDuration = Annotated[int, _reads(_positive_duration), _schema("a duration above zero", "24 h")]
+Age = Annotated[int, _reads(_age), _schema('a duration or "never"', "30 s")]
 DurationOrNever = Annotated[int | None, _reads(_duration_or_never), _schema('a duration or "never"', "24 h")]
 Pages = Annotated[int, _reads(units.parse_pages), _schema("a size, a multiple of 4 KiB", "16 GiB")]
 PositivePages = Annotated[int, _reads(_positive_pages), _schema("a size, a multiple of 4 KiB", "16 GiB")]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hwsim import spec, units
 from hwsim.scenario.fields import (
+    Age,
     Duration,
     DurationOrNever,
     ErrorRate,
@@ -111,7 +112,10 @@ class File(Model):
     filesystem: Annotated[str, choice(*FILESYSTEMS)] = same_as(spec.FileSpec, "filesystem", "")
     cached: Share = Field(1.0, description="share of the file that is in memory: its first pages")
     touch: Touches = Field((), description="read() and write(), for each page")
-    flush_every: PositiveDuration | None = Field(None, description="default: vm.dirty_expire_centisecs")
+    flush_every: Age | None = Field(
+        None,
+        description="age at which the flusher writes the file; default: vm.dirty_expire_centisecs",
+    )
     buffers: Annotated[str, choice("none", "idle", "busy")] = same_as(
         spec.FileSpec, "buffers", "what is attached to the pages"
     )

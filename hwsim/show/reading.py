@@ -14,7 +14,7 @@ from hwsim.printable import escaped
 from hwsim.show.rounding import plain
 from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
-from hwsim.study.fell import Fell, field_rates
+from hwsim.study.fell import Fell, fell, field_rates
 
 
 class Results(Protocol):
@@ -101,6 +101,12 @@ def replications(sizes: Sequence[int]) -> str:
     if len(sizes) > 1:
         return f"{plain(min(sizes), 0)} to {plain(max(sizes), 0)} replications"
     return f"{plain(sizes[0], 0)} replication{'' if sizes[0] == 1 else 's'}"
+
+
+def per_machine(results: Results, policies: Iterable[int]) -> str:
+    """What a mean per machine stands for: the time it was watched, and one error if each had just that."""
+    one_each = all(fell(results.replications, policy).one_each for policy in policies)
+    return f"Mean per machine over {span(results)}" + (", one error in each" if one_each else "")
 
 
 def company(fell: Fell) -> str:

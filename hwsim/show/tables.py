@@ -37,7 +37,6 @@ _PARTS = ("kills_early", "kills_late", "kills_forced", "kills_group", "needless_
 def summary(results: Results, *, detected: bool = False) -> RenderableType:
     """Every metric per machine and per error, policy by policy; ``detected``: also per detected error and by
     the way of detection."""
-    span = reading.span(results)
     if results.replications.empty:
         return Text("No replication is finished in these results.")
     rows = pair.estimates(results)
@@ -47,7 +46,9 @@ def summary(results: Results, *, detected: bool = False) -> RenderableType:
         label = escaped(policy.label or str(results.manifest.get("name", "")))
         parts.append(Text(label, style="bold underline"))
         what_fell = fell(results.replications, number)
-        parts.append(_one_policy(rows, number, span, methods, what_fell, detected=detected))
+        per = ["error"] * (not what_fell.one_each) + ["detected"] * detected
+        title = reading.per_machine(results, [number])
+        parts.append(_one_policy(title, rows, number, per, methods))
         if detected:
             parts += _by_path(rows, number, reading.found_by(results, number), methods)
         times = _times(results, number, methods)
@@ -63,7 +64,6 @@ def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableT
 
     ``detected``: also per detected error and by the way of detection.
     """
-    span = reading.span(comparison.results)
     if not comparison.replications:
         return Text("No replication is finished under every policy: nothing can be compared.")
     parts: list[RenderableType] = []
@@ -75,7 +75,7 @@ def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableT
         parts.append(Text(f"{second} against {first} (baseline)", style="bold underline"))
         head = _heads(first, second)
         pair_of = comparison.baseline, policy
-        for title, rows in _blocks(comparison, pair_of, span, detected=detected):
+        for title, rows in _blocks(comparison, pair_of, detected=detected):
             sheet = _compared(title, rows, head, pair_of, methods)
             if sheet.rows or sheet.below:
                 parts.append(sheet)
@@ -115,12 +115,9 @@ def reach(reach: Mapping[str, int], possible: Mapping[str, str] | Iterable[str])
     return Group(*parts)
 
 
-def _one_policy(
-    rows: Sequence[Row], policy: int, span: str, methods: Methods, fell: Fell, *, detected: bool
-) -> Sheet:
-    per = ["error"] * (not fell.one_each) + ["detected"] * detected
+def _one_policy(title: str, rows: Sequence[Row], policy: int, per: Sequence[str], methods: Methods) -> Sheet:
     known = {(row.metric.name, row.per): row for row in rows if not row.found}
-    sheet = Sheet(_title(span, fell), ("per machine", *(_PER[each] for each in per)))
+    sheet = Sheet(title, ("per machine", *(_PER[each] for each in per)))
     unseen: list[tuple[Metric, Estimate]] = []
     for row in rows:
         if row.per != "replication":
@@ -190,21 +187,16 @@ def _fallen(fell: Fell, results: Results) -> str:
     return f"{_errors(fell.errors)} fell, {reading.company(fell)}.{reading.field_rate(results)}"
 
 
-def _title(span: str, fell: Fell) -> str:
-    return f"Mean per machine over {span}" + (", one error in each" if fell.one_each else "")
-
-
 def _blocks(
-    comparison: Comparison, policies: tuple[int, int], span: str, *, detected: bool
+    comparison: Comparison, policies: tuple[int, int], *, detected: bool
 ) -> Iterator[tuple[str, list[Row]]]:
     whole = {
         per: [row for row in comparison.rows if row.per == per and not row.found]
         for per in ("replication", *_PER)
     }
-    what_fell = fell(comparison.results.replications, policies[0])
-    same = comparison.same_count(policies[1])
-    yield _title(span, what_fell) if same else f"Mean per machine over {span}", whole["replication"]
-    if same and not what_fell.one_each:
+    yield reading.per_machine(comparison.results, policies), whole["replication"]
+    one_each = fell(comparison.results.replications, policies[0]).one_each
+    if comparison.same_count(policies[1]) and not one_each:
         yield "Mean per error", whole["error"]
     if not detected:
         return
@@ -282,12 +274,13 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         look = "red"
     elif pairing.errors:
         company = reading.company(counts[0])
-        text = f"The same {_errors(pairing.errors)} under every policy, {company}.{rate}"
+        text = f"The same {_errors(pairing.errors)} under every policy, {company}."
+        text += rate if comparison.same_count(policy) else ""
     else:
         text = "No error fell."
     if not comparison.same_count(policy):
-        first, second = (plain(each.errors, 0) for each in counts)
-        text += f" Not as many under each ({first} and {second}): nothing is compared per error."
+        first, second = (f"{plain(each.errors, 0)}, {reading.company(each)}" for each in counts)
+        text += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation

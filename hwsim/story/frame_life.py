@@ -19,6 +19,7 @@ from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, e
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 from hwsim.story.found import consumed, device_read
+from hwsim.story.writeback import look_after_no_more
 from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def owner_gone(story: PageStory) -> None:
 
 def becomes_free(story: PageStory, page: Page) -> None:
     """The frame goes to the free lists with its bad line."""
+    look_after_no_more(story)
     story.machine.kernel.event("freed", error=story.error, pfn=story.pfn)
     page.flags = page.flags & pg.HWPOISON | pg.BUDDY
     page.holders.clear()
@@ -115,6 +117,8 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
         else:
             truncate_inode_page(mapping, page)
             put_page(machine, page)
+    if mapping.host is not None:
+        mapping.host.written(machine.engine.now)
 
 
 def overwritten(story: PageStory) -> bool:

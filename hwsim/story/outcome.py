@@ -21,6 +21,7 @@ from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 from hwsim.story import read_again
 from hwsim.story.states import HANDLED
+from hwsim.story.writeback import look_after_no_more
 
 if TYPE_CHECKING:
     from hwsim.story.page_story import PageStory
@@ -58,7 +59,8 @@ def reported(story: PageStory, report: Report) -> None:
     story.mappers = report.mappers
     story.dirty = page is not None and bool(page.flags & pg.DIRTY)
     story.state = HANDLED
-    story.times = [each for each in story.times if each[2] not in ("refilled", "swap")]
+    look_after_no_more(story)
+    story.times = [each for each in story.times if each[2] not in ("refilled", "swap", "dirtied")]
     if page is None:
         story.arm()
         return

@@ -24,7 +24,7 @@ from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
 from hwsim.record import SignalRow
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life, outcome, read_again
+from hwsim.story import found, frame_life, outcome, read_again, writeback
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "refilled")
+_WITHOUT_CPU = ("scrub", "device_read", "refilled", "dirtied")
 _FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
@@ -200,6 +200,7 @@ class PageStory:
         page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
         page.region.pages_of_interest[self.pfn] = self
+        writeback.look_after(page)
         if self.boot < 0:
             self.name_place()
 
@@ -342,13 +343,18 @@ class PageStory:
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
             found.consumed(self, "kernel_load" if what == "kernel_load" else "task_load", task)
+        elif what == "dirtied":
+            self.times.remove(candidate)
+            writeback.dirtied(self)
         elif what == "device_read":
             self.times.remove(candidate)
-            found.device_read(self)
+            writeback.written_out(self)
         elif what == "swap":
             self.times.remove(candidate)
             frame_life.swap_round(self)
         elif what in ("healed", "refilled"):
+            if what == "healed":
+                writeback.stored_to(self)
             if what == "refilled":  # reclaimed, and read again from the disk
                 machine.kernel.event("refilled", error=self.error, pfn=self.pfn)
             self._healed()
@@ -511,6 +517,7 @@ class PageStory:
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
+        writeback.look_after_no_more(self)
         self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)
@@ -549,13 +556,10 @@ class PageStory:
 
 def _tell_what_changed(machine: Machine, page: Page, since_ns: int, was: int) -> None:
     """For the event log: what the flusher and the tasks have done to the page since the last look."""
-    mapping = page.mapping
-    flushed_ns = page.region.last_flush_ns(machine.engine.now)
-    cleaned = bool(
-        was & pg.DIRTY and mapping is not None and mapping.accounts_dirty and flushed_ns > since_ns
-    )
-    if cleaned:
-        machine.kernel.event("written_back", pfn=page.pfn, at_ns=flushed_ns)
+    host = None if page.mapping is None else page.mapping.host
+    cleaned = bool(was & pg.DIRTY) and host is not None and host.clean_ns > since_ns
+    if cleaned and host is not None:
+        machine.kernel.event("written_back", pfn=page.pfn, at_ns=host.clean_ns)
     if page.flags & pg.DIRTY and (cleaned or not was & pg.DIRTY):
         machine.kernel.event("dirtied", pfn=page.pfn)
 

@@ -20,7 +20,7 @@ from hwsim.kernel.filemap_error import (
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
-from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty, shmem_getpage
+from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.task_struct import Task
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.userspace.open_files import DEFAULT_FD, file_left
@@ -33,9 +33,9 @@ from hwsim.userspace.script_touch import (
     lost_pages,
     user_buffer,
 )
+from hwsim.userspace.script_writeback import is_locked, write_back
 
 Sleeps = Generator[Any, Any, None]
-_EVER_NS = 1 << 62  # the period of a flush that happens once
 
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
@@ -94,7 +94,7 @@ def _write(step: Step, task: Task) -> Sleeps:
     region, mapping = _file(step)
     index = step.args["index"]
     page = step.cached(region, index)
-    while page is not None and _is_locked(page):
+    while page is not None and is_locked(page):
         yield from step.kernel.wait_on_page(page)
         page = step.cached(region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
@@ -108,7 +108,8 @@ def _write(step: Step, task: Task) -> Sleeps:
     if story is not None and story.line_is_bad and not story.permanent:
         step.kernel.event("healed", error=story.error, pfn=story.pfn)
         story.finish("healed")
-    page.flags |= pg.DIRTY | pg.UPTODATE  # of a poisoned page only the flag (patch 10)
+    step.set_page_dirty(page)
+    page.flags |= pg.UPTODATE  # of a poisoned page only the flag (patch 10)
     mapping.holes.discard(range(index, index + 1))
     if mapping.size_pages is not None:
         mapping.size_pages = max(mapping.size_pages, index + 1)
@@ -121,11 +122,6 @@ def _write(step: Step, task: Task) -> Sleeps:
         yield from _ask(step, "o_sync", _descriptor(step, mapping), range(index, index + 1))
         return
     step.result("ok", pfn=page.pfn)
-
-
-def _is_locked(page: Page) -> bool:
-    """Whether somebody else has the page lock; a step that took it is the one that goes on."""
-    return bool(page.flags & pg.LOCKED) and not page.locked_by_script
 
 
 def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
@@ -141,7 +137,7 @@ def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
 def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) -> Sleeps:
     """Write back, then ask for errors; what stands in the mapping, or in a page, decides who is told."""
     task, (region, mapping) = step.task(), _file(step)
-    failed = yield from write_back(step, region, mapping, covered)
+    failed = yield from write_back(step, mapping, covered)
     if not returns(step, task):
         return
     lost_writes = step.machine.lost_writes
@@ -186,7 +182,7 @@ def _sync(step: Step) -> Sleeps:
     kernel = step.kernel
     for region in kernel.mem_map.regions:
         if region.kind in ("file", "blockdev") and region.mapping is not None:
-            yield from write_back(step, region, region.mapping)
+            yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
             has_pages = region.has_cached_pages(kernel.mem_map.overlay, kernel.now)
@@ -210,7 +206,7 @@ def evict(step: Step) -> None:
 
 
 def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
-    yield from write_back(step, region, mapping)
+    yield from write_back(step, mapping)
     for page in mapping.pages.values():
         page.buffers_busy = False  # what was written back is neither dirty nor locked
     yield from _remove(step, region, range(max(region.layout.pages, region.size_pages)))
@@ -219,43 +215,6 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
     lost = evict_inode(step.kernel, mapping)
     step.machine.lost_writes.evicted(region, lost=lost)
     step.result("an error is lost" if lost else 0)
-
-
-def write_back(
-    step: Step, region: Region, mapping: AddressSpace, covered: range | None = None
-) -> Generator[Any, Any, list[Page]]:
-    """Every dirty page of the file, or of a range of it, goes to the disk: DMA reads it.
-
-    write_cache_pages() takes each page's lock, and may find the page gone then.  The answer is the pages for
-    which wait_on_page_writeback_range() says EIO: PG_error, which nobody clears, of those just written
-    (mm/filemap.c, 2.6.30).
-    """
-    failed: list[Page] = []
-    if not mapping.accounts_dirty:
-        return failed
-    if covered is None:
-        region.phases.append((step.kernel.now, _EVER_NS))  # pages not looked at yet are clean too
-    for page in list(mapping.pages.values()):
-        if covered is not None and page.pgoff not in covered:
-            continue
-        while is_dirty(page) and _is_locked(page):
-            yield from step.kernel.wait_on_page(page)
-        if page.mapping is mapping and is_dirty(page):
-            clear_page_dirty_for_io(page)
-            mapping.holes.discard(range(page.pgoff, page.pgoff + 1))
-            read_by_device(step, page)
-            if step.kernel.halted:
-                return failed
-            if page.flags & pg.ERROR:
-                failed.append(page)
-    return failed
-
-
-def read_by_device(step: Step, page: Page) -> None:
-    """The disk controller reads the page."""
-    story = step.machine.live_story(page.pfn)
-    if story is not None and story.line_is_bad:
-        story.device_read()
 
 
 def open_(step: Step) -> None:
@@ -278,7 +237,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
     region, mapping = _file(step)
     last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
     if last_of_device or close_reports(step.kernel, mapping):
-        yield from write_back(step, region, mapping)
+        yield from write_back(step, mapping)
         if not returns(step, task):
             return
     failed = close_file(step.kernel, file)
@@ -370,7 +329,7 @@ def _remove(step: Step, region: Region, cut: range) -> Sleeps:
             step.drop_if_unused(page)
     found = [page for pgoff, page in sorted(mapping.pages.items()) if pgoff in cut]
     for page in found:
-        while _is_locked(page) or page.flags & pg.WRITEBACK:
+        while is_locked(page) or page.flags & pg.WRITEBACK:
             yield from kernel.wait_on_page(page)
         if page.mapping is mapping:
             truncate_inode_page(mapping, page)

@@ -16,10 +16,10 @@ from hwsim.kernel.swap import (
     reclaim,
     shmem_getpage,
 )
-from hwsim.userspace.script_files import read_by_device
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_tasks import carve
 from hwsim.userspace.script_touch import read_slot, swap_in_frame
+from hwsim.userspace.script_writeback import read_by_device
 
 
 def _in_use(step: Step) -> Page:
@@ -87,7 +87,8 @@ def start_writeback(step: Step) -> None:
     page = _in_use(step)
     if page.flags & pg.WRITEBACK:
         raise step.error("the page is under writeback already")
-    clear_page_dirty_for_io(page)
+    step.up_to_now(page)
+    clear_page_dirty_for_io(page)  # the inode stays dirty until it is written as a whole
     page.flags |= pg.WRITEBACK
     page.writeback_until_ns = 0
     read_by_device(step, page)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages
+from hwsim.kernel.later_look import clean_if_written
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.mmap import find_vma
@@ -14,6 +15,7 @@ from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import is_on_swap
 from hwsim.kernel.task_struct import PAGE_SHIFT, Task, Vma
+from hwsim.kernel.writeback import set_page_dirty
 from hwsim.record import StepMistake
 from hwsim.userspace.frames import free_swap_and_cache, put_page
 
@@ -101,6 +103,18 @@ class Step:
         story = self.machine.live_story(page.pfn)
         if story is not None and story.contained_ns is None:
             story.draw_race()
+
+    def up_to_now(self, page: Page) -> None:
+        """Before a step changes the page: what has become of it since somebody looked at it last."""
+        story = self.machine.live_story(page.pfn)
+        if story is not None:
+            story.settle()
+        clean_if_written(page, self.kernel.now)
+
+    def set_page_dirty(self, page: Page) -> None:
+        """The step stores to a page of a file or of a segment."""
+        self.up_to_now(page)
+        set_page_dirty(page, self.kernel.now)
 
     # -- tasks --------------------------------------------------------------------------------------
 

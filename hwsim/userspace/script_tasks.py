@@ -268,6 +268,10 @@ def unmask(step: Step) -> None:
 def sysctl(step: Step) -> None:
     """Write a sysctl."""
     result = step.kernel.set_sysctl(step.args["name"], step.args["value"])
+    if step.args["name"].startswith("vm.dirty_"):
+        for region in step.kernel.mem_map.regions:
+            if region.mapping is not None and region.mapping.host is not None:
+                step.machine.draw_races(region)
     step.result("EINVAL" if result == -EINVAL else result)
 
 

@@ -154,7 +154,7 @@ def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool
             return None
         how = store_under_page_lock(pte)
         if how == DIRTIES:
-            set_dirty(pte, pte.page)
+            set_dirty(step, pte, pte.page)
         return None if how == THROUGH else pte.page
     if pte is not None and pte.kind in (POISON, SWAP):
         page = None if meets_poison(pte) else pte.page
@@ -180,18 +180,18 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
         if story is not None and bad and not story.permanent:
             step.kernel.event("healed", error=story.error, pfn=story.pfn)
             story.finish("healed")
-        set_dirty(pte, page, only_entry=step.args.get("until") == "pte")
+        set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 
 
-def set_dirty(pte: Pte, page: Page, *, only_entry: bool = False) -> None:
+def set_dirty(step: Step, pte: Pte, page: Page, *, only_entry: bool = False) -> None:
     """A store sets the entry's dirty bit; the fault before it that of a file page."""
     page.writer = pte.vma.task.name
     pte.dirty = pte.writable = True
     if only_entry:
         return
     if page.mapping is not None and not page.flags & pg.ANON:
-        page.flags |= pg.DIRTY
+        step.set_page_dirty(page)
     reuse_swap_page(page)
 
 

@@ -54,6 +54,7 @@ class Profile:
     madvise_holds_page: bool  # MADV_HWPOISON keeps get_user_pages()'s reference meanwhile
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
+    flusher: str  # pdflush | flusher thread: key of writeback.SET_INTERVAL; later ones arm a delayed work
     fsync_asks: FsyncAsks  # whether fsync(), fdatasync() and msync() look for an error in the mapping
     punch_hole: PunchHole  # takes a range out of the page tables; None: no hole can be punched in the file
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES

@@ -86,6 +86,7 @@ V2_6_32 = Profile(
     madvise_holds_page=True,
     has_prctl=True,
     has_recovery_sysctl=True,
+    flusher="flusher thread",
     fsync_asks=filemap_write_and_wait_range,
     punch_hole=vmtruncate_range,
     machine_checks="2.6.32",

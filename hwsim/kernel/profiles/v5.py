@@ -116,6 +116,7 @@ V5 = Profile(
     madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
+    flusher="pdflush",
     fsync_asks=filemap_fdatawait,
     punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
