@@ -236,7 +236,7 @@ def test_who_maps_a_segment_without_contents_later_dies_of_it_too() -> None:
     ]
 
 
-REBOOT = (5_000, "reboot", {})
+REBOOT: tuple[int, str, dict[str, Any]] = (5_000, "reboot", {})
 PERMANENT = (1_000, "inject", {"page": P0, "how": "line", "permanent": True})
 
 
