@@ -4,6 +4,7 @@
 #   make test     lint, types, import rules, tests                    (at most 5 minutes on 2 cores)
 #   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
 #   make experiments   questions argued since 2009: tables, answers, figures (about 10 minutes)
+#   make golden   renew tests/golden after a change of results (say so in CHANGELOG)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
 #   make mutation   would the tests notice? some 400 changes of the model, one at a time (hours; goes on where it was)
 #   make clean    remove caches and the demo's results; .venv stays
@@ -13,7 +14,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify experiments bench mutation lint format schema clean
+.PHONY: help demo test verify experiments golden bench mutation lint format schema clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -42,6 +43,9 @@ verify: $(VENV)/dev
 
 experiments: $(VENV)/runtime
 	$(BIN)/python -m experiments --out experiment-results
+
+golden: $(VENV)/dev
+	$(BIN)/python -m tests.golden
 
 bench: $(VENV)/dev
 	$(PYTEST) -s -p no:cacheprovider benchmarks

@@ -22,11 +22,14 @@ import hwsim
 from hwsim.show import style
 from hwsim.show.rounding import shown
 from hwsim.show.sheet import Methods, Sheet, unit_of
+from hwsim.study.conduct import conduct, prepared
 from hwsim.study.estimate import LEVEL, Estimate, ratio
+from hwsim.study.pair import policies_of
 
 SCENARIOS = Path(__file__).resolve().parents[1] / "scenarios"
 UNIFORM = "errors are single bad lines at uniform places, not DRAM faults of rows or banks"
-ACCELERATED = "error rates are accelerated, so that shares per error are the result, not counts per year"
+ALONE = "one error a machine, as in the field hardly any has two: shares per error are the result, not counts per year"
+ACCELERATED = "fault rates are accelerated, so that shares per error are the result, not counts per year"
 MODEL_TIMES = "times inside the machine (locks, writeback, signals) are assumptions, listed in the README"
 
 Vector = list[float]
@@ -66,9 +69,9 @@ def study(
     scenario: str, vary: dict[str, Sequence[Any]], effort: Effort, machines: int, *overrides: str
 ) -> Any:
     """Run a shipped scenario under the policies of ``vary`` on the same errors; the Results of all."""
-    path = SCENARIOS / f"{scenario}.toml"
+    ready = prepared(SCENARIOS / f"{scenario}.toml", overrides=overrides)
     repeat = effort.repeat(machines)
-    return hwsim.compare(path, vary, repeat=repeat, overrides=overrides, workers=effort.workers).results
+    return conduct(ready, policies_of(vary), repeat=repeat, overrides=overrides, workers=effort.workers)
 
 
 def alone(scenario: str, effort: Effort, machines: int, *overrides: str) -> Any:

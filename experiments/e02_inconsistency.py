@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.common import (
-    ACCELERATED,
+    ALONE,
     MODEL_TIMES,
     UNIFORM,
     Answer,
@@ -18,7 +18,7 @@ from hwsim.show.rounding import shown, time_unit
 from hwsim.study.estimate import Estimate
 
 QUESTION = "How long does a task run on, and how often does it write, before its late kill?"
-CASES = {"desktop": 150, "web-server": 200, "database-server": 80, "kvm-host": 200}
+CASES = {"desktop": 6000, "web-server": 10000, "database-server": 6000, "kvm-host": 10000}
 HOUR_NS, DAY_NS = 3_600_000_000_000, 86_400_000_000_000
 
 
@@ -60,7 +60,7 @@ def run(effort: Effort) -> Answer:
     )
     assumptions = (
         UNIFORM,
-        ACCELERATED,
+        ALONE,
         MODEL_TIMES,
         "a task writes at the rates of its regions the whole time; a task that is never hit again is not counted",
     )

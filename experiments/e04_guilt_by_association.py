@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.common import ACCELERATED, UNIFORM, Answer, Effort, lines_figure, of, study, sums, words
+from experiments.common import ALONE, UNIFORM, Answer, Effort, lines_figure, of, study, sums, words
 from hwsim.study.estimate import Estimate, ratio
 
 QUESTION = "How many innocents does collecting the whole anon_vma kill, against the number of children?"
@@ -19,7 +19,7 @@ def run(effort: Effort) -> Answer:
             "web-server",
             {"machine.switches.collect_anon": POLICIES},
             effort,
-            150,
+            3000,
             f"task.web.children={children}",
             'errors.0.where={ region = "web/preloaded" }',
         )
@@ -56,7 +56,7 @@ def run(effort: Effort) -> Answer:
     head = [f"{each} children" for each in CHILDREN]
     assumptions = (
         UNIFORM,
-        ACCELERATED,
+        ALONE,
         "workers share preloaded pages until their first store; early_kill = 1",
     )
     return Answer("E4", QUESTION, head, lines, figure, text, assumptions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.common import ACCELERATED, UNIFORM, Answer, Effort, bars_figure, of, share, study, words
+from experiments.common import ALONE, UNIFORM, Answer, Effort, bars_figure, of, share, study, words
 from hwsim.study.estimate import Estimate
 
 QUESTION = "Who learns of a lost write: the writer, another, nobody?"
@@ -12,7 +12,7 @@ ROLES = {"writer": ("writer",), "only others": ("bystander", "later_session"), "
 
 def run(effort: Effort) -> Answer:
     """Eight writers of one file, a caller who does not look, an auditor, and a nightly sync."""
-    results = study("fsync-race", {"machine.switches.eio_mode": MODES}, effort, 200)
+    results = study("fsync-race", {"machine.switches.eio_mode": MODES}, effort, 15_000)
     n = len(of(results.replications, 0))
     series: dict[str, list[Estimate]] = {role: [] for role in ROLES}
     for number in range(len(MODES)):
@@ -29,7 +29,7 @@ def run(effort: Effort) -> Answer:
     figure = bars_figure("Who learns of a lost write", MODES, series, "share of lost writes")
     assumptions = (
         UNIFORM,
-        ACCELERATED,
+        ALONE,
         "the writer of a page is drawn in proportion to store rates; all eight clerks look at what fsync returns",
         "the modes are put into v5 as they are: the rest of the kernel stays 2009",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.common import (
-    ACCELERATED,
+    ALONE,
     UNIFORM,
     Answer,
     Effort,
@@ -30,7 +30,7 @@ def run(effort: Effort) -> Answer:
             "fsync-race",
             {"machine.switches.eio_mode": MODES},
             effort,
-            150,
+            10_000,
             f'task.clerk.fsync.every="{every}"',
             'file.ledger.touch={ share = "100 %", load = "1 / h", store = "1 / 8 h" }',
         )
@@ -60,7 +60,7 @@ def run(effort: Effort) -> Answer:
     ]
     assumptions = (
         UNIFORM,
-        ACCELERATED,
+        ALONE,
         "every page of the file is read once an hour and written as a whole every eight; reads come at a constant rate",
     )
     return Answer("E6", QUESTION, [f"every {each}" for each in EVERY], lines, figure, text, assumptions)

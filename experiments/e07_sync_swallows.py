@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.common import ACCELERATED, UNIFORM, Answer, Effort, alone, lines_figure, share, sums, words
+from experiments.common import ALONE, UNIFORM, Answer, Effort, alone, lines_figure, share, sums, words
 from hwsim.study.estimate import Estimate, mean
 
 QUESTION = "What does a periodic sync() swallow?"
@@ -13,18 +13,18 @@ def run(effort: Effort) -> Answer:
     """The fsync race under AS_EIO, with a sync() from cron at five intervals."""
     swallowed: list[Estimate] = []
     nobody: list[Estimate] = []
-    lost_per_machine: list[Estimate] = []
+    lost_per_error: list[Estimate] = []
     for every in EVERY:
-        results = alone("fsync-race", effort, 250, f'machine.sync="{every}"')
+        results = alone("fsync-race", effort, 15_000, f'machine.sync="{every}"')
         n = len(results.replications)
         lost = results.lost_writes
         swallowed.append(share(lost[lost["swallowed"] == "sync"], lost, n))
         nobody.append(share(lost[lost["told"] == "nobody"], lost, n))
-        lost_per_machine.append(mean(sums(lost, n)))
+        lost_per_error.append(mean(sums(lost, n)))
     text = (
         f"A sync() every {EVERY[-1]} takes the error away from {words(swallowed[-1], True)} of the lost writes before any "
         f"fsync could be told; a nightly one from {words(swallowed[1], True)}. It also writes dirty pages back, so that "
-        f"fewer are lost at all: {words(lost_per_machine[-1])} per machine instead of {words(lost_per_machine[0])}. "
+        f"fewer are lost at all: {words(lost_per_error[-1])} per error instead of {words(lost_per_error[0])}. "
         "The administrator who runs sync to be safe loses less, and hears of less of what is lost."
     )
     figure = lines_figure(
@@ -38,11 +38,11 @@ def run(effort: Effort) -> Answer:
     lines = [
         ("swallowed by sync", swallowed),
         ("told to nobody", nobody),
-        ("lost writes per machine", lost_per_machine),
+        ("lost writes per error", lost_per_error),
     ]
     assumptions = (
         UNIFORM,
-        ACCELERATED,
+        ALONE,
         "the phase of sync() is random; eight clerks call fsync every 4 h each",
     )
     return Answer(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from experiments.common import ACCELERATED, UNIFORM, Answer, Effort, alone, lines_figure, share, words
+from experiments.common import ALONE, UNIFORM, Answer, Effort, alone, lines_figure, share, words
 from hwsim.study.estimate import Estimate
 
 QUESTION = "How likely is a touch between detection and isolation?"
 WAITS = ("0 s", "10 ms", "1 s", "1 min", "10 min")
-CASES = {"desktop": 60, "database-server": 30, "file-server": 80}
+CASES = {"desktop": 3000, "database-server": 2500, "file-server": 8000}
 
 
 def run(effort: Effort) -> Answer:
@@ -41,7 +41,7 @@ def run(effort: Effort) -> Answer:
     lines = list(series.items())
     assumptions = (
         UNIFORM,
-        ACCELERATED,
+        ALONE,
         "every page is waited for equally long, which overstates the wait; no migration or reclaim meanwhile",
     )
     return Answer("E13", QUESTION, [f"wait {each}" for each in WAITS], lines, figure, text, assumptions)

@@ -1,7 +1,7 @@
 """hwsim: what the kernel's memory failure handling does to a machine, simulated.
 
 >>> import hwsim
->>> study = hwsim.compare("scenarios/database-server.toml", repeat=20)  # doctest: +SKIP
+>>> study = hwsim.compare("scenarios/database-server.toml", repeat=200)  # doctest: +SKIP
 >>> study.row("kills").differences[1]  # doctest: +SKIP
 """
 
@@ -28,11 +28,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hwsim.explaining import explain
-    from hwsim.scenario.load import Scenario, load
+    from hwsim.scenario.load import Scenario
     from hwsim.scenario.problems import ScenarioError
     from hwsim.show.plots import write_all as plot
     from hwsim.study.conduct import run
     from hwsim.study.pair import compare
+    from hwsim.study.rehearsal import load
     from hwsim.study.replay import replay
     from hwsim.study.results import Results, open_results
 
@@ -45,7 +46,7 @@ _HOMES = {
     "ScenarioError": ("hwsim.scenario", "ScenarioError"),
     "compare": ("hwsim.study.pair", "compare"),
     "explain": ("hwsim.explaining", "explain"),
-    "load": ("hwsim.scenario", "load"),
+    "load": ("hwsim.study.rehearsal", "load"),
     "open_results": ("hwsim.study.results", "open_results"),
     "plot": ("hwsim.show.plots", "write_all"),
     "replay": ("hwsim.study.replay", "replay"),

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hwsim.kernel.mem_map import MemMap, Region
 from hwsim.kernel.struct_page import AddressSpace
 from hwsim.kernel.system import Kernel
+from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.rng import Slot
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
 
 # Names of draws that belong to no error: below zero, apart from one another.
 _FLUSHER, _FSYNC, _SYNC = -2, -1_000_000, -5_000_000
+_INODE = -3  # and below, one for each region
 
 
 def boot_kernel(machine: Machine) -> Kernel:
     """A kernel that has just come up: every region with its mapping and its clocks, no task yet."""
     spec, now = machine.spec.machine, machine.engine.now
     mem_map = MemMap(machine.plan.layouts, spec.memory_pages)
+    wake_ns = now + int(machine.draws.extra(_FLUSHER, Slot.PHASE, now) * spec.dirty_writeback_ns)
+    flusher = Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns)
     for region in mem_map.regions:
         region.since_ns = now
         region.mapping = _mapping(region)
         layout = region.layout
         if layout.cow_of >= 0:
             region.fork_family = mem_map.regions[layout.cow_of]
-        if layout.flush_every_ns and region.mapping is not None and region.mapping.accounts_dirty:
-            u = machine.draws.extra(_FLUSHER - region.number, Slot.PHASE)
-            region.phases.append((now + int(u * layout.flush_every_ns), layout.flush_every_ns))
+        if region.mapping is not None and region.mapping.accounts_dirty:
+            region.mapping.host = Inode(
+                region, flusher, now, partial(machine.draws.extra, _INODE - region.number)
+            )
     if spec.sync_every_ns is not None:
         machine.sync_ns = now + int(machine.draws.extra(_SYNC, Slot.PHASE) * spec.sync_every_ns)
         for region in mem_map.regions:
-            if region.mapping is not None and region.mapping.accounts_dirty:
-                region.phases.append((machine.sync_ns, spec.sync_every_ns))
-    kernel = Kernel(spec, machine.engine, mem_map, machine.printk, machine.reached)
+            if region.mapping is not None and region.mapping.host is not None:
+                region.mapping.host.calls.append((machine.sync_ns, spec.sync_every_ns))
+    kernel = Kernel(spec, machine.engine, mem_map, machine.printk, machine.reached, flusher)
     kernel.trace = machine.events
     return kernel
 
@@ -69,6 +76,18 @@ def start_groups(machine: Machine) -> list[Group]:
     return groups
 
 
+def tear_down(machine: Machine) -> None:
+    """Take a kernel that has ended apart, with its tasks.
+
+    What refers to itself in a circle would stay until the run is over, as nobody collects it meanwhile.
+    """
+    for group in machine.groups:
+        for member in group.members:
+            member.tear_down()
+        group.members, group.empty, group.shared = [], [], []
+    machine.kernel.tear_down()
+
+
 def _give_regions(machine: Machine, group: Group) -> None:
     by_name = machine.kernel.mem_map.by_name
     for region in group.spec.regions:
@@ -87,8 +106,10 @@ def _fsync_phases(machine: Machine, group: Group) -> None:
     if fsync is None:
         return
     now = machine.engine.now
-    file = machine.kernel.mem_map.by_name[f"file:{fsync.file}"]
+    mapping = machine.kernel.mem_map.by_name[f"file:{fsync.file}"].mapping
+    assert mapping is not None
     for member in group.members:
         phase = int(machine.draws.extra(_FSYNC - member.number, Slot.PHASE) * fsync.every_ns)
         member.fsync_ns = now + phase
-        file.phases.append((member.fsync_ns, fsync.every_ns))
+        if mapping.host is not None:
+            mapping.host.calls.append((member.fsync_ns, fsync.every_ns))

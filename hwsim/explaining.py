@@ -139,8 +139,9 @@ def explain(
     ``early_kill`` None takes the kernel's default; ``switches`` sets some of the kernel's switches
     otherwise, as "blockdev_test=count_gt_2" (see ``hwsim explain --switches``).  The page is in use: a
     free one has no references and leaves memory_failure() before the table; an anonymous one that nobody
-    maps is held by a pin.  It is neither locked nor under writeback, as both are waited for.
-    :class:`ExplainError` lists every mistake with what is allowed.
+    maps is held by a pin.  It is neither locked nor under writeback, as both are waited for; with ``private``
+    it has buffers, idle unless ``buffers`` says otherwise.  :class:`ExplainError` lists every mistake with
+    what is allowed, and why a page in that state cannot exist.
     """
     parts = flags.split(",") if isinstance(flags, str) else list(flags)
     names = tuple(part.strip().lower().removeprefix("pg_") for part in parts if part.strip())
@@ -166,6 +167,11 @@ def explain(
             problems.append(f"{key} = {number}: allowed are 0 to {_MOST}")
     if problems:
         raise ExplainError("\n".join(problems))
+    if pg.PRIVATE & pg.flags_of(names) and buffers == "none":
+        buffers = "idle"
+    problems = _impossible(kernel, pg.flags_of(names), mapping, buffers)
+    if problems:
+        raise ExplainError("\n".join(problems))
     spec = MachineSpec(
         memory_pages=2 * PFN,
         kernel=kernel,
@@ -178,6 +184,29 @@ def explain(
     )
     world = _World(spec, names, mapped, mapping, pte_dirty, buffers, pins, unmap_fails)
     return world.explanation(names)
+
+
+def _impossible(kernel: str, flags: int, mapping: str | None, buffers: str) -> list[str]:
+    """Why no page of this kernel can be in this state; nothing if one can.
+
+    Only what references depend on: flags that no page has together match a row of the table all the same.
+    """
+    if flags & _KERNEL_OWNED:
+        return []  # whoever owns it uses the other flags as it likes
+    owner = _mapping_of(flags) if mapping is None else mapping
+    found = []
+    if flags & pg.SWAPCACHE and owner in ("file", "ramfs", "blockdev"):
+        found.append(
+            f"flags = 'swapcache' with mapping = {owner!r}: cannot be in {kernel}: only anonymous pages and "
+            "those of tmpfs go to swap; allowed are anon, tmpfs, none (of tmpfs: page->mapping is NULL there)"
+        )
+    if buffers != "none" and (owner in ("anon", "tmpfs", "ramfs") or flags & pg.SWAPCACHE):
+        where = "in the swap cache" if flags & pg.SWAPCACHE else f"with mapping = {owner!r}"
+        found.append(
+            f"buffers = {buffers!r} (PG_private) {where}: cannot be in {kernel}: buffers belong to a block "
+            "of a file system or of a device; allowed are file, blockdev, none (truncated meanwhile)"
+        )
+    return found
 
 
 def _switch(name: str, value: str) -> str | tuple[str, str | float]:
@@ -260,7 +289,7 @@ class _World:
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
         if page.flags & _KERNEL_OWNED or mapping == "none":
-            page.get(OWNER)
+            page.get(CACHE if page.flags & pg.SWAPCACHE else OWNER)
             if mapping != "none":  # a NULL mapping on the LRU would mean "torn down by someone else"
                 page.mapping = AddressSpace("other", "ext4")
             return None

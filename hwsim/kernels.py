@@ -10,7 +10,7 @@ from hwsim.kernel.page_flags import names_of
 from hwsim.kernel.profiles import PROFILES, Profile
 from hwsim.kernel.switches import SWITCHES
 
-_APART = ("name", "error_states", "switches", "formats")
+_APART = ("name", "model_version", "error_states", "switches", "formats")
 
 
 class ProfileError(ValueError):

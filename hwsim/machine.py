@@ -10,7 +10,7 @@ import gc
 from math import log1p
 from typing import Any
 
-from hwsim.boot import boot_kernel, start_groups
+from hwsim.boot import boot_kernel, start_groups, tear_down
 from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
 from hwsim.hardware.machine_check import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheck
 from hwsim.hardware.scrubber import Scrubber
@@ -27,18 +27,21 @@ from hwsim.kernel.task_struct import Task, Vma
 from hwsim.kernel.workqueue import mce_notify_irq
 from hwsim.plan import Plan
 from hwsim.reach import possible_reach
-from hwsim.record import Replication
-from hwsim.rng import Arrivals, Draws, Slot
+from hwsim.record import Replication, StepMistake
+from hwsim.rng import Draws, NoChance, Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.story import found, frame_life
+from hwsim.story.arrivals import onsets
 from hwsim.story.asking import LostWrites
-from hwsim.story.dram import DramFaults, rate_per_s
+from hwsim.story.dram import DramFaults
 from hwsim.story.page_story import PageStory
-from hwsim.story.rows import error_row, replication_row, signal_rows
+from hwsim.story.repeats import count_repeats
+from hwsim.story.rows import error_row, replication_row
 from hwsim.story.states import OVER
 from hwsim.uneventful import uneventful
 from hwsim.userspace.script import Script
-from hwsim.userspace.tasks import Group, Member
+from hwsim.userspace.task_group import Group
+from hwsim.userspace.tasks import Member
 
 _FIRST_PID = 100
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
@@ -57,7 +60,7 @@ class Machine:
         self.plan = plan
         self.horizon_ns = spec.horizon_ns
         self.engine = Engine()
-        self.draws = Draws(spec.seed, index)
+        self.draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
         self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
         self.reached: dict[str, int] = {}
@@ -68,12 +71,15 @@ class Machine:
         self.allocation_rate = (
             machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
         )
-        self.stories: list[PageStory] = []
+        self.stories: list[PageStory] = []  # all of them, for the record
+        self.open: dict[int, PageStory] = {}  # those that may go on, by error
         self.lost_writes = LostWrites(self)
         self.sync_ns = 0  # phase of the periodic sync()
         self.by_pfn: dict[int, PageStory] = {}
         self.error_count = 0
+        self.boot = -1  # number of the boot, from 0
         self.panics = 0
+        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0
@@ -84,15 +90,17 @@ class Machine:
         self.groups: list[Group] = []
         self._boot()
         self.dram = DramFaults(self)
-        self._rates = [rate_per_s(self.draws, source, each) for source, each in enumerate(spec.errors)]
-        self._arrivals = [self.draws.arrivals(source) for source in range(len(spec.errors))]
+        self._onsets = [
+            onsets(self.draws, source, each, self.horizon_ns) for source, each in enumerate(spec.errors)
+        ]
         for source in range(len(spec.errors)):
-            self._next_arrival(source, spec.errors[source].start_ns)
+            self._next_arrival(source)
         self.script = Script(self, spec.script)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
     def _boot(self) -> None:
+        self.boot += 1
         self.check = MachineCheck(
             self.engine,
             PROFILES[self.spec.machine.kernel].rendezvous_timeout_ns,
@@ -118,7 +126,7 @@ class Machine:
 
         ``kind`` names the reason where its text has a page or a number in it.
         """
-        kernel, now = self.kernel, self.engine.now
+        kernel = self.kernel
         if kernel.halted:
             return
         if self.check.cpu_missing:  # of this rendezvous, or of one long ago
@@ -129,17 +137,16 @@ class Machine:
         kernel.halted = True
         self.panics += 1
         if story is not None:
-            story.end = "panic"
-            story.panic_ns = now
-        for each in self.stories:
+            story.panicked()
+        for each in self.open.values():
             each.disarm()
         reboot = self.spec.machine.reboot_ns
         if reboot is None:
-            self.ended_ns = now
+            self.ended_ns = self.engine.now
             self.engine.stop()
             return
-        self.downtime_ns += min(reboot, self.horizon_ns - now)
-        self.engine.at(now + reboot, MACHINE_CHECK, self._reboot)
+        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now)
+        self.engine.at(self.engine.now + reboot, MACHINE_CHECK, self._reboot)
 
     def _memory_failure_panics(self, reason: str, report: Report) -> None:
         self.panic(reason, report.story, "Memory failure")
@@ -147,7 +154,7 @@ class Machine:
     def restart(self) -> None:
         """An orderly reboot."""
         self.kernel.halted = True
-        for each in self.stories:
+        for each in self.open.values():
             each.disarm()
         down = self.spec.machine.reboot_ns or 0
         self.downtime_ns += min(down, self.horizon_ns - self.engine.now)
@@ -157,10 +164,19 @@ class Machine:
         self._count_kernel()
         self.lost_writes.rebooted()
         self.dram.rebooted()
+        for story in list(self.open.values()):
+            count_repeats(story, self.engine.now)
+            story.leave_boot()
+            if story.finished:
+                self.story_over(story)
+        tear_down(self)
         self._boot()
         self.kernel.event("reboot")
-        for story in self.stories:
-            frame_life.rebooted(story)
+        seen: set[int] = set()
+        while stories := [each for each in self.open.values() if each.error not in seen]:
+            for story in stories:  # with a line that healed, another one of its page may come up
+                seen.add(story.error)
+                frame_life.rebooted(story)
         waiting, self._waiting = self._waiting, []
         for story in waiting:
             if story.finished:
@@ -176,21 +192,17 @@ class Machine:
 
     # -- errors -------------------------------------------------------------------------------------
 
-    def _next_arrival(self, source: int, after_ns: int) -> None:
+    def _next_arrival(self, source: int) -> None:
+        """Only the next onset of a source waits in the heap."""
         error = self.spec.errors[source]
-        stream: Arrivals = self._arrivals[source]
-        rate = self._rates[source]
-        if rate <= 0.0:
-            return
-        time = after_ns + int(stream.next_exponential() / rate * 1e9)
-        end = self.horizon_ns if error.end_ns is None else min(error.end_ns, self.horizon_ns)
-        if time < end:
+        time = next(self._onsets[source], None)
+        if time is not None:
             self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
 
     def _onset(self, source: int, error: ErrorSpec) -> None:
         if error.dram is not None:
             self.dram.onset(source, error.dram)
-            self._next_arrival(source, self.engine.now)
+            self._next_arrival(source)
             return
         u = self.draws.row(self.error_count)
         first = self.plan.place(error.where, u[Slot.PLACE])
@@ -201,7 +213,7 @@ class Machine:
                 u = self.draws.row(self.error_count)
             line = int(u[Slot.LINE] * 64)
             self.add_error(source, first + offset, line, u[Slot.PERMANENT] < error.permanent, u)
-        self._next_arrival(source, self.engine.now)
+        self._next_arrival(source)
 
     def add_error(
         self,
@@ -233,7 +245,7 @@ class Machine:
                 if other.latent:
                     other.draw_race()
             return story
-        self.by_pfn[pfn] = story
+        self.open[number] = self.by_pfn[pfn] = story
         if self.kernel.halted:
             self._waiting.append(story)
         else:
@@ -328,11 +340,11 @@ class Machine:
         delay = task.behaviour.group.spec.sigbus.unblock_ns
         if delay is None or task.handler_ends_ns:  # held back by a handler: its end delivers it
             return
-        kernel = self.kernel
+        boot = self.boot
 
         def later(_event: Any) -> None:
-            if task.alive and not kernel.halted and task.pending is signal:
-                unblock(kernel, task)
+            if boot == self.boot and task.alive and not self.kernel.halted and task.pending is signal:
+                unblock(self.kernel, task)
 
         self.engine.at(self.engine.now + delay, SIGNAL_DELIVERY | task.number, later)
 
@@ -373,6 +385,13 @@ class Machine:
             if story is not None:
                 story.entry_copied(vma)
 
+    def story_over(self, story: PageStory) -> None:
+        """Nothing of the error is under way any more: only its facts are kept."""
+        story.u = []
+        self.open.pop(story.error, None)
+        if self.by_pfn.get(story.pfn) is story:
+            del self.by_pfn[story.pfn]
+
     def live_story(self, pfn: int) -> PageStory | None:
         """The story of the frame, if it is not over."""
         story = self.by_pfn.get(pfn)
@@ -387,8 +406,9 @@ class Machine:
 
     def given_out(self, first_pfn: int, pages: int) -> None:
         """A script's allocation has taken these frames."""
-        for pfn in range(first_pfn, first_pfn + pages):
-            self.kernel.mem_map.overlay.pop(pfn, None)
+        overlay, taken = self.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
+        for pfn in sorted(pfn for pfn in overlay.keys() | self.by_pfn.keys() if pfn in taken):
+            overlay.pop(pfn, None)
             story = self.live_story(pfn)
             if story is not None:
                 frame_life.given_out(story)
@@ -430,12 +450,14 @@ class Machine:
     def result(self) -> Replication:
         """Close all stories and write the records."""
         end = self.horizon_ns if self.ended_ns is None else self.ended_ns
-        for story in self.stories:
+        for story in self.open.values():
             story.close(end)
         self._count_kernel()
+        lost = self.lost_writes.result(end)
+        for story in self.open.values():
+            story.book_signals()
         errors = [error_row(story, self.index) for story in self.stories]
-        signals = [row for story in self.stories for row in signal_rows(story, self.index)]
-        lost = [each.row(self.index, end) for each in self.lost_writes.rows]
+        signals = [row for story in self.stories for row in story.signal_rows]
         faults = self.dram.rows(self.index, end)
         row = replication_row(self, end, errors, signals, lost, faults)
         log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
@@ -485,4 +507,16 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
             gc.enable()
 
 
-__all__ = ["Machine", "Plan", "possible_reach", "run_replication"]
+def rehearse(spec: Spec) -> list[StepMistake]:
+    """What is impossible in the script of a machine without chance, in order of time.
+
+    A step that cannot be done is left out, and the others go on.
+    """
+    machine = Machine(spec, 0, Plan(spec))
+    mistakes: list[StepMistake] = []
+    machine.script.mistakes = mistakes
+    machine.run()
+    return mistakes
+
+
+__all__ = ["Machine", "Plan", "possible_reach", "rehearse", "run_replication"]

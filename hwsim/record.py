@@ -11,6 +11,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
+class StepMistake(NamedTuple):
+    """Why a step of a script cannot be done: ``where`` it stands, its verb, the page, what is so.
+
+    ``key`` is the argument that is wrong, ``("page", "index")``; ``allowed`` says what it could be: in words,
+    or as the names there are.
+    """
+
+    where: str  # script[3]
+    verb: str
+    page: str
+    problem: str
+    key: tuple[str, ...] = ("do",)
+    allowed: str | tuple[str, ...] = ""
+
+
 class ErrorRow(NamedTuple):
     """One uncorrected error on one line of one page, from onset to its end."""
 
@@ -22,7 +37,7 @@ class ErrorRow(NamedTuple):
     line: int  # 0..63
     permanent: int  # 0 | 1
     kind: str  # kind of page at detection (at onset if never found): anon, shm, file, slab, free, ...
-    region: str  # task/region, file:NAME, kernel:KIND, free
+    region: str  # its owner then: task/region, file:NAME, kernel:KIND, free
     found: str  # scrub | task_load | kernel_load | device_read | injected | none
     found_ns: int | None
     poisoned_ns: int | None  # PG_hwpoison set by memory_failure() on this report
@@ -32,8 +47,8 @@ class ErrorRow(NamedTuple):
     outcome: str  # Recovered | Delayed | Failed | Ignored | ''
     context: str  # who ran memory_failure(): '' | return_to_user | workqueue | injector
     mappers: int  # tasks that had the page in their page tables at the report
-    killed: int  # tasks that died of this error, group deaths included
-    data_lost_bytes: int  # dirty data that exists nowhere else any more
+    killed: int  # tasks that died of this error, in all boots, group deaths included
+    data_lost_bytes: int  # dirty data that exists nowhere else any more, in all boots
     capacity_lost_bytes: int  # memory never handed out again (until reboot)
     repeats: int  # later reports of the same bad line
     ring_lost: int  # reports of it lost: the ring was full, or its bank overflowed
@@ -42,8 +57,14 @@ class ErrorRow(NamedTuple):
     end_ns: int
     unmapped_ns: int | None  # out of all page tables, or memory_failure() done with a page nobody mapped
     touched: int  # 1: the page was touched between the find and unmapped_ns, beside its bad line
-    panic_ns: int | None  # the kernel went down because of this line: the consumption, or the platform's rule
+    panic_ns: int | None  # the kernel first went down because of this line: consumed, or the platform's rule
     disk_ns: int | None  # the bad bytes were written to a disk or swap device, whoever was told
+    boot: int  # of which kind to mappers speak, and capacity_lost_bytes: 0 until the first reboot
+    panics: int  # how often the kernel went down because of this line
+    panic_boot: int | None  # the boot of panic_ns
+    panic_kind: str  # kind of the page in that boot, '' without a panic
+    panic_region: str  # and its owner
+    disk_boot: int | None  # the boot of disk_ns
 
 
 class SignalRow(NamedTuple):
@@ -64,6 +85,9 @@ class SignalRow(NamedTuple):
     needless: str  # early kills: no | yes | censored (a touch would come after the horizon); else ''
     window_ns: int | None  # from PG_hwpoison to the death or the end of the handler: the old data is gone
     stores: int  # what the task wrote meanwhile, into all of its memory: newer data beside the hole
+    boot: int  # in which it was sent: a permanently bad frame finds a new owner in each
+    kind: str  # kind of the page that was poisoned, in this boot
+    region: str  # its owner in this boot
 
 
 class LostWriteRow(NamedTuple):
@@ -87,8 +111,10 @@ class LostWriteRow(NamedTuple):
     stale_before: int  # reads of the page that found old data or zeroes before anybody was told
     stale_after: int  # the same after somebody was told
     first_stale_ns: int | None
-    end: str  # overwritten | released | reboot | horizon: when reading it stopped to matter
+    end: str  # overwritten | truncated | released | reboot | horizon: when reading it stopped to matter
     end_ns: int
+    boot: int  # in which it was lost: the error may have been found in an earlier one
+    kind: str  # file | blockdev | shm
 
 
 class FaultRow(NamedTuple):
@@ -160,6 +186,7 @@ class ReplicationRow(NamedTuple):
     dram_faults: int  # rows of faults
     corrected: int  # corrected errors of all of them
     records: int  # of these, read out of the banks and kept in the kernel's log
+    restarts: int  # deaths of errors that a supervisor answered with a start: one of all that died together
 
 
 class Replication(NamedTuple):

@@ -14,6 +14,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from math import exp, sqrt
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 
@@ -81,6 +82,11 @@ class Slot(IntEnum):
     DROPPED = 53
     BANK_TAKEN = 54
     WINDOW_ON = 55
+    READ_AGAIN = 56
+    TRUNCATED = 57
+    DIRTIED_WHEN = 58
+    DIRTIED_BY = 59
+    WRITTEN_OUT = 60
 
 
 class Draws:
@@ -88,7 +94,7 @@ class Draws:
 
     ``row(error)`` gives the uniforms of an error as a list indexed by :class:`Slot`;
     ``extra(name, slot, k)`` an additional uniform; ``arrivals(source)`` the generator of the
-    inter-arrival draws of one error source.  Uniforms lie strictly between 0 and 1.
+    arrival draws of one error source.  Uniforms lie strictly between 0 and 1.
     """
 
     __slots__ = ("_block", "_first", "_key", "_philox", "_size")
@@ -128,11 +134,47 @@ class Draws:
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     def arrivals(self, source: int) -> Arrivals:
-        """The inter-arrival stream of error source number ``source``."""
+        """The stream of error source number ``source``: inter-arrival times, or times."""
         digest = blake2b(
             struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
         ).digest()
         return Arrivals(int.from_bytes(digest, "little"))
+
+
+# What a draw decides: yes or no, which of several, or how long something takes (all others).
+YES_NO = frozenset(
+    {
+        Slot.PERMANENT, Slot.CONTEXT, Slot.WRITEBACK, Slot.SWAP, Slot.PAGEVEC, Slot.BUFFERS, Slot.UNMAP_FAIL,
+        Slot.HUGE_FREE, Slot.ATOMIC_ALLOC, Slot.FIRST_TOUCH, Slot.WINDOW, Slot.MEANWHILE, Slot.REPAIR,
+        Slot.BANK_TAKEN,
+    }
+)  # fmt: skip
+WHICH = frozenset(
+    {Slot.PLACE, Slot.LINE, Slot.CPU, Slot.RACE_WHO, Slot.WRITER, Slot.NEW_OWNER, Slot.DIRTIED_BY}
+)
+NO, FIRST, MEDIAN = 1.0 - _SCALE, 0.5 * _SCALE, 0.5
+
+
+class NoChance(Draws):
+    """The draws of a machine without chance: the same in every replication.
+
+    All code asks ``u < p`` for a yes, so that :data:`NO`, the largest uniform, is a no to every probability
+    below 1 and a yes to a certain one.  Of several the first is taken: CPU 0, the first task of the file.
+    Times are the median of their law.  That something has happened by now, at a rate, is a time too: so it
+    has once its median has passed.
+    """
+
+    __slots__ = ()
+    _ROW: ClassVar = [NO if slot in YES_NO else FIRST if slot in WHICH else MEDIAN for slot in range(ROW)]
+
+    def row(self, error: int) -> list[float]:  # noqa: ARG002 - every error has the same
+        """The row of uniforms of any error."""
+        return self._ROW
+
+    def extra(self, name: int, slot: int, k: int = 0) -> float:  # noqa: ARG002 - all of a slot are the same
+        """The uniform of the slot, whose name stands in the low byte of ``slot``."""
+        slot &= 0xFF
+        return NO if slot in YES_NO else FIRST if slot in WHICH else MEDIAN
 
 
 def poisson(u: float, mean: float) -> int:
@@ -180,7 +222,8 @@ def binomial(u: float, n: int, p: float) -> int:
 
 
 class Arrivals:
-    """Exponential inter-arrival times in blocks that start small and double."""
+    """The stream of one error source: exponential inter-arrival times in blocks that start small and double,
+    or a known number of uniforms at once."""
 
     __slots__ = ("_at", "_block", "_philox", "_size")
 
@@ -189,6 +232,12 @@ class Arrivals:
         self._size = 4
         self._block: list[float] = []
         self._at = 0
+
+    def uniforms(self, count: int) -> list[float]:
+        """The first ``count`` uniforms of the stream."""
+        raw = self._philox.random_raw(count)
+        found: list[float] = (((raw >> np.uint64(11)) + 0.5) * _SCALE).tolist()
+        return found
 
     def next_exponential(self) -> float:
         """One unit exponential by inverse CDF."""

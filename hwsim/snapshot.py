@@ -56,7 +56,7 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
         if region.layout.first_pfn >= 0 and region.layout.pages
     )
     marks = []
-    for story in machine.stories:
+    for story in machine.open.values():
         if story.finished:
             continue
         page = mem_map.overlay.get(story.pfn)

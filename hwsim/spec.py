@@ -8,7 +8,7 @@ nothing else.  Times are integer nanoseconds, sizes are 4 KiB pages, rates are e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -47,6 +47,10 @@ class Delay:
         if self.kind == "lognormal":
             return int(self.mean_ns * math.exp(self.sigma * _NORMAL.inv_cdf(u)))
         raise ValueError(f"unknown distribution {self.kind!r}")
+
+    def without_chance(self) -> Delay:
+        """Always its median; a delay that need not happen does not."""
+        return Delay(mean_ns=0 if self.chance < 1.0 else self.draw(0.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +168,8 @@ class FileSpec:
 
     ``filesystem``: ext2, ext3, ext4, xfs, nfs (dirty accounting), ramfs, tmpfs (none, swap-backed
     for tmpfs), blockdev.  ``touch`` is read() and write() by system call, per page.
-    ``flush_every_ns`` is the age at which the flusher writes dirty pages back (default from
-    vm.dirty_expire_centisecs); its phase is random per file.  ``writers``: the groups whose tasks make
+    ``flush_every_ns`` is the age at which the flusher writes this file's dirty pages back, in place of
+    vm.dirty_expire_centisecs (None); 0 is never.  ``writers``: the groups whose tasks make
     the write() calls; without any, those that ask for errors with fsync.  ``evict_per_s``: how often
     the inode is thrown out of memory while nobody has the file open, with the error it remembers.
     """
@@ -174,7 +178,7 @@ class FileSpec:
     pages: int
     filesystem: str = "ext4"
     touch: tuple[Touch, ...] = (Touch(1.0),)
-    flush_every_ns: int = 30_000_000_000
+    flush_every_ns: int | None = None
     buffers: str = "none"  # none | idle | busy: what is attached to the pages (page private data)
     buffers_busy: float = 0.0  # with buffers = "idle": probability that they are busy when looked at
     turnover_per_s: float = 0.0  # per page: reclaimed and filled again from disk
@@ -244,21 +248,24 @@ class DramSpec:
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """A stream of errors: a Poisson process between start and end.
+    """A stream of errors between start and end: a Poisson process, or ``count`` at uniform random times.
 
-    ``rate_per_s`` is per machine (a rate per GiB is multiplied out before).  ``burst_pages``
-    neighbouring pages go bad at once, one line in each, each an error of its own.  With ``dram`` the
-    stream is one of DRAM faults, and what of them no ECC corrects are the errors; then where they fall
-    and whether they are permanent is the fault's.
+    ``rate_per_s`` is per machine (a rate per GiB is multiplied out before), and not used with a count.
+    ``burst_pages`` neighbouring pages go bad at once, one line in each, each an error of its own.  With
+    ``dram`` the stream is one of DRAM faults, and what of them no ECC corrects are the errors; then where
+    they fall and whether they are permanent is the fault's.  ``field_per_s``: what the field reports for one
+    machine, for those who ask what the answer means for a year; the model does not read it.
     """
 
-    rate_per_s: float
+    rate_per_s: float = 0.0
     where: Place = Place()
     permanent: float = 0.5
     burst_pages: int = 1
     start_ns: int = 0
     end_ns: int | None = None
     dram: DramSpec | None = None
+    count: int | None = None
+    field_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +333,11 @@ class MachineSpec:
     alloc_order: int = 0  # order of those allocations
     atomic_alloc_fail: float = 0.0  # probability that an entry of the kill list cannot be allocated
     sync_every_ns: int | None = None  # somebody runs sync() this often; None: nobody
+    dirty_writeback_ns: int = 5_000_000_000  # vm.dirty_writeback_centisecs; 0: no flusher at all
+    dirty_expire_ns: int = 30_000_000_000  # vm.dirty_expire_centisecs
     times: TimesSpec = TimesSpec()
     printk_level: int = 7  # messages up to this level are shown; 7 shows all
+    chance: bool = True  # False: see without_chance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,3 +364,24 @@ class Spec:
     tasks: tuple[TaskSpec, ...] = ()
     pools: tuple[KernelPoolSpec, ...] = ()
     script: tuple[ScriptStep, ...] = ()
+
+
+def without_chance(spec: Spec) -> Spec:
+    """The same machine and script with nothing left to chance, so that all replications are equal.
+
+    Nothing acts by itself at a random moment: no errors, no patrol scrub, no flusher, no swap cycle.
+    Times are their medians, and what is drawn all the same is answered by :class:`hwsim.rng.NoChance`.
+    """
+    times = {each.name: getattr(spec.machine.times, each.name).without_chance() for each in fields(TimesSpec)}
+    scrub = replace(spec.machine.scrub, period_ns=None)
+    tasks = tuple(
+        replace(task, regions=tuple(replace(region, swap=None) for region in task.regions))
+        for task in spec.tasks
+    )
+    return replace(
+        spec,
+        machine=replace(spec.machine, chance=False, scrub=scrub, times=TimesSpec(**times)),
+        errors=(),
+        files=tuple(replace(file, flush_every_ns=0) for file in spec.files),
+        tasks=tasks,
+    )

@@ -7,7 +7,7 @@ from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
-from hwsim.story.dram import rate_per_s
+from hwsim.story.arrivals import onsets
 
 _NUMBERS = len(ReplicationRow._fields) - 2  # all but replication and end_ns are zero
 
@@ -15,18 +15,13 @@ _NUMBERS = len(ReplicationRow._fields) - 2  # all but replication and end_ns are
 def uneventful(spec: Spec, index: int) -> Replication | None:
     """The result of a replication without a script and without an arrival before the horizon, else None.
 
-    The first arrival of each source is the one that the machine would have drawn.
+    The first arrival of each source is the one that the machine would have drawn; a count always arrives.
     """
-    if spec.script:
+    if spec.script or any(error.count is not None for error in spec.errors):
         return None
     draws = Draws(spec.seed, index)
     for source, error in enumerate(spec.errors):
-        rate = rate_per_s(draws, source, error)
-        if rate <= 0.0:
-            continue
-        end_ns = spec.horizon_ns if error.end_ns is None else min(error.end_ns, spec.horizon_ns)
-        wait_ns = int(draws.arrivals(source).next_exponential() / rate * 1e9)
-        if error.start_ns + wait_ns < end_ns:
+        if next(onsets(draws, source, error, spec.horizon_ns), None) is not None:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     switches = with_overrides(PROFILES[spec.machine.kernel].switches, spec.machine.switches)

@@ -9,6 +9,7 @@ whole of ``hwsim check``.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -61,6 +62,7 @@ SHARE_ALLOWED = 'a share from 0 to 1, such as 0.7 or "70 %"'
 
 MAX_NS = 2**62  # 146 years: sums of two times still fit a signed 64-bit integer
 MAX_BYTES = 1 << 60
+MAX_PER_S = 10**9  # time goes by in nanoseconds
 
 _NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ%]+)\s*")
@@ -126,12 +128,18 @@ def _quantity(
 
 def parse_duration(text: object) -> int:
     """``"24 h"`` as integer nanoseconds."""
+    ns = _nanoseconds(text)
+    if ns > MAX_NS:
+        raise UnitError("longer than hwsim can count", f"at most {MAX_NS // DURATION_UNITS_NS['y']} y")
+    return ns
+
+
+def _nanoseconds(text: object) -> int:
+    """A duration of any length: the time of a rate may be longer than a run."""
     exact = _quantity(text, "a duration", DURATION_UNITS_NS, _DURATION_ALIASES, DURATION_ALLOWED)
     ns = round(exact)
     if ns == 0 and exact > 0:
         raise UnitError("shorter than one nanosecond", DURATION_ALLOWED)
-    if ns > MAX_NS:
-        raise UnitError("longer than hwsim can count", f"at most {MAX_NS // DURATION_UNITS_NS['y']} y")
     return ns
 
 
@@ -175,13 +183,16 @@ def parse_rate(text: object) -> Rate:
     period = times[0].strip()
     implied = "" if period[:1].isdigit() else "1 "
     try:
-        ns = parse_duration(implied + period)
+        ns = _nanoseconds(implied + period)
     except UnitError as error:
         fixed = error.nearby and f"{count.strip()} / {error.nearby.removeprefix(implied)}"
         raise UnitError(error.message, RATE_ALLOWED, fixed) from None
     if ns == 0:
         raise UnitError("the time of a rate cannot be zero", RATE_ALLOWED)
-    return Rate(float(_fraction(number[1]) * DURATION_UNITS_NS["s"] / ns), per_gib)
+    per_s = _fraction(number[1]) * DURATION_UNITS_NS["s"] / ns
+    if per_s > MAX_PER_S:
+        raise UnitError("more often than once a nanosecond", f"at most {MAX_PER_S} / s")
+    return Rate(float(per_s), per_gib)
 
 
 def parse_share(value: object) -> float:
@@ -190,13 +201,14 @@ def parse_share(value: object) -> float:
         match = _QUANTITY.fullmatch(value)
         if match is None or match[2] != "%":
             raise UnitError("not a share", SHARE_ALLOWED)
-        share = float(_fraction(match[1]) / 100)
+        exact = _fraction(match[1]) / 100
+        share = float(exact) if exact < MAX_PER_S else math.inf  # or above all floats
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        share = float(value)
+        share = float(value) if abs(value) < MAX_PER_S else math.inf  # a whole number may be above all floats
     else:
         raise UnitError("not a share", SHARE_ALLOWED)
     if not 0.0 <= share <= 1.0:
-        nearby = f"{value:g} %" if not isinstance(value, str) and 1 < share <= 100 else None
+        nearby = f"{share:g} %" if not isinstance(value, str) and 1 < share < 100 else None
         raise UnitError("outside 0 to 1", SHARE_ALLOWED, nearby)
     return share
 

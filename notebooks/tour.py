@@ -46,6 +46,7 @@ repeat = 1
 memory = "64 MiB"
 cpus = 2
 kernel = "v5"
+chance = "off"
 sysctl = { "vm.memory_failure_early_kill" = 0 }
 on_panic = "end"
 

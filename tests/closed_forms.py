@@ -11,6 +11,8 @@ from dataclasses import replace
 from math import exp
 from typing import NamedTuple
 
+import numpy as np
+
 from hwsim.machine import Plan, run_replication
 from hwsim.spec import (
     Delay,
@@ -188,3 +190,41 @@ def lost_in_the_ring(
         pools=(KernelPoolSpec("slab", 256),), script=script,
     )  # fmt: skip
     return [row.error for row in run_replication(spec, 0).errors if row.ring_lost]
+
+
+def dirty_pages(
+    replications: int, stores_per_s: tuple[float, float], others_per_s: float
+) -> tuple[Counter[tuple[bool, bool]], dict[tuple[bool, bool], float]]:
+    """Which of two pages of a file are dirty when looked at late, at one time: counts and probabilities.
+
+    A cycle of the inode, with r stores a second, is X = Exp(r) clean and L = 5 ceil((X + 30) / 5) - X dirty.
+    At age t after the first store, which was to page a with probability a / r, that page has been stored to
+    with probability 1 - (1 - a / r) exp(-a t).  Averaged over X, and over t in L.
+    """
+    pages = 2 + (others_per_s > 0.0)
+    rates = (*stores_per_s, others_per_s)[:pages]
+    file = FileSpec("data", pages, touch=tuple(Touch(1 / pages, 0.0, rate) for rate in rates))
+    script = tuple(
+        ScriptStep(100_000 * S, "inject", {"page": {"file": "data", "index": page}}, f"script[{page}]")
+        for page in (0, 1)
+    )
+    spec = Spec(
+        "dirty", 100_001 * S, 18, 1,
+        MachineSpec(64, kernel="2.6.32", scrub=ScrubSpec(None), times=AT_ONCE), files=(file,), script=script,
+    )  # fmt: skip
+    plan, seen = Plan(spec), Counter[tuple[bool, bool]]()
+    for index in range(replications):
+        first, second = run_replication(spec, index, plan).errors
+        seen[first.row == 12, second.row == 12] += 1
+    r = sum(rates)
+    x = -np.log1p(-(np.arange(4_000) + 0.5) / 4_000) / r
+    dirty_s = 5.0 * np.ceil((x + 30.0) / 5.0) - x
+    age_s = dirty_s[:, None] * (np.arange(200) + 0.5) / 200
+    a, b = stores_per_s
+    stored = [-np.expm1(-rate * age_s) for rate in (a, b)]
+    both = a / r * stored[1] + b / r * stored[0] + (r - a - b) / r * stored[0] * stored[1]
+    page = [1.0 - (1.0 - rate / r) * (1.0 - each) for rate, each in zip((a, b), stored, strict=True)]
+    weight = dirty_s / (x.mean() + dirty_s.mean())
+    p_both, p_a, p_b = (float((each.mean(axis=1) * weight).mean()) for each in (both, *page))
+    shares = {(True, True): p_both, (True, False): p_a - p_both, (False, True): p_b - p_both}
+    return seen, shares | {(False, False): 1.0 - sum(shares.values())}

@@ -87,7 +87,7 @@ def _lost(draw: random.Random, replication: int, error: ErrorRow, horizon: int) 
     by = "" if told == "nobody" else "fsync"
     return LostWriteRow(
         replication, error.error, lost, "x", 1, "a.0", 1, told, at, by, by, at, 1, "", "old data", 0, 0, None,
-        "horizon", horizon,
+        "horizon", horizon, 0, "file",
     )  # fmt: skip
 
 
@@ -140,6 +140,12 @@ def _error(
         touched=0,
         panic_ns=None,
         disk_ns=None,
+        boot=0,
+        panics=0,
+        panic_boot=None,
+        panic_kind="",
+        panic_region="",
+        disk_boot=None,
     )
     if found == "none" or found_ns >= horizon:
         healed = draw.random() < 0.3
@@ -148,7 +154,8 @@ def _error(
             found="none", found_ns=None, end="healed" if healed else "latent", end_ns=end_ns
         ), []
     if found in ("task_load", "kernel_load"):
-        return row._replace(end="panic", end_ns=found_ns), []
+        panic = {"panics": 1, "panic_boot": 0, "panic_kind": kind, "panic_region": f"{kind}/x"}
+        return row._replace(end="panic", end_ns=found_ns, panic_ns=found_ns, **panic), []
     if found == "device_read":
         return row._replace(logged_only=1), []
     outcome = OUTCOMES.get(kind, "Recovered")
@@ -175,6 +182,9 @@ def _error(
                 needless="" if not early else "yes" if touch > 0.8 else "no",
                 window_ns=None,
                 stores=0,
+                boot=0,
+                kind=kind,
+                region=f"{kind}/x",
             )
         )
     row = row._replace(
@@ -210,5 +220,5 @@ def _replication(
         sum(s.needless == "yes" and s.result == "killed" for s in signals),
         sum(s.result == "handled" for s in signals), panics, panics * 300_000_000_000, 3, 4,
         sum(e.data_lost_bytes for e in errors), sum(e.capacity_lost_bytes for e in errors), 0, 0, 1000,
-        *[0] * 12,
-    )  # fmt: skip
+        *[0] * 13,
+    )._replace(restarts=causes[0])  # fmt: skip

@@ -59,8 +59,14 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                 end_ns=spec.horizon_ns,
                 unmapped_ns=None,
                 touched=0,
-                panic_ns=None,
+                panic_ns=found_ns if panic else None,
                 disk_ns=None,
+                boot=0,
+                panics=int(panic),
+                panic_boot=0 if panic else None,
+                panic_kind="anon" if panic else "",
+                panic_region="db/heap" if panic else "",
+                disk_boot=None,
             )
         )
         if dies:
@@ -82,6 +88,9 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                     needless=("no" if touched else "yes") if early else "",
                     window_ns=None,
                     stores=0,
+                    boot=0,
+                    kind="anon",
+                    region="db/heap",
                 )
             )
     kills = len(signals)
@@ -125,6 +134,7 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         dram_faults=0,
         corrected=0,
         records=0,
+        restarts=kills,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []
     events: list[tuple[int, str, dict[str, Any]]] = [(7, "onset", {"pfn": 1})] if trace else []
@@ -165,6 +175,12 @@ class FakeScenario:
     def hash(self) -> str:
         free = ("repeat", "description")
         return repr(sorted((key, value) for key, value in self.data.items() if key not in free))
+
+    only_dimms = False
+
+    @property
+    def model_version(self) -> int:
+        return 1
 
     def with_overrides(self, overrides: list[str]) -> FakeScenario:
         found = self

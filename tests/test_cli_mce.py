@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hwsim.cli.main import app
+from tests.mce_logs import KERNEL, TIMER, UCNA, kernel_lines, panic_lines, polled_lines, text_of
 
 EXAMPLES = Path(__file__).parent.parent / "scenarios" / "mce"
 
@@ -24,10 +25,19 @@ def test_json_has_one_object_a_file() -> None:
     found = json.loads(result.stdout)
     assert [each["file"] for each in found] == [str(file) for file in files]
     fatal = next(each for each in found if each["file"].endswith("fatal-and-corrected"))
+    nothing = {"pfn": None, "found_by": None, "fell_away": None}
     assert fatal["records"] == [
-        {"cpu": 1, "bank": 3, "severity": "KEEP", "reason": "Non signalled machine check"},
-        {"cpu": 0, "bank": 4, "severity": "PANIC", "reason": "Processor context corrupt"},
-    ]
+        {
+            "cpu": 1, "bank": 3, "status": "0x900000000000009f", "severity": "KEEP",
+            "reason": "Non signalled machine check", **nothing,
+        },
+        {
+            "cpu": 0, "bank": 4, "status": "0xb200000000000000", "severity": "PANIC",
+            "reason": "Processor context corrupt", **nothing,
+        },
+    ]  # fmt: skip
+    rest = {"form": "mce-inject", "boot": 1, "verdict": None, "notes": [], "repeated": 0, "passed_over": 0}
+    assert {name: fatal[name] for name in rest} == rest
     assert fatal["fate"] == {
         "panic": True,
         "message": "Fatal Machine check",
@@ -51,6 +61,101 @@ def test_text_says_what_is_queued_and_what_was_never_raised() -> None:
         "  memory_failure: pfn 0x7\n"
         "  goes on; records logged: 1\n"
     )
+
+
+def test_a_log_is_answered_with_its_own_verdict_beside() -> None:
+    lines = ["usb 1-1: new device", *kernel_lines(TIMER, cpu=2, bank=7, mcg=5, rip=KERNEL)]
+    log = text_of(lines, panic_lines(reason="Processor context corrupt"), ["Call Trace:"])
+    result = hwsim_mce("-", "--kernel", "modern", stdin=log)
+    assert result.stdout == (
+        "-: kernel modern, 4 CPUs\n"
+        "  CPU 2 bank 7  PANIC  Processor context corrupt\n"
+        "    VAL UC EN MISCV ADDRV PCC; 0x0400: internal timer; page 0x12345\n"
+        "  Kernel panic - not syncing: Fatal machine check\n"
+        "  Machine check: Processor context corrupt\n"
+        "  agrees with the text: Fatal machine check / Processor context corrupt\n"
+        "  2 lines passed over\n"
+    )
+    (found,) = json.loads(hwsim_mce("-", "--kernel", "modern", "--json", stdin=log).stdout)
+    assert (found["form"], found["passed_over"]) == ("log", 2)
+    assert found["verdict"] == {
+        "message": "Fatal machine check",
+        "reason": "Processor context corrupt",
+        "goes_on": False,
+        "compared": "agrees",
+    }
+    differs = hwsim_mce(
+        "-", "--kernel", "modern", stdin=log.replace("Processor context corrupt", "Uncorrected")
+    )
+    assert "  differs from the text: Fatal machine check / Uncorrected\n" in differs.stdout
+    other = log.replace("check: Processor context corrupt", "check: Uncorrected")
+    (found,) = json.loads(hwsim_mce("-", "--kernel", "modern", "--json", stdin=other).stdout)
+    assert found["verdict"]["compared"] == "differs"
+
+
+@pytest.mark.parametrize(
+    ("tsc", "status", "said"),
+    [
+        (5, UCNA, "found by CMCI"),
+        (0, UCNA, "found by the timer poll"),
+        (0, TIMER, "found by the first poll after boot; the boot before died of it"),
+    ],
+)
+def test_the_answer_says_which_poll_found_it(tsc: int, status: int, said: str) -> None:
+    result = hwsim_mce("-", "--kernel", "modern", stdin=text_of(polled_lines(status, tsc=tsc)))
+    assert f" (polled: {said})\n" in result.stdout
+    assert "  goes on; records logged: 1\n" in result.stdout
+
+
+def test_each_boot_of_a_log_has_its_answer() -> None:
+    log = text_of(kernel_lines(TIMER), panic_lines(), polled_lines(TIMER, tsc=0), ["EDAC MC0: 1 CE"])
+    result = hwsim_mce("-", "--kernel", "modern", stdin=log)
+    assert "-: kernel" not in result.stdout
+    assert "- (boot 2): kernel modern, 4 CPUs\n" in result.stdout
+    assert result.stdout.endswith("  1 line passed over; not read: 1 of EDAC\n")
+    found = json.loads(hwsim_mce("-", "--kernel", "modern", "--json", stdin=log).stdout)
+    assert [(each["boot"], each["fate"]["panic"]) for each in found] == [(1, True), (2, False)]
+    assert found[1]["records"][0]["found_by"] == "boot"
+
+
+def test_a_panic_without_its_record_has_no_fate() -> None:
+    log = text_of(panic_lines(reason="Processor context corrupt"))
+    result = hwsim_mce("-", "--kernel", "modern", stdin=log)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1:] == [
+        "  no record",
+        "  the record that decided is not in the text: nothing to grade",
+        "  not compared with the text: Fatal machine check / Processor context corrupt",
+    ]
+    (found,) = json.loads(hwsim_mce("-", "--json", stdin=log).stdout)
+    assert (found["fate"], found["verdict"]["compared"]) == (None, None)
+
+
+def test_what_is_refused_is_refused_in_one_line() -> None:
+    for log, said in (
+        (
+            text_of(kernel_lines(TIMER, processor="2:a20f10")),
+            "stdin:4: PROCESSOR 2 is AMD: only Intel's rules",
+        ),
+        ("EDAC MC0: 1 CE memory read error\n", "stdin:1: this form is not read: EDAC"),
+    ):
+        result = hwsim_mce("-", stdin=log)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert said in result.stderr
+
+
+def test_control_characters_of_a_log_do_not_reach_the_terminal() -> None:
+    log = text_of(kernel_lines(TIMER), panic_lines(reason="a\x1b]0;b\x07\x1b[31m\x9b2J\u202e c"))
+    assert "differs from the text: Fatal machine check / a 2J  c\n" in hwsim_mce("-", stdin=log).stdout
+    cut = f"CPU 1: Machine Check\x1b[2J \x07{'y' * 200}\n"
+    assert hwsim_mce("-", stdin=cut).stderr.isprintable() or "\x1b" not in hwsim_mce("-", stdin=cut).stderr
+
+
+def test_phys_bits_is_the_cpus_and_modern_kernels_alone_ask_for_it() -> None:
+    log = text_of(polled_lines(UCNA, addr=3 << 46 | 0x12345000))
+    assert "pfn 0x12345\n" in hwsim_mce("-", "--kernel", "modern", "--phys-bits", "46", stdin=log).stdout
+    assert "pfn 0xc00012345\n" in hwsim_mce("-", "--kernel", "modern", stdin=log).stdout
+    assert hwsim_mce("-", "--phys-bits", "46", stdin=log).exit_code == 2
 
 
 def test_no_ser_and_tolerant_reach_the_machine() -> None:

@@ -10,7 +10,8 @@ from itertools import product
 
 import pytest
 
-from hwsim.hardware.mce_inject import Record, parse_mce
+from hwsim.hardware.mce_inject import parse_mce
+from hwsim.hardware.mce_record import Record
 from hwsim.kernel.do_machine_check import HANDLING, Fate, Signal
 from hwsim.kernel.mce_raise import Played, play_mce
 from hwsim.kernel.mce_severity import Severity

@@ -5,6 +5,7 @@ The wall-clock side of the budgets is in ``benchmarks/``.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,11 +24,14 @@ def _calls(work: Callable[[], Any]) -> int:
         nonlocal count
         count += event == "call"
 
+    gc.collect()  # what other tests have left behind is not counted
+    gc.disable()
     sys.setprofile(seen)
     try:
         work()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 

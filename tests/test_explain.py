@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from hwsim.explaining import ExplainError
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, scan
 from hwsim.kernel.profiles import PROFILES
+from tests.pages_asked_for import an_answer_or_a_reason
 
 TESTED = (
     "reserved",
@@ -135,3 +137,42 @@ def test_all_mistakes_at_once_with_what_is_allowed_and_a_nearby_name() -> None:
     assert text[0].startswith("flags = 'lur': not known; allowed are reserved, buddy")
     assert text[0].endswith("did you mean 'lru'?")
     assert text[5] == "mapped = -1: allowed are 0 to 10000"
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (
+            {"flags": "lru,private,dirty", "mapping": "tmpfs"},
+            "buffers = 'idle' (PG_private) with mapping = 'tmpfs': cannot be in v5",
+        ),
+        (
+            {"flags": "lru,swapcache", "mapping": "file"},
+            "flags = 'swapcache' with mapping = 'file': cannot be",
+        ),
+        ({"flags": "lru,swapcache,private"}, "buffers = 'idle' (PG_private) in the swap cache: cannot be"),
+        (
+            {"flags": "lru,swapbacked", "buffers": "busy"},
+            "buffers = 'busy' (PG_private) with mapping = 'anon'",
+        ),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused_with_the_reason(page: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ExplainError) as refused:
+        explain(**page)
+    assert str(refused.value).startswith(reason)
+
+
+@pytest.mark.parametrize("kernel", sorted(PROFILES))
+def test_buffers_and_the_swap_cache_hold_the_page(kernel: str) -> None:
+    """PG_private among the flags is buffers; a page of the swap cache without a mapping is one of tmpfs."""
+    buffered = explain("lru,uptodate,private", mapping="file", kernel=kernel)
+    assert (buffered.outcome, buffered.still_referenced_by) == ("Recovered", 0)
+    busy = explain("lru,uptodate,private", mapping="file", kernel=kernel, buffers="busy")
+    assert busy.outcome == "Failed"
+    swapped = explain("lru,swapcache", mapping="none", kernel=kernel)
+    assert (swapped.message, swapped.outcome) == ("swapcache", "Recovered")
+
+
+def test_any_page_gets_an_answer_or_a_reason() -> None:
+    an_answer_or_a_reason()

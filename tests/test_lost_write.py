@@ -25,7 +25,8 @@ from hwsim.spec import (
     Touch,
 )
 from hwsim.userspace.tasks import Member
-from tests.shipped import NAMES, run
+from tests.accelerated import run
+from tests.shipped import NAMES
 from tests.worlds import BARE, DATA, FILE, INJECT, NO_TIME, line, on_file, outcomes, play, world
 
 H, D = 3_600_000_000_000, 86_400_000_000_000

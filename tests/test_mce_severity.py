@@ -29,9 +29,30 @@ def test_every_row_can_be_reached_or_is_known_not_to(kernel: str) -> None:
                 for exception in sorted({True, kernel != "modern"}):  # 2.6.32 does not grade what it polls
                     ask: dict[str, Any] = {"ser": ser, "exception": exception}
                     reached.add(mce_severity(kernel, plain | code, mcg, context, **ask).reason)
+    scrub = VAL | EN | ADDRV | MISCV | 0x10 << 16 | 0xC0
+    reached.add(mce_severity(kernel, scrub, 0, "kernel", exception=False, cpuid=0x50654, bank=13).reason)
     missing = {row.reason for row in SEVERITIES[kernel]} - reached
     # With SER_P a bank without UC has S clear, and one with S set has UC: what is left is odd.
     assert missing == ({"Spurious not enabled"} if kernel == "2.6.32" else set())
+
+
+def test_only_skylakes_memory_controllers_report_a_scrub_error_as_corrected() -> None:
+    scrub = VAL | EN | ADDRV | MISCV | 0x10 << 16 | 0xC3
+    ask: dict[str, Any] = {"exception": False, "cpuid": 0x50657, "bank": 18}
+    found = mce_severity("modern", scrub, 0, "kernel", **ask)
+    assert found == (Severity.AO, "Uncorrected Patrol Scrub Error")
+    for other in (
+        {"cpuid": 0x50653},
+        {"cpuid": 0x606A6},
+        {"cpuid": 0},
+        {"bank": 12},
+        {"bank": 19},
+        {"ser": False},
+    ):
+        assert mce_severity("modern", scrub, 0, "kernel", **{**ask, **other}).severity is Severity.KEEP
+    for status in (scrub | 1 << 16, scrub & ~ADDRV, scrub & ~MISCV):
+        assert mce_severity("modern", status, 0, "kernel", **ask).severity is Severity.KEEP
+    assert mce_severity("2.6.32", scrub, 0, "kernel", **ask).severity is Severity.KEEP
 
 
 @pytest.mark.parametrize(

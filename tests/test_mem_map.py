@@ -140,6 +140,15 @@ def test_bands_follow_one_another_by_index() -> None:
     np.testing.assert_allclose([read, heal], [(1e-9 + 0.45e-9) / 64, 0.05e-9 / 64])
 
 
+def test_stores_to_a_range_are_those_to_its_pages() -> None:
+    touch = (Touch(0.1, 1.0, 0.5), Touch(0.6, 0.0, 0.25), Touch(0.3))
+    for bands in (touch, touch[:2]):
+        region = MemMap((Layout("r", "anon", 0, 100, touch=bands),), 100).regions[0]
+        for first, end in ((0, 100), (3, 8), (5, 40), (12, 90), (70, 100), (40, 40)):
+            each = sum(region.touch_rates(page)[1] for page in range(first, end))
+            np.testing.assert_allclose(region.stores_per_ns(first, end), each)
+
+
 def test_a_new_owner_begins_when_it_takes_the_frames() -> None:
     region = MemMap(LAYOUTS, PAGES).by_name["a.0/heap"]
     assert (region.alive, region.epoch, region.since_ns) == (True, 0, 0)
@@ -147,14 +156,3 @@ def test_a_new_owner_begins_when_it_takes_the_frames() -> None:
     assert (region.alive, region.epoch, region.since_ns) == (False, 1, 0)
     region.revive(700)
     assert (region.alive, region.epoch, region.since_ns) == (True, 2, 700)
-
-
-def test_flush_clocks_are_arithmetic() -> None:
-    region = MemMap(LAYOUTS, PAGES).by_name["file:log"]
-    region.phases = [(100, 1000), (50, 300)]
-    assert region.last_flush_ns(40) == 0
-    assert region.last_flush_ns(99) == 50
-    assert region.last_flush_ns(1100) == 1100  # a flush at this nanosecond has happened
-    assert region.next_flush_ns(0) == 50
-    assert region.next_flush_ns(1100) == 1250
-    assert region.next_flush_ns(1_000_050) == 1_000_100

@@ -1,4 +1,4 @@
-"""The shipped scenarios together meet everything the v5 kernel can do, and nothing beside it."""
+"""The accelerated scenarios together meet everything the v5 kernel can do, and nothing beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from hwsim.machine import run_replication
 from hwsim.reach import POSSIBLE, UNREACHABLE, possible_reach
 from hwsim.spec import MachineSpec, Spec
-from tests.shipped import NAMES, run, spec_of
+from tests.accelerated import accelerated_spec, run
+from tests.shipped import NAMES
 
 HWSIM = Path(__file__).resolve().parents[1] / "hwsim"
 
@@ -25,7 +26,7 @@ def _met() -> Counter[str]:
     return met
 
 
-def test_the_shipped_scenarios_meet_all_that_v5_can_do() -> None:
+def test_the_scenarios_meet_all_that_v5_can_do() -> None:
     assert set(POSSIBLE) - set(_met()) == set()
 
 
@@ -34,10 +35,10 @@ def test_nothing_is_met_that_should_not_exist() -> None:
 
 
 def test_the_merged_kernel_meets_only_what_it_can() -> None:
-    """The shipped scenarios under 2.6.32, each a few times."""
+    """The accelerated scenarios under 2.6.32, each a few times."""
     met: Counter[str] = Counter()
     for name in NAMES:
-        spec = spec_of(name)
+        spec = accelerated_spec(name)
         spec = replace(spec, machine=replace(spec.machine, kernel="2.6.32", early_kill=None))
         for index in range(3):
             met.update(run_replication(spec, index).reach)

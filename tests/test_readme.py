@@ -90,7 +90,7 @@ def user(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "COLUMNS": "110",
+        "COLUMNS": "120",
         "NO_COLOR": "1",
         "MPLBACKEND": "Agg",
     }

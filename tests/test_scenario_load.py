@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.scenario import Scenario, load, schema_json
+from hwsim.scenario import Scenario, ScenarioError, load, schema_json
 from hwsim.scenario.overrides import tokens, value_of
 from hwsim.scenario.positions import key_lines
 from hwsim.scenario.problems import NOTHING
@@ -98,6 +98,35 @@ def test_overrides_reach_into_arrays_by_number_and_name(base: Path) -> None:
     assert spec.tasks[0].regions[0].pages == 512
     assert spec.machine.scrub.period_ns is None
     assert spec.machine.scrub.signals == "SRAO"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rate", "count"),
+    [
+        ([], 1 / 86_400, None),
+        (["errors.0.count=3"], 0.0, 3),
+        (["errors[0].count=3"], 0.0, 3),
+        (["errors.uncorrected.count=3"], 0.0, 3),
+        (["errors.0={kind = 'uncorrected', count = 3}", "errors.0.rate=2 / d"], 2 / 86_400, None),
+    ],
+)
+def test_a_rate_and_a_count_take_each_other_away(
+    base: Path, overrides, rate: float, count: int | None
+) -> None:
+    base.write_text(BASE.replace('rate = "1 / d"', 'rate = "1 / d"\nkind = "uncorrected"'))
+    found = load(base, overrides).spec.errors[0]
+    assert found.rate_per_s == pytest.approx(rate)
+    assert found.count == count
+
+
+def test_each_cell_of_a_comparison_takes_away_for_itself(base: Path) -> None:
+    counted = load(base, ["errors.0.count=3"])
+    cells = [["errors.0.count=2"], ["errors.0.rate=2 / d"], ["machine.cpus=3"]]
+    found = [counted.with_overrides(cell).spec.errors[0] for cell in cells]
+    assert [each.count for each in found] == [2, None, 3]
+    assert found[1].rate_per_s == pytest.approx(2 / 86_400)
+    with pytest.raises(ScenarioError, match=r"errors\[0\]: has a rate and a count"):
+        counted.with_overrides(["errors.0.rate=2 / d", "errors.0.count=2"])
 
 
 def test_the_last_override_wins(base: Path) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from hwsim.scenario import Problem, ScenarioError, load
+from hwsim.scenario import Problem, ScenarioError
 from hwsim.scenario.compile import to_spec
 from hwsim.scenario.sources import Document, Source
 from hwsim.scenario.validate import validate
+from hwsim.study.rehearsal import load, rehearse
 
 BAD = Path(__file__).parent / "bad_scenarios"
 GOOD = "name = 'x'\nhorizon = '1 h'\nmachine.memory = '64 MiB'\n"
@@ -175,7 +176,7 @@ def test_no_damage_brings_a_traceback(name: str) -> None:
                 node[rng.choice(["new", "name", "kind", "size", "at"])] = copy.deepcopy(rng.choice(JUNK))
             else:
                 node[key] = copy.deepcopy(rng.choice(JUNK))
-        model, problems = validate(Document(data, [Source("damaged.toml")]))
+        model, problems = validate(Document(data, [Source("damaged.toml")]), rehearse)
         if model is None:
             assert problems
             assert all(str(problem) for problem in problems)
@@ -197,8 +198,10 @@ def test_a_bad_line_needs_memory_below_it(tmp_path: Path, do: str) -> None:
     step = f"[[script]]\nat = '1 s'\ndo = '{do}'\n{how}page = "
     (tmp_path / "a.toml").write_text(f"{GOOD}\n{step}{{ pfn = 999999999 }}\n")
     (tmp_path / "b.toml").write_text(f"{GOOD}\n{step}{{ address = '0xfffffffff000' }}\n")
-    assert "script[0].page.pfn = 999999999: the memory has" in words(tmp_path / "a.toml")
-    assert 'script[0].page.address = "0xfffffffff000": the memory ends at' in words(tmp_path / "b.toml")
+    beyond = "is beyond the memory, which ends at 0x4000000\n    allowed: pfn 0 to 16383\n"
+    assert words(tmp_path / "a.toml").endswith(f"script[0].page.pfn = 999999999: pfn 0x3b9ac9ff {beyond}")
+    said = f'script[0].page.address = "0xfffffffff000": pfn 0xfffffffff {beyond}'
+    assert words(tmp_path / "b.toml").endswith(said)
 
 
 def test_what_only_a_later_kernel_has(tmp_path: Path) -> None:

@@ -38,11 +38,19 @@ IMPOSSIBLE: list[tuple[str, str, tuple[Any, ...]]] = [
         "script[1]: load region app.0/heap index 0: ",
         (ranged(500, "munmap", 0, 1), touch(1_000, "load")),
     ),
-    ("other page", "does not map this page", ((1_000, "load", {"task": "app.0", "page": {"free": 0}}),)),
-    ("beyond memory", "pfn 0x9999 has no struct page", ((1_000, "pin", {"page": {"pfn": 0x9999}}),)),
+    (
+        "other page",
+        "a task cannot load this page",
+        ((1_000, "load", {"task": "app.0", "page": {"free": 0}}),),
+    ),
+    (
+        "beyond memory",
+        "pfn 0x9999 is beyond the memory, which ends at 0x2000000",
+        ((1_000, "pin", {"page": {"pfn": 0x9999}}),),
+    ),
     (
         "bad line beyond memory",
-        "there is no such memory",
+        "pfn 0x9999 is beyond the memory, which ends at 0x2000000",
         ((1_000, "inject", {"page": {"pfn": 0x9999}, "how": "line"}),),
     ),
     ("locked", "is locked already", ((1_000, "lock_page", {"page": P0}), (2_000, "lock_page", {"page": P0}))),

@@ -46,7 +46,7 @@ repeat = 1
 [machine]
 memory = "32 MiB"
 on_panic = "end"
-scrub = { period = "never" }
+chance = "off"
 [machine.times]
 rendezvous = "0 s"
 return_to_user = "0 s"

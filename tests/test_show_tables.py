@@ -43,7 +43,11 @@ def _compare(first: list[float], second: list[float]) -> Comparison:
 )
 def test_tables_fit_the_terminal(width, nasty):
     data = results(**{"replications": 20, **nasty})
-    for text in (_printed(tables.summary(data), width), _printed(tables.comparison(comparison(data)), width)):
+    found = comparison(data)
+    for text in (
+        *(_printed(tables.summary(data, detected=each), width) for each in (False, True)),
+        *(_printed(tables.comparison(found, detected=each), width) for each in (False, True)),
+    ):
         lines = text.splitlines()
         assert max(map(len, lines)) <= width
         assert not any(re.search(r"\d to$", line.rstrip()) for line in lines if "," not in line), (
@@ -53,18 +57,27 @@ def test_tables_fit_the_terminal(width, nasty):
 
 def test_every_number_of_the_comparison_has_an_interval_and_a_method():
     found = comparison(results(40))
-    text = _printed(tables.comparison(found), 140)
+    text = _printed(tables.comparison(found, detected=True), 140)
     kills = next(line for line in text.splitlines() if line.strip().startswith("kills"))
     assert len(re.findall(r"\S+ \(\S+ to \S+\) [a-z]", kills)) == 3
     for method in ("t", "paired t", "jackknife", "paired jackknife", "exact Poisson, zero events"):
         assert re.search(rf"[a-z]: {method}[,;]", text.replace("\n", " ")), method
     assert "40 replications" in text
-    for part in ("per machine over 90 d", "per detected error", "found by scrub", "found by task_load",
-                 "found by kernel_load", "found by device_read"):  # fmt: skip
+    for part in ("per machine over 90 d", "per error", "per detected error", "found by scrub",
+                 "found by task_load", "found by kernel_load", "found by device_read"):  # fmt: skip
         assert part in text
     for row in ("early (AO)", "late (AR)", "forced SIGKILL", "group death", "needless early kills", "panics",
                 "downtime (min)", "data lost (KiB)", "capacity lost (KiB)"):  # fmt: skip
         assert row in text
+
+
+def test_by_what_was_found_is_told_on_request_only():
+    data = results(40)
+    for text in (_printed(tables.comparison(comparison(data))), _printed(tables.summary(data))):
+        assert "per error" in text
+        assert "detected error" not in text
+        assert "found by" not in text
+    assert "per detected error" in _printed(tables.summary(data, detected=True))
 
 
 def test_the_comparison_gives_the_paired_difference():
@@ -95,6 +108,7 @@ def test_broken_pairing_is_said():
 
 def test_several_policies_bring_holm():
     text = _printed(tables.comparison(comparison(results(30, labels=["k=0", "k=1", "k=2"]))))
+    text = " ".join(text.split())
     assert "k=1 against k=0 (baseline)" in text
     assert "k=2 against k=0 (baseline)" in text
     assert "adjusted for 2 comparisons (Holm)" in text
@@ -102,7 +116,7 @@ def test_several_policies_bring_holm():
 
 
 def test_the_summary_has_times_paths_and_counts():
-    text = _printed(tables.summary(results(40, labels=LABELS[:1])))
+    text = _printed(tables.summary(results(40, labels=LABELS[:1]), detected=True))
     for part in (
         "onset to detection (h)",
         "detection to containment (\u00b5s)",

@@ -31,17 +31,17 @@ SIGNALS = [  # policy, replication, error, cause, result, needless
 
 
 def _results() -> Any:
-    machines = [(0, 0, 7, 2), (0, 1, 70, 1), (0, 2, 2, 1), (1, 0, 3, 1), (1, 2, 5, 0)]
+    machines = [(0, 0, 7, 2, 2), (0, 1, 70, 1, 1), (0, 2, 2, 2, 1), (1, 0, 3, 1, 1), (1, 2, 5, 0, 0)]
     return SimpleNamespace(
         policy_list=["=0", "=1"],
-        replications=pd.DataFrame(machines, columns=["policy", "replication", "kills", "detected"]),
+        replications=pd.DataFrame(machines, columns=["policy", "replication", "kills", "errors", "detected"]),
         errors=pd.DataFrame(
             ERRORS,
             columns=[
                 *("policy", "replication", "error", "found", "end"),
                 *("data_lost_bytes", "capacity_lost_bytes"),
             ],
-        ),
+        ).assign(panics=[int(row[4] == "panic") for row in ERRORS]),
         signals=pd.DataFrame(
             SIGNALS, columns=["policy", "replication", "error", "cause", "result", "needless"]
         ),
@@ -56,9 +56,11 @@ def test_a_machine_counts_when_it_finished_under_every_policy() -> None:
 def test_sums_of_one_policy() -> None:
     found = tally(_results(), 0, (0, 2))
     assert found.replications == (0, 2)
+    assert found.fell.tolist() == [2.0, 2.0]
     assert found.detected.tolist() == [2.0, 1.0]
     assert {name: sums.tolist() for name, sums in found.whole.items()} == {
         "kills": [7.0, 2.0],
+        "errors": [2.0, 2.0],
         "detected": [2.0, 1.0],
         "censored_kills": [1.0, 0.0],
     }

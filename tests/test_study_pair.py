@@ -40,10 +40,94 @@ def test_the_difference_is_that_of_the_tables(results):
     assert difference.p_adjusted is None
 
 
-def test_per_detected_error_divides_by_the_errors_found(results):
-    found = comparison(results).row("kills", per="error")
-    sums = results.replications.groupby("policy")[["kills", "detected"]].sum()
-    assert found.estimates[1].value == pytest.approx(sums.loc[1, "kills"] / sums.loc[1, "detected"])
+@pytest.mark.parametrize(("per", "bottom"), [("error", "errors"), ("detected", "detected")])
+def test_per_error_divides_by_what_fell_or_was_found(results, per, bottom):
+    found = comparison(results).row("kills", per=per)
+    sums = results.replications.groupby("policy")[["kills", "errors", "detected"]].sum()
+    assert sums.loc[1, "errors"] > sums.loc[1, "detected"] > 0
+    for policy in (0, 1):
+        assert found.estimates[policy].value == pytest.approx(
+            sums.loc[policy, "kills"] / sums.loc[policy, bottom]
+        )
+
+
+def difference(study, metric, per="replication"):
+    """Value, method and lower end of the second policy's difference."""
+    found = study.row(metric, per).differences[1]
+    assert found is not None
+    return found.value, found.method, found.low
+
+
+def finds_less(spec, index, base=None, trace=False):
+    """Early killing finds fewer of the same errors; panics are equal."""
+    made = fake_replication(spec, index)
+    fewer = made.row.detected - (index % 3 if spec.machine.early_kill else 0)
+    return made._replace(row=made.row._replace(detected=max(1, fewer)))
+
+
+def test_equal_panics_of_the_same_errors_do_not_differ():
+    study = comparison(conduct(FakeScenario(), BOTH, repeat=60, runner=finds_less))
+    assert difference(study, "panics", "error")[:2] == (0.0, "exact, all pairs alike")
+    low = difference(study, "panics", "detected")[2]
+    assert low is not None
+    assert low > 0, "the divisor alone makes a difference that is none"
+
+
+def ends_early(spec, index, base=None, trace=False):
+    """Under early kill the run ends before the last error falls."""
+    made = fake_replication(spec, index)
+    if not spec.machine.early_kill:
+        return made
+    *kept, last = sorted(made.errors, key=lambda error: error.onset_ns)
+    row = made.row._replace(errors=made.row.errors - 1, end_ns=last.onset_ns)
+    return made._replace(row=row, errors=kept)
+
+
+def test_other_numbers_of_errors_are_compared_per_machine_only():
+    study = comparison(conduct(FakeScenario(), BOTH, repeat=20, runner=ends_early))
+    assert study.pairing.ok
+    assert not study.same_count(1)
+    assert difference(study, "kills", "error")[:2] == (None, "the numbers of errors differ")
+    assert study.row("kills", "error").estimates[1].value is not None
+    assert difference(study, "kills")[0] is not None
+    text = printed(study)
+    first, second = (each["errors"] for each in study.as_dict()["fell"])
+    assert f"Not as many under each ({first}, " in text
+    assert f"; and {second}, " in text
+    assert "not alone in their machine): nothing is compared per error." in text
+    assert "Mean per error" not in text
+
+
+def one_each(spec, index, base=None, trace=False):
+    made = fake_replication(spec, index)
+    return made._replace(row=made.row._replace(errors=1, detected=1), errors=made.errors[:1])
+
+
+def test_what_share_was_not_alone_is_said(results):
+    per_machine = results.replications.query("policy == 0")["errors"]
+    share = per_machine[per_machine > 1].sum() / per_machine.sum()
+    study = comparison(results)
+    assert [each["share_not_alone"] for each in study.as_dict()["fell"]] == pytest.approx([share] * 2)
+    assert f"under every policy, {100 * share:.3g} % of them not alone in their machine." in printed(study)
+
+
+def test_one_error_in_each_machine_is_told_once():
+    study = comparison(conduct(FakeScenario(), BOTH, repeat=20, runner=one_each))
+    text = printed(study)
+    assert "Mean per machine over 90 d, one error in each" in text
+    assert "Mean per error" not in text
+    assert "The same 20 errors under every policy, each alone in its machine." in text
+    assert " tasks per error than =0" in tables.sentence(study)
+
+
+def test_field_rates_are_told():
+    data = {**FakeScenario().data, "errors": [{"count": 1, "field_rate": "1 / 77 y"}]}
+    study = comparison(conduct(FakeScenario(data=data), BOTH, repeat=5, runner=fake_replication))
+    assert "Field rate of a machine: 1 / 77 y." in printed(study)
+    assert study.as_dict()["field_rate"] == {"errors[0]": "1 / 77 y"}
+    data["errors"] = [data["errors"][0], {"rate": "1 / d"}, {"count": 1, "field_rate": "1 / 308 y"}]
+    study = comparison(conduct(FakeScenario(data=data), BOTH, repeat=5, runner=fake_replication))
+    assert "Field rates of a machine: 1 / 77 y (errors[0]), 1 / 308 y (errors[2])." in printed(study)
 
 
 def test_by_path_adds_up_to_the_whole(results):
@@ -53,7 +137,7 @@ def test_by_path_adds_up_to_the_whole(results):
     for metric in ("kills", "data_lost_bytes", "panics", "kills_early", "needless_kills"):
         total = 0.0
         for path in study.paths:
-            row = study.row(metric, per="error", found=path)
+            row = study.row(metric, per="detected", found=path)
             value = row.estimates[1].value
             assert value is not None
             total += value * (errors["found"] == path).sum()

@@ -6,11 +6,13 @@ import sqlite3
 
 import pytest
 
+from hwsim.study import opening
 from hwsim.study import store as storing
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StoreError
 from hwsim.study.manifest import Policy
 from hwsim.study.results import open_results
+from hwsim.study.schema import FORMAT
 from tests.study_fake import FakeScenario, fake_replication
 
 ONE = [Policy("fake box")]
@@ -57,12 +59,13 @@ def test_a_device_is_no_results_file():
     assert "not an ordinary file" in refused("/dev/null")
 
 
-def test_a_file_of_another_format_version(tmp_path, monkeypatch):
+def test_a_file_of_another_format_version(tmp_path):
     out = tmp_path / "study.sqlite"
-    monkeypatch.setattr(storing, "FORMAT", 99)
     attempt(out)
-    monkeypatch.undo()
-    assert "format 99, this one reads format 3" in refused(out)
+    with sqlite3.connect(out) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert f"format 99, this one reads format {FORMAT}" in refused(out)
 
 
 def test_another_scenario_is_told_apart_and_the_way_on_is_named(tmp_path):
@@ -89,7 +92,7 @@ def test_a_new_description_is_the_same_study(tmp_path):
 
 
 def test_a_locked_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(storing, "LOCK_WAIT_S", 0.01)
+    monkeypatch.setattr(opening, "LOCK_WAIT_S", 0.01)
     out = tmp_path / "study.sqlite"
     attempt(out)
     other = sqlite3.connect(out, isolation_level=None)

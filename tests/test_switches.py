@@ -315,6 +315,7 @@ _ASKED: list[dict[str, Any]] = [
     for buffers in ("none", "idle", "busy")
     for more in ({}, {"pins": 1}, {"unmap_fails": 2})
     if not (mapping == "none" and (mapped or buffers != "none"))
+    if not (mapping == "tmpfs" and buffers != "none")  # no such page
 ]
 
 

@@ -57,6 +57,7 @@ def test_pages_are_whole() -> None:
         ("3/d/GiB", Rate(3 / 86_400, per_gib=True)),
         ("never", Rate(0.0)),
         ("0 / s", Rate(0.0)),
+        ("1 / 3333 y", Rate(1 / (3333 * 31_536_000))),  # longer than any run
     ],
 )
 def test_rates(text: str, rate: Rate) -> None:

@@ -2,7 +2,7 @@
 
 It shares no code with the model: it reads the same :class:`hwsim.spec.Spec` and has its own random
 numbers, its own event heap and its own memory.  It starts empty and warms up: a page is present
-because somebody touched it, dirty because somebody stored to it after the last flush, copied because
+because somebody touched it, dirty because somebody stored to it after its file was written, copied because
 somebody stored to it after the fork.  Nothing here is ever drawn from a stationary distribution.
 
 What it knows: anonymous memory with forked children, shm, the round through swap, cached files with
@@ -75,6 +75,8 @@ class Twin:
         self._frames("free", spec.machine.memory_pages - len(self.frames), 1)
         for file in spec.files:
             self._open(file, self.files[file.name])
+        if spec.files and spec.machine.dirty_writeback_ns:
+            self.at(int(self.rng.random() * spec.machine.dirty_writeback_ns), self._wake_flusher)
         for group in self.groups:
             self._start(group)
         for source in spec.errors:
@@ -109,12 +111,11 @@ class Twin:
     def _open(self, file: FileSpec, backing: Backing) -> None:
         for page in range(file.pages):
             backing.fault(page)
-        self._flushes(backing, file.flush_every_ns, None)
         for group in self.groups:
             fsync = group.spec.fsync
             if fsync is not None and fsync.file == file.name:
                 for process in group.members:
-                    self._flushes(backing, fsync.every_ns, process)
+                    self._fsyncs(backing, fsync.every_ns, process)
 
         callers = [
             process
@@ -129,7 +130,7 @@ class Twin:
             if store:
                 alive = [process for process in callers if process.alive]
                 frame.writer = self.rng.choice(alive) if alive else None
-            self._system_call(file, frame, store)
+            self._system_call(file, backing, frame, store)
 
         turnover(self, file, backing)
         truncation(self, file, backing)
@@ -280,7 +281,8 @@ class Twin:
             frame.maps.remove(mapping)
             mapping.table[page] = None
             frame = self._present(mapping, page)
-        frame.dirty = frame.dirty or store
+        if store:
+            mapping.backing.store(frame, self.now)
         self._lines(frame, mapping.spec.lines_per_touch, store and self.rng.random() < mapping.spec.full_line)
 
     def _lines(self, frame: Frame, lines: float, unread: bool, how: str = "task_load") -> None:
@@ -291,9 +293,10 @@ class Twin:
         else:
             self._read(frame, touched, how)
 
-    def _system_call(self, file: FileSpec, frame: Frame, store: bool) -> None:
+    def _system_call(self, file: FileSpec, backing: Backing, frame: Frame, store: bool) -> None:
         """read() reads lines in the kernel; write() overwrites them whole."""
-        frame.dirty = frame.dirty or store
+        if store:
+            backing.store(frame, self.now)
         self._lines(frame, file.lines_per_touch, store, "kernel_load")
 
     def _read(self, frame: Frame, lines: list[int], how: str) -> None:
@@ -303,19 +306,34 @@ class Twin:
                 frame.bad[line].end = "panic"  # consumption is fatal in this kernel
                 self.panicked = True
 
-    def _flushes(self, backing: Backing, every_ns: int, by: Process | None) -> None:
-        """The flusher, or a task's fsync: dirty pages are written out by DMA, which reads every line."""
+    def _write_out(self, backing: Backing) -> None:
+        """Dirty pages are written by DMA, which reads every line; the file is clean then."""
+        backing.dirtied_ns = None
+        for frame in backing.cache.values():
+            if frame.dirty:
+                frame.dirty = False
+                read_by_device(self, frame)
 
-        def flush() -> None:
-            self.at(self.now + every_ns, flush)
-            for frame in backing.cache.values() if by is None or by.alive else ():
-                if frame.dirty:
-                    frame.dirty = False
-                    read_by_device(self, frame)
-            if by is not None and by.alive:
+    def _wake_flusher(self) -> None:
+        """Every file that has been dirty long enough is written as a whole."""
+        machine = self.spec.machine
+        for file in self.spec.files:
+            backing = self.files[file.name]
+            age_ns = machine.dirty_expire_ns if file.flush_every_ns is None else file.flush_every_ns
+            if backing.dirtied_ns is not None and age_ns and self.now - backing.dirtied_ns >= age_ns:
+                self._write_out(backing)
+        self.at(self.now + machine.dirty_writeback_ns, self._wake_flusher)
+
+    def _fsyncs(self, backing: Backing, every_ns: int, by: Process) -> None:
+        """A task's fsync."""
+
+        def fsync() -> None:
+            self.at(self.now + every_ns, fsync)
+            if by.alive:
+                self._write_out(backing)
                 self.eio.fsync(backing, by)
 
-        self.at(int(self.rng.random() * every_ns), flush)
+        self.at(int(self.rng.random() * every_ns), fsync)
 
     # -- errors -------------------------------------------------------------------------------------
 

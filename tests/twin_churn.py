@@ -84,6 +84,9 @@ def truncation(twin: Twin, file: FileSpec, backing: Backing) -> None:
     def step() -> None:
         twin.accesses += 1
         for page in range(file.pages):
+            for mapping in backing.mappings:  # poison entries go with the page
+                if page < mapping.spec.pages and not isinstance(mapping.table[page], Frame):
+                    mapping.table[page] = None
             frame = backing.cache.pop(page, None)
             if frame is None:
                 continue
@@ -91,7 +94,7 @@ def truncation(twin: Twin, file: FileSpec, backing: Backing) -> None:
             frame.used = False
             if frame.story is not None:  # it goes to the free lists, and the new page is elsewhere
                 backing.frames[page].remove(frame)
-            backing.fault(page).dirty = True
+            backing.store(backing.fault(page), twin.now)
         twin.at(twin.now + twin.wait_ns(file.truncate_per_s), step)
 
     twin.at(twin.now + twin.wait_ns(file.truncate_per_s), step)

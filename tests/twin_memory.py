@@ -70,7 +70,8 @@ class Backing:
 
     ``frames[i]`` are the frames meant for page i; ``cache[i]`` is the page cache (shm and files), of
     anonymous memory the frame taken last; ``stage[i]`` the page's place in its round through swap;
-    ``lost[i]`` the error that took a segment's page while it was in the swap cache.
+    ``lost[i]`` the error that took a segment's page while it was in the swap cache.  ``dirtied_ns`` of a file
+    is the time of the first store since it was written out.
     """
 
     kind: str
@@ -79,6 +80,13 @@ class Backing:
     mappings: list[Mapping] = field(default_factory=list)
     stage: dict[int, int] = field(default_factory=dict)
     lost: dict[int, TwinError] = field(default_factory=dict)
+    dirtied_ns: int | None = None
+
+    def store(self, frame: Frame, now_ns: int) -> None:
+        """Somebody stores to the page in this frame."""
+        frame.dirty = True
+        if self.dirtied_ns is None:
+            self.dirtied_ns = now_ns
 
     def allocate(self, page: int) -> Frame:
         """A free frame, cleared (or copied to, or read into): that overwrites every line."""

@@ -39,14 +39,16 @@ ROLES = ("writer", "bystander", "later_session")  # the first of these that anyb
 LEAST_SAMPLE = 25  # shorter lists of times are not tested
 
 
-def machine(pages: int, early_kill: int) -> MachineSpec:
-    """Scrubbed every 20 min; a panic ends the run; the kernel takes no time."""
+def machine(pages: int, early_kill: int, **more: Any) -> MachineSpec:
+    """Scrubbed every 20 min; a panic ends the run; no kernel times; the flusher wakes every minute."""
     return MachineSpec(
+        dirty_writeback_ns=more.pop("dirty_writeback_ns", MIN),
         memory_pages=pages,
         early_kill=early_kill,
         scrub=ScrubSpec(20 * MIN, "SRAO"),
         reboot_ns=None,
         times=AT_ONCE,
+        **more,
     )
 
 
@@ -153,6 +155,29 @@ def writers_world(early_kill: int, seed: int) -> Spec:
     )
 
 
+def flusher_world(early_kill: int, seed: int) -> Spec:
+    """Three files that nobody syncs: stored to rarely, often, and by one hot page; the first has its own age.
+
+    All is slower than in life, the proportions are those of 30 s and 5 s, and of 13 s and 5 s.
+    """
+    table = RegionSpec(
+        "table", "file", 24, (Touch(0.5, 1 / 1200, 1 / 1500), Touch(0.5, 1 / 2400, 0.0)),
+        file="rare", populate=False, lines_per_touch=4, full_line=0.25,
+    )  # fmt: skip
+    rare = FileSpec(
+        "rare", 32, touch=(Touch(1.0, 0.0, 1 / 40_000),), flush_every_ns=4 * MIN + 20 * S, lines_per_touch=16
+    )
+    busy = FileSpec(
+        "busy", 32, touch=(Touch(0.25, 0.0, 1 / 600), Touch(0.75, 0.0, 1 / 6_000)), lines_per_touch=8
+    )
+    hot = FileSpec(
+        "log", 4, touch=(Touch(0.25, 0.0, 1 / 400), Touch(0.75, 0.0, 1 / 20_000)), lines_per_touch=4
+    )
+    task = TaskSpec("db", 2, regions=(table,), restart_ns=30 * S)
+    own = machine(68, early_kill, dirty_expire_ns=10 * MIN, dirty_writeback_ns=100 * S)
+    return Spec("flusher", H, seed, 1, own, (ErrorSpec(2 / 3600),), files=(rare, busy, hot), tasks=(task,))
+
+
 def swap_world(early_kill: int, seed: int) -> Spec:
     """Two tasks whose private memory and shared segment go round through swap, some stages much longer."""
     heap = RegionSpec(
@@ -205,6 +230,7 @@ WORLDS = {
     "file": file_world,
     "fork": fork_world,
     "writers": writers_world,
+    "flusher": flusher_world,
     "swap": swap_world,
     "family": family_world,
 }

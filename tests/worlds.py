@@ -46,7 +46,7 @@ def app(*regions: RegionSpec, **more: Any) -> TaskSpec:
 def machine(**more: Any) -> MachineSpec:
     """Four CPUs, no patrol scrub, no time for anything; a panic ends the run."""
     known: dict[str, Any] = {"scrub": ScrubSpec(None), "times": NO_TIME, "reboot_ns": None}
-    return MachineSpec(memory_pages=MEMORY, **(known | more))
+    return MachineSpec(**({"memory_pages": MEMORY} | known | more))
 
 
 def world(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
-from hwsim.cli.shell import guarded, note, print_json, show, wrong
+from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.shell import guarded, note, print_json, say, show, wrong
 
 if TYPE_CHECKING:
     from hwsim.study.pair import Comparison
@@ -29,20 +29,23 @@ def compare(
     overrides: Set = None,
     out: Out = None,
     as_json: Json = False,
+    detected: Detected = False,
     workers: Workers = None,
+    repair: Repair = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare policies on the same errors, pair by pair.
 
     Ends in one sentence with the paired difference and its 95 % interval.
     """
-    from hwsim.cli.studying import command_line, conducted, default_out, report_failures
+    from hwsim.cli.studying import command_line, conducted, default_out, note_uneventful, report_failures
     from hwsim.study import pair
     from hwsim.study.conduct import conduct, prepared
 
     values = _parsed(vary) if vary else dict(pair.DEFAULT_VARY)
     policies = pair.policies_of(values)
     scenario = prepared(file, seed=seed, overrides=overrides or [])
+    note_uneventful(scenario, policies, quiet=quiet)
     path = out or default_out(f"{scenario.name} compare", scenario, policies)
     command = command_line("compare", file, vary=vary, seed=seed, repeat=repeat, set=overrides)
     results = conducted(
@@ -50,26 +53,28 @@ def compare(
         path,
         lambda **hooks: conduct(
             scenario, policies, repeat=repeat, out=path, workers=workers, overrides=overrides or [],
-            command=command, **hooks,
+            command=command, repair=repair, **hooks,
         ),
         quiet=quiet,
     )  # fmt: skip
+    if results.repaired:
+        note(f"hwsim: {results.repaired}")
     if len(results.replications):
-        _print(pair.comparison(results), as_json=as_json)
+        _print(pair.comparison(results), as_json=as_json, detected=detected)
     if not quiet:
         note(f"results in {path}")
     report_failures(results, file)
 
 
-def _print(found: Comparison, *, as_json: bool) -> None:
+def _print(found: Comparison, *, as_json: bool, detected: bool) -> None:
     from hwsim.show import tables
 
     sentence = tables.sentence(found)
     if as_json:
         print_json({**found.as_dict(), "sentence": sentence})
     else:
-        show(tables.comparison(found))
-        typer.echo(sentence)
+        show(tables.comparison(found, detected=detected))
+        say(sentence)
     for mismatch in () if found.pairing.faults else found.pairing.mismatches:
         note(f"hwsim: warning: the policies did not meet the same errors: {mismatch}")
 

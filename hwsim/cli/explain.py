@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.options import Json
-from hwsim.cli.shell import guarded, print_json
+from hwsim.cli.shell import guarded, print_json, say
 
 
 @guarded
@@ -27,7 +27,10 @@ def explain(
         ),
     ] = None,
     pte_dirty: Annotated[bool, typer.Option(help="Page-table entries are dirty and writable.")] = False,
-    buffers: Annotated[str, typer.Option(help="Buffers attached to the page: none, idle, busy.")] = "none",
+    buffers: Annotated[
+        str,
+        typer.Option(help="Buffers attached to the page: none, idle, busy."),
+    ] = "none",
     pins: Annotated[int, typer.Option(min=0, help="Further references, such as DMA pins.")] = 0,
     unmap_fails: Annotated[int, typer.Option(min=0, help="Tries of try_to_unmap() that fail.")] = 0,
     unevictable_lru: Annotated[bool, typer.Option(help="Built with CONFIG_UNEVICTABLE_LRU.")] = True,
@@ -68,7 +71,7 @@ def explain(
     if as_json:
         print_json(found.as_dict())
     else:
-        typer.echo(str(found))
+        say(str(found))
 
 
 def _list_switches(as_json: bool) -> None:
@@ -81,4 +84,4 @@ def _list_switches(as_json: bool) -> None:
     for each in found:
         kernels = ", ".join(f"{name}: {value}" for name, value in each["kernels"].items())
         allowed = each["allowed"] if isinstance(each["allowed"], str) else " | ".join(each["allowed"])
-        typer.echo(f"{each['name']} = {allowed}\n  {kernels}\n  {each['effect']}\n  source: {each['source']}")
+        say(f"{each['name']} = {allowed}\n  {kernels}\n  {each['effect']}\n  source: {each['source']}")

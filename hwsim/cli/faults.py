@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json, Quiet, ScenarioFile, Seed, Set
-from hwsim.cli.shell import WRONG, guarded, note, print_json
+from hwsim.cli.shell import guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
     from hwsim.study.estimate import Estimate
@@ -28,13 +28,14 @@ def faults(
     as_json: Json = False,
 ) -> None:
     """Sample DRAM faults and what ECC leaves of them."""
-    from hwsim.scenario import load
+    from hwsim.scenario.foreign import belongs_to
     from hwsim.study.faults import fault_study
+    from hwsim.study.rehearsal import load
 
     scenario = load(file, overrides or [])
     if scenario.dram is None:
-        note(f"{file}: dram: required table is missing\n    allowed: [dram], see scenarios/faults")
-        raise typer.Exit(WRONG)
+        told = belongs_to("scenario", str(file))
+        wrong(f"{file}: dram: required table is missing; {told}\n    allowed: [dram], see scenarios/faults")
     number = scenario.dram.trials if trials is None else trials
     model = scenario.dram.to_model()
     found = fault_study(model, number, scenario.spec.seed if seed is None else seed)
@@ -54,12 +55,12 @@ def faults(
         )
         return
     dimms, years = "DIMM" + "s" * (found.trials > 1), "year" + "s" * (model.years != 1)
-    typer.echo(f"{scenario.name}: {found.trials:,} {dimms} over {model.years:g} {years}, ECC {model.ecc}")
-    typer.echo(f"  any fault         {_text(found.p_any_fault)}")
-    typer.echo(f"  uncorrected       {_text(found.p_uncorrected)}")
+    say(f"{scenario.name}: {found.trials:,} {dimms} over {model.years:g} {years}, ECC {model.ecc}")
+    say(f"  any fault         {_text(found.p_any_fault)}")
+    say(f"  uncorrected       {_text(found.p_uncorrected)}")
     for year, each in enumerate(found.p_by_year, start=1):
-        typer.echo(f"    by year {min(year, model.years):3g}     {_text(each)}")
-    typer.echo(f"Share of DIMMs, 95 % interval ({found.p_any_fault.method}).")
+        say(f"    by year {min(year, model.years):3g}     {_text(each)}")
+    say(f"Share of DIMMs, 95 % interval ({found.p_any_fault.method}).")
     if not quiet:
         note(f"{found.trials_per_second:.3g} DIMMs a second")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json
-from hwsim.cli.shell import guarded, print_json, show
+from hwsim.cli.shell import guarded, print_json, say, show
 
 if TYPE_CHECKING:
     from hwsim.kernels import Line
@@ -30,7 +30,7 @@ def kernels(
             print_json(found)
         else:
             for each in found:
-                typer.echo(f"{each['name']:8} {each['released']}  {each['source']}")
+                say(f"{each['name']:8} {each['released']}  {each['source']}")
         return
     every = side_by_side(*names)
     lines = [line for line in every if line.differs or not differences]
@@ -53,7 +53,7 @@ def kernels(
         table.add_row("*" if line.differs else "", Text(line.what), *(Text(value) for value in line.values))
     show(table)
     count = sum(line.differs for line in every)
-    typer.echo(f"{count} of {len(every)} lines differ (marked *).")
+    say(f"{count} of {len(every)} lines differ (marked *).")
 
 
 def _plain(line: Line, names: list[str]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import check, compare, explain, faults, kernels, mce, plot, replay, run, schema
-from hwsim.cli.shell import unwritable
+from hwsim.cli import check, compare, explain, faults, kernels, mce, outlet, plot, replay, run, schema
+from hwsim.cli.shell import say, unwritable
 
 app = typer.Typer(
     name="hwsim",
@@ -23,7 +23,7 @@ def _version(asked: bool) -> None:
     if asked:
         from hwsim import __version__
 
-        typer.echo(f"hwsim {__version__}")
+        say(f"hwsim {__version__}")
         raise typer.Exit
 
 
@@ -54,6 +54,7 @@ app.command()(schema.schema)
 
 def main() -> None:
     """Entry point of the console script."""
+    outlet.prepare()
     try:
         app()
     except OSError as error:  # help and version are printed outside of any command

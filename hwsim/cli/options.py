@@ -38,7 +38,18 @@ Out = Annotated[
         show_default="results/NAME-HASH.sqlite",
     ),
 ]
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Keep what is sound of a damaged results file and run the rest again; "
+        "the damaged file stays beside it as FILE.damaged.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: every number with low, high, method and n.")]
+Detected = Annotated[
+    bool, typer.Option("--detected", help="Also per detected error, and by the way of detection.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

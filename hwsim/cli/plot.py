@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.options import ResultsFile
-from hwsim.cli.shell import guarded, wrong
+from hwsim.cli.shell import guarded, say, wrong
 
 
 @guarded
@@ -31,4 +31,4 @@ def plot(
     except OSError as error:
         wrong(f"{error.filename or out}: {error.strerror or error}")
     for path in paths:
-        typer.echo(str(path))
+        say(str(path))

@@ -12,19 +12,22 @@ SHOW_AFTER_S = 0.5  # short work needs no bar
 @contextlib.contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """Yields the function to call with (finished, asked for), or None when nothing is to be shown."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from hwsim.cli.outlet import below
+    from hwsim.printable import escaped
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("replications"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+    with Progress(*columns, console=Console(file=below(sys.stderr)), transient=True) as bar:
+        task = bar.add_task(escaped(what), total=None)
         yield lambda finished, asked: bar.update(task, completed=finished, total=asked)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.options import Json, ResultsFile
-from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, wrong
+from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
     from hwsim.record import Replication
@@ -31,11 +31,12 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Run one replication again: events and log, or a map."""
-    from hwsim.study.replay import spec_of
+    from hwsim.study.replay import compare, spec_of
     from hwsim.study.replicate import model
     from hwsim.study.results import open_results
 
-    spec = spec_of(open_results(results), policy, replication)
+    opened = open_results(results)
+    spec = spec_of(opened, policy, replication)
     if memory_map is not None:
         _draw(spec, replication, memory_map, at)
         return
@@ -50,6 +51,7 @@ def replay(
 
         note("".join(traceback.format_exception(error)))
         raise typer.Exit(FAILED) from None
+    compare(opened, policy, found)
     if as_json:
         print_json(_as_json(found))
     else:
@@ -75,19 +77,19 @@ def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
     if not stem.parent.is_dir():
         wrong(f"--map {name}: there is no folder {stem.parent}")
     for path in style.save(memory_map(snapshot(spec, replication, at_ns)), stem):
-        typer.echo(str(path))
+        say(str(path))
 
 
 def _print(found: Replication) -> None:
     from hwsim.cli.logs import event_line, log_line
 
-    typer.echo("Events (seconds since the start)")
+    say("Events (seconds since the start)")
     for time_ns, event, facts in found.events:
-        typer.echo(event_line(time_ns, event, facts))
-    typer.echo("\nKernel log")
+        say(event_line(time_ns, event, facts))
+    say("\nKernel log")
     for time_ns, _, text in found.log:
-        typer.echo(log_line(time_ns, text))
-    typer.echo(f"\n{found.meminfo.rstrip()}")
+        say(log_line(time_ns, text))
+    say(f"\n{found.meminfo.rstrip()}")
 
 
 def _as_json(found: Replication) -> dict[str, Any]:

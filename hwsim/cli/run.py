@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.options import Json, Out, Quiet, Repeat, ScenarioFile, Seed, Set, Workers
-from hwsim.cli.shell import guarded, note, print_json, show
+from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.shell import guarded, note, print_json, say, show
 
 if TYPE_CHECKING:
     from hwsim.study.results import Results
@@ -25,16 +25,19 @@ def run(
     reach: Annotated[
         bool, typer.Option("--reach", help="Report which exits, table rows and PTE results were met.")
     ] = False,
+    detected: Detected = False,
     workers: Workers = None,
+    repair: Repair = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a scenario: many machines, each on its own errors."""
-    from hwsim.cli.studying import command_line, conducted, default_out, report_failures
+    from hwsim.cli.studying import command_line, conducted, default_out, note_uneventful, report_failures
     from hwsim.study.conduct import conduct, prepared
     from hwsim.study.manifest import Policy
 
     scenario = prepared(file, seed=seed, overrides=overrides or [])
     policies = [Policy(scenario.name)]
+    note_uneventful(scenario, policies, quiet=quiet)
     path = out or default_out(scenario.name, scenario, policies)
     command = command_line("run", file, seed=seed, repeat=repeat, set=overrides)
     results = conducted(
@@ -42,26 +45,28 @@ def run(
         path,
         lambda **hooks: conduct(
             scenario, policies, repeat=repeat, out=path, workers=workers, overrides=overrides or [],
-            command=command, **hooks,
+            command=command, repair=repair, **hooks,
         ),
         quiet=quiet,
     )  # fmt: skip
+    if results.repaired:
+        note(f"hwsim: {results.repaired}")
     # A replication that failed has no log; report_failures() says why and how to see it.
     dmesg = dmesg and not any(failure.replication == 0 for failure in results.failures)
     if as_json:
         print_json(_as_json(results, dmesg=dmesg, reach=reach))
     else:
-        _print(results, dmesg=dmesg, reach=reach)
+        _print(results, detected=detected, dmesg=dmesg, reach=reach)
     if not quiet:
         note(f"results in {path}")
     report_failures(results, file)
 
 
-def _print(results: Results, *, dmesg: bool, reach: bool) -> None:
+def _print(results: Results, *, detected: bool, dmesg: bool, reach: bool) -> None:
     from hwsim.show import tables
 
     if len(results.replications):
-        show(tables.summary(results))
+        show(tables.summary(results, detected=detected))
     if reach:
         show(tables.reach(results.reach, _possible(results)))
     if dmesg:
@@ -69,7 +74,7 @@ def _print(results: Results, *, dmesg: bool, reach: bool) -> None:
         from hwsim.study.replay import replay
 
         for time_ns, _, text in replay(results, 0).log:
-            typer.echo(log_line(time_ns, text))
+            say(log_line(time_ns, text))
 
 
 def _as_json(results: Results, *, dmesg: bool, reach: bool) -> dict[str, Any]:

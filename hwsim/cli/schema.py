@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from hwsim.cli.shell import guarded
+from hwsim.cli.shell import guarded, say
 
 
 @guarded
@@ -12,4 +10,4 @@ def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
     from hwsim.scenario import schema_json
 
-    typer.echo(schema_json().rstrip("\n"))
+    say(schema_json().rstrip("\n"))

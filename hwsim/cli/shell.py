@@ -14,6 +14,8 @@ from typing import Any, NoReturn, ParamSpec
 
 import typer
 
+from hwsim.printable import escaped
+
 P = ParamSpec("P")
 
 FAILED = 1  # finished, but replications failed
@@ -75,14 +77,15 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
-            if sys.stdout is not None:  # None: closed by the caller, as with >&-
-                sys.stdout.flush()
+            try:
+                command(*args, **kwargs)
+            finally:
+                _flush()
         except (KeyboardInterrupt, Interrupted) as interrupt:
             number = getattr(interrupt, "number", int(signal.SIGINT))
             raise SystemExit(128 + number) from None
         except BrokenPipeError:  # the reader, such as head, has seen enough
-            _discard_output()
+            discard_output()
             raise SystemExit(0) from None
         except OSError as error:
             unwritable(error)
@@ -94,13 +97,20 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def unwritable(error: OSError) -> NoReturn:
     """No room or no right to write, mostly where stdout was sent."""
-    _discard_output()
-    with contextlib.suppress(OSError):  # stderr may be as full
-        note(f"hwsim: {error.filename or 'standard output'}: {error.strerror or error}")
+    discard_output()
+    note(f"hwsim: {error.filename or 'standard output'}: {error.strerror or error}")
     raise SystemExit(WRONG)
 
 
-def _discard_output() -> None:
+def _flush() -> None:
+    if sys.stdout is not None:  # None: closed by the caller, as with >&-
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()
+
+
+def discard_output() -> None:
     """What is still buffered cannot be written; Python would complain about it at its end."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -124,20 +134,42 @@ def wrong(message: str) -> NoReturn:
     raise typer.Exit(WRONG)
 
 
-def note(message: str) -> None:
-    """A line for the person, not for the pipe."""
-    typer.echo(message, err=True)
+def say(text: str = "") -> None:
+    """A line of results.  A reader that has seen enough, such as head, ends the printing, not the command:
+    its status still says whether replications failed."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.write(escaped(text, keep="\n\t") + "\n")
+        except BrokenPipeError:
+            discard_output()
+
+
+def note(text: str) -> None:
+    """A line for the person, not for the pipe; where stderr is gone the status alone has to tell."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(escaped(text, keep="\n\t") + "\n")
+            sys.stderr.flush()
 
 
 def print_json(value: Any) -> None:
-    """The same value gives the same bytes."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """The same value gives the same bytes, in ASCII where the reader takes nothing else."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    say(text)
 
 
 def show(*renderables: Any) -> None:
     """Tables and text on stdout; rich leaves colour out for pipes and for NO_COLOR."""
-    from rich.console import Console
+    from hwsim.cli.outlet import below
+    from hwsim.show.harmless import HarmlessConsole
 
-    console = Console(highlight=False)
-    for renderable in renderables:
-        console.print(renderable)
+    console = HarmlessConsole(file=below(sys.stdout), highlight=False)
+    try:
+        for renderable in renderables:
+            console.print(renderable)
+    except BrokenPipeError:
+        discard_output()

@@ -23,11 +23,24 @@ FAILURES_SHOWN = 5
 def default_out(name: str, scenario: Scenario, policies: Sequence[Policy]) -> Path:
     """``results/NAME-HASH.sqlite``: another scenario or another policy is another file, so that
     nothing is mixed up and running the same again finds its file."""
-    from hwsim.study.manifest import study_hash
+    from hwsim.study.manifest import study_hash, under
 
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())
     slug = "-".join(part for part in plain.split("-") if part) or "study"
-    return Path("results") / f"{slug}-{study_hash(scenario, policies)[:8]}.sqlite"
+    return Path("results") / f"{slug}-{study_hash(under(scenario, policies), policies)[:8]}.sqlite"
+
+
+def note_uneventful(scenario: Scenario, policies: Sequence[Policy], *, quiet: bool) -> None:
+    """Say so where nothing can happen: a study of it is possible, and mostly not what was meant."""
+    from hwsim.scenario.load import UNEVENTFUL
+    from hwsim.study.manifest import under
+
+    if quiet:
+        return
+    for one, policy in zip(under(scenario, policies), policies, strict=True):
+        if one.uneventful:
+            where = f" under {policy.label}" if len(policies) > 1 else ""
+            note(f"hwsim: {scenario.path}{where}: {UNEVENTFUL}")
 
 
 def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T:
@@ -43,7 +56,7 @@ def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T
 
 def _kept(out: Path) -> str:
     from hwsim.study.errors import StoreError
-    from hwsim.study.store import read_store
+    from hwsim.study.opening import read_store
 
     try:
         with read_store(out) as store:

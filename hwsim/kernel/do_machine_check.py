@@ -27,7 +27,9 @@ class Handling(NamedTuple):
     is known when the banks are first graded, so that user mode is told from kernel mode.  ``local``: LMCE is
     known.  ``one_injector``: CPUs that raise an exception by themselves wait for each other to be done.
     ``recovers``: an action-required error in user mode is handed to memory_failure(), and errors without a
-    signal are too when a poll finds them.
+    signal are too when a poll finds them.  ``masks_addr``: of ADDR only the bits of a physical address count;
+    others may hold the key of an encrypted page (MCI_ADDR_PHYSADDR of arch/x86/include/asm/mce.h in 6.12 and
+    6.18; not in 6.1).
     """
 
     banks: int
@@ -41,20 +43,22 @@ class Handling(NamedTuple):
     local: bool
     one_injector: bool
     recovers: bool
+    masks_addr: bool
 
 
 HANDLING: dict[str, Handling] = {
     "2.6.32": Handling(
         32, MCE_LOG_LEN, True, "Fatal Machine check", "Machine check from unknown source",
-        "Timeout synchronizing machine check over CPUs", 1, False, False, False, False,
+        "Timeout synchronizing machine check over CPUs", 1, False, False, False, False, False,
     ),
     "modern": Handling(
         64, 0, False, "Fatal machine check", "Fatal machine check from unknown source",
-        "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True, True,
+        "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True, True, True,
     ),
 }  # fmt: skip
 ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
 NEVER_PANIC = 3
+MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
 
 
 class Regs(NamedTuple):
@@ -66,7 +70,7 @@ class Regs(NamedTuple):
 
 @dataclass(frozen=True)
 class Bank:
-    """What one CPU's registers hold: the one bank with an error, and IA32_MCG_STATUS."""
+    """What a CPU's registers hold: one bank with an error, and IA32_MCG_STATUS; its CPUID (0: not said)."""
 
     cpu: int
     number: int
@@ -75,6 +79,7 @@ class Bank:
     addr: int
     misc: int
     regs: Regs
+    cpuid: int = 0
 
 
 class Signal(NamedTuple):
@@ -119,16 +124,30 @@ class Fate:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine the checks happen on: CPUs, kernel, MCG_SER_P, and sysfs's ``tolerant``."""
+    """The machine the checks happen on: CPUs, kernel, MCG_SER_P, and sysfs's ``tolerant``.
+
+    ``phys_bits``: the width of a physical address, x86_phys_bits; memory encryption takes some of the CPU's.
+    """
 
     kernel: str
     cpus: int = 4
     ser: bool = True
     tolerant: int = 1
+    phys_bits: int = MAX_PHYS_BITS
 
     @property
     def handling(self) -> Handling:
         return HANDLING[self.kernel]
+
+    def pfn(self, addr: int) -> int:
+        """The page that ADDR names, as the kernel reads it."""
+        if self.handling.masks_addr:
+            addr &= (1 << self.phys_bits) - 1
+        return addr >> PAGE_SHIFT
+
+    def is_local(self, bank: Bank) -> bool:
+        """The exception is this CPU's alone (LMCE), and the kernel knows of such."""
+        return bool(self.handling.local and bank.mcgstatus & LMCES)
 
     def first_grade(self, bank: Bank, *, exception: bool = True) -> Grade:
         """The grade that decides: when the banks are scanned, or polled."""
@@ -145,6 +164,8 @@ class Machine:
             ser=self.ser,
             exception=exception,
             tolerant=self.tolerant,
+            cpuid=bank.cpuid,
+            bank=bank.number,
         )
 
 
@@ -173,52 +194,55 @@ def mce_usable_address(bank: Bank) -> bool:
 
 
 class _Handler:
-    """do_machine_check() on one CPU."""
+    """do_machine_check() on one CPU; ``banks``: those of it with an error."""
 
-    def __init__(self, machine: Machine, bank: Bank) -> None:
-        self.machine, self.bank = machine, bank
-        self.regs = mce_get_rip(bank)
-        self.seen = self.first = machine.first_grade(bank)
-        self.local = bool(machine.handling.local and bank.mcgstatus & LMCES)
-        self.no_way_out = self.first.severity >= Severity.PANIC  # mce_no_way_out()
-        self.kill_it = not bank.mcgstatus & RIPV
+    def __init__(self, machine: Machine, banks: Sequence[Bank]) -> None:
+        self.machine = machine
+        self.banks = sorted(banks, key=lambda bank: bank.number)
+        bank = self.banks[0]
+        self.cpu = bank.cpu
+        self.local = machine.is_local(bank)
+        grades = [machine.first_grade(each) for each in self.banks]
+        fatal = [grade for grade in grades if grade.severity >= Severity.PANIC]
+        self.no_way_out = bool(fatal)  # mce_no_way_out(): the first such bank is the one it names
+        self.reason = fatal[0].reason if fatal else None
         self.worst = Severity.NO
+        self.final = bank  # mces_seen, later hw_errs_seen: the worst bank
+        self.seen = Grade(Severity.NO, "Invalid")  # what the Monarch will find there
 
     def scan(self, fate: Fate, no_way_out: bool) -> None:
-        """The loop over the banks; the bank with the error is the only one that is not empty."""
-        bank, severity = self.bank, self.first.severity
-        signalled = bank.status & (S if self.machine.ser else UC)
-        if not bank.status & VAL or not (signalled or no_way_out):
-            self._saw_nothing()
-        elif severity in (Severity.KEEP, Severity.UCNA) and not no_way_out:
-            self._saw_nothing()
-        elif severity is Severity.NO:
-            self._saw_nothing()
-        else:
+        """The loop over the banks."""
+        for bank in self.banks:
+            severity = self.machine.first_grade(bank).severity
+            signalled = bank.status & (S if self.machine.ser else UC)
+            if not bank.status & VAL or not (signalled or no_way_out):
+                continue
+            if severity in (Severity.KEEP, Severity.UCNA) and not no_way_out:
+                continue
+            if severity is Severity.NO:
+                continue
             fate.mce_log(self.machine.handling)
-            self.worst = severity
-            self.seen = self.machine.grade(bank, self.regs)  # what the Monarch will find
             if severity is Severity.AO and mce_usable_address(bank):
-                fate.queued_pfns.append(bank.addr >> PAGE_SHIFT)
-
-    def _saw_nothing(self) -> None:
-        """mces_seen holds no bank."""
-        self.seen = Grade(Severity.NO, "Invalid")
+                fate.queued_pfns.append(self.machine.pfn(bank.addr))
+            if severity > self.worst:
+                self.worst, self.final = severity, bank
+                self.seen = self.machine.grade(bank, mce_get_rip(bank))
 
     def finish(self, fate: Fate) -> None:
         """What is left for the task that was interrupted."""
+        kill_it = not self.final.mcgstatus & RIPV
         if not self.machine.handling.recovers:
-            if (self.kill_it or self.worst is Severity.AR) and self.machine.tolerant < NEVER_PANIC:
-                fate.signals.append(Signal(self.bank.cpu, "SIGBUS", "SI_KERNEL"))
+            if (kill_it or self.worst is Severity.AR) and self.machine.tolerant < NEVER_PANIC:
+                fate.signals.append(Signal(self.cpu, "SIGBUS", "SI_KERNEL"))
             return
-        if self.regs.cs & 3 != 3 or not (self.kill_it or self.worst is Severity.AR):
+        if mce_get_rip(self.final).cs & 3 != 3 or not (kill_it or self.worst is Severity.AR):
             return
         seen = self.worst > Severity.NO
-        if seen and mce_usable_address(self.bank):  # kill_me_maybe()
-            fate.queued_pfns.append(self.bank.addr >> PAGE_SHIFT)
-            fate.signals.append(Signal(self.bank.cpu, "SIGBUS", "BUS_MCEERR_AR"))
+        if seen and mce_usable_address(self.final):  # kill_me_maybe()
+            fate.queued_pfns.append(self.machine.pfn(self.final.addr))
+            fate.signals.append(Signal(self.cpu, "SIGBUS", "BUS_MCEERR_AR"))
         else:  # kill_me_now()
-            fate.signals.append(Signal(self.bank.cpu, "SIGBUS", "SI_KERNEL"))
+            fate.signals.append(Signal(self.cpu, "SIGBUS", "SI_KERNEL"))
 
 
 def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate: Fate) -> None:
@@ -228,7 +252,10 @@ def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate
     without a record see empty banks, call in, and have nothing of their own to say.
     """
     how = machine.handling
-    handlers = [_Handler(machine, bank) for bank in banks]
+    of_cpu: dict[int, list[Bank]] = {}
+    for bank in banks:
+        of_cpu.setdefault(bank.cpu, []).append(bank)
+    handlers = [_Handler(machine, each) for each in of_cpu.values()]
     for handler in handlers:
         if handler.local:
             _alone(handler, fate)
@@ -248,24 +275,24 @@ def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate
             _mce_reign(machine, meeting, fate)
             if no_way_out:
                 first = next(handler for handler in meeting if handler.no_way_out)
-                _panic_unless_never(machine, fate, ON_THIS_CPU, first.first.reason)
+                _panic_unless_never(machine, fate, ON_THIS_CPU, first.reason)
         else:
             for handler in meeting:
                 if handler.worst >= Severity.PANIC:
-                    _panic_unless_never(machine, fate, ON_THIS_CPU, handler.first.reason)
+                    _panic_unless_never(machine, fate, ON_THIS_CPU, handler.reason)
     if not fate.panic:
         for handler in handlers:
             handler.finish(fate)
 
 
 def _cpu(handler: _Handler) -> int:
-    return handler.bank.cpu
+    return handler.cpu
 
 
 def _alone(handler: _Handler, fate: Fate) -> None:
     """A local machine check: no other CPU knows."""
     if handler.no_way_out:
-        fate.panics(LOCAL, handler.first.reason)
+        fate.panics(LOCAL, handler.reason)
     else:
         handler.scan(fate, False)
 
@@ -287,17 +314,21 @@ def _mce_reign(machine: Machine, handlers: list[_Handler], fate: Fate) -> None:
         _panic_unless_never(machine, fate, how.unknown, None)
 
 
-def machine_check_poll(machine: Machine, bank: Bank, fate: Fate) -> None:
-    """machine_check_poll() on one CPU: corrected errors are logged, what an exception will take is left."""
-    if not bank.status & VAL or not _is_for_poll(machine, bank.status):
+def machine_check_poll(machine: Machine, bank: Bank, fate: Fate, *, at_boot: bool = False) -> None:
+    """machine_check_poll() on one CPU: corrected errors are logged, what an exception will take is left.
+
+    ``at_boot``: the first poll takes everything (MCP_UC), since whatever it finds is of the boot before.
+    """
+    if not bank.status & VAL or not (at_boot or is_for_poll(machine, bank.status)):
         return
     fate.mce_log(machine.handling)
     severity = machine.first_grade(bank, exception=False).severity
     if machine.handling.recovers and severity in (Severity.AO, Severity.UCNA) and mce_usable_address(bank):
-        fate.queued_pfns.append(bank.addr >> PAGE_SHIFT)  # uc_decode_notifier()
+        fate.queued_pfns.append(machine.pfn(bank.addr))  # uc_decode_notifier()
 
 
-def _is_for_poll(machine: Machine, status: int) -> bool:
+def is_for_poll(machine: Machine, status: int) -> bool:
+    """Whether the timer or CMCI takes such an error, rather than leave it to the exception."""
     if not machine.handling.recovers:
         return not status & (S if machine.ser else UC)
     if not status & UC:

@@ -31,6 +31,27 @@ OK, KILLED_AR, BUS_ERROR, REREAD_SWAP, REREAD_DISK, STALE, ZEROES = (
 FATAL = (KILLED_AR, BUS_ERROR)  # SIGBUS is on its way
 EFAULT = 14
 
+# What a store comes to while somebody else has the page lock.
+THROUGH, DIRTIES, WAITS = "through", "dirties", "waits"
+
+
+def store_under_page_lock(pte: Pte) -> str:
+    """A store through an entry that maps a page whose lock is taken (do_wp_page(), mm/memory.c of 2.6.30).
+
+    A writable entry takes no fault, nor does one of a mapping that does not want to know of the first store.
+    Where the file system has page_mkwrite(), and for anonymous memory, the lock comes first: the store waits,
+    and faults again if the entry or the mapping has changed meanwhile.  Elsewhere the entry is writable and
+    dirty before wait_on_page_locked(): whoever has the lock finds the page dirty, and the store waits all
+    the same.  Left out: on NFS a store that finds the mapping gone is SIGBUS in 2.6.32
+    (nfs_vm_page_mkwrite(), fs/nfs/file.c).
+    """
+    page, mapping = pte.page, pte.page.mapping
+    if page.flags & pg.ANON:
+        return THROUGH if pte.writable and len(page.ptes) == 1 else WAITS
+    if pte.writable or mapping is None or not mapping.accounts_dirty:
+        return THROUGH
+    return WAITS if mapping.page_mkwrite else DIRTIES
+
 
 def meets_poison(pte: Pte) -> bool:
     """Whether a fault on this entry ends in VM_FAULT_HWPOISON."""

@@ -49,11 +49,32 @@ class OpenFile:
 
 
 class EioMode(NamedTuple):
-    """What becomes of an error in a mapping: how a caller asks, and what else ends it."""
+    """What becomes of an error in a mapping: how a caller asks, and what else ends it.
+
+    ``always_asked``: by every fsync(), whatever the kernel's ``fsync_asks`` says.
+    """
 
     check: Callable[[AddressSpace, OpenFile | None], bool]
     sync_swallows: bool
     last_close_clears: bool
+    always_asked: bool = False
+
+
+FsyncAsks = Callable[[int, bool], bool]  # (length of the file in pages, whether any page is cached)
+
+
+def filemap_fdatawait(size_pages: int, _has_pages: bool) -> bool:
+    """do_fsync() of 2.6.30 waits, and then asks, unless i_size is 0 (mm/filemap.c, fs/sync.c)."""
+    return size_pages > 0
+
+
+def filemap_write_and_wait_range(_size_pages: int, has_pages: bool) -> bool:
+    """vfs_fsync_range() of 2.6.32 waits, and then asks, if mapping->nrpages is not 0.
+
+    fs/sync.c and mm/filemap.c; mended in 3.10, "fs: fix fsync() error reporting".  Left out: a file system
+    that writes a dirty inode with sync_inode() asks there as well, whatever nrpages is (fs/fs-writeback.c).
+    """
+    return has_pages
 
 
 def mapping_set_error(mapping: AddressSpace) -> None:
@@ -96,7 +117,7 @@ def _as_long_as_kept(mapping: AddressSpace, _file: OpenFile | None) -> bool:
 
 EIO_MODES: dict[str, EioMode] = {
     "as_flag": EioMode(_test_and_clear, sync_swallows=True, last_close_clears=False),
-    "errseq": EioMode(_once_per_file, sync_swallows=False, last_close_clears=False),
+    "errseq": EioMode(_once_per_file, sync_swallows=False, last_close_clears=False, always_asked=True),
     "sticky": EioMode(_as_long_as_set, sync_swallows=False, last_close_clears=False),
     "sticky_until_last_close": EioMode(_as_long_as_set, sync_swallows=False, last_close_clears=True),
     "keep_page": EioMode(_as_long_as_kept, sync_swallows=False, last_close_clears=False),
@@ -106,6 +127,13 @@ EIO_MODES: dict[str, EioMode] = {
 def eio_mode(kernel: Kernel) -> EioMode:
     """The mode of this kernel."""
     return EIO_MODES[kernel.switches.eio_mode]
+
+
+def asks_mapping(kernel: Kernel, call: str, size_pages: int, has_pages: bool) -> bool:
+    """Whether this call looks for an error: sync_file_range() with waiting and close() on NFS always do."""
+    if call in ("sync_file_range", "close") or eio_mode(kernel).always_asked:
+        return True
+    return kernel.profile.fsync_asks(size_pages, has_pages)
 
 
 def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile | None = None) -> int:

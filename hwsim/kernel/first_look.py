@@ -2,8 +2,8 @@
 
 The volatile state (present, dirty in the page table, PG_dirty, writeback, swap cache, buffers,
 pagevec) is drawn from the rates and clocks of the page's region: present is "touched since the
-start", dirty is "stored to since the last flush", a copy-on-write copy is "stored to since the
-fork".  PG_dirty and the dirty bit of a page-table entry are different bits.
+start", dirty is "stored to since the inode was clean" (``writeback`` has the law), a copy-on-write copy
+is "stored to since the fork".  PG_dirty and the dirty bit of a page-table entry are different bits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.struct_page import BUFFERS, CACHE, OWNER, PAGEVEC, Page
 from hwsim.kernel.swap_cycle import enter, stage_at
+from hwsim.kernel.writeback import Inode
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ def _swap(page: Page, report: Report) -> None:
 
 def _shm(kernel: Kernel, page: Page, report: Report) -> None:
     region, now = page.region, kernel.now
+    if region.mapping is not None and page.pgoff in region.mapping.gone:
+        _free(kernel, page, report)
+        return
     page.mapping = region.mapping
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
     page.get(CACHE)
@@ -146,34 +150,38 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
-    if any(first <= page.pgoff < first + pages for first, pages in mapping.gone):
+    if page.pgoff in mapping.gone:
         _free(kernel, page, report)
         return
     page.mapping = mapping
     mapping.pages[page.pgoff] = page
     page.flags = pg.LRU | pg.UPTODATE
     page.get(CACHE)
-    flushed = region.last_flush_ns(now)
-    dirty = not mapping.accounts_dirty  # tmpfs and ramfs are never written back
+    inode = mapping.host
     if mapping.swap_backed:
         page.flags |= pg.SWAPBACKED
+    written = region.since_ns if inode is None else inode.clean_at(now)
+    sharers = [vma for vma in mapping.vmas if vma.covers(page.pgoff)]
     write = region.touch_rates(page.index)[1]
-    if write and report.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - flushed)):
+    dirty, after, first = _stored_first(page, sharers, write, now)
+    if write and report.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - after)):
         dirty = True
-    stores = write
-    for vma in mapping.vmas:
-        if not vma.covers(page.pgoff):
-            continue
-        after = max(flushed, vma.since_ns)
-        stored = stored_since(vma, page.index, after, now, report.extra(Slot.DIRTY, vma.number))
-        if stored or vma.populated or _touched_before(vma, page.index, after, now, report):
+    for vma in sharers:
+        u = report.extra(Slot.DIRTY, vma.number)
+        stored = vma is first or stored_since(vma, page.index, max(after, vma.since_ns), now, u)
+        if (
+            stored
+            or vma.populated
+            or _touched_before(vma, page.index, max(written, vma.since_ns), now, report)
+        ):
             page.map(vma, dirty=stored, writable=stored)
             dirty = dirty or stored
-        stores += vma.region.touch_rates(page.index)[1]
     if dirty:
         page.flags |= pg.DIRTY
-    elif mapping.accounts_dirty and flushed > region.since_ns:
-        _writeback(kernel, page, stores, flushed, report)
+    elif inode is not None and written > region.since_ns:
+        _writeback(
+            kernel, page, write + sum(vma.region.touch_rates(page.index)[1] for vma in sharers), inode, report
+        )
     if layout.buffers != "none":
         page.flags |= pg.PRIVATE
         page.get(BUFFERS)
@@ -190,14 +198,33 @@ def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, report: 
     return report.extra(Slot.PRESENT, vma.number) < 1.0 - exp(-expected)
 
 
-def _writeback(kernel: Kernel, page: Page, stores: float, flushed: int, report: Report) -> None:
-    """The last flush may still be writing this page."""
+def _stored_first(page: Page, sharers: list[Vma], write: float, now: int) -> tuple[bool, int, Vma | None]:
+    """(whether the page is dirty anyway, since when stores to it count, who made it dirty by a mapping).
+
+    Stores count since the first one to the inode, which may have been to this page.  Pages of tmpfs and
+    ramfs are never written back.
+    """
+    inode = page.region.mapping.host if page.region.mapping is not None else None
+    if inode is None:
+        return True, page.region.since_ns, None
+    first_ns = inode.first_store_ns(now)
+    nth = None if first_ns is None else inode.stored_first(page.pgoff)
+    if first_ns is None or nth is None:
+        return False, now if first_ns is None else first_ns, None
+    for vma in sharers:
+        nth -= vma.region.touch_rates(page.pgoff)[1]
+        if nth < 0.0:
+            return True, first_ns, vma if vma.since_ns <= first_ns else None
+    return True, first_ns, None
+
+
+def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, report: Report) -> None:
+    """The last write-out may still be writing this page."""
     u = report.draw(Slot.WRITEBACK)
-    interval = min(period for _, period in page.region.phases)
-    chance = 1.0 - exp(-stores * interval)  # that the page was dirty at that flush
+    chance = 1.0 - exp(-stores * inode.dirty_span_ns())  # that the page was dirty then
     if chance <= 0.0 or u >= chance:
         return
-    done = flushed + kernel.times.writeback.draw(u / chance)
+    done = inode.clean_ns + kernel.times.writeback.draw(u / chance)
     if done > kernel.now:
         page.flags |= pg.WRITEBACK
         page.writeback_until_ns = done

@@ -1,7 +1,7 @@
 """What has become of a cached page since somebody last looked at it: the exact transition.
 
 Between two looks the tasks that cover the page may have mapped it by a first touch, stored to it, and
-a flush may have cleaned it.  The bad line itself was left alone meanwhile: a read of it would have
+its inode may have been written out.  The bad line itself was left alone meanwhile: a read of it would have
 been found, an overwrite would have healed it.  So only touches of the other lines count.
 """
 
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from math import exp, log1p
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.writeback import inode_of
 
 _KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
@@ -59,6 +61,7 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     total = sum(rate for rate, _ in rates)
     unseen_ns = 0  # time in which stores may have happened besides the ones drawn here
     dirtied: int | None = page.dirtied_ns
+    inode = mapping.host
     step = 0
     if page.flags & pg.DIRTY:
         dirtied = since
@@ -67,14 +70,16 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     while dirtied is not None and dirtied <= now_ns:
         if dirtied > since:
             _store(page, rates, draw(base + _WHO + step) * total)
-        flushed = page.region.last_flush_ns(now_ns) if mapping.accounts_dirty else since
-        if flushed <= dirtied:
+        if inode is not None:
+            inode.mark_dirty(dirtied)
+        written = since if inode is None else inode.clean_at(now_ns)
+        if written <= dirtied:
             unseen_ns += now_ns - dirtied
             break
         _clean(page)
-        unseen_ns += flushed - dirtied
+        unseen_ns += written - dirtied
         step += 1
-        dirtied = _next(flushed, total, draw(base + _STEP + step))
+        dirtied = _next(written, total, draw(base + _STEP + step))
     page.dirtied_ns = dirtied
     for vma in sharers(page):
         if vma not in page.ptes:
@@ -82,6 +87,19 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
             touches = load * (now_ns - since) + store * unseen_ns
             if vma.populated or draw(base + vma.number) < 1.0 - exp(-touches):
                 _map(page, vma)
+
+
+def clean_if_written(page: Page, now_ns: int) -> int | None:
+    """A page that nobody draws stores for: clean if its inode has been written out since the last look.
+
+    The answer is when that was, if it was dirty until then.
+    """
+    inode, since, was = inode_of(page), page.looked_ns, page.flags
+    page.looked_ns = now_ns
+    if inode is None or inode.clean_at(now_ns) <= since:
+        return None
+    _clean(page)
+    return inode.clean_at(now_ns) if was & pg.DIRTY else None
 
 
 def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> None:
@@ -97,27 +115,34 @@ def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> Non
 
 def store_meanwhile(
     page: Page, since_ns: int, now_ns: int, permanent: bool, draw: Callable[[int], float]
-) -> None:
+) -> list[Vma]:
     """Stores through the page tables while memory_failure() waits for the lock or for writeback.
 
     The page is still mapped, so a clean page may be dirty again when the wait is over.  write() and
-    first touches need the page lock and wait themselves; so does a store through an entry that writeback
-    has made read-only, if the file system has page_mkwrite().
+    first touches need the page lock and wait themselves; of stores store_under_page_lock() knows.  The
+    answer is who waits: their stores are repeated once the page is unlocked.
     """
-    mapping = page.mapping
-    mapped = [
-        vma
-        for vma, pte in page.ptes.items()
-        if vma.shared and (pte.writable or mapping is None or not mapping.page_mkwrite)
-    ]
-    if mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
-        return
-    rates: list[tuple[float, Vma | None]] = [
-        (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in mapped
-    ]
-    total = sum(rate for rate, _ in rates)
+    if page.mapping is None or page.flags & pg.SWAPCACHE or now_ns <= since_ns:
+        return []
+    through: list[tuple[float, Vma | None]] = []
+    waiting = []
+    for vma, pte in page.ptes.items():
+        rate = quiet_rates(vma, page.pgoff, permanent)[1] if vma.shared else 0.0
+        how = store_under_page_lock(pte)
+        if how == THROUGH and vma.shared:
+            through.append((rate, vma))
+        elif rate and draw(_WHO | vma.number) < 1.0 - exp(-rate * (now_ns - since_ns)):
+            waiting.append(vma)
+            if how == DIRTIES:
+                _store(page, [(rate, vma)], 0.0)
+    total = sum(rate for rate, _ in through)
     if draw(0) < 1.0 - exp(-total * (now_ns - since_ns)):
-        _store(page, rates, draw(1) * total)
+        _store(page, through, draw(1) * total)
+    inode = inode_of(page)
+    if inode is not None and page.flags & pg.DIRTY:
+        inode.advance(now_ns)
+        inode.mark_dirty(now_ns)
+    return waiting
 
 
 def _next(since_ns: int, rate: float, u: float) -> int | None:

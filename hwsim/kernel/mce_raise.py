@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hwsim.hardware.mce_inject import Record
+from hwsim.hardware.mce_record import Record
 from hwsim.kernel.do_machine_check import (
+    MAX_PHYS_BITS,
     Bank,
     Fate,
     Machine,
@@ -44,14 +45,20 @@ class Played:
 
 
 def play_mce(
-    records: Sequence[Record], kernel: str, *, ser: bool = True, tolerant: int = 1, cpus: int = LEAST_CPUS
+    records: Sequence[Record],
+    kernel: str,
+    *,
+    ser: bool = True,
+    tolerant: int = 1,
+    cpus: int = LEAST_CPUS,
+    phys_bits: int = MAX_PHYS_BITS,
 ) -> Played:
     """Inject the records one after the other into a fresh machine, until it panics.
 
     The machine has ``cpus`` CPUs, or as many as the records name.
     """
     cpus = max([cpus, *(record.cpu + 1 for record in records)])
-    played = Played(Machine(kernel, cpus, ser, tolerant))
+    played = Played(Machine(kernel, cpus, ser, tolerant, phys_bits))
     grades: dict[int, Graded] = {}
     held: dict[int, int] = {}  # CPU -> position of its record
 
@@ -120,7 +127,9 @@ def _inject(played: Played, final: Record, held: dict[int, Record]) -> dict[int,
 
 
 def _bank(record: Record, regs: Regs) -> Bank:
-    return Bank(record.cpu, record.bank, record.status, record.mcgstatus, record.addr, record.misc, regs)
+    return Bank(
+        record.cpu, record.bank, record.status, record.mcgstatus, record.addr, record.misc, regs, record.cpuid
+    )
 
 
 def _grade(machine: Machine, record: Record, regs: Regs) -> Grade:

@@ -1,7 +1,7 @@
 """How the kernel grades one bank at a machine check: an ordered table for each kernel, first match wins.
 
 2.6.32: arch/x86/kernel/cpu/mcheck/mce-severity.c.  modern: arch/x86/kernel/cpu/mce/severity.c of 6.18, the
-table for Intel, but for the row of one stepping of Skylake.  Texts are those printed after "Machine check:".
+table for Intel.  Texts are those printed after "Machine check:".
 
 One row of 2.6.32 does not do what its text says: "Action required; unknown MCACOD" compares the whole
 MCACOD with zero, so an action-required error with any code falls through to "Uncorrected".
@@ -26,6 +26,7 @@ from hwsim.hardware.mce_banks import (
     MCACOD_SCRUB_MASK,
     MCIP,
     MISCV,
+    MSCOD,
     OVER,
     PCC,
     RIPV,
@@ -63,6 +64,7 @@ class Row(NamedTuple):
     ser: bool | None = None
     context: Context | None = None
     exception: bool | None = None  # graded in the handler, or by a poll
+    skylake_x: bool = False  # of that CPU only, and of its memory controllers' banks
 
 
 class Grade(NamedTuple):
@@ -122,6 +124,10 @@ _MODERN = (
         _AO, _L3WB, _UC_AR | MCACOD_CODE, UC | MCACOD_L3WB,
         ser=True,
     ),
+    Row(
+        _AO, "Uncorrected Patrol Scrub Error", UC | _ADDR | MSCOD | MCACOD_SCRUB_MASK,
+        _ADDR | 0x10 << 16 | MCACOD_SCRUB, ser=True, skylake_x=True,
+    ),
     Row(_UCNA, "Uncorrected no action required", _UC_S_AR, UC, ser=True),
     Row(_PANIC, "Illegal combination (UCNA with AR=1)", OVER | _UC_S_AR, _UC_AR, ser=True),
     Row(_KEEP, "Non signaled machine check", S, 0, ser=True),
@@ -170,6 +176,12 @@ _MODERN = (
 SEVERITIES: dict[str, tuple[Row, ...]] = {"2.6.32": _V2_6_32, "modern": _MODERN}
 
 
+def is_skylake_x(cpuid: int) -> bool:
+    """Family 6, model 85, stepping 4 or later: Skylake-SP, Cascade Lake, Cooper Lake."""
+    family, model = cpuid >> 8 & 0xF, cpuid >> 12 & 0xF0 | cpuid >> 4 & 0xF
+    return (family, model) == (6, 85) and cpuid & 0xF >= 4
+
+
 def mce_severity(
     kernel: str,
     status: int,
@@ -180,13 +192,18 @@ def mce_severity(
     exception: bool = True,
     tolerant: int = 1,
     panic_on_oops: bool = False,
+    cpuid: int = 0,
+    bank: int = 0,
 ) -> Grade:
     """Severity and reason of a bank with ``status`` under ``mcgstatus``, met in ``context``.
 
     ``ser``: the CPU has MCG_SER_P.  ``exception``: in the handler, not by a poll; 2.6.32 grades in the
     handler only, and of a polled bank this says what its STATUS alone would be graded.  ``tolerant`` and
     ``panic_on_oops`` are settings that 2.6.32 asks; later kernels have rows for the kernel instead.
+    ``cpuid`` (leaf 1, EAX; 0: not known) and ``bank``: for the row of one CPU, whose patrol scrubber may
+    report uncorrected errors by CMCI as if they were corrected.
     """
+    scrubs = is_skylake_x(cpuid) and 13 <= bank <= 18
     row = next(
         row
         for row in SEVERITIES[kernel]
@@ -195,6 +212,7 @@ def mce_severity(
         and row.ser in (None, ser)
         and row.context in (None, context)
         and row.exception in (None, exception)
+        and scrubs >= row.skylake_x
     )
     if row.severity is Severity.UC and context == "kernel" and (panic_on_oops or tolerant < 1):
         return Grade(Severity.PANIC, row.reason)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.page_ranges import PageRanges
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.spec import SwapCycle, Touch
 
@@ -72,7 +73,7 @@ class Layout:
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
     evict_per_s: float = 0.0
-    flush_every_ns: int = 0
+    flush_every_ns: int | None = None  # in place of vm.dirty_expire_centisecs; 0: never
     lifetime_ns: int | None = None
     huge_free: float = 0.0
     unmap_fail: float = 0.0
@@ -101,7 +102,6 @@ class Region:
         "name",
         "number",
         "pages_of_interest",
-        "phases",
         "rates",
         "since_ns",
         "vmas",
@@ -121,7 +121,6 @@ class Region:
         self.pages_of_interest: dict[int, Any] = {}  # pfn -> story
         self.holes = 0
         self.fork_family: Region | None = None  # of a copy-on-write region: the originals
-        self.phases: list[tuple[int, int]] = []  # (phase_ns, period_ns) of each periodic flush
         self.bands, self.rates = _bands(layout)
 
     def holds(self, pfn: int) -> bool:
@@ -139,37 +138,51 @@ class Region:
         full = self.layout.full_line
         return (load + store * (1.0 - full)) * share, store * full * share
 
-    def last_flush_ns(self, now_ns: int) -> int:
-        """The latest flush, by flusher or fsync, at or before now; the start if there was none."""
-        last = self.since_ns
-        for phase, period in self.phases:
-            if now_ns >= phase:
-                last = max(last, phase + (now_ns - phase) // period * period)
-        return last
+    def stores_per_ns(self, first: int, end: int) -> float:
+        """Stores per ns by one task to the pages from ``first`` to before ``end`` together."""
+        total = 0.0
+        for band, (_, store) in enumerate(self.rates):
+            stop = end if band == len(self.rates) - 1 else min(end, self.bands[band])
+            if stop > first:
+                total += (stop - first) * store
+                first = stop
+        return total
 
-    def next_flush_ns(self, now_ns: int) -> int | None:
-        """The first flush after now."""
-        best = None
-        for phase, period in self.phases:
-            tick = phase if now_ns < phase else phase + ((now_ns - phase) // period + 1) * period
-            if best is None or tick < best:
-                best = tick
-        return best
+    @property
+    def size_pages(self) -> int:
+        """Length of a file in pages, as truncate() has left it."""
+        mapping = self.mapping
+        return self.layout.pages if mapping is None or mapping.size_pages is None else mapping.size_pages
 
-    def has_cached_pages(self, overlay: dict[int, Page]) -> bool:
-        """mapping->nrpages is not zero: pages that nobody has looked at and no script has cut are cached."""
-        mapping, first = self.mapping, self.layout.first_pfn
+    def has_cached_pages(self, overlay: dict[int, Page], now_ns: int) -> bool:
+        """mapping->nrpages is not zero: all of a file is cached but what was cut out of it or dropped."""
+        mapping = self.mapping
         assert mapping is not None
-        return bool(mapping.pages) or any(
-            first + index not in overlay
-            and not any(start <= index < start + pages for start, pages in mapping.gone)
-            for index in range(self.layout.pages)
-        )
+        if mapping.pages or any(time <= now_ns for time in mapping.read_again.values()):
+            return True
+        left = self.layout.pages - mapping.gone.within(range(self.layout.pages))
+        return left > len(overlay) or left > len(self.dropped(overlay))
+
+    def dropped(self, overlay: dict[int, Page]) -> set[int]:
+        """Page offsets that memory_failure() has taken out of the cache, and no script after it."""
+        mapping = self.mapping
+        assert mapping is not None
+        return {
+            page.index
+            for page in overlay.values()
+            if page.region is self
+            and page.flags & pg.HWPOISON
+            and not page.flags & pg.BUDDY
+            and page.mapping is None
+            and page.index not in mapping.gone
+        }
 
     def release(self) -> None:
         """The owner is gone: every frame is free.  O(1) in the size of the region."""
         self.epoch += 1
         self.alive = False
+        if self.mapping is not None:
+            self.mapping.gone = PageRanges()
 
     def revive(self, now_ns: int) -> None:
         """A new owner takes the frames."""
@@ -310,6 +323,18 @@ class MemMap:
         if self.base is None:
             self.base = Base([region.layout for region in self.regions], self.memory_pages)
         return self.base
+
+    def tear_down(self) -> None:
+        """The boot is over: pages, regions and mappings let go of one another and of their tasks."""
+        for page in self.overlay.values():
+            page.tear_down()
+        self.overlay.clear()
+        for region in self.regions:
+            region.vmas, region.fork_family = [], None
+            region.anon_vma.clear()
+            region.pages_of_interest.clear()
+            if region.mapping is not None:
+                region.mapping.tear_down()
 
     def materialise(self) -> dict[str, npt.NDArray[Any]]:
         """The whole machine now, as dense arrays: base, then dead regions, then the overlay.

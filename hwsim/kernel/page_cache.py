@@ -30,7 +30,8 @@ def try_to_release_page(page: Page) -> bool:
     if page.buffers_busy or page.flags & DIRTY:
         return False
     page.flags &= ~PRIVATE
-    page.put(BUFFERS)
+    if BUFFERS in page.holders:  # else a script's flags verb has set the bit alone
+        page.put(BUFFERS)
     return True
 
 
@@ -43,6 +44,8 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
         page.unmap(vma, NONE)
     page.flags &= ~(DIRTY | MLOCKED)  # do_invalidatepage() cleans the buffers before it drops them
     try_to_release_page(page)
+    if mapping.host is not None:
+        mapping.host.take_back(page.pgoff)
     mapping.pages.pop(page.pgoff, None)
     page.mapping = None
     page.put(CACHE)

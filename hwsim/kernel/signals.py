@@ -7,6 +7,7 @@ that is pending kills, with its own siginfo (legacy_queue()).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 SIGBUS, SIGKILL = "SIGBUS", "SIGKILL"
 BUS_MCEERR_AR, BUS_MCEERR_AO, BUS_ADRERR = "BUS_MCEERR_AR", "BUS_MCEERR_AO", "BUS_ADRERR"
 ESRCH = 3
+LOOP_BOUND = 3  # a handler that returns to the same fatal access would loop for ever
 
 
 class Signal:
@@ -23,11 +25,13 @@ class Signal:
 
     ``cause``: early, late, forced, group_death.  ``result``: '' while under way, then killed,
     handled, ignored, pending (still blocked at the end), merged, lost (the target was dead) or
-    looping (the handler returned to the same access again and again).  ``address`` is si_addr.
+    looping (the handler returned to the same access again and again).  ``address`` is si_addr; ``again`` is
+    what the task does when the handler returns, if it is not the fault of the report's page.
     """
 
     __slots__ = (
         "address",
+        "again",
         "cause",
         "code",
         "done_ns",
@@ -63,6 +67,7 @@ class Signal:
         self.sent_ns = 0
         self.result = ""
         self.done_ns: int | None = None
+        self.again: Callable[[], None] | None = None
         self.would_touch_ns: int | None = None  # set by who knows the future: see page_story
 
 

@@ -7,14 +7,16 @@ Being on an LRU list holds no reference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel.page_flags import ANON, SWAPCACHE
+from hwsim.kernel.page_ranges import PageRanges
 
 if TYPE_CHECKING:
     from hwsim.kernel.filemap_error import OpenFile
     from hwsim.kernel.mem_map import Region
     from hwsim.kernel.task_struct import Vma
+    from hwsim.kernel.writeback import Inode
 
 # Who can hold a reference.
 CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, INJECTOR, ISOLATED = (
@@ -53,12 +55,13 @@ class Pte:
 class AddressSpace:
     """struct address_space: a file, a block device, a tmpfs file or the swapper.
 
-    ``accounts_dirty`` is mapping_cap_account_dirty(); ``as_eio`` the AS_EIO bit, ``wb_err`` and
-    ``wb_seen`` the errseq_t of later kernels, ``files`` the open files (see ``filemap_error``).  ``vmas``
-    is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the swap cache; ``slots``: page
-    offsets whose contents are on the swap device only; ``gone``: ranges (first, pages) that a script
-    has cut out of the cache; ``holes``: page offsets punched out of the file; ``size_pages``: its
-    length once a script has changed it.
+    ``accounts_dirty`` is mapping_cap_account_dirty(), and ``host`` the inode then; ``as_eio`` the AS_EIO
+    bit, ``wb_err`` and ``wb_seen`` the errseq_t of later kernels, ``files`` the open files (see
+    ``filemap_error``).  ``vmas`` is the i_mmap tree.  ``swapped``: pages of a shared segment that are in the
+    swap cache; ``slots``: page offsets whose contents are on the swap device only; ``gone``: page offsets
+    that a script has cut out of the cache; ``holes``: those that have no block on the disk any more;
+    ``size_pages``: the file's length once a script has changed it; ``read_again``: when chance brings a page
+    back that memory_failure() has dropped, by page offset, of a file that has no other page left.
     """
 
     __slots__ = (
@@ -68,9 +71,11 @@ class AddressSpace:
         "filesystem",
         "gone",
         "holes",
+        "host",
         "is_block_device",
         "name",
         "pages",
+        "read_again",
         "size_pages",
         "slots",
         "swap_backed",
@@ -86,6 +91,7 @@ class AddressSpace:
         self.is_block_device = filesystem == "blockdev"
         self.swap_backed = filesystem == "tmpfs"
         self.accounts_dirty = filesystem not in ("tmpfs", "ramfs", "swapper", "hugetlbfs")
+        self.host: Inode | None = None
         self.as_eio = False
         self.wb_err = 0
         self.wb_seen = False
@@ -94,9 +100,17 @@ class AddressSpace:
         self.pages: dict[int, Page] = {}  # cached pages that have a story, by page offset
         self.swapped: dict[int, Page] = {}
         self.slots: dict[int, int] = {}  # with the epoch of the region in which they were filled
-        self.gone: list[tuple[int, int]] = []
-        self.holes: set[int] = set()
+        self.gone = PageRanges()
+        self.holes = PageRanges()
         self.size_pages: int | None = None
+        self.read_again: dict[int, int] = {}
+
+    def tear_down(self) -> None:
+        """The boot is over: let go of pages, mappings and files, which know this one."""
+        self.vmas.clear()
+        self.pages.clear()
+        self.swapped.clear()
+        self.files.clear()
 
     @property
     def evictable(self) -> bool:
@@ -171,7 +185,7 @@ class Page:
         self.looks = 0
         self.writer = ""  # the task whose script step stored last; chance draws it when it is asked for
         self.dirtied_ns: int | None = None  # drawn: the next store that dirties the page
-        self.waiters: list[object] = []
+        self.waiters: list[Any] = []  # events that fire when the lock or writeback state changes
 
     @property
     def count(self) -> int:
@@ -197,6 +211,14 @@ class Page:
     def raw_mapping_is_null(self) -> bool:
         """Whether page->mapping itself is NULL (an anonymous page points at its anon_vma)."""
         return self.mapping is None and self.anon_vma is None
+
+    def tear_down(self) -> None:
+        """The boot is over: let go of entries, of the head, of who waits for the lock for ever."""
+        self.ptes.clear()
+        self.head = self.anon_vma = self.mapping = None
+        for bell in self.waiters:
+            bell.callbacks.clear()
+        self.waiters = []
 
     def get(self, holder: str) -> None:
         """Take a reference in the name of ``holder``."""

@@ -20,6 +20,7 @@ from hwsim.kernel.swap import (
 from hwsim.spec import SwapCycle
 
 PLAIN, DIRTY_MAPPED, DIRTY_UNMAPPED, CLEAN_UNMAPPED, CLEAN_MAPPED = range(5)
+STAGE_NAMES = ("plain", "dirty, mapped", "dirty, unmapped", "clean, unmapped", "clean, mapped")
 _STAGES = 5
 
 

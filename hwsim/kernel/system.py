@@ -25,12 +25,13 @@ from hwsim.kernel.struct_page import Page
 from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
 from hwsim.kernel.task_struct import Task
 from hwsim.kernel.workqueue import Cpu
+from hwsim.kernel.writeback import SET_INTERVAL, Flusher
 from hwsim.rng import Slot
 from hwsim.spec import MachineSpec
 
 EINVAL = 22
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
-_ONCE_NS = 1 << 62  # the period of a flush that happens once
+_CENTISEC_NS = 10_000_000
 Hook = Callable[..., Any]
 
 
@@ -43,11 +44,18 @@ class Kernel:
     """
 
     def __init__(
-        self, spec: MachineSpec, engine: Engine, mem_map: MemMap, printk: Printk, reached: dict[str, int]
+        self,
+        spec: MachineSpec,
+        engine: Engine,
+        mem_map: MemMap,
+        printk: Printk,
+        reached: dict[str, int],
+        flusher: Flusher | None = None,
     ) -> None:
         self.spec = spec
         self.engine = engine
         self.mem_map = mem_map
+        self.flusher = flusher or Flusher(0, 0, 0)
         self.profile = PROFILES[spec.kernel]
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         self.error_states = self.config.build(self.profile.error_states)
@@ -136,19 +144,20 @@ class Kernel:
             self.recovery = value if value in (0, 1) else self.recovery
             return 0 if value in (0, 1) else -EINVAL
         if name == "vm.dirty_expire_centisecs" and value >= 1:
-            self._set_dirty_expire(value * 10_000_000)
+            self._advance_inodes()
+            self.flusher.set_expire(self.now, value * _CENTISEC_NS)
             return 0
-        return -EINVAL if name == "vm.dirty_expire_centisecs" else -2  # ENOENT: there is no such file
+        if name == "vm.dirty_writeback_centisecs" and value >= 0:
+            self._advance_inodes()
+            SET_INTERVAL[self.profile.flusher](self.flusher, self.now, value * _CENTISEC_NS)
+            return 0
+        return -EINVAL if name.startswith("vm.dirty_") else -2  # ENOENT: there is no such file
 
-    def _set_dirty_expire(self, period_ns: int) -> None:
-        """Every flusher that waits keeps its next tick; from then on the new period counts."""
-        now = self.now
+    def _advance_inodes(self) -> None:
+        """What has been written out so far went by the sysctls as they were."""
         for region in self.mem_map.regions:
-            if region.layout.flush_every_ns and region.phases:
-                phase, period = region.phases[0]
-                tick = phase if now < phase else phase + ((now - phase) // period + 1) * period
-                region.phases.append((region.last_flush_ns(now), _ONCE_NS))
-                region.phases[0] = (tick, period_ns)
+            if region.mapping is not None and region.mapping.host is not None:
+                region.mapping.host.advance(self.now)
 
     def prctl(self, task: Task, option: str, value: str) -> int:
         """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 as posted has neither."""
@@ -201,7 +210,15 @@ class Kernel:
         """Wake those who sleep in wait_on_page(), in the order they came."""
         waiters, page.waiters = page.waiters, []
         for bell in waiters:
-            self.engine.wake(bell, 0, HANDLER_STEP)  # type: ignore[arg-type]
+            self.engine.wake(bell, 0, HANDLER_STEP)
+
+    def tear_down(self) -> None:
+        """The boot is over: what it is made of lets go of one another."""
+        for cpu in self._cpu:
+            if cpu is not None:
+                cpu.tear_down()
+        self._cpu = []
+        self.mem_map.tear_down()
 
     def end_page_writeback(self, page: Page) -> None:
         """The I/O is done: the page is clean unless it was stored to again."""

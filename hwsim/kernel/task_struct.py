@@ -80,6 +80,8 @@ class Vma:
             anon_vma.append(self)
         if mapping is not None:
             mapping.vmas.append(self)
+            if mapping.host is not None:
+                mapping.host.rates_changed()
 
     def covers(self, pgoff: int) -> bool:
         """Whether the page offset lies in this VMA."""
@@ -89,6 +91,10 @@ class Vma:
         """The virtual address in bytes of a page offset inside the VMA."""
         return (self.start + pgoff - self.pgoff) << PAGE_SHIFT
 
+    def pgoff_of(self, address: int) -> int:
+        """The page offset of a virtual address in bytes inside the VMA."""
+        return (address >> PAGE_SHIFT) - self.start + self.pgoff
+
     def close(self) -> None:
         """Leave the reverse maps; what the page tables held is dropped with the VMA."""
         self.alive = False
@@ -96,6 +102,8 @@ class Vma:
             self.anon_vma.remove(self)
         if self.mapping is not None:
             self.mapping.vmas.remove(self)
+            if self.mapping.host is not None:
+                self.mapping.host.rates_changed()
         if self.file is not None:
             self.file.put()
 
@@ -159,6 +167,11 @@ class Task:
         self.behaviour: Any = None
         # First page offset of regions that mremap() made; all others start at zero.
         self.offsets: dict[str, int] = dict(parent.offsets) if parent is not None else {}
+
+    @property
+    def sigbus_is_due(self) -> bool:
+        """Whether a SIGBUS, or the handler of one, comes before the task goes on in user space."""
+        return (self.pending is not None and not self.blocked) or self.handler_ends_ns > 0
 
     def add_vma(self, name: str, region: Region, pages: int, **kwargs: Any) -> Vma:
         """mmap(): a new VMA after the last one."""

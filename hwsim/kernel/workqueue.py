@@ -32,11 +32,12 @@ class Drainer:
     of the CPU takes entries out.
     """
 
-    __slots__ = ("bell", "busy", "cpu", "kernel", "name", "other", "started")
+    __slots__ = ("bell", "busy", "cpu", "kernel", "name", "other", "ring", "started")
 
-    def __init__(self, kernel: Kernel, cpu: Cpu, name: str) -> None:
+    def __init__(self, kernel: Kernel, cpu: int, ring: deque[Report], name: str) -> None:
         self.kernel = kernel
         self.cpu = cpu
+        self.ring = ring
         self.name = name
         self.busy = False
         self.started = False
@@ -51,10 +52,10 @@ class Drainer:
         if not self.started:
             self.started = True
             self.kernel.engine.env.process(self._run())
-        self.kernel.engine.wake(self.bell, delay_ns, HANDLER_STEP | self.cpu.number)
+        self.kernel.engine.wake(self.bell, delay_ns, HANDLER_STEP | self.cpu)
 
     def _run(self) -> Generator[Any, Any, None]:
-        kernel, ring = self.kernel, self.cpu.ring
+        kernel, ring = self.kernel, self.ring
         try:
             while True:
                 yield self.bell
@@ -65,7 +66,7 @@ class Drainer:
                     if ring and self.other is not None:
                         self.other.kick(kernel.workqueue_delay(report))
                     report.context = self.name
-                    report.cpu = self.cpu.number
+                    report.cpu = self.cpu
                     yield from memory_failure(kernel, report.pfn, kernel.profile.trapno, report)
                     kernel.reported(report)
                 self.bell = kernel.engine.sleep()
@@ -83,9 +84,16 @@ class Cpu:
         self.number = number
         self.ring: deque[Report] = deque()
         self.slots = kernel.profile.ring_slots
-        self.user = Drainer(kernel, self, "return_to_user")
-        self.worker = Drainer(kernel, self, "workqueue")
+        self.user = Drainer(kernel, number, self.ring, "return_to_user")
+        self.worker = Drainer(kernel, number, self.ring, "workqueue")
         self.user.other = self.worker
+
+    def tear_down(self) -> None:
+        """The boot is over: nobody rings for the drainers any more."""
+        self.ring.clear()
+        for drainer in (self.user, self.worker):
+            if drainer.bell.callbacks:
+                drainer.bell.callbacks.clear()
 
     def mce_ring_add(self, report: Report) -> bool:
         """Queue a page; False if the ring is full, and nobody is told."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.scenario.json_schema import schema_json
-from hwsim.scenario.load import MODEL_VERSION, Scenario, load
+from hwsim.scenario.load import Scenario, load
 from hwsim.scenario.problems import Problem, ScenarioError
 
-__all__ = ["MODEL_VERSION", "Problem", "Scenario", "ScenarioError", "load", "schema_json"]
+__all__ = ["Problem", "Scenario", "ScenarioError", "load", "schema_json"]

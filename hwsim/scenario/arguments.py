@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from hwsim import units
-from hwsim.hardware.mce_inject import MceTextError, parse_mce
+from hwsim.hardware.mce_record import MceTextError
+from hwsim.hardware.mce_text import read_mce
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.parts import SHARED_BY_DEFAULT, Parts
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 PAGE_FORMS = (
     '{ region = "task.0/name", index = 0 }, { file = "name", index = 0 }, { kernel = "slab", index = 0 }, '
@@ -68,11 +70,34 @@ def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             yield Finding(path, "not a name", NAME_ALLOWED)
     elif kind == "page":
-        yield from _page(path, value)
+        yield from _page(path, value, parts)
     elif kind == "mce_text":
         yield from _mce_text(path, value, parts)
     elif not isinstance(value, str):  # task, region, file, alloc
         yield Finding(path, "not a name", "a text")
+    elif kind == "task":
+        yield from _task(path, value, parts)
+    elif kind == "file":
+        yield from _file(path, value, parts)
+
+
+def _task(path: Path, name: str, parts: Parts) -> Iterator[Finding]:
+    """A task is named after its table; whether it lives, the machine knows."""
+    names = parts.raw_names("task")
+    group = name.partition(".")[0]
+    if group in names and _TASK_NUMBERS.fullmatch(name[len(group) :]):
+        return
+    if not parts.all_named("task"):
+        return
+    examples = [f"{each}.0" for each in parts.tasks()]
+    hint = f"{name}.0" if name in names else nearby_name(name, examples)
+    yield Finding(path, f'no task has the name "{name}"', one_of(examples, 8), hint)
+
+
+def _file(path: Path, name: str, parts: Parts) -> Iterator[Finding]:
+    names = parts.raw_names("file")
+    if name not in names and parts.all_named("file"):
+        yield Finding(path, f'no file has the name "{name}"', one_of(names), nearby_name(name, names))
 
 
 def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
@@ -99,13 +124,18 @@ def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         yield Finding(path, "not a text", "records in the format of mce-inject")
         return
     try:
-        records = parse_mce(value, "", banks=MAX_NR_BANKS)
+        text = read_mce(value, "", banks=MAX_NR_BANKS)
     except MceTextError as error:
         for each in error.problems:
-            yield Finding(path, f"line {each.line} of it: {each.text}", "records in the format of mce-inject")
+            where = f"line {each.line} of it: " if each.line else ""
+            yield Finding(path, where + each.text, "records in the format of mce-inject")
         return
+    if len(text.boots) > 1:
+        yield Finding(path, f"machine checks of {len(text.boots)} boots", "those of one")
+    if text.boots and not text.all_records:
+        yield Finding(path, "a panic without a record", "records in the format of mce-inject, or a kernel's")
     cpus = parts.machine.cpus if parts.machine else 4096
-    for record in records:
+    for record in text.all_records:
         if record.cpu >= cpus:
             message = f"line {record.line} of it: CPU {record.cpu} is not one of the machine's"
             yield Finding(path, message, f"0 to {cpus - 1}")
@@ -121,7 +151,7 @@ _HEADS: dict[str, bool] = {  # ways to name a page, and whether an index belongs
 }
 
 
-def _page(path: Path, value: Any) -> Iterator[Finding]:
+def _page(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
     if not isinstance(value, dict):
         yield Finding(path, "not a page", PAGE_FORMS)
         return
@@ -148,6 +178,10 @@ def _page(path: Path, value: Any) -> Iterator[Finding]:
             yield Finding(
                 (*path, head), "not a region of a task", 'a task, a slash and a region: "postgres.0/shm"'
             )
+        elif head == "region":
+            yield from _task((*path, head), value[head].partition("/")[0], parts)
+        elif head == "file":
+            yield from _file((*path, head), value[head], parts)
     elif head == "address":
         if _address(value[head]) is None:
             yield Finding((*path, head), "not a physical address", f'"0x1000" to "{(MAX_PFN << 12) - 1:#x}"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from hwsim.scenario.endless import endless
 from hwsim.scenario.parts import (
     PINNED,
     SHARED_BY_DEFAULT,
@@ -18,11 +19,10 @@ from hwsim.scenario.parts import (
     show_pages,
 )
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
-from hwsim.scenario.schema import Errors, Region, Sigbus, Swap, Touch
+from hwsim.scenario.schema import MAX_ERRORS, Errors, Region, Sigbus, Swap, Touch
 from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
 from hwsim.units import PAGE_BYTES, format_bytes
 
-MAX_ERRORS = 10_000_000  # expected errors in one replication: more is a slip of the pen in a rate
 _ROUNDING = 1e-9
 _SHARED_HINTS = {
     "anon": 'false; memory that tasks share is kind = "shm"',
@@ -40,6 +40,7 @@ def check(parts: Parts) -> Iterator[Finding]:
     yield from _pools(parts)
     yield from _memory(parts)
     yield from _errors(parts)
+    yield from endless(parts)
 
 
 def _machine(parts: Parts) -> Iterator[Finding]:
@@ -115,7 +116,7 @@ def _files(parts: Parts) -> Iterator[Finding]:
                 (*path, "buffers_busy"), f'has no effect with buffers = "{item.buffers}"', 'buffers = "idle"'
             )
         if item.filesystem in {"ramfs", "tmpfs"}:
-            if item.flush_every is not None:
+            if item.flush_every:
                 yield Finding(
                     (*path, "flush_every"), f"{item.filesystem} is never written back", "leave the key out"
                 )
@@ -281,10 +282,13 @@ def _errors(parts: Parts) -> Iterator[Finding]:
         if stream is None:
             continue
         path: Path = ("errors", index)
+        if parts.machine is not None and parts.machine.chance == "off":
+            allowed = 'steps of the script that make errors, or machine.chance = "on"'
+            yield Finding(path, "no error comes by itself in a machine without chance", allowed)
         if stream.kind == "dram":
             yield from _dram_stream(parts, index, stream)
-        elif stream.rate is None:
-            yield Finding((*path, "rate"), "required key is missing", 'such as "2 / day"')
+        else:
+            yield from _how_many(parts, index)
         region = stream.where.region
         if region is not None and region in mapped:
             message = "these pages belong to the file"
@@ -303,7 +307,17 @@ def _errors(parts: Parts) -> Iterator[Finding]:
         yield from _stream_times(parts, index)
 
 
-_NOT_OF_DRAM = ("rate", "where", "permanent", "burst_pages")
+def _how_many(parts: Parts, index: int) -> Iterator[Finding]:
+    """A stream has a rate or a count: as the file has the keys, since bad ones have been taken out."""
+    entry = parts.raw["errors"][index]
+    given = [key for key in ("rate", "count") if key in entry]
+    if not given:
+        yield Finding(("errors", index, "rate"), "required key is missing", 'such as "2 / day", or count = 1')
+    elif len(given) == 2:
+        yield Finding(("errors", index), "has a rate and a count", "one of them")
+
+
+_NOT_OF_DRAM = ("rate", "count", "field_rate", "where", "permanent", "burst_pages")
 
 
 _MAX_FAULTS = 100_000  # each is looked at, and pairs of them
@@ -340,19 +354,27 @@ def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
         yield Finding((*path, "end"), "after the horizon", "up to the horizon")
     if stream.start >= end:
         yield Finding((*path, "start"), "nothing can happen: start is not before end", "a time before end")
-    if stream.rate is None or (stream.rate.per_gib and not parts.complete):
+    arrivals = _expected_arrivals(parts, index, max(end - stream.start, 0))
+    if arrivals is None:
         return
-    pages = place_pages(parts, index) if stream.rate.per_gib else 1
-    if pages is None:
-        return
-    gib = pages / (1 << 18) if stream.rate.per_gib else 1.0
-    expected = stream.rate.per_s * gib * max(end - stream.start, 0) / 1e9 * stream.burst_pages
-    if expected > MAX_ERRORS:
-        message = f"about {expected:.2g} errors in each replication"
-        yield Finding((*path, "rate"), message, f"at most {MAX_ERRORS:,} expected errors")
+    if arrivals * stream.burst_pages > MAX_ERRORS:
+        message = f"about {arrivals * stream.burst_pages:.2g} errors in each replication"
+        key = "rate" if stream.count is None else "burst_pages"
+        yield Finding((*path, key), message, f"at most {MAX_ERRORS:,} expected errors")
     machine = parts.machine
     if machine is not None and stream.burst_pages > machine.memory + machine.hidden:
         yield Finding((*path, "burst_pages"), "more pages than the machine has", f"up to {machine.memory}")
+
+
+def _expected_arrivals(parts: Parts, index: int, window_ns: int) -> float | None:
+    """Arrivals of a stream in one replication; None if that cannot be known."""
+    stream = parts.errors[index]
+    if stream is None or stream.count is not None:
+        return None if stream is None else stream.count
+    if stream.rate is None or (stream.rate.per_gib and not parts.complete):
+        return None
+    pages = place_pages(parts, index) if stream.rate.per_gib else 1 << 18
+    return None if pages is None else stream.rate.per_s * pages / (1 << 18) * window_ns / 1e9
 
 
 def _unknown(path: Path, what: str, name: str, names: Iterable[str]) -> Finding:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Container
+
 from hwsim import spec
 from hwsim.scenario import schema, schema_machine
-from hwsim.scenario.arguments import compiled
 from hwsim.scenario.checks import place_pages
 from hwsim.scenario.parts import Parts, cached_pages, huge_order, is_shared, pool_order, region_pages
 from hwsim.scenario.schema_dram import Dram
+from hwsim.scenario.steps import compiled_steps
 
 _PAGES_PER_GIB = 1 << 18
 _REST = 1e-9  # less than this of a region is rounding, not a band
@@ -16,17 +19,35 @@ _REST = 1e-9  # less than this of a region is rounding, not a band
 def to_spec(model: schema.ScenarioModel) -> spec.Spec:
     """The model's input; every check has passed before."""
     parts = Parts.of_model(model, {})
-    return spec.Spec(
+    errors = tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors))
+    whole = dataclasses.replace(
+        scripted_machine(parts),
         name=model.name,
         horizon_ns=model.horizon,
         seed=model.seed,
         repeat=model.repeat,
-        machine=_machine(model.machine),
-        errors=tuple(_errors(parts, index, item, model.dram) for index, item in enumerate(model.errors)),
-        files=tuple(_file(item, model.machine.sysctl.dirty_expire * 10_000_000) for item in model.file),
-        tasks=tuple(_task(item, parts.files()) for item in model.task),
-        pools=tuple(_pool(item) for item in model.kernel),
-        script=_script(model.script),
+        errors=errors,
+    )
+    return spec.without_chance(whole) if model.machine.chance == "off" else whole
+
+
+def scripted_machine(parts: Parts, left_out: Container[object] = ()) -> spec.Spec:
+    """The machine, who uses it, and the script without the steps ``left_out``; no errors by rate.
+
+    The tables of the machine and of all memory have passed their checks, others need not.
+    """
+    machine = parts.machine
+    assert machine is not None
+    return spec.Spec(
+        name="",
+        horizon_ns=0,
+        seed=0,
+        repeat=1,
+        machine=_machine(machine),
+        files=tuple(_file(item) for item in parts.files().values()),
+        tasks=tuple(_task(item, parts.files()) for item in parts.tasks().values()),
+        pools=tuple(_pool(item) for item in parts.pools().values()),
+        script=compiled_steps(parts, left_out),
     )
 
 
@@ -55,6 +76,8 @@ def _machine(item: schema_machine.Machine) -> spec.MachineSpec:
         alloc_order=item.alloc.order,
         atomic_alloc_fail=item.atomic_alloc_fail,
         sync_every_ns=item.sync,
+        dirty_writeback_ns=item.sysctl.dirty_writeback * schema_machine.CENTISEC_NS,
+        dirty_expire_ns=item.sysctl.dirty_expire * schema_machine.CENTISEC_NS,
         times=_times(item.times),
         printk_level=item.printk_level,
     )
@@ -73,13 +96,13 @@ def _delay(item: schema_machine.Delay) -> spec.Delay:
 
 def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) -> spec.ErrorSpec:
     """A rate per GiB counts the GiB of the place where the errors fall."""
-    if item.rate is None:  # the faults of the DIMMs
+    if item.kind == "dram":
         faults = dram.faults_per_s() if dram else 0.0
         return spec.ErrorSpec(
             faults, start_ns=item.start, end_ns=item.end, dram=dram.to_spec() if dram else None
         )
-    per_s = item.rate.per_s
-    if item.rate.per_gib:
+    per_s = 0.0 if item.rate is None else item.rate.per_s
+    if item.rate is not None and item.rate.per_gib:
         per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB
     return spec.ErrorSpec(
         rate_per_s=per_s,
@@ -88,6 +111,8 @@ def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) ->
         burst_pages=item.burst_pages,
         start_ns=item.start,
         end_ns=item.end,
+        count=item.count,
+        field_per_s=item.field_rate,
     )
 
 
@@ -108,13 +133,13 @@ def _touch(bands: tuple[schema.Touch, ...]) -> tuple[spec.Touch, ...]:
     return (*touch, spec.Touch(rest)) if rest > _REST else tuple(touch)
 
 
-def _file(item: schema.File, expire_ns: int) -> spec.FileSpec:
+def _file(item: schema.File) -> spec.FileSpec:
     return spec.FileSpec(
         name=item.name,
         pages=cached_pages(item),
         filesystem=item.filesystem,
         touch=_touch(item.touch),
-        flush_every_ns=expire_ns if item.flush_every is None else item.flush_every,
+        flush_every_ns=item.flush_every,
         buffers=item.buffers,
         buffers_busy=item.buffers_busy,
         turnover_per_s=item.turnover,
@@ -182,14 +207,3 @@ def _pool(item: schema.Pool) -> spec.KernelPoolSpec:
         lifetime_ns=item.lifetime,
         full_line=item.full_line,
     )
-
-
-def _script(steps: tuple[schema.Step, ...]) -> tuple[spec.ScriptStep, ...]:
-    """In order of time, then of the file."""
-    rows = [
-        spec.ScriptStep(
-            step.at, step.do, compiled(step.do, dict(step.__pydantic_extra__ or {})), f"script[{index}]"
-        )
-        for index, step in enumerate(steps)
-    ]
-    return tuple(sorted(rows, key=lambda row: row.at_ns))

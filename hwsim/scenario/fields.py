@@ -54,6 +54,11 @@ def _positive_duration(value: object) -> int:
     return ns
 
 
+def _age(value: object) -> int:
+    """A duration; never is 0."""
+    return _duration_or_never(value) or 0
+
+
 def _positive_pages(value: object) -> int:
     pages = units.parse_pages(value)
     if pages == 0:
@@ -65,6 +70,13 @@ def _rate_per_s(value: object) -> float:
     rate = units.parse_rate(value)
     if rate.per_gib:
         raise units.UnitError("a rate per GiB is only meant for errors", '"0.2 / s", "1 / 6 h", "never"')
+    return rate.per_s
+
+
+def _field_rate(value: object) -> float:
+    rate = units.parse_rate(value)
+    if rate.per_gib or rate.per_s == 0:
+        raise units.UnitError("a field rate is that of one machine, above zero", 'such as "1 / 77 y"')
     return rate.per_s
 
 
@@ -112,6 +124,7 @@ _SHARE_SCHEMA = {
 
 Duration = Annotated[int, _reads(units.parse_duration), _schema("a duration", "24 h")]
 PositiveDuration = Annotated[int, _reads(_positive_duration), _schema("a duration above zero", "24 h")]
+Age = Annotated[int, _reads(_age), _schema('a duration or "never"', "30 s")]
 DurationOrNever = Annotated[int | None, _reads(_duration_or_never), _schema('a duration or "never"', "24 h")]
 Pages = Annotated[int, _reads(units.parse_pages), _schema("a size, a multiple of 4 KiB", "16 GiB")]
 PositivePages = Annotated[int, _reads(_positive_pages), _schema("a size, a multiple of 4 KiB", "16 GiB")]
@@ -121,6 +134,7 @@ ErrorRate = Annotated[
     _reads(units.parse_rate),
     _schema('a rate, for each machine or each GiB, or "never"', "3 / GiB / day"),
 ]
+FieldRate = Annotated[float, _reads(_field_rate), _schema("a rate for each machine", "1 / 77 y")]
 Share = Annotated[float, _reads(units.parse_share), WithJsonSchema(_SHARE_SCHEMA)]
 Name = Annotated[str, _reads(_name), _schema(NAME_ALLOWED, "postgres", r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 Title = Annotated[str, _reads(_text(1, 100, False)), _schema("one line of text", "database server")]

@@ -17,6 +17,7 @@ from hwsim.scenario.sources import OVERRIDE, Document, Source, flat
 _FORM = 'key=value, such as machine.cpus=8 or errors.0.rate="4 / day"'
 _VALUES = '8, true, "4 / day", [1, 2] or { region = "postgres/shm" }'
 _TOKEN = re.compile(r"""\s*("[^"]*"|'[^']*'|[^."'\[\]=\s]+)\s*""")
+_INSTEAD = {"rate": "count", "count": "rate"}  # of [[errors]]: one of them, so that setting one is a choice
 _TOP_KEYS = frozenset({"name", "description", "horizon", "seed", "repeat", "machine", "errors"}) | {
     "file",
     "task",
@@ -115,7 +116,20 @@ def _set(document: Document, text: str) -> Problem | None:
             message = f"{path[-1]} is not a table here, so nothing in it can be set"
             return Problem(OVERRIDE, None, key.strip(), value, message, f"{path[-1]}={{ {part} = ... }}")
     document.set_origin(path, len(document.sources) - 1)
+    _take_away(document, path)
     return None
+
+
+def _take_away(document: Document, path: Path) -> None:
+    """Setting the rate of an error stream takes its count away, and the other way round.
+
+    Not if the same call has set the other one: two wishes that contradict each other are a mistake.
+    """
+    if len(path) != 3 or path[0] != "errors" or path[2] not in _INSTEAD:
+        return
+    other = (*path[:2], _INSTEAD[str(path[2])])
+    if document.origin.get(other) != len(document.sources) - 1:
+        document.data["errors"][path[1]].pop(other[2], None)
 
 
 def _with_sysctl(parts: list[str]) -> list[str]:

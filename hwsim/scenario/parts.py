@@ -68,6 +68,11 @@ class Parts:
         found = [item.get(key) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
         return [name for name in found if isinstance(name, str)]
 
+    def all_named(self, table: str) -> bool:
+        """Whether :meth:`raw_names` are all: every table of this sort has a name, if not a good one."""
+        items = self.raw.get(table, [])
+        return isinstance(items, list) and len(self.raw_names(table)) == len(items)
+
     def files(self) -> dict[str, File]:
         return {item.name: item for item in self.file if item is not None}
 

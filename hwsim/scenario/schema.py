@@ -12,9 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hwsim import spec, units
 from hwsim.scenario.fields import (
+    Age,
     Duration,
     DurationOrNever,
     ErrorRate,
+    FieldRate,
     Flag,
     Name,
     PositiveDuration,
@@ -37,6 +39,7 @@ PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, 
 ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
 HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
+MAX_ERRORS: Final = 10_000_000  # expected in one replication: more is a slip of the pen in a rate
 
 
 class Where(Model):
@@ -63,12 +66,22 @@ def _where(value: object) -> object:
 
 
 class Errors(Model):
-    """A stream of errors."""
+    """A stream of errors: with a rate or with a count."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["rate", "count"]}})
 
     kind: Annotated[str, choice("uncorrected", "dram")] = Field(
         "uncorrected", description="errors as they come, or faults of the DIMMs in [dram]"
     )
-    rate: ErrorRate | None = Field(None, description="required for uncorrected; of DRAM faults their FIT")
+    rate: ErrorRate | None = Field(
+        None, description="uncorrected: a rate or a count; of DRAM faults their FIT"
+    )
+    count: Annotated[int, whole(1, MAX_ERRORS)] | None = Field(
+        None, description="instead of a rate: so many in each machine, at uniform random times"
+    )
+    field_rate: FieldRate | None = Field(
+        None, description="what the field reports for one machine: printed, not played"
+    )
     where: Annotated[Where, BeforeValidator(_where), OrText(enum=["uniform"])] = Field(default_factory=Where)
     permanent: Share = same_as(spec.ErrorSpec, "permanent", "share that no store heals and no reboot ends")
     burst_pages: Annotated[int, whole(1, 1 << 20)] = same_as(
@@ -99,7 +112,10 @@ class File(Model):
     filesystem: Annotated[str, choice(*FILESYSTEMS)] = same_as(spec.FileSpec, "filesystem", "")
     cached: Share = Field(1.0, description="share of the file that is in memory: its first pages")
     touch: Touches = Field((), description="read() and write(), for each page")
-    flush_every: PositiveDuration | None = Field(None, description="default: vm.dirty_expire_centisecs")
+    flush_every: Age | None = Field(
+        None,
+        description="age at which the flusher writes the file; default: vm.dirty_expire_centisecs",
+    )
     buffers: Annotated[str, choice("none", "idle", "busy")] = same_as(
         spec.FileSpec, "buffers", "what is attached to the pages"
     )

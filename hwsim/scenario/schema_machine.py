@@ -29,6 +29,7 @@ from hwsim.scenario.fields import (
 )
 from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
 
+CENTISEC_NS: Final = 10_000_000
 KNOWN_KERNELS: Final = ("v5", "2.6.32")
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
@@ -122,9 +123,14 @@ class Sysctl(Model):
         description="0: memory_failure() panics; not in v5",
     )
     dirty_expire: Annotated[int, whole(*SYSCTLS["vm.dirty_expire_centisecs"])] = Field(
-        _default_of(spec.FileSpec, "flush_every_ns") // 10_000_000,
+        _default_of(spec.MachineSpec, "dirty_expire_ns") // CENTISEC_NS,
         alias="vm.dirty_expire_centisecs",
-        description="age at which the flusher writes dirty file pages, in hundredths of a second",
+        description="age at which the flusher writes a dirty file, in hundredths of a second",
+    )
+    dirty_writeback: Annotated[int, whole(*SYSCTLS["vm.dirty_writeback_centisecs"])] = Field(
+        _default_of(spec.MachineSpec, "dirty_writeback_ns") // CENTISEC_NS,
+        alias="vm.dirty_writeback_centisecs",
+        description="how often the flusher wakes, in hundredths of a second; 0: never",
     )
 
 
@@ -208,6 +214,11 @@ def _panic(value: object) -> object:
 class Machine(Model):
     """The machine."""
 
+    chance: Annotated[str, choice("on", "off")] = Field(
+        "on",
+        description="off: no flusher, swap cycle, errors or patrol scrub; times are their medians, "
+        "probabilities below 1 are 0: every replication is the same",
+    )
     memory: PositivePages = Field(description="memory that the kernel manages")
     cpus: Annotated[int, whole(1, 4096)] = same_as(spec.MachineSpec, "cpus", "number of CPUs")
     kernel: Annotated[str, choice(*KNOWN_KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")

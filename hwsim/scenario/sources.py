@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from hwsim.scenario.foreign import belongs_to, is_results, kind_of
 from hwsim.scenario.positions import key_lines
 from hwsim.scenario.problems import NOTHING, Path, Problem, ScenarioError, nearby_name, one_of
 
@@ -131,6 +132,8 @@ def _parse(path: FilePath, caller: Problem | None) -> tuple[dict[str, Any], dict
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise fail(f"cannot be read: {reason}") from None
+    if is_results(raw):
+        raise fail(belongs_to("results", name), None, scenario_file)
     if b"\0" in raw:
         raise fail("is a binary file", None, scenario_file)
     try:
@@ -143,6 +146,8 @@ def _parse(path: FilePath, caller: Problem | None) -> tuple[dict[str, Any], dict
         data = tomllib.loads(text)
         lines = key_lines(text)
     except tomllib.TOMLDecodeError as error:
+        if kind_of(raw) == "mce":
+            raise fail(belongs_to("mce", name), None, scenario_file) from None
         found = _TOML_PLACE.search(str(error))
         line = int(found[1]) if found and found[1] else text.count("\n") + 1
         raise fail(f"is not valid TOML: {_TOML_PLACE.sub('', str(error))}", line) from None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from hwsim import units
-from hwsim.scenario import schema
+from hwsim.record import StepMistake
+from hwsim.scenario import schema, steps
 from hwsim.scenario.checks import check
+from hwsim.scenario.compile import scripted_machine
 from hwsim.scenario.parts import Parts
 from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
 from hwsim.scenario.salvage import Item, salvage
@@ -17,7 +19,7 @@ from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
 from hwsim.scenario.sources import OVERRIDE, Document
-from hwsim.scenario.steps import check_steps
+from hwsim.spec import Spec
 
 _TYPE_WORDS = {
     "string_type": ("not a text", "a text in quotes"),
@@ -30,8 +32,17 @@ _TYPE_WORDS = {
 }
 
 
-def validate(document: Document) -> tuple[ScenarioModel | None, list[Problem]]:
-    """The model of a document, or its problems in the order of the file."""
+Rehearse = Callable[[Spec], Iterable[StepMistake]]  # plays a script; scenarios know nothing that runs
+_BUILDS = ("machine", "file", "task", "kernel")  # tables that a machine is built of
+
+
+def validate(
+    document: Document, rehearse: Rehearse | None = None
+) -> tuple[ScenarioModel | None, list[Problem]]:
+    """The model of a document, or its problems in the order of the file.
+
+    With ``rehearse`` those of a script's steps at their time are among them, if the machine can be built.
+    """
     model: ScenarioModel | None = None
     findings: list[Finding] = []
     pruned: set[Path] = set()
@@ -43,7 +54,13 @@ def validate(document: Document) -> tuple[ScenarioModel | None, list[Problem]]:
         parts = _parts(document.data)
         loose = _parts(document.data, pruned)
     findings += [item for item in check(loose) if not any(_below(item.path, path) for path in pruned)]
-    findings += check_steps(parts)
+    as_written = list(steps.check_steps(parts))
+    if rehearse is not None and not any(item.path[0] in _BUILDS for item in findings):
+        cannot_be_played = {item.path[1] for item in as_written if item.path[2:] != ("at",)}
+        whole = scripted_machine(parts, cannot_be_played)
+        if whole.script:
+            findings += steps.findings(parts, rehearse(steps.rehearsal(whole)))
+    findings += as_written
     if model is not None and model.dram is not None:
         findings += model.dram.findings()
     if not findings:

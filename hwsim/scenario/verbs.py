@@ -17,6 +17,7 @@ SYSCTLS: Final[dict[str, tuple[int, int]]] = {
     "vm.memory_failure_early_kill": (0, 1),
     "vm.memory_failure_recovery": (0, 1),
     "vm.dirty_expire_centisecs": (1, 1_000_000),
+    "vm.dirty_writeback_centisecs": (0, 1_000_000),
 }
 POOL_KINDS: Final = ("slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved")
 REGION_KINDS: Final = ("anon", "shm", "file", "hugetlb")
@@ -145,7 +146,8 @@ VERBS: Final[dict[str, Verb]] = {
     "mlock": Verb("The task locks a region in memory.", {"task": _TASK, "region": _REGION}),
     "munlock": Verb("The task unlocks a region.", {"task": _TASK, "region": _REGION}),
     "madvise": Verb(
-        "The task advises on pages.", {**_RANGE, "advice": Arg("choice", choices=("dontneed", "hwpoison"))}
+        "The task advises on pages: they are dropped, removed from their file too (a hole), or poisoned.",
+        {**_RANGE, "advice": Arg("choice", choices=("dontneed", "remove", "hwpoison"))},
     ),
     # files
     "open": Verb("The task opens the file.", dict(_OPEN_FILE)),
@@ -169,7 +171,8 @@ VERBS: Final[dict[str, Verb]] = {
         "The file is cut to a new length.", {"file": _FILE, "pages": Arg("index", doc="new length in pages")}
     ),
     "punch": Verb(
-        "A hole is punched into the file.", {"file": _FILE, "index": Arg("index"), "pages": _PAGES}
+        "A hole is punched into the file; where the kernel cannot (all but tmpfs) the answer is ENOSYS.",
+        {"file": _FILE, "index": Arg("index"), "pages": _PAGES},
     ),
     # the state of one page
     "swap_out": Verb("Reclaim puts the page into the swap cache and unmaps it.", {"page": _PAGE}),

@@ -188,8 +188,9 @@ def _caption(results: reading.Results, panels: Sequence[_Panel], silent: Sequenc
     )
     if silent:
         zero += f"Seen under no policy and not drawn: {', '.join(silent)}. "
+    mean = reading.per_machine(results, range(len(results.policies)))
     return (
-        f"{reading.name(results)}Mean per machine over {reading.span(results)}, whiskers are 95 % intervals: "
+        f"{reading.name(results)}{mean}; whiskers are 95 % intervals: "
         f"{reading.methods(every)}. {zero}Early and needless: the page would not have been touched again "
         "before the end; part of the early kills."
     )

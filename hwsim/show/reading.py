@@ -10,9 +10,11 @@ from typing import Any, Protocol
 import pandas as pd
 
 from hwsim import units
+from hwsim.printable import escaped
 from hwsim.show.rounding import plain
 from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
+from hwsim.study.fell import Fell, fell, field_rates
 
 
 class Results(Protocol):
@@ -45,7 +47,7 @@ def policies(results: Results) -> list[Policy]:
     frame = results.policies.sort_values("policy")
     seen = set(results.replications["policy"].unique().tolist())
     named = [Policy(int(p), str(t)) for p, t in zip(frame["policy"], frame["label"], strict=True)]
-    return [Policy(p.number, p.label or "as in the scenario") for p in named if p.number in seen]
+    return [Policy(p.number, escaped(p.label) or "as in the scenario") for p in named if p.number in seen]
 
 
 def of_policy(frame: pd.DataFrame, policy: int) -> pd.DataFrame:
@@ -79,7 +81,7 @@ def span(results: Results) -> str:
 
 def name(results: Results) -> str:
     """The scenario's name as the start of a caption, or nothing."""
-    told = str(results.manifest.get("name") or "")
+    told = escaped(str(results.manifest.get("name") or ""))
     return f"{told[:1].upper()}{told[1:]}. " if told else ""
 
 
@@ -101,6 +103,33 @@ def replications(sizes: Sequence[int]) -> str:
     return f"{plain(sizes[0], 0)} replication{'' if sizes[0] == 1 else 's'}"
 
 
+def per_machine(results: Results, policies: Iterable[int]) -> str:
+    """What a mean per machine stands for: the time it was watched, and one error if each had just that."""
+    one_each = all(fell(results.replications, policy).one_each for policy in policies)
+    return f"Mean per machine over {span(results)}" + (", one error in each" if one_each else "")
+
+
+def company(fell: Fell) -> str:
+    """What share of the errors was not alone in its machine, in words."""
+    share = fell.share_not_alone
+    if not share:
+        return "each alone in its machine"
+    return (
+        "none alone in its machine"
+        if share == 1.0
+        else f"{100 * share:.3g} % of them not alone in their machine"
+    )
+
+
+def field_rate(results: Results) -> str:
+    """The field rates of the scenario as a sentence; nothing if it has none."""
+    rates = field_rates(results.manifest)
+    if len(rates) == 1:
+        return f" Field rate of a machine: {next(iter(rates.values()))}."
+    listed = ", ".join(f"{rate} ({stream})" for stream, rate in rates.items())
+    return f" Field rates of a machine: {listed}." if rates else ""
+
+
 def found_by(results: Results, policy: int) -> dict[str, int]:
     """How many errors of all replications were found each way."""
     counts = of_policy(results.errors, policy)["found"].value_counts()
@@ -113,7 +142,9 @@ def times(results: Results, policy: int) -> list[tuple[str, Estimate, int]]:
     signals = of_policy(results.signals, policy)
     # Early kills come while the page is still being contained: no wait from there to them exists.
     deaths = signals[(signals["result"] == "killed") & (signals["cause"] == "late")].merge(
-        errors[["replication", "error", "contained_ns"]], on=["replication", "error"], how="left"
+        errors[["replication", "error", "boot", "contained_ns"]],
+        on=["replication", "error", "boot"],  # after a reboot the frame is another page, not contained
+        how="inner",
     )
     machines = pd.Index([int(r) for r in column(results, policy, "replication")])
     found = []

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from hwsim.printable import escaped
 from hwsim.show import reading, rounding
 from hwsim.study.estimate import Difference, Estimate, zero_share_bound
+from hwsim.study.fell import fell
 from hwsim.study.pair import Comparison
 
 
 def sentence(comparison: Comparison) -> str:
     """The paired difference in kills with its interval; one line for each policy but the baseline."""
     row = comparison.row("kills")
-    span = reading.span(comparison.results)
     base = comparison.baseline
+    one_each = fell(comparison.results.replications, base).one_each
+    span = f"machine and {reading.span(comparison.results)}"
     lines = []
     for policy, difference in enumerate(row.differences):
         if difference is None:
             continue
-        names = comparison.labels[policy], _short(comparison.labels[base], comparison.labels[policy])
+        label = escaped(comparison.labels[policy])
+        names = label, _short(escaped(comparison.labels[base]), label)
         both = row.estimates[base], row.estimates[policy]
-        lines.append(_one(names, difference, both, span))
+        per = "error" if one_each and comparison.same_count(policy) else span
+        lines.append(_one(names, difference, both, per))
     if len(lines) > 1:
         lines.append(f"({len(lines)} comparisons with one baseline: each interval is 95 % by itself.)")
     return "\n".join(lines)
@@ -30,7 +35,7 @@ def _short(label: str, other: str) -> str:
     return f"={value}" if sign and key == other.rpartition("=")[0] else label
 
 
-def _one(names: tuple[str, str], d: Difference, both: tuple[Estimate, Estimate], span: str) -> str:
+def _one(names: tuple[str, str], d: Difference, both: tuple[Estimate, Estimate], per: str) -> str:
     one, other = names
     size = reading.replications([d.n])
     if d.value is None:
@@ -42,8 +47,8 @@ def _one(names: tuple[str, str], d: Difference, both: tuple[Estimate, Estimate],
         return _alike(one, other, d, both, size)
     if d.low <= 0 <= d.high:
         return (
-            f"No difference in kills is shown: {one} kills {_amount(d.value, d)} tasks per machine "
-            f"and {span} than {other}, and anything from {_amount(d.low, d)} to {_amount(d.high, d)} fits "
+            f"No difference in kills is shown: {one} kills {_amount(d.value, d)} tasks per {per} "
+            f"than {other}, and anything from {_amount(d.low, d)} to {_amount(d.high, d)} fits "
             f"(95 % CI, {d.method}, {size})."
         )
     sign = 1 if d.value > 0 else -1
@@ -53,7 +58,7 @@ def _one(names: tuple[str, str], d: Difference, both: tuple[Estimate, Estimate],
     )
     word = "more" if sign > 0 else "fewer"
     return (
-        f"{one} kills {value} {word} tasks per machine and {span} than {other} "
+        f"{one} kills {value} {word} tasks per {per} than {other} "
         f"(95 % CI {low} to {high}, {d.method}, {size})."
     )
 

@@ -42,7 +42,8 @@ def sort_out(errors: pd.DataFrame) -> pd.DataFrame:
     """The found errors with a column ``fate``: the outcome of memory_failure(), or what came instead."""
     found = errors[errors["found"] != "none"]
     fate = found["outcome"].astype(object).where(found["outcome"].isin(list(style.OUTCOMES)), "not handled")
-    fate = fate.mask((fate == "not handled") & (found["end"] == "panic"), "panic")
+    panicked = (found["panic_boot"] == found["boot"]).fillna(False).astype(bool)  # as this kind of page
+    fate = fate.mask((fate == "not handled") & panicked, "panic")
     return found.assign(fate=fate, kind=found["kind"].astype(object).where(found["kind"] != "", "unknown"))
 
 

@@ -19,6 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
+
+from hwsim.printable import escaped
 
 WIDTH_IN = 7.5  # a printed page between its margins
 PNG_DPI = 200
@@ -109,6 +113,7 @@ def halo(width: float = 2.2) -> list[withStroke]:
 
 def shorten(name: str, width: int) -> str:
     """``name`` in at most ``width`` letters; the middle goes, since names differ at their ends."""
+    name = escaped(name)
     if len(name) <= width:
         return name
     head = (width - 1) // 2
@@ -117,6 +122,7 @@ def shorten(name: str, width: int) -> str:
 
 def wrap(text: str, width: int) -> str:
     """``text`` broken into lines of at most ``width`` letters, long words too."""
+    text = escaped(text, keep="\n")
     return "\n".join(textwrap.wrap(text, width)) or text
 
 
@@ -142,6 +148,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     Both are drawn in memory first: a figure that cannot be drawn leaves earlier files untouched.
     """
     drawn: list[tuple[Path, bytes]] = []
+    _make_harmless(figure)
     with context():
         for suffix, metadata in (
             ("svg", {"Date": None, "Creator": "hwsim"}),
@@ -153,3 +160,15 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     for path, data in drawn:
         path.write_bytes(data)
     return [path for path, _ in drawn]
+
+
+def _make_harmless(figure: Figure) -> None:
+    """Names from files as text that an SVG file can hold, also where it notes what its glyphs say."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FixedFormatter):
+                formatter.seq = [escaped(label, keep="\n") for label in formatter.seq]
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_text(escaped(text.get_text(), keep="\n"))

@@ -1,8 +1,8 @@
 """Tables of a study for the terminal: what happened, what differs between policies, what was reached.
 
-Every number has its interval and its method.  Per machine, per detected error and by the way of
-detection stand beside one another, because kills alone say little: a policy that finds more errors
-early kills more tasks and may still panic less.
+Every number has its interval and its method.  Policies are compared per machine and per error that fell,
+which is the same number under each; per detected error and by the way of detection on request, since what
+is found depends on the policy.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hwsim.printable import escaped
 from hwsim.show import reading
 from hwsim.show.rounding import plain
 from hwsim.show.sentences import sentence
 from hwsim.show.sheet import Cell, Methods, Sheet, unit_of
 from hwsim.study import pair
 from hwsim.study.estimate import Estimate
+from hwsim.study.fell import Fell, fell
 from hwsim.study.metrics import EXTRA_METRICS, Metric
 from hwsim.study.pair import Comparison, Row
 from hwsim.study.results import Results
@@ -27,32 +29,41 @@ from hwsim.study.results import Results
 __all__ = ["comparison", "reach", "sentence", "summary"]
 
 _PATHS_IN_A_SHEET = 3
+_PER = {"error": "per error", "detected": "per detected error"}
 _HEAD_WIDTH = 18
 _PARTS = ("kills_early", "kills_late", "kills_forced", "kills_group", "needless_kills", "censored_kills")
 
 
-def summary(results: Results) -> RenderableType:
-    """Every metric per machine, per detected error and by the way of detection, policy by policy."""
-    span = reading.span(results)
+def summary(results: Results, *, detected: bool = False) -> RenderableType:
+    """Every metric per machine and per error, policy by policy; ``detected``: also per detected error and by
+    the way of detection."""
     if results.replications.empty:
         return Text("No replication is finished in these results.")
     rows = pair.estimates(results)
     parts: list[RenderableType] = []
     for number, policy in enumerate(results.policy_list):
         methods = Methods()
-        parts.append(Text(policy.label or str(results.manifest.get("name", "")), style="bold underline"))
-        parts.append(_one_policy(rows, number, span, methods))
-        parts += _by_path(rows, number, reading.found_by(results, number), methods)
+        label = escaped(policy.label or str(results.manifest.get("name", "")))
+        parts.append(Text(label, style="bold underline"))
+        what_fell = fell(results.replications, number)
+        per = ["error"] * (not what_fell.one_each) + ["detected"] * detected
+        title = reading.per_machine(results, [number])
+        parts.append(_one_policy(title, rows, number, per, methods))
+        if detected:
+            parts += _by_path(rows, number, reading.found_by(results, number), methods)
         times = _times(results, number, methods)
         if times.rows:
             parts.append(times)
-        parts.append(Padding(methods.legend(), (0, 0, 1, 0)))
+        parts.append(methods.legend())
+        parts.append(Padding(Text(_fallen(what_fell, results), style="dim"), (0, 0, 1, 0)))
     return Group(*parts)
 
 
-def comparison(comparison: Comparison) -> RenderableType:
-    """Each policy against the baseline on the same errors: both values and the paired difference."""
-    span = reading.span(comparison.results)
+def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableType:
+    """Each policy against the baseline on the same errors: both values and the paired difference.
+
+    ``detected``: also per detected error and by the way of detection.
+    """
     if not comparison.replications:
         return Text("No replication is finished under every policy: nothing can be compared.")
     parts: list[RenderableType] = []
@@ -60,11 +71,11 @@ def comparison(comparison: Comparison) -> RenderableType:
         if policy == comparison.baseline:
             continue
         methods = Methods()
-        first, second = comparison.labels[comparison.baseline], label
+        first, second = escaped(comparison.labels[comparison.baseline]), escaped(label)
         parts.append(Text(f"{second} against {first} (baseline)", style="bold underline"))
         head = _heads(first, second)
         pair_of = comparison.baseline, policy
-        for title, rows in _blocks(comparison, pair_of, span):
+        for title, rows in _blocks(comparison, pair_of, detected=detected):
             sheet = _compared(title, rows, head, pair_of, methods)
             if sheet.rows or sheet.below:
                 parts.append(sheet)
@@ -104,11 +115,9 @@ def reach(reach: Mapping[str, int], possible: Mapping[str, str] | Iterable[str])
     return Group(*parts)
 
 
-def _one_policy(rows: Sequence[Row], policy: int, span: str, methods: Methods) -> Sheet:
-    per_error = {row.metric.name: row for row in rows if row.per == "error" and not row.found}
-    sheet = Sheet(
-        f"Mean per machine over {span}, and per detected error", ("per machine", "per detected error")
-    )
+def _one_policy(title: str, rows: Sequence[Row], policy: int, per: Sequence[str], methods: Methods) -> Sheet:
+    known = {(row.metric.name, row.per): row for row in rows if not row.found}
+    sheet = Sheet(title, ("per machine", *(_PER[each] for each in per)))
     unseen: list[tuple[Metric, Estimate]] = []
     for row in rows:
         if row.per != "replication":
@@ -117,11 +126,12 @@ def _one_policy(rows: Sequence[Row], policy: int, span: str, methods: Methods) -
         if not pairs[0].value:
             unseen.append((row.metric, pairs[0]))
             continue
-        if row.metric.name in per_error:
-            pairs.append(per_error[row.metric.name].estimates[policy])
+        pairs += [
+            known[name, each].estimates[policy] for each in per if (name := row.metric.name, each) in known
+        ]
         unit = unit_of(row.metric.unit, pairs[:1])
         cells: list[Cell | str] = [methods.cell(e, unit) for e in pairs]
-        sheet.rows.append((_name(row.metric, unit.name), cells + [""] * (2 - len(cells))))
+        sheet.rows.append((_name(row.metric, unit.name), cells + [""] * (1 + len(per) - len(cells))))
     sheet.below = _unseen(unseen, methods, " on any machine")
     return sheet
 
@@ -171,11 +181,27 @@ def _times(results: Results, policy: int, methods: Methods) -> Sheet:
     return sheet
 
 
-def _blocks(comparison: Comparison, policies: tuple[int, int], span: str) -> Iterator[tuple[str, list[Row]]]:
-    whole = [row for row in comparison.rows if not row.found]
+def _fallen(fell: Fell, results: Results) -> str:
+    if not fell.errors:
+        return "No error fell."
+    return f"{_errors(fell.errors)} fell, {reading.company(fell)}.{reading.field_rate(results)}"
+
+
+def _blocks(
+    comparison: Comparison, policies: tuple[int, int], *, detected: bool
+) -> Iterator[tuple[str, list[Row]]]:
+    whole = {
+        per: [row for row in comparison.rows if row.per == per and not row.found]
+        for per in ("replication", *_PER)
+    }
+    yield reading.per_machine(comparison.results, policies), whole["replication"]
+    one_each = fell(comparison.results.replications, policies[0]).one_each
+    if comparison.same_count(policies[1]) and not one_each:
+        yield "Mean per error", whole["error"]
+    if not detected:
+        return
+    yield "Mean per detected error", whole["detected"]
     counts = [reading.found_by(comparison.results, policy) for policy in policies]
-    yield f"Mean per machine over {span}", [row for row in whole if row.per == "replication"]
-    yield "Mean per detected error", [row for row in whole if row.per == "error"]
     for path in comparison.paths:
         sizes = " and ".join(plain(count.get(path, 0), 0) for count in counts)
         yield (
@@ -234,6 +260,8 @@ def _unseen(rows: Sequence[tuple[Metric, Estimate]], methods: Methods, where: st
 def _pairing(comparison: Comparison, policy: int) -> Text:
     """Whether the pairs are pairs, and what pairing gained."""
     pairing = comparison.pairing
+    counts = [fell(comparison.results.replications, each) for each in (comparison.baseline, policy)]
+    rate = reading.field_rate(comparison.results)
     look = "dim"
     if pairing.faults:
         text = (
@@ -245,9 +273,14 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         text = f"The policies did not meet the same errors; the pairs are machines, not errors:\n{lines}\n"
         look = "red"
     elif pairing.errors:
-        text = f"The same {plain(pairing.errors, 0)} errors under every policy."
+        company = reading.company(counts[0])
+        text = f"The same {_errors(pairing.errors)} under every policy, {company}."
+        text += rate if comparison.same_count(policy) else ""
     else:
         text = "No error fell."
+    if not comparison.same_count(policy):
+        first, second = (f"{plain(each.errors, 0)}, {reading.company(each)}" for each in counts)
+        text += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation

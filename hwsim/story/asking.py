@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.filemap_error import (
     OpenFile,
+    asks_mapping,
     close_file,
     eio_mode,
     evict_inode,
@@ -21,6 +22,7 @@ from hwsim.kernel.filemap_error import (
     wait_swallows,
 )
 from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
 from hwsim.story.frame_life import drop_pages
 from hwsim.story.lost_write import LostWrite, asks
@@ -41,7 +43,7 @@ class Watch:
     earliest call.  Sessions are followed only meanwhile: before, they are known from their phase.
     """
 
-    __slots__ = ("_generation", "_idle", "machine", "mapping", "name", "pending", "region")
+    __slots__ = ("_armed", "_generation", "_idle", "_next", "machine", "mapping", "name", "pending", "region")
 
     def __init__(self, machine: Machine, region: Region) -> None:
         assert region.mapping is not None
@@ -51,6 +53,8 @@ class Watch:
         self.name = region.name.removeprefix("file:")
         self.pending: list[LostWrite] = []
         self._generation = 0
+        self._armed: tuple[int, int] | None = None  # where the callback stands
+        self._next: Call | None = None
         self._idle = True  # nobody to come could be told: sessions are not followed
 
     def add(self, lost: LostWrite) -> None:
@@ -65,9 +69,7 @@ class Watch:
     def told(self, task: str, file: OpenFile | None, by: str) -> None:
         """A call has returned -EIO to somebody who looks at it."""
         for lost in self.pending:
-            known = lost.tellings[0].time_ns if lost.tellings else None
-            opened = 0 if file is None else file.opened_ns
-            if not lost.heard(task) and (known is None or opened <= max(lost.lost_ns, known)):
+            if _is_told(lost, task, 0 if file is None else file.opened_ns):
                 lost.tell(task, file, by)
         if self._shared_bit and not self.mapping.as_eio:
             self.pending = []
@@ -91,8 +93,7 @@ class Watch:
 
     def end(self) -> None:
         """The mapping went with its kernel."""
-        self.pending = []
-        self._generation += 1
+        self.pending, self._next = [], None
 
     @property
     def _shared_bit(self) -> bool:
@@ -102,20 +103,34 @@ class Watch:
     # -- what comes next ---------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """One callback at the earliest call that can meet the error."""
+        """One callback at the earliest call that can meet the error, or before it."""
+        self._next = min(self._candidates(), key=lambda each: each[:2], default=None)
+        self._idle = self._next is None
+        self._stand()
+
+    def _stand(self) -> None:
+        best = self._next
+        if best is None or best.time_ns >= self.machine.horizon_ns:
+            return
+        if self._armed is not None and self._armed <= best[:2]:
+            return  # that one comes too early, and stands again
+        self._armed = best[:2]
         self._generation += 1
         generation = self._generation
-        best = min(self._candidates(), key=lambda each: each[:2], default=None)
-        self._idle = best is None
-        if best is None or best[0] >= self.machine.horizon_ns:
+        self.machine.engine.at(*best[:2], lambda _event: self._fire(generation))
+
+    def _fire(self, generation: int) -> None:
+        if generation != self._generation:
             return
-
-        def fire(_event: Any) -> None:
-            if generation == self._generation and not self.machine.kernel.halted:
-                self._happens(best[2], best[3])
-                self.arm()
-
-        self.machine.engine.at(best[0], best[1], fire)
+        armed, self._armed = self._armed, None
+        due = self._next
+        if due is None or self.machine.kernel.halted:
+            return
+        if due[:2] != armed:
+            self._stand()
+            return
+        self._happens(due.what, due.who)
+        self.arm()
 
     def _candidates(self) -> list[Call]:
         """Every call to come that could change who knows; none, and the watch is idle."""
@@ -124,11 +139,13 @@ class Watch:
         if not self.pending or not (self.mapping.as_eio or members):
             return []
         found: list[Call] = []
+        cached_ns = self._cached_from(now)
         for member in members:
             spec, tie = member.group.spec.fsync, TASK_ACCESS | member.number
             assert spec is not None
-            if member.file is not None:
-                found.append(Call(_tick(now, member.fsync_ns, spec.every_ns), tie, "ask", member))
+            asks_ns = now if self._asks(spec.call, has_pages=False) else cached_ns
+            if member.file is not None and asks_ns is not None and self._asks(spec.call, has_pages=True):
+                found.append(Call(_tick(asks_ns, member.fsync_ns, spec.every_ns), tie, "ask", member))
             if spec.reopen_ns is not None:
                 start, period, length = _sessions(member)
                 if member.file is None or spec.open_share >= 1.0:
@@ -136,13 +153,25 @@ class Watch:
                 else:
                     found.append(Call(_tick(now, start + length, period), tie, "close", member))
         every = machine.spec.machine.sync_every_ns
-        if every is not None and self._shared_bit:
-            found.append(Call(_tick(now, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
+        if every is not None and self._shared_bit and cached_ns is not None:
+            found.append(Call(_tick(cached_ns, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
         rate = self.region.layout.evict_per_s * 1e-9
         if rate > 0.0 and not self.mapping.files and not self.mapping.vmas:
             u = machine.draws.extra(self.pending[0].story.error, Slot.EVICT, now)
             found.append(Call(now + int(-log1p(-u) / rate) + 1, KERNEL_ACCESS, "evict", None))
         return found
+
+    def _cached_from(self, now: int) -> int | None:
+        """From when on the mapping has pages, as far as chance brings any back; None: never."""
+        if self._has_pages(now):
+            return now
+        return min(self.mapping.read_again.values(), default=None)
+
+    def _has_pages(self, now: int) -> bool:
+        return self.region.has_cached_pages(self.machine.kernel.mem_map.overlay, now)
+
+    def _asks(self, call: str, *, has_pages: bool) -> bool:
+        return asks_mapping(self.machine.kernel, call, self.region.size_pages, has_pages)
 
     def _could_hear(self, member: Member) -> bool:
         """Whether the next call of this task could be told, or take the error from others."""
@@ -153,9 +182,12 @@ class Watch:
         if not spec.checks and kernel.switches.eio_mode != "errseq":
             return False
         if kernel.switches.eio_mode == "errseq":
-            unseen = not self.mapping.wb_seen
-            return unseen or (member.file is not None and member.file.f_wb_err != self.mapping.wb_err)
-        return any(not lost.heard(member.name) for lost in self.pending)
+            stale = member.file is not None and member.file.f_wb_err != self.mapping.wb_err
+            return self.mapping.wb_err != 0 and (not self.mapping.wb_seen or stale)
+        if not eio_mode(kernel).check(self.mapping, member.file):  # these modes only look
+            return False
+        opened = kernel.now if member.file is None else member.file.opened_ns
+        return any(_is_told(lost, member.name, opened) for lost in self.pending)
 
     def _members(self) -> list[Member]:
         return [
@@ -171,17 +203,18 @@ class Watch:
         if what == "ask":
             spec = member.group.spec.fsync
             assert spec is not None
-            if filemap_check_errors(kernel, self.mapping, member.file):
+            asked = self._asks(spec.call, has_pages=self._has_pages(kernel.now))
+            if asked and filemap_check_errors(kernel, self.mapping, member.file):
                 self._answer(member, spec.call)
         elif what in ("open", "close"):
             self._close(member)
             if what == "open":
                 member.file = open_file(self.mapping, self.machine.engine.now).get()
         elif what == "sync":
-            cached = self.region.has_cached_pages(kernel.mem_map.overlay)
-            if cached and wait_swallows(kernel, self.mapping, "sync"):
+            if self._has_pages(kernel.now) and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
         else:
+            kernel.event("evicted", file=self.name)
             drop_pages(self.machine, self.mapping)
             if not kernel.halted:
                 self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
@@ -215,6 +248,12 @@ class Call(NamedTuple):
     who: Any
 
 
+def _is_told(lost: LostWrite, task: str, opened_ns: int) -> bool:
+    """Whether the error means something to the task: not what was known before it opened the file."""
+    known = lost.tellings[0].time_ns if lost.tellings else None
+    return not lost.heard(task) and (known is None or opened_ns <= max(lost.lost_ns, known))
+
+
 def _sessions(member: Member) -> tuple[int, int, int]:
     """(first start, period, length) of the sessions of a task, in ns: they begin between two asks."""
     spec = member.group.spec.fsync
@@ -245,13 +284,14 @@ def _tick(now: int, phase: int, every: int) -> int:
 
 
 class LostWrites:
-    """All lost writes of a machine, and the watches of this boot."""
+    """All lost writes of a machine: those of this boot with their watches, those before as rows."""
 
-    __slots__ = ("_watches", "machine", "rows")
+    __slots__ = ("_before", "_watches", "machine", "rows")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.rows: list[LostWrite] = []
+        self._before: list[LostWriteRow] = []
         self._watches: dict[AddressSpace, Watch] = {}
 
     def add(self, story: PageStory, page: Page, entries: list[Any]) -> None:
@@ -282,6 +322,12 @@ class LostWrites:
         """The watch of the mapping, if anything of it was ever lost in this boot."""
         return self._watches.get(mapping)
 
+    def rearm(self, mapping: AddressSpace) -> None:
+        """Other calls than before can meet an error of this mapping."""
+        watch = self.of(mapping)
+        if watch is not None:
+            watch.arm()
+
     def script_read(self, region: Region, index: int) -> None:
         """A script's step has read old data."""
         for lost in self._at(region, index):
@@ -291,6 +337,12 @@ class LostWrites:
         """A script's step has written the page as a whole."""
         for lost in self._at(region, index):
             lost.finish("overwritten", self.machine.engine.now)
+
+    def truncated(self, region: Region, cut: range) -> None:
+        """Pages were cut out of their file: nobody can read what was there before."""
+        for lost in self.rows:
+            if lost.region is region and lost.index in cut:
+                lost.finish("truncated", self.machine.engine.now)
 
     def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
         """A call has returned -EIO because of PG_error of this page."""
@@ -313,10 +365,14 @@ class LostWrites:
         """
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
-        cached = region.has_cached_pages(kernel.mem_map.overlay)
+        cached = region.has_cached_pages(kernel.mem_map.overlay, kernel.now)
         drop_pages(self.machine, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")
+
+    def result(self, end_ns: int) -> list[LostWriteRow]:
+        """The records up to now, in order of loss."""
+        return self._before + [each.row(self.machine.index, end_ns) for each in self.rows]
 
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self.rows if each.region is region and each.index == index and not each.end]
@@ -328,6 +384,8 @@ class LostWrites:
                 if not lost.tellings and not lost.swallowed:
                     lost.swallowed = "reboot"
                 lost.finish("reboot", self.machine.engine.now)
+        self._before = self.result(self.machine.engine.now)
+        self.rows = []
         for watch in self._watches.values():
             watch.end()
         self._watches = {}

@@ -246,7 +246,8 @@ class DramFaults:
     def _window_ends(self, owners: list[FaultStory], made: list[PageStory]) -> None:
         """What nobody has found reads right again, until the next window; what is isolated stays."""
         by_pfn, first = self._machine.by_pfn, owners[0]
-        for page in {by_pfn[story.pfn].error: by_pfn[story.pfn] for story in made}.values():
+        pages = [by_pfn[story.pfn] for story in made if story.pfn in by_pfn]
+        for page in {page.error: page for page in pages}.values():
             page.lines_good_again(made)
         back = [(story.pfn, story.line) for story in made if story.finished and story.end != "replaced"]
         if back:
@@ -267,7 +268,7 @@ class DramFaults:
         ``on_panic.repair`` is the chance that the DIMM of a panic is; every fault of it goes with it.
         """
         machine, now = self._machine, self._machine.engine.now
-        for error in machine.stories:
+        for error in machine.open.values():
             if error.faults and error.end == "panic" and not error.finished:
                 u = machine.draws.extra(error.error, Slot.REPAIR, error.races)
                 if u < machine.spec.machine.repair_share:

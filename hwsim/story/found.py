@@ -26,8 +26,7 @@ def note_found(story: PageStory, how: str) -> None:
     story.last_report_ns = now
     if story.found_ns is None:
         story.found, story.found_ns = how, now
-        if story.page is not None:
-            story.name_place(story.page)
+        story.name_place()
     story.machine.kernel.event("found", error=story.error, pfn=story.pfn, how=how)
 
 
@@ -156,6 +155,7 @@ def device_read(story: PageStory) -> bool:
         _logged(story)
     if story.disk_ns is None:
         story.disk_ns = machine.engine.now  # no bus of the time tells the device that the data is bad
+        story.disk_boot = machine.boot
         machine.kernel.reach("disk:bad bytes written")
         machine.kernel.event("disk", error=story.error, pfn=story.pfn)
     story.arm()

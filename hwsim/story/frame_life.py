@@ -15,10 +15,11 @@ from hwsim.kernel.later_look import map_latecomers
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
-from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, enter, next_stages
+from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
+from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 from hwsim.story.found import consumed, device_read
-from hwsim.story.repeats import count_repeats
+from hwsim.story.writeback import look_after_no_more
 from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def owner_gone(story: PageStory) -> None:
 
 def becomes_free(story: PageStory, page: Page) -> None:
     """The frame goes to the free lists with its bad line."""
+    look_after_no_more(story)
+    story.machine.kernel.event("freed", error=story.error, pfn=story.pfn)
     page.flags = page.flags & pg.HWPOISON | pg.BUDDY
     page.holders.clear()
     page.ptes.clear()
@@ -81,6 +84,8 @@ def freed(story: PageStory) -> None:
     page, kernel = story.page, story.machine.kernel
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
+        unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
+        story.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
             bell = story.machine.engine.sleep()
             bell.callbacks.append(lambda _event: freed(story))
@@ -93,7 +98,6 @@ def freed(story: PageStory) -> None:
     if not free_pages_check(kernel, page):
         _isolate(story, page, page.region.layout.order)
         return
-    kernel.event("freed", error=story.error, pfn=story.pfn)
     becomes_free(story, page)
 
 
@@ -113,6 +117,8 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
         else:
             truncate_inode_page(mapping, page)
             put_page(machine, page)
+    if mapping.host is not None:
+        mapping.host.written(machine.engine.now)
 
 
 def overwritten(story: PageStory) -> bool:
@@ -137,6 +143,7 @@ def swap_round(story: PageStory) -> None:
     for stage in next_stages(page, page.region.layout.swap):
         if stage == CLEAN_MAPPED and overwritten(story):
             return
+        story.machine.kernel.event("swap", error=story.error, pfn=story.pfn, stage=STAGE_NAMES[stage])
         enter(page, stage)
         if stage == CLEAN_MAPPED:
             map_latecomers(page, now, lambda k: extra(error, Slot.SWAPPED_IN, k))
@@ -152,6 +159,7 @@ def handed_out(story: PageStory, order: int) -> None:
     if not prep_new_page(machine.kernel, page, order):
         _isolate(story, page, order)
         return
+    machine.kernel.event("allocated", error=story.error, pfn=story.pfn, order=order)
     if overwritten(story):
         return
     page.region.pages_of_interest.pop(story.pfn, None)
@@ -180,6 +188,7 @@ def first_touch(story: PageStory, vma: Vma, copied: bool) -> None:
     if not prep_new_page(machine.kernel, page, 0):
         _isolate(story, page, 0)
         return
+    machine.kernel.event("allocated", error=story.error, pfn=story.pfn, order=0, task=vma.task.name)
     if overwritten(story):
         return
     load, store = vma.region.touch_rates(page.pgoff)
@@ -198,7 +207,9 @@ def first_touch(story: PageStory, vma: Vma, copied: bool) -> None:
 
 
 def change_hands(story: PageStory) -> None:
-    """The frame takes the place of one drawn from all memory."""
+    """The frame takes the place of one drawn from all memory; without chance it keeps its own."""
+    if not story.machine.spec.machine.chance:
+        return
     u = story.machine.draws.extra(story.error, Slot.NEW_OWNER, story.races)
     story.machine.kernel.mem_map.move(story.pfn, u)
 
@@ -223,10 +234,7 @@ def rebooted(story: PageStory) -> None:
 
     Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
     """
-    if story.finished:
-        return
     machine = story.machine
-    count_repeats(story, machine.engine.now)
     end = "panic" if story.end == "panic" else ""
     if is_replaced(story):
         story.other_lines = [each for each in story.other_lines if not is_replaced(each)]

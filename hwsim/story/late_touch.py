@@ -10,9 +10,9 @@ from __future__ import annotations
 from math import log1p
 from typing import TYPE_CHECKING
 
-from hwsim.engine import TASK_ACCESS
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.fault import FATAL, do_page_fault, is_fatal
-from hwsim.kernel.signals import Signal
+from hwsim.kernel.signals import BUS_MCEERR_AO, LOOP_BOUND, Signal
 from hwsim.kernel.struct_page import NONE, Pte
 from hwsim.kernel.swap import has_no_contents
 from hwsim.kernel.task_struct import Vma
@@ -33,12 +33,13 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
+    __slots__ = ("_gone", "_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
 
     def __init__(self, story: PageStory) -> None:
         self._story = story
         self._loops = 0
         self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
+        self._gone: dict[int, int] | None = None  # how many mappings of earlier boots stood in a place
         self._touched: list[Pte] = []
         self._remapped: list[Vma] = []
         self.candidates: list[Candidate] = []
@@ -98,7 +99,7 @@ class LateTouches:
         seen = self._seen.setdefault(vma.number, [])
         if vma not in seen:
             seen.append(vma)
-        return seen.index(vma)
+        return seen.index(vma) + (self._gone.get(vma.number, 0) if self._gone is not None else 0)
 
     def awaits(self, pte: Pte) -> bool:
         """Whether a touch of this entry is drawn, or has come: who waits for SIGBUS touches nothing."""
@@ -118,10 +119,36 @@ class LateTouches:
                 pte.vma.ptes.pop(pte.page.pgoff, None)
         story.arm()
 
+    def unlocked(self, vma: Vma) -> None:
+        """A store that has waited for the page lock is made again, now or when its task's handler returns."""
+        page, task = self._story.page, vma.task
+        pte = vma.ptes.get(page.pgoff) if page is not None and vma.alive else None
+        if pte is None or not is_fatal(pte):
+            return
+        self._remove(pte)
+        if task.pending is not None and not task.blocked:  # signals come before user space goes on
+            self._repeats_after(task.pending, pte)
+            return
+        now = self._story.machine.engine.now
+        self.candidates.append((now, TASK_ACCESS | task.number, "touch", pte))
+
+    def expect_truncation(self, rate_per_ns: float) -> None:
+        """The file will be cut, by chance, and the entries dropped with the page that they stand for."""
+        story, now = self._story, self._story.machine.engine.now
+        u = story.machine.draws.extra(story.error, Slot.TRUNCATED, story.attempts)
+        self.candidates.append((now + int(-log1p(-u) / rate_per_ns) + 1, KERNEL_ACCESS, "truncated", None))
+
+    def _repeats_after(self, signal: Signal, pte: Pte) -> None:
+        signal.again = lambda: self.again(signal)
+        self._touched.append(pte)
+
     def _touch(self, pte: Pte, report: Report) -> str:
-        kernel = self._story.machine.kernel
-        kernel.event("touch", task=pte.vma.task.name, pfn=self._story.pfn)
-        return do_page_fault(kernel, pte.vma, pte, report)
+        kernel, task = self._story.machine.kernel, pte.vma.task
+        kernel.event("touch", task=task.name, pfn=self._story.pfn)
+        result = do_page_fault(kernel, pte.vma, pte, report)
+        if result in FATAL and task.pending is not None and task.pending.code == BUS_MCEERR_AO:
+            self._repeats_after(task.pending, pte)  # the new signal has merged into that one
+        return result
 
     def by_handler(self, signal: Signal) -> bool:
         """A handler touches the page that it is told about; whether that is fatal."""
@@ -134,13 +161,13 @@ class LateTouches:
         self._story.arm()
         return result in FATAL
 
-    def again(self, signal: Signal, bound: int) -> None:
+    def again(self, signal: Signal) -> None:
         """A handler returned to the access that faulted: it repeats, for ever in the end."""
         pte = self._entry(signal)
         self._loops += 1
         if pte is None:
             return
-        if self._loops >= bound:
+        if self._loops >= LOOP_BOUND:
             signal.result = "looping"
             return
         do_page_fault(self._story.machine.kernel, pte.vma, pte, signal.report)
@@ -158,16 +185,21 @@ class LateTouches:
     def remapped(self, vma: Vma) -> None:
         """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
         self._remapped.append(vma)
-        self.candidates = [each for each in self.candidates if each[3].vma is not vma]
+        self.candidates = [each for each in self.candidates if each[3] is None or each[3].vma is not vma]
         self._story.arm()
 
     def drop_the_dead(self) -> None:
-        """Tasks that are gone touch nothing."""
+        """Tasks that are gone touch nothing, and an entry that was dropped leads nowhere."""
         if self.candidates:
-            self.candidates = [each for each in self.candidates if each[3].vma.alive]
+            self.candidates = [each for each in self.candidates if each[3] is None or _still_stands(each[3])]
 
     def clear(self) -> None:
-        """A new boot: no entry is left."""
+        """A boot is over: no entry is left."""
+        if self._seen:
+            gone = self._gone = self._gone or {}
+            for place, mappings in self._seen.items():
+                gone[place] = gone.get(place, 0) + len(mappings)
+        self._seen = None
         self.candidates = []
         self._touched = []
         self._remapped = []
@@ -175,3 +207,7 @@ class LateTouches:
 
     def _remove(self, pte: Pte) -> None:
         self.candidates = [each for each in self.candidates if each[3] is not pte]
+
+
+def _still_stands(pte: Pte) -> bool:
+    return pte.vma.alive and pte.vma.ptes.get(pte.page.pgoff) is pte

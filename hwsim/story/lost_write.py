@@ -17,6 +17,7 @@ from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import has_no_contents
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot, poisson
+from hwsim.story.read_again import FIRST_READ, OVERWRITTEN, uses_of
 
 if TYPE_CHECKING:
     from hwsim.kernel.mem_map import Region
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from hwsim.story.page_story import PageStory
 
 WRITER, BYSTANDER, LATER_SESSION, NOBODY = "writer", "bystander", "later_session", "nobody"
-_BEFORE, _AFTER, _BY_WRITER, _BY_OTHERS, _OVERWRITTEN = range(1, 6)  # names of the draws of Slot.STALE
+_BEFORE, _AFTER, _BY_WRITER, _BY_OTHERS = range(1, 5)  # names of the draws of Slot.STALE, with two more
 
 
 class Telling(NamedTuple):
@@ -80,14 +81,7 @@ class LostWrite:
         self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
         self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
         barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
-        load, self.write_rate = 0.0, 0.0
-        if region.kind != "shm":  # read() and write() by system call
-            load, self.write_rate = region.touch_rates(page.index)
-        self.read_rate = load + sum(
-            vma.region.touch_rates(page.pgoff)[0]
-            for vma in mapping.vmas
-            if vma.alive and vma not in barred and vma.covers(page.pgoff)
-        )
+        self.read_rate, self.write_rate, _ = uses_of(region, page, barred)
         machine.kernel.reach(f"lost:{self.reads_find}")
         machine.kernel.event("lost_write", file=region.name, index=self.index, writer=self.writer)
 
@@ -115,7 +109,7 @@ class LostWrite:
             self.end, self.end_ns = end, now_ns
 
     def row(self, replication: int, run_end_ns: int) -> LostWriteRow:
-        """The record."""
+        """The record, made while the kernel is there that lost it: of its signals only those of that boot."""
         story = self.story
         self.finish("horizon", run_end_ns)
         end = self._read_until()
@@ -145,6 +139,8 @@ class LostWrite:
             first_stale,
             self.end,
             self.end_ns,
+            story.machine.boot,
+            self.region.kind,
         )
 
     def _uniform(self, name: int) -> float:
@@ -153,7 +149,7 @@ class LostWrite:
     def _read_until(self) -> int:
         """When the page was written as a whole again, unless it ended before."""
         if self.write_rate > 0.0 and self.stale_from_ns is not None:
-            time = self.stale_from_ns + int(-log1p(-self._uniform(_OVERWRITTEN)) / self.write_rate) + 1
+            time = self.stale_from_ns + int(-log1p(-self._uniform(OVERWRITTEN)) / self.write_rate) + 1
             if time < self.end_ns:
                 self.end, self.end_ns = "overwritten", time
         return self.end_ns
@@ -167,7 +163,7 @@ class LostWrite:
         before, first = sum(time < told_ns for time in times), min(times, default=None)
         after = len(times) - before
         if self.read_rate > 0.0:
-            start = self.stale_from_ns + int(-log1p(-self._uniform(0)) / self.read_rate) + 1
+            start = self.stale_from_ns + int(-log1p(-self._uniform(FIRST_READ)) / self.read_rate) + 1
             if start < end_ns:
                 first = start if first is None else min(first, start)
                 before += start < told_ns

@@ -17,8 +17,11 @@ from hwsim.kernel.later_look import quiet_rates, store_meanwhile
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.struct_page import Page, Pte
 from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
+from hwsim.story import read_again
 from hwsim.story.states import HANDLED
+from hwsim.story.writeback import look_after_no_more
 
 if TYPE_CHECKING:
     from hwsim.story.page_story import PageStory
@@ -56,7 +59,8 @@ def reported(story: PageStory, report: Report) -> None:
     story.mappers = report.mappers
     story.dirty = page is not None and bool(page.flags & pg.DIRTY)
     story.state = HANDLED
-    story.times = [each for each in story.times if each[2] not in ("refilled", "swap")]
+    look_after_no_more(story)
+    story.times = [each for each in story.times if each[2] not in ("refilled", "swap", "dirtied")]
     if page is None:
         story.arm()
         return
@@ -69,6 +73,11 @@ def reported(story: PageStory, report: Report) -> None:
             take_out(story, page)
         if report.exit not in ("free_or_high_order", "free_buddy"):
             _count_data(story, page, report)
+    if report.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
+        read_again.dropped(story, page)
+        rate = page.region.layout.truncate_per_s * 1e-9
+        if rate > 0.0 and (report.dirty or story.touches.candidates):
+            story.touches.expect_truncation(rate)
     if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
         dropped = story.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
@@ -79,6 +88,25 @@ def reported(story: PageStory, report: Report) -> None:
         if meets_poison(pte) and not story.touches.awaits(pte):
             story.touches.expect(pte, anchor)
     story.touches.expect_sharers(anchor)
+    waiting, story.stores_waiting = story.stores_waiting, []
+    for vma in waiting:
+        story.touches.unlocked(vma)
+    story.arm()
+
+
+def file_truncated(story: PageStory) -> None:
+    """The file was cut and written anew after its page was lost: nothing leads to the poison any more."""
+    machine, page = story.machine, story.page
+    assert page is not None
+    region, cut = page.region, range(page.pgoff, page.pgoff + 1)
+    assert region.mapping is not None
+    machine.kernel.event("truncated", pfn=page.pfn)
+    unmap_mapping_range(region.mapping, cut, even_cows=True)
+    story.touches.candidates = []
+    page.lost_bytes = 0
+    machine.lost_writes.truncated(region, cut)
+    region.mapping.read_again[page.pgoff] = machine.engine.now
+    machine.lost_writes.rearm(region.mapping)
     story.arm()
 
 
@@ -99,10 +127,13 @@ def _out_of_reach(story: PageStory, found_ns: int, vmas: list[Vma]) -> None:
 
 def stored_meanwhile(story: PageStory, page: Page, since_ns: int) -> None:
     """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
-    extra, error = story.machine.draws.extra, story.error
-    store_meanwhile(
-        page, since_ns, story.machine.engine.now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
+    extra, error, was = story.machine.draws.extra, story.error, page.flags
+    now = story.machine.engine.now
+    story.stores_waiting = store_meanwhile(
+        page, since_ns, now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
     )
+    if page.flags & ~was & pg.DIRTY:
+        story.machine.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _entries(page: Page) -> list[Pte]:

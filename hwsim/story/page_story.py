@@ -11,7 +11,7 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SCRUB_VISIT
 from hwsim.hardware.machine_check import NEVER_PANIC
@@ -22,12 +22,15 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import PRESENT, Page, Pte
 from hwsim.kernel.task_struct import Vma
+from hwsim.record import SignalRow
 from hwsim.rng import Slot
-from hwsim.story import found, frame_life, outcome
+from hwsim.story import found, frame_life, outcome, read_again, writeback
 from hwsim.story.late_touch import LateTouches
 from hwsim.story.race import Candidate, draw_race
 from hwsim.story.repeats import count_repeats
+from hwsim.story.rows import signal_row
 from hwsim.story.states import CHECKING, HANDLED, LATENT, OVER
+from hwsim.story.treatment import Treatment, treatment
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -35,19 +38,8 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "refilled")
+_WITHOUT_CPU = ("scrub", "device_read", "refilled", "dirtied")
 _FURTHER = 1 << 20  # attempts from here on are reports of further lines
-
-
-class FirstBoot(NamedTuple):
-    """What the boot in which an error was found made of it."""
-
-    kind: str
-    region: str
-    report: Report | None
-    mappers: int
-    contained_ns: int | None
-    isolated_pages: int
 
 
 class PageStory:
@@ -62,9 +54,11 @@ class PageStory:
     __slots__ = (
         "armed",
         "attempts",
+        "boot",
         "contained_ns",
         "data_lost_bytes",
         "dirty",
+        "disk_boot",
         "disk_ns",
         "end",
         "end_ns",
@@ -90,7 +84,11 @@ class PageStory:
         "onset_ns",
         "other_lines",
         "page",
+        "panic_boot",
+        "panic_kind",
         "panic_ns",
+        "panic_region",
+        "panics",
         "permanent",
         "pfn",
         "queued",
@@ -99,9 +97,11 @@ class PageStory:
         "repeats",
         "report",
         "ring_lost",
+        "signal_rows",
         "signals",
         "source",
         "state",
+        "stores_waiting",
         "times",
         "touched",
         "touches",
@@ -133,7 +133,7 @@ class PageStory:
         self.generation = 0
         self.armed: tuple[int, int] | None = None
         self.next: Candidate | None = None
-        self.first: FirstBoot | None = None
+        self.first: Treatment | None = None  # of the boot in which it was found, once that is over
         self.attempts = 0
         self.fatal_checks = 0
         self.races = 0
@@ -142,6 +142,7 @@ class PageStory:
         self.last_report_ns = 0
         self.contained_ns: int | None = None
         self.data_lost_bytes = 0
+        self.stores_waiting: list[Vma] = []  # for the page lock, until memory_failure() returns
         self.entries: list[Pte] = []  # what was unmapped, until memory_failure() returns
         self.hole = False  # the frame is out of use: its region goes on without it
         self.isolated_pages = 0
@@ -152,17 +153,23 @@ class PageStory:
         self.logged_only = 0
         self.unmapped_ns: int | None = None
         self.touched = False  # between the find and then
-        self.panic_ns: int | None = None
+        self.panic_ns: int | None = None  # the first of its panics
+        self.panic_boot: int | None = None
+        self.panic_kind = self.panic_region = ""
+        self.panics = 0
         self.disk_ns: int | None = None
+        self.disk_boot: int | None = None
         self.end = ""
         self.end_ns = 0
+        self.boot = -1  # the one of kind and region: of the find, or until then of the onset
         self.kind = "hidden"
         self.region = "hidden"
         self.mappers = 0
         self.page: Page | None = None
         self.queued: set[Report] = set()  # reports in a ring, or with memory_failure()
         self.report: Report | None = None  # the one that poisoned the page, or the last
-        self.signals: list[Signal] = []
+        self.signals: list[Signal] = []  # of this boot
+        self.signal_rows: list[SignalRow] = []  # of those before
         self.times: list[Candidate] = []  # the race: (time, priority, what, who)
         self.touches = LateTouches(self)
         self.faults: tuple[FaultStory, ...] = ()  # the DRAM faults that ruined the line, if it was those
@@ -193,13 +200,29 @@ class PageStory:
         page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
         page.region.pages_of_interest[self.pfn] = self
-        self.name_place(page)
+        writeback.look_after(page)
+        if self.boot < 0:
+            self.name_place()
 
-    def name_place(self, page: Page) -> None:
-        """What the page is, for the record."""
-        free = bool(page.flags & pg.BUDDY)
-        self.kind = "free" if free else page.region.kind
-        self.region = page.region.name
+    def name_place(self) -> None:
+        """What the page is and whose, for the record: at the onset, and then at the first find."""
+        self.boot = self.machine.boot
+        self.kind, self.region = self.place()
+
+    def place(self) -> tuple[str, str]:
+        """Kind and owner of the page as it is now."""
+        page = self.page
+        if page is None:
+            return "hidden", "hidden"
+        return "free" if page.flags & pg.BUDDY else page.region.kind, page.region.name
+
+    def panicked(self) -> None:
+        """The kernel goes down because of this line."""
+        self.end = "panic"
+        self.panics += 1
+        if self.panic_ns is None:
+            self.panic_ns, self.panic_boot = self.machine.engine.now, self.machine.boot
+            self.panic_kind, self.panic_region = self.place()
 
     def draw_race(self) -> None:
         """Draw when each party would next meet the bad line, as the page is used now."""
@@ -212,8 +235,10 @@ class PageStory:
         page, machine = self.page, self.machine
         if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
             extra, error = machine.draws.extra, self.error
-            now = machine.engine.now
+            now, since, was = machine.engine.now, page.looked_ns, page.flags
             settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
+            if machine.kernel.trace is not None and now > since:
+                _tell_what_changed(machine, page, since, was)
 
     def arm(self) -> None:
         """See to it that one callback stands at the earliest candidate, or before it.
@@ -269,9 +294,10 @@ class PageStory:
         return best
 
     def disarm(self) -> None:
-        """Nothing happens until the next arm(): the machine is down, or the story over."""
-        self.generation += 1
-        self.armed = None
+        """Nothing happens until the next arm(): the machine is down, or the story over.
+
+        The callback stays where it stands, for the arm() after the reboot to use.
+        """
         self.next = None
 
     @property
@@ -311,17 +337,26 @@ class PageStory:
             found.scrub_visit(self)
         elif what == "touch":
             self.touches.happens(who)
+        elif what == "truncated":
+            outcome.file_truncated(self)
         elif what in ("task_load", "kernel_load"):
             self.times.remove(candidate)
             task = who.task.name if who is not None else "kernel"
             found.consumed(self, "kernel_load" if what == "kernel_load" else "task_load", task)
+        elif what == "dirtied":
+            self.times.remove(candidate)
+            writeback.dirtied(self)
         elif what == "device_read":
             self.times.remove(candidate)
-            found.device_read(self)
+            writeback.written_out(self)
         elif what == "swap":
             self.times.remove(candidate)
             frame_life.swap_round(self)
         elif what in ("healed", "refilled"):
+            if what == "healed":
+                writeback.stored_to(self)
+            if what == "refilled":  # reclaimed, and read again from the disk
+                machine.kernel.event("refilled", error=self.error, pfn=self.pfn)
             self._healed()
         elif what == "freed":
             self.times.remove(candidate)
@@ -435,29 +470,44 @@ class PageStory:
             self.draw_race()
         elif self.state == HANDLED and self.report is not None:
             self.touches.expect_sharers(self.report.started_ns if self.found_ns is None else self.found_ns)
+            read_again.sharers_changed(self)
 
     def forget(self) -> None:
         """A new boot: the line is bad and nobody knows.
 
         The record keeps what the first boot in which the error was found made of it.
         """
-        if self.found_ns is not None and self.first is None:
-            self.first = FirstBoot(
-                self.kind, self.region, self.report, self.mappers, self.contained_ns, self.isolated_pages
-            )
-        self.report = None
-        self.queued.clear()
+        if self.page is not None:  # it came up in the new boot, for a line that has healed
+            self.leave_boot()
         self.isolated_pages = 0
         self.hole = False
-        self.entries = []
         self.end = ""
         self.state = LATENT
         self.contained_ns = None
-        self.touches.clear()
         self.attempts += 1
         self.logged = False
-        self.page = None
         self.other_lines = [each for each in self.other_lines if each.permanent]
+
+    def book_signals(self) -> None:
+        """The signals of this boot become rows."""
+        if self.signals:
+            self.signal_rows += [signal_row(self, each) for each in self.signals]
+            self.signals.clear()  # reports hold the same list
+
+    def leave_boot(self) -> None:
+        """Keep facts, and let go of everything that belongs to the kernel that ends."""
+        if self.page is not None:
+            self.page.region.pages_of_interest.pop(self.pfn, None)
+        if self.found_ns is not None and self.first is None:
+            self.first = treatment(self)
+        for signal in self.signals:
+            if not (signal.result or (signal.task.blocked and signal.task.pending is signal)):
+                signal.result = "lost"  # it was on its way
+        self.book_signals()
+        self.report = self.page = self.next = None
+        self.queued.clear()
+        self.entries, self.times, self.stores_waiting = [], [], []
+        self.touches.clear()
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -467,9 +517,15 @@ class PageStory:
         self.end = end
         self.end_ns = self.machine.engine.now
         self.state = OVER
+        writeback.look_after_no_more(self)
         self.disarm()
         if self.page is not None:
             self.page.region.pages_of_interest.pop(self.pfn, None)
+        if self.found_ns is None:  # otherwise a report of it may be under way
+            if self.page is not None and self.page.flags == pg.BUDDY and self.page.region.kind == "free":
+                self.machine.kernel.mem_map.overlay.pop(self.pfn, None)  # a look makes it as it is
+            self.leave_boot()
+            self.machine.story_over(self)
         left = self.other_lines
         if end != "healed":  # a reboot healed what was transient
             left = [each for each in left if each.permanent]
@@ -479,7 +535,7 @@ class PageStory:
     def take_over(self, rest: list[PageStory]) -> None:
         """The line that stood for this page has healed; this bad line of the page goes on in its place."""
         self.end, self.state, self.other_lines = "", LATENT, rest
-        self.machine.by_pfn[self.pfn] = self
+        self.machine.open[self.error] = self.machine.by_pfn[self.pfn] = self
         self.begin()
 
     def close(self, end_ns: int) -> None:
@@ -496,6 +552,16 @@ class PageStory:
             self.end = "reachable"
         else:
             self.end = "latent"
+
+
+def _tell_what_changed(machine: Machine, page: Page, since_ns: int, was: int) -> None:
+    """For the event log: what the flusher and the tasks have done to the page since the last look."""
+    host = None if page.mapping is None else page.mapping.host
+    cleaned = bool(was & pg.DIRTY) and host is not None and host.clean_ns > since_ns
+    if cleaned and host is not None:
+        machine.kernel.event("written_back", pfn=page.pfn, at_ns=host.clean_ns)
+    if page.flags & pg.DIRTY and (cleaned or not was & pg.DIRTY):
+        machine.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _is_orphan(page: Page) -> bool:

@@ -18,6 +18,7 @@ from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.later_look import quiet_stores, sharers
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.swap_cycle import leave_rate
+from hwsim.kernel.writeback import inode_of
 from hwsim.rng import ROW, Slot
 
 if TYPE_CHECKING:
@@ -169,10 +170,10 @@ def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[
     _reads(story, load * share, write * share, uniform, now, times)
     if mapping is None:
         return
-    if mapping.accounts_dirty:
-        tick = _next_writeback(story, page, uniform, now)
-        if tick is not None and not story.logged:
-            times.append((tick, KERNEL_ACCESS, "device_read", None))
+    if mapping.host is not None:
+        writeback = _next_writeback(story, page, uniform, now)
+        if writeback is not None and not story.logged:
+            times.append(writeback)
     if layout.turnover_per_s > 0.0 and not story.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
         times.append((time, KERNEL_ACCESS, "refilled", None))
@@ -181,17 +182,29 @@ def _file(story: PageStory, page: Page, uniform: Uniform, now: int, times: list[
         times.append((time, KERNEL_ACCESS, "freed", None))
 
 
-def _next_writeback(story: PageStory, page: Page, uniform: Uniform, now: int) -> int | None:
-    """Writeback by DMA reads the whole page, at the first flush after it was dirtied.
+def _next_writeback(story: PageStory, page: Page, uniform: Uniform, now: int) -> Candidate | None:
+    """Writeback by DMA reads the whole page, at the first write-out of its inode after it was dirtied.
 
     A store that overwrites a transiently bad line has healed it, one that reads it is found: neither
     counts here.
     """
     page.dirtied_ns = None
     if page.flags & pg.DIRTY:
-        return page.region.next_flush_ns(now)
+        return written_back(page, now)
     stores = sum(rate for rate, _ in quiet_stores(page, story.permanent))
-    if stores <= 0.0:
+    inode = inode_of(page)
+    if stores <= 0.0 or inode is None:
         return None
     page.dirtied_ns = _when(now, uniform(Slot.RACE_DEVICE), stores)
-    return page.region.next_flush_ns(page.dirtied_ns)
+    call, wake = inode.next_call_ns(page.dirtied_ns), inode.next_wake_ns(page.dirtied_ns)
+    if call is not None and (wake is None or call <= wake):
+        return call, KERNEL_ACCESS, "device_read", None
+    # Which wake it will be follows from what the other pages do until then.
+    return None if wake is None else (page.dirtied_ns, KERNEL_ACCESS, "dirtied", None)
+
+
+def written_back(page: Page, now: int) -> Candidate | None:
+    """When the page, dirty and up to now, is written."""
+    inode = inode_of(page)
+    time = None if inode is None else inode.next_writeout_ns(now)
+    return None if time is None else (time, KERNEL_ACCESS, "device_read", None)

@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from hwsim.kernel.allocator import PAGE_BYTES
-from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.signals import BUS_MCEERR_AO, Signal
 from hwsim.record import ErrorRow, FaultRow, LostWriteRow, ReplicationRow, SignalRow
 from hwsim.rng import Slot, poisson
+from hwsim.story.treatment import treatment
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 def error_row(story: PageStory, replication: int) -> ErrorRow:
     """The record of the error; positional, in the order of ErrorRow, because there are many."""
-    told = story.first or story  # a later boot's treatment of the same line is not another error
-    report = told.report
-    killed = 0
-    for signal in story.signals:
-        killed += signal.result == "killed"
+    told = story.first or treatment(story)  # a later boot's of the same line is not another error
     return ErrorRow(
         replication,
         story.error,
@@ -31,18 +27,18 @@ def error_row(story: PageStory, replication: int) -> ErrorRow:
         story.pfn,
         story.line,
         int(story.permanent),
-        told.kind,
-        told.region,
+        story.kind,
+        story.region,
         story.found,
         story.found_ns,
-        report.poisoned_ns if report else None,
+        told.poisoned_ns,
         told.contained_ns,
-        report.row if report else 0,
-        report.message if report else "",
-        ACTION_NAME[report.outcome] if report else "",
-        report.context if report else "",
+        told.row,
+        told.message,
+        told.outcome,
+        told.context,
         told.mappers,
-        killed,
+        sum(row.result == "killed" for row in story.signal_rows),
         story.data_lost_bytes,
         told.isolated_pages * PAGE_BYTES,
         story.repeats,
@@ -54,22 +50,25 @@ def error_row(story: PageStory, replication: int) -> ErrorRow:
         int(story.touched),
         story.panic_ns,
         story.disk_ns,
+        max(0, story.boot),
+        story.panics,
+        story.panic_boot,
+        story.panic_kind,
+        story.panic_region,
+        story.disk_boot,
     )
 
 
-def signal_rows(story: PageStory, replication: int) -> list[SignalRow]:
-    """The record of every signal of this error."""
-    return [_signal_row(story, replication, signal) for signal in story.signals]
-
-
-def _signal_row(story: PageStory, replication: int, signal: Signal) -> SignalRow:
-    touch, needless = None, ""
+def signal_row(story: PageStory, signal: Signal) -> SignalRow:
+    """The record of one signal, made while its kernel is there: afterwards nothing of a boot is kept."""
+    machine = story.machine
+    touch, needless, page = None, "", signal.report.page
     if signal.code == BUS_MCEERR_AO:
         touch = signal.would_touch_ns
         if signal.result == "killed":
             needless = _needless(story, signal)
     return SignalRow(
-        replication,
+        machine.index,
         story.error,
         signal.sent_ns,
         signal.task.name,
@@ -83,6 +82,9 @@ def _signal_row(story: PageStory, replication: int, signal: Signal) -> SignalRow
         touch,
         needless,
         *_inconsistency(signal),
+        machine.boot,
+        story.kind if page is None else page.region.kind,
+        story.region if page is None else page.region.name,
     )
 
 
@@ -106,7 +108,7 @@ def _needless(story: PageStory, signal: Signal) -> str:
     if group.spec.group_death:
         alike = [
             each
-            for each in story.signals
+            for each in story.signals  # of this boot: a group does not outlive it
             if each.code == BUS_MCEERR_AO and each.task.behaviour.group is group
         ]
     touches = [each.would_touch_ns for each in alike if each.would_touch_ns is not None]
@@ -165,4 +167,5 @@ def replication_row(
         dram_faults=len(faults),
         corrected=sum(row.corrected for row in faults),
         records=sum(row.records - row.dropped for row in faults),
+        restarts=machine.restarts,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import time
@@ -12,17 +11,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim.study import repair as mending
 from hwsim.study.errors import StudyError
-from hwsim.study.manifest import Policy, manifest
+from hwsim.study.manifest import Policy, manifest, under
+from hwsim.study.opening import open_store
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Job, Outcome, Runner
+from hwsim.study.replicate import Failure, Job, Outcome, Runner
 from hwsim.study.results import Results
-from hwsim.study.store import Store, open_store
+from hwsim.study.store import Store
 
 if TYPE_CHECKING:
     from hwsim.scenario import Scenario
-    from hwsim.scenario.problems import Problem
-    from hwsim.spec import Spec
 
 BATCH_S = 0.5  # a batch is written after this time, or
 BATCH_ROWS = 20_000  # after this many rows
@@ -40,17 +39,19 @@ def run(
     out: str | os.PathLike[str] | None = None,
     workers: int | None = 1,
     progress: Progress | None = None,
+    repair: bool = False,
 ) -> Results:
     """Run a scenario ``repeat`` times (default: as it says) and return the results.
 
-    With ``out`` they are kept in that file, and what is already there is not run again.  ``workers``
+    With ``out`` they are kept in that file, and what is already there is not run again; ``repair`` runs
+    again what is damaged in it.  ``workers``
     None uses all processors when that is worth it; in a script this needs the usual
     ``if __name__ == "__main__"``.
     """
     scenario = prepared(scenario, seed=seed, overrides=overrides)
     return conduct(
         scenario, [Policy(scenario.name)], repeat=repeat, out=out, workers=workers, progress=progress,
-        overrides=overrides,
+        overrides=overrides, repair=repair,
     )  # fmt: skip
 
 
@@ -60,10 +61,16 @@ def prepared(
     """Load a scenario if a path is given, and apply overrides and seed."""
     changes = [*overrides, *([] if seed is None else [f"seed={seed}"])]
     if isinstance(scenario, str | os.PathLike):
-        from hwsim.scenario import load
+        from hwsim.study.rehearsal import load
 
-        return load(Path(scenario), changes)
-    return scenario.with_overrides(changes) if changes else scenario
+        found = load(scenario, changes)
+    else:
+        found = scenario.with_overrides(changes) if changes else scenario
+    if found.only_dimms:
+        from hwsim.scenario.foreign import belongs_to
+
+        raise StudyError(f"{found.path}: {belongs_to('dimms', str(found.path))}")
+    return found
 
 
 def conduct(
@@ -78,55 +85,44 @@ def conduct(
     overrides: Sequence[str] = (),
     command: Sequence[str] = (),
     runner: Runner | None = None,
+    repair: bool = False,
 ) -> Results:
     """Run every policy on the same replications and store them.
 
     Everything that can be refused is refused before the first replication.  When interrupted, what
-    is finished is written before the interrupt goes on.
+    is finished is written before the interrupt goes on.  With ``repair`` a damaged file is replaced by
+    what is sound in it, and the rest is run again.
     """
     wanted = scenario.spec.repeat if repeat is None else repeat
     if wanted < 1:
         raise StudyError(f"repeat: {wanted} is not possible; at least 1 replication is needed")
-    specs = _specs(scenario, policies)
-    asked = manifest(scenario, policies, wanted, overrides=overrides, command=command)
+    scenarios = under(scenario, policies)
+    asked = manifest(scenarios, policies, scenario.data, wanted, overrides=overrides, command=command)
+    specs = [one.spec for one in scenarios]
+    repaired = mending.repair(Path(out), asked, policies) if repair and out is not None else ""
     store = open_store(out, asked, policies)
     try:
+        plan = [Job(p, i) for i in range(wanted) for p in range(len(policies))]
         done = store.done()
-        jobs = [Job(p, i) for i in range(wanted) for p in range(len(policies)) if Job(p, i) not in done]
+        jobs = [job for job in plan if job not in done]
         if jobs:
             store.begin()
             outcomes = run_jobs(specs, jobs, workers=workers, runner=runner)
-            total = wanted * len(policies)
-            _collect(outcomes, store, total - len(jobs), total, progress, shield)
+            _collect(outcomes, store, len(plan) - len(jobs), len(plan), progress, shield)
+            store.add(_lost(plan, store))
             store.finish()
     except BaseException:
         store.leave_wal()  # one file is left, as after a finished run
         store.close()
         raise
-    return Results(store, repeat=wanted)
+    return Results(store, repeat=wanted, repaired=repaired)
 
 
-def _specs(scenario: Scenario, policies: Sequence[Policy]) -> list[Spec]:
-    """The model's input under each policy; the mistakes of all policies at once."""
-    from hwsim.scenario import ScenarioError
-    from hwsim.scenario.sources import OVERRIDE
-
-    specs: list[Spec] = []
-    problems: dict[str, Problem] = {}
-    for policy in policies:
-        if not policy.overrides:
-            specs.append(scenario.spec)
-            continue
-        try:
-            specs.append(scenario.with_overrides(list(policy.overrides)).spec)
-        except ScenarioError as error:
-            for problem in error.problems:
-                file = "--vary" if problem.file == OVERRIDE else problem.file
-                shown = dataclasses.replace(problem, file=file)
-                problems.setdefault(str(shown), shown)
-    if problems:
-        raise ScenarioError(list(problems.values()))
-    return specs
+def _lost(plan: Sequence[Job], store: Store) -> list[Failure]:
+    """What of the plan is in the file neither as a result nor as a failure: there must be nothing."""
+    known = store.done() | {Job(failure.policy, failure.replication) for failure in store.failures()}
+    reason = "handed out, and neither a result nor a failure came back; the same command runs it again"
+    return [Failure(job.policy, job.replication, "Lost", reason, "") for job in plan if job not in known]
 
 
 def _collect(

@@ -7,6 +7,7 @@ gives the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -15,8 +16,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from hwsim.study.errors import StudyError
+
 if TYPE_CHECKING:
     from hwsim.scenario import Scenario
+    from hwsim.scenario.problems import Problem
 
 FREE_KEYS = ("repeat", "description")  # may change without changing any replication
 
@@ -34,36 +38,64 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
-def study_hash(scenario: Scenario, policies: Sequence[Policy]) -> str:
-    """SHA-256, in hex, of all that decides what a replication of each policy gives."""
-    facts = [scenario.hash, [list(policy.overrides) for policy in policies]]
+def under(scenario: Scenario, policies: Sequence[Policy]) -> list[Scenario]:
+    """The scenario under each policy, compiled anew from what was read of its file; the mistakes of all
+    policies at once."""
+    from hwsim.scenario import ScenarioError
+    from hwsim.scenario.sources import OVERRIDE
+
+    found: list[Scenario] = []
+    problems: dict[str, Problem] = {}
+    for policy in policies:
+        try:
+            found.append(scenario.with_overrides(list(policy.overrides)))
+        except ScenarioError as error:
+            for problem in error.problems:
+                file = "--vary" if problem.file == OVERRIDE else problem.file
+                shown = dataclasses.replace(problem, file=file)
+                problems.setdefault(str(shown), shown)
+    if problems:
+        raise ScenarioError(list(problems.values()))
+    for one, policy in zip(found, policies, strict=True):
+        if not policy.overrides and one.spec != scenario.spec:
+            raise StudyError(f"{scenario.name}: the scenario was changed after it was checked; load it again")
+    return found
+
+
+def study_hash(scenarios: Sequence[Scenario], policies: Sequence[Policy]) -> str:
+    """SHA-256, in hex, of all that decides what a replication of each policy gives: the compiled scenario of
+    each policy, with the version of the model for its kernel."""
+    facts = [[scenario.hash for scenario in scenarios], [list(policy.overrides) for policy in policies]]
     return hashlib.sha256(canonical(facts).encode()).hexdigest()
 
 
 def manifest(
-    scenario: Scenario,
+    scenarios: Sequence[Scenario],
     policies: Sequence[Policy],
+    data: Mapping[str, Any],
     repeat: int,
     *,
     overrides: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Everything needed to run the study again, as JSON values."""
-    from hwsim import __version__
-    from hwsim.scenario import MODEL_VERSION
+    """Everything needed to run the study again, as JSON values.
 
+    ``scenarios`` are those that run, one a policy; ``data`` is the file before the policies' overrides.
+    """
+    from hwsim import __version__
+
+    first = scenarios[0]
     return {
-        "study_hash": study_hash(scenario, policies),
-        "scenario_hash": scenario.hash,
-        "name": scenario.name,
-        "scenario": json.loads(canonical(scenario.data)),
+        "study_hash": study_hash(scenarios, policies),
+        "name": str(data.get("name", first.name)),
+        "scenario": json.loads(canonical(data)),
         "overrides": list(overrides),
         "command": list(command),
-        "seed": scenario.spec.seed,
-        "horizon_ns": scenario.spec.horizon_ns,
+        "seed": first.spec.seed,
+        "horizon_ns": first.spec.horizon_ns,
         "repeat": repeat,
         "hwsim": __version__,
-        "model_version": MODEL_VERSION,
+        "model_version": {one.spec.machine.kernel: one.model_version for one in scenarios},
         "python": platform.python_version(),
         "numpy": metadata.version("numpy"),
         "simpy": metadata.version("simpy"),

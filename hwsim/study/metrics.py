@@ -1,4 +1,8 @@
-"""What is counted: sums per machine replication, whole and by the way the error was found."""
+"""What is counted: sums per machine replication, whole and by the way the error was found.
+
+Policies are compared per error that fell, the same number under each.  Which of them are detected depends
+on the policy: to divide by these compares the finding as well, and is done on request only.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,7 @@ METRICS = (
     Metric("kills_group", "group death", "count"),
     Metric("needless_kills", "needless early kills", "count"),
     Metric("censored_kills", "censored early kills", "count"),  # the touch is due after the end of the run
+    Metric("restarts", "restarts", "count", by_path=False),
     Metric("panics", "panics", "count"),
     Metric("downtime_ns", "downtime", "ns", by_path=False),
     Metric("data_lost_bytes", "data lost", "bytes"),
@@ -82,12 +87,13 @@ _CAUSES = {
 class Tally:
     """The sums of one policy over the replications that all policies finished.
 
-    ``whole[name]`` per machine; ``detected`` errors per machine; ``path[found][name]`` and
+    ``whole[name]`` per machine; ``fell`` and ``detected``: errors per machine; ``path[found][name]`` and
     ``path_detected[found]`` the same for the errors found that way.
     """
 
     replications: tuple[int, ...]
     whole: dict[str, Sums]
+    fell: Sums
     detected: Sums
     path: dict[str, dict[str, Sums]]
     path_detected: dict[str, Sums]
@@ -112,7 +118,7 @@ def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
     table = table[(table["policy"] == policy) & table["replication"].isin(wanted)]
     stored = [m.name for m in (*METRICS, *EXTRA_METRICS) if m.name in table]
     whole = {name: table[name].to_numpy(dtype=np.float64) for name in stored}
-    detected = table["detected"].to_numpy(dtype=np.float64)
+    fell, detected = (table[name].to_numpy(dtype=np.float64) for name in ("errors", "detected"))
     errors = _of(results.errors, policy, wanted)
     signals = _of(results.signals, policy, wanted)
     found = errors[["replication", "error", "found"]]
@@ -126,7 +132,7 @@ def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
             continue
         path_detected[name] = _sums(here, wanted, None)
         path[name] = _path_sums(here, deaths[deaths["found"] == name], wanted)
-    return Tally(tuple(replications), whole, detected, path, path_detected)
+    return Tally(tuple(replications), whole, fell, detected, path, path_detected)
 
 
 def _path_sums(errors: pd.DataFrame, deaths: pd.DataFrame, wanted: NDArray[np.int64]) -> dict[str, Sums]:
@@ -134,7 +140,7 @@ def _path_sums(errors: pd.DataFrame, deaths: pd.DataFrame, wanted: NDArray[np.in
     sums["kills"] = sum(sums.values(), start=_sums(deaths.iloc[:0], wanted, None))
     sums["needless_kills"] = _sums(deaths[deaths["needless"] == "yes"], wanted, None)
     sums["censored_kills"] = _sums(deaths[deaths["needless"] == "censored"], wanted, None)
-    sums["panics"] = _sums(errors[errors["end"] == "panic"], wanted, None)
+    sums["panics"] = _sums(errors, wanted, "panics")
     sums["data_lost_bytes"] = _sums(errors, wanted, "data_lost_bytes")
     sums["capacity_lost_bytes"] = _sums(errors, wanted, "capacity_lost_bytes")
     return sums

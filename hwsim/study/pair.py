@@ -24,6 +24,7 @@ from hwsim.study.estimate import (
     paired_ratio_difference,
     ratio,
 )
+from hwsim.study.fell import fell, field_rates
 from hwsim.study.manifest import Policy
 from hwsim.study.metrics import EXTRA_METRICS, METRICS, PATHS, Metric, Tally, common_replications, tally
 from hwsim.study.results import Results
@@ -40,8 +41,8 @@ class Row:
     """One metric compared: an estimate per policy, and each policy's difference to the baseline."""
 
     metric: Metric
-    per: str  # replication | error
-    found: str  # '' for all errors, or the way they were found (per error only)
+    per: str  # replication | error (that fell) | detected (error)
+    found: str  # '' for all errors, or the way they were found (per detected error only)
     estimates: tuple[Estimate, ...]
     differences: tuple[Difference | None, ...]  # None for the baseline
 
@@ -90,11 +91,16 @@ class Comparison:
     pairing: Pairing
 
     def row(self, metric: str, per: str = "replication", found: str = "") -> Row:
-        """The row of one metric: ``per`` replication or error, ``found`` by all ways or by one."""
+        """The row of one metric: ``per`` replication, error or detected, ``found`` by all ways or by one."""
         for row in self.rows:
             if (row.metric.name, row.per, row.found) == (metric, per, found):
                 return row
         raise KeyError(f"no row for {metric} per {per} {found}".rstrip())
+
+    def same_count(self, policy: int) -> bool:
+        """Whether as many errors fell on each machine as under the baseline, so that per error compares."""
+        difference = self.row("errors").differences[policy]
+        return difference is None or (difference.value == 0 and difference.low is None)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -107,6 +113,8 @@ class Comparison:
             "baseline": self.labels[self.baseline],
             "replications": self.replications,
             "pairing": {"errors": self.pairing.errors, "mismatches": list(self.pairing.mismatches)},
+            "fell": [fell(self.results.replications, policy).as_dict() for policy in range(len(self.labels))],
+            "field_rate": field_rates(self.results.manifest),
             "rows": [row.as_dict() for row in self.rows],
         }
 
@@ -121,6 +129,7 @@ def compare(
     out: str | os.PathLike[str] | None = None,
     workers: int | None = 1,
     progress: Progress | None = None,
+    repair: bool = False,
 ) -> Comparison:
     """Run a scenario under every combination of ``vary`` (default: early kill 0 and 1), paired.
 
@@ -129,8 +138,9 @@ def compare(
     policies = policies_of(vary or DEFAULT_VARY)
     ready = prepared(scenario, seed=seed, overrides=overrides)
     results = conduct(
-        ready, policies, repeat=repeat, overrides=overrides, out=out, workers=workers, progress=progress
-    )
+        ready, policies, repeat=repeat, overrides=overrides, out=out, workers=workers, progress=progress,
+        repair=repair,
+    )  # fmt: skip
     return comparison(results)
 
 
@@ -162,14 +172,17 @@ def comparison(results: Results, baseline: int = 0) -> Comparison:
 
 
 def estimates(results: Results, baseline: int = 0) -> tuple[Row, ...]:
-    """Every metric of every policy: per machine, per detected error, and by the way of detection."""
+    """Every metric of every policy: per machine, per error, per detected error, by the way of detection."""
     common = common_replications(results)
     tallies = [tally(results, policy, common) for policy in range(len(results.policy_list))]
     rows = [_row_per_replication(metric, tallies, baseline) for metric in (*METRICS, *EXTRA_METRICS)]
-    rows += [_row_per_error(metric, tallies, baseline, "") for metric in METRICS]
+    rows += [_row_per_error(metric, tallies, baseline) for metric in METRICS]
+    rows += [_row_per_detected(metric, tallies, baseline, "") for metric in METRICS]
     for path in PATHS:
         if any(path in found.path for found in tallies):
-            rows += [_row_per_error(metric, tallies, baseline, path) for metric in METRICS if metric.by_path]
+            rows += [
+                _row_per_detected(metric, tallies, baseline, path) for metric in METRICS if metric.by_path
+            ]
     return tuple(rows)
 
 
@@ -248,17 +261,32 @@ def _row_per_replication(metric: Metric, tallies: Sequence[Tally], baseline: int
     return Row(metric, "replication", "", estimates, _adjusted(raw))
 
 
-def _row_per_error(metric: Metric, tallies: Sequence[Tally], baseline: int, path: str) -> Row:
-    pairs = [_pair(found, metric.name, path) for found in tallies]
+def _row_per_error(metric: Metric, tallies: Sequence[Tally], baseline: int) -> Row:
+    """Per error that fell; no difference where another number of them fell than under the baseline."""
+    pairs = [(found.whole[metric.name].tolist(), found.fell.tolist()) for found in tallies]
+    estimates = tuple(ratio(*pair, counts=metric.counts) for pair in pairs)
+    raw: list[Difference | None] = []
+    for policy, pair in enumerate(pairs):
+        if policy == baseline:
+            raw.append(None)
+        elif pair[1] == pairs[baseline][1]:
+            raw.append(paired_ratio_difference(pairs[baseline], pair))
+        else:
+            raw.append(Difference(None, None, None, "the numbers of errors differ", len(pair[1])))
+    return Row(metric, "error", "", estimates, _adjusted(raw))
+
+
+def _row_per_detected(metric: Metric, tallies: Sequence[Tally], baseline: int, path: str) -> Row:
+    pairs = [_detected(found, metric.name, path) for found in tallies]
     estimates = tuple(ratio(*pair, counts=metric.counts) for pair in pairs)
     raw = [
         None if policy == baseline else paired_ratio_difference(pairs[baseline], pair)
         for policy, pair in enumerate(pairs)
     ]
-    return Row(metric, "error", path, estimates, _adjusted(raw))
+    return Row(metric, "detected", path, estimates, _adjusted(raw))
 
 
-def _pair(found: Tally, name: str, path: str) -> tuple[list[float], list[float]]:
+def _detected(found: Tally, name: str, path: str) -> tuple[list[float], list[float]]:
     if not path:
         return found.whole[name].tolist(), found.detected.tolist()
     zeros = [0.0] * len(found.replications)

@@ -15,9 +15,10 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 
 from hwsim.spec import Spec
 from hwsim.study.replicate import Failure, Job, Outcome, Runner, attempt, model, unpack
@@ -25,9 +26,12 @@ from hwsim.study.replicate import Failure, Job, Outcome, Runner, attempt, model,
 CHUNK_S = 0.05  # shortest chunk worth handing to another process
 PROBE_S = 0.2  # how long the first replications are timed before processes are considered
 WORTH_S = 3.0  # remaining work below this is done faster here than by new processes
+LOOK_AFTER_S = 1.0  # how often it is looked whether the workers are alive while a result is awaited
+TRIES_ALONE = 2  # a job that kills its worker does it again; one that was only near has its second try
 CHUNKS_WAITING = 3  # chunks per worker that are handed out and not yet collected
 
 Packed = bytes | Failure
+_DEAD = "the worker process died (killed from outside, or out of memory)"
 
 # Set once in each worker process by _start_worker().
 _worker_specs: tuple[Spec, ...] = ()
@@ -96,37 +100,58 @@ def _run_pool(
         try:
             while todo or waiting:
                 while todo and len(waiting) < workers * CHUNKS_WAITING:
-                    chunk = todo.popleft()
-                    waiting.append((chunk, _submit(pool, chunk)))
+                    waiting.append((todo[0], _submit(pool, todo[0])))
+                    todo.popleft()  # only now: a pool that is broken takes nothing and raises
                 chunk, future = waiting[0]
-                packed = future.result()
+                packed = _result(pool, future)
                 waiting.popleft()
                 for job, one in zip(chunk, packed, strict=True):
                     yield _finish(job, one)
             pool.shutdown()
         except BrokenProcessPool:
             _kill(pool)
-            suspects = [job for chunk, _ in waiting for job in chunk]
-            yield from _one_by_one(specs, suspects, runner)
+            yield from _after_a_death(specs, waiting, runner)
         except BaseException:  # interrupted, or the reader of the outcomes stopped reading
             _kill(pool)
             raise
 
 
-def _one_by_one(specs: Sequence[Spec], jobs: Sequence[Job], runner: Runner) -> Iterator[Outcome]:
-    """After a worker died: run each job that was under way alone, so that only the culprit fails."""
+def _after_a_death(
+    specs: Sequence[Spec], waiting: Iterable[tuple[Sequence[Job], Future[list[Packed]]]], runner: Runner
+) -> Iterator[Outcome]:
+    """What was under way when a worker died: what had arrived is taken, the rest runs alone, one by one, so
+    that only the culprit fails."""
     pool = _open(specs, 1, runner)
     try:
-        for job in jobs:
-            try:
-                yield _finish(job, _submit(pool, [job]).result()[0])
-            except BrokenProcessPool:
-                _kill(pool)
-                pool = _open(specs, 1, runner)
-                reason = "the worker process died (killed from outside, or out of memory)"
-                yield Failure(job.policy, job.replication, "WorkerDied", reason, "")
+        for chunk, future in waiting:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                arrived = dict(zip(chunk, future.result(), strict=True))
+            else:
+                arrived = {}
+            for job in chunk:
+                one = arrived.get(job)
+                tries = 0
+                while one is None and tries < TRIES_ALONE:
+                    tries += 1
+                    try:
+                        one = _result(pool, _submit(pool, [job]))[0]
+                    except BrokenProcessPool:
+                        _kill(pool)
+                        pool = _open(specs, 1, runner)
+                yield _finish(job, one or Failure(job.policy, job.replication, "WorkerDied", _DEAD, ""))
     finally:
         _kill(pool)
+
+
+def _result(pool: ProcessPoolExecutor, future: Future[list[Packed]]) -> list[Packed]:
+    """The result of a chunk.  A worker that dies half way through handing one over leaves the pool waiting
+    for the other half; it is found by looking after the workers from time to time."""
+    while True:
+        try:
+            return future.result(timeout=LOOK_AFTER_S)
+        except TimeoutError:
+            if not future.done() and any(process.exitcode is not None for process in _processes(pool)):
+                raise BrokenProcessPool(_DEAD) from None
 
 
 def _open(specs: Sequence[Spec], workers: int, runner: Runner) -> ProcessPoolExecutor:
@@ -148,7 +173,7 @@ def _submit(pool: ProcessPoolExecutor, chunk: Sequence[Job]) -> Future[list[Pack
 
 def _kill(pool: ProcessPoolExecutor) -> None:
     """Stop at once: what is under way is lost, and made again when the study is resumed."""
-    processes = list((getattr(pool, "_processes", None) or {}).values())  # public only from 3.14 on
+    processes = _processes(pool)
     for process in processes:
         process.terminate()
     for process in processes:
@@ -159,6 +184,10 @@ def _kill(pool: ProcessPoolExecutor) -> None:
     if writer is not None and processes:
         writer.close()
     pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    return list((getattr(pool, "_processes", None) or {}).values())  # public only from 3.14 on
 
 
 def _start_worker(specs: tuple[Spec, ...], runner: Runner) -> None:

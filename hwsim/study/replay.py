@@ -7,9 +7,11 @@ from copy import deepcopy
 
 from hwsim.record import Replication
 from hwsim.spec import Spec
+from hwsim.study.digest import of_replication
 from hwsim.study.errors import StudyError
-from hwsim.study.replicate import Runner, model
+from hwsim.study.replicate import Job, Runner, model, pack, unpack
 from hwsim.study.results import Results, open_results
+from hwsim.study.store import rows_of
 
 
 def replay(
@@ -21,7 +23,21 @@ def replay(
 ) -> Replication:
     """The replication again, traced.  It need not be among those that finished."""
     opened = results if isinstance(results, Results) else open_results(results)
-    return (runner or model())(spec_of(opened, policy, replication), replication, trace=True)
+    found = (runner or model())(spec_of(opened, policy, replication), replication, trace=True)
+    compare(opened, policy, found)
+    return found
+
+
+def compare(results: Results, policy: int, found: Replication) -> None:
+    """Refuses a replay that is not what is stored, if that replication is stored."""
+    job = Job(policy, found.row.replication)
+    stored = results.digest(job)
+    if stored is not None and stored != of_replication(results.study_hash, rows_of(unpack(job, pack(found)))):
+        made = ", ".join(f"{name} {results.manifest.get(name)}" for name in ("python", "numpy", "simpy"))
+        raise StudyError(
+            f"{results.path}: replication {job.replication} of policy {policy}, played again, is not what is "
+            f"stored; it was made with {made}. Run the study again into another file"
+        )
 
 
 def spec_of(results: Results, policy: int, replication: int = 0) -> Spec:
@@ -35,20 +51,24 @@ def spec_of(results: Results, policy: int, replication: int = 0) -> Spec:
     if not 0 <= policy < count:
         names = "\n".join(f"  {number}  {p.label}" for number, p in enumerate(results.policy_list))
         raise StudyError(f"policy: {policy} is not in these results, which hold\n{names}")
-    from hwsim.scenario import MODEL_VERSION, ScenarioError
+    results.check(Job(policy, replication))
+    from hwsim.scenario import ScenarioError
     from hwsim.scenario.compile import to_spec
+    from hwsim.scenario.load import model_version
     from hwsim.scenario.overrides import apply
     from hwsim.scenario.sources import Document, Source
     from hwsim.scenario.validate import validate
 
-    made_by = results.manifest.get("model_version")
-    if made_by != MODEL_VERSION:
-        raise StudyError(
-            f"{results.path}: made by model version {made_by}, this is version {MODEL_VERSION}; "
-            "a replay would differ from what is stored. Run the study again into another file"
-        )
     document = Document(deepcopy(results.manifest["scenario"]), [Source(str(results.path))])
     checked, problems = validate(apply(document, results.policy_list[policy].overrides))
     if checked is None:
         raise ScenarioError(problems)
-    return to_spec(checked)
+    spec = to_spec(checked)
+    made_by = results.manifest.get("model_version", {}).get(spec.machine.kernel)
+    this = model_version(spec)
+    if made_by != this:
+        raise StudyError(
+            f"{results.path}: made by model version {made_by} of {spec.machine.kernel}, this is version "
+            f"{this}: a replay would differ from what is stored. Run the study again into another file"
+        )
+    return spec

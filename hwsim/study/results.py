@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim.study import integrity
 from hwsim.study.columns import TABLES, Column
 from hwsim.study.manifest import Policy
-from hwsim.study.replicate import Failure
-from hwsim.study.store import Store, damaged, read_store
+from hwsim.study.opening import read_store
+from hwsim.study.replicate import Failure, Job
+from hwsim.study.store import Store, damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +33,9 @@ class Results:
     first asked for.
     """
 
-    def __init__(self, store: Store, *, repeat: int | None = None) -> None:
+    def __init__(self, store: Store, *, repeat: int | None = None, repaired: str = "") -> None:
         self._store = store
+        self.repaired = repaired  # what was done to a damaged file before, in one sentence
         self.path: Path | None = store.path
         self.manifest: dict[str, Any] = store.manifest()
         if repeat is not None:
@@ -83,6 +86,25 @@ class Results:
     def reach(self) -> dict[str, int]:
         """How often each exit, row and PTE result was met."""
         return self._store.reach()
+
+    @property
+    def study_hash(self) -> str:
+        """What identifies the study: the same for all files that can be continued as one."""
+        return self._store.study_hash
+
+    def digest(self, job: Job) -> bytes | None:
+        """The digest of a replication as it was written; None if it is not there."""
+        return self._store.digest(job)
+
+    def check(self, job: Job) -> None:
+        """Refuses a replication whose rows are not as they were written."""
+        if self.digest(job) is None:
+            return
+        with self._store.readable():
+            where = f"WHERE policy = {int(job.policy)} AND replication = {int(job.replication)}"
+            for found, tables in self._store.replications(where):
+                if not integrity.sound(self._store.connection, self.study_hash, found, tables):
+                    raise damaged(self.path, f"replication {job.replication} of policy {job.policy}")
 
     def _frame(self, table: str) -> pd.DataFrame:
         try:

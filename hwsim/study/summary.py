@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from hwsim.study.fell import fell, field_rates
 from hwsim.study.pair import estimates
 from hwsim.study.results import Results
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """What was run and every metric per machine, per detected error and by the way of detection."""
+    """What was run and every metric per machine, per error, per detected error, by the way of detection."""
     policies = [policy.label for policy in results.policy_list]
     rows = []
     for row in estimates(results):
@@ -25,5 +26,7 @@ def summary(results: Results) -> dict[str, Any]:
         "finished": len(results.replications),
         "failed": len(results.failures),
         "policies": policies,
+        "fell": [fell(results.replications, number).as_dict() for number in range(len(policies))],
+        "field_rate": field_rates(results.manifest),
         "rows": rows,
     }

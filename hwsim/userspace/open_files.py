@@ -49,7 +49,10 @@ def open_own_files(member: Member) -> None:
         assert mapping is not None
         member.file = open_file(mapping, now).get()
     for key in implicit_descriptors(machine.spec.script, member.name, now):
-        mapping = by_name[f"file:{key[0]}"].mapping
+        region = by_name.get(f"file:{key[0]}")
+        if region is None:  # the step itself will say so
+            continue
+        mapping = region.mapping
         assert mapping is not None
         task.files[key] = open_file(mapping, now).get()
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SCRIPT_STEP
 from hwsim.userspace import script_errors, script_files, script_state, script_tasks, script_touch
+from hwsim.userspace.script_names import missing
 from hwsim.userspace.script_step import ScriptError, Step, StepSkipped
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
+    from hwsim.record import StepMistake
     from hwsim.spec import ScriptStep
 
 _DO: dict[str, Callable[[Step], None]] = {
@@ -32,11 +34,12 @@ class Script:
     Life: made after the first boot; every step stands in the event heap from then on.  A step that
     falls into a time when the machine is down, or is one of a task that an error has killed, is
     skipped, and the event log says so: which tasks live depends on the policy.  A step that no policy
-    could make possible raises ScriptError.
+    could make possible raises ScriptError; in a rehearsal it is left out, and all such are ``mistakes``.
     """
 
     def __init__(self, machine: Machine, steps: tuple[ScriptStep, ...]) -> None:
         self.machine = machine
+        self.mistakes: list[StepMistake] | None = None  # not None: this is a rehearsal
         self.unforked: set[str] = set()  # tasks that an error killed before the script could fork them
         for number, spec in enumerate(steps):
             self._schedule(Step(machine, spec, number))
@@ -58,12 +61,24 @@ class Script:
             return
         step.facts = facts
         try:
-            _DO[step.spec.verb](step)
+            wrong = missing(step)
+            for error in wrong:
+                self.refuse(error)
+            if not wrong:
+                _DO[step.spec.verb](step)
+        except ScriptError as error:
+            self.refuse(error)
         except StepSkipped as reason:
             facts["skipped"] = str(reason)
             if step.spec.verb == "fork":
                 self.unforked.add(step.args["task"])
             self.machine.error_count += script_errors.numbers_used(step)
+
+    def refuse(self, error: ScriptError) -> None:
+        """A step cannot be done: the end of the run, or one more mistake of a rehearsal."""
+        if self.mistakes is None:
+            raise error
+        self.mistakes.append(error.mistake)
 
 
 def _plain(args: dict[str, Any]) -> dict[str, Any]:

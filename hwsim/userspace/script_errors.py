@@ -6,13 +6,16 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from hwsim.hardware.mce_inject import parse_mce
+from simpy import Event
+
+from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.do_machine_check import HANDLING
-from hwsim.kernel.mce_raise import Played, play_mce
+from hwsim.kernel.mce_printed import play_text
+from hwsim.kernel.mce_raise import Played
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import INJECTOR
-from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_step import ScriptError, Step
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
@@ -36,9 +39,6 @@ def inject(step: Step) -> None:
     """A bad line that waits, or what the debugfs injector does: poison without a bad line."""
     machine, pfn = step.machine, step.pfn()
     if step.args.get("how", "poison") == "line":
-        frames = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
-        if pfn >= frames:
-            raise step.error(f"there is no such memory: it ends before pfn {frames:#x}")
         machine.add_error(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
         return
     step.kernel.printk("inject", pfn)
@@ -58,10 +58,11 @@ def software_story(step: Step, pfn: int) -> PageStory:
     return story
 
 
-def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> None:
+def start_injector(step: Step, stories: Iterator[PageStory | Event], trapno: int) -> None:
     """Call memory_failure() for one page after the other, in process context.
 
-    A page is asked for when the one before it is done; the first is part of the step.
+    A page is asked for when the one before it is done; the first is part of the step, unless it has to be
+    waited for.
     """
     kernel = step.kernel
     ref = int(trapno == TRAP_MADVISE and kernel.profile.madvise_holds_page)
@@ -70,6 +71,9 @@ def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> Non
     def run() -> Generator[Any, Any, None]:
         try:
             for story in chain(first, stories):
+                if isinstance(story, Event):
+                    yield story
+                    continue
                 report = story.new_report()
                 report.context = "injector"
                 page = story.page if ref else None
@@ -81,6 +85,8 @@ def start_injector(step: Step, stories: Iterator[PageStory], trapno: int) -> Non
                 kernel.reported(report)
         except Halted:
             return
+        except ScriptError as error:
+            step.machine.script.refuse(error)
 
     kernel.engine.env.process(run())
 
@@ -116,8 +122,9 @@ def mce_inject(step: Step) -> None:
 def _play(step: Step) -> Played:
     machine = step.machine
     kernel = machine.kernel.profile.machine_checks
-    records = parse_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
-    return play_mce(records, kernel, tolerant=machine.spec.machine.tolerant, cpus=machine.spec.machine.cpus)
+    text = read_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
+    spec = machine.spec.machine
+    return play_text(text, kernel, tolerant=spec.tolerant, cpus=spec.cpus)[0]
 
 
 def _report(machine: Machine, pfn: int) -> None:

@@ -16,10 +16,10 @@ from hwsim.kernel.swap import (
     reclaim,
     shmem_getpage,
 )
-from hwsim.userspace.script_files import read_by_device
 from hwsim.userspace.script_step import Step
 from hwsim.userspace.script_tasks import carve
 from hwsim.userspace.script_touch import read_slot, swap_in_frame
+from hwsim.userspace.script_writeback import read_by_device
 
 
 def _in_use(step: Step) -> Page:
@@ -87,7 +87,8 @@ def start_writeback(step: Step) -> None:
     page = _in_use(step)
     if page.flags & pg.WRITEBACK:
         raise step.error("the page is under writeback already")
-    clear_page_dirty_for_io(page)
+    step.up_to_now(page)
+    clear_page_dirty_for_io(page)  # the inode stays dirty until it is written as a whole
     page.flags |= pg.WRITEBACK
     page.writeback_until_ns = 0
     read_by_device(step, page)
@@ -194,8 +195,8 @@ def alloc(step: Step) -> None:
     name, order = f"kernel:{step.args['name']}", step.args.get("order", 0)
     held = step.kernel.mem_map.by_name.get(name)
     if held is not None and held.alive:
-        raise step.error("this name is taken")
-    region = carve(step, name, step.args["kind"], 1 << order, order)
+        raise step.error("this name is taken", "name", allowed="a name that no pool or block has")
+    region = carve(step, name, step.args["kind"], 1 << order, order, key="order")
     step.result("allocated", pfn=region.layout.first_pfn)
 
 
@@ -204,7 +205,10 @@ def free(step: Step) -> None:
     mem_map = step.kernel.mem_map
     region = mem_map.by_name.get(f"kernel:{step.args['name']}")
     if region is None or not region.alive or region not in mem_map.carved:
-        raise step.error("no block of this name is allocated")
+        known = [
+            each.name.removeprefix("kernel:") for each in mem_map.carved if each.name.startswith("kernel:")
+        ]
+        raise step.error("no block of this name is allocated at this time", "name", allowed=known)
     first, pages = region.layout.first_pfn, region.layout.pages
     lost = False
     for pfn in range(first, first + pages):

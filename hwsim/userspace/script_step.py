@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages
+from hwsim.kernel.later_look import clean_if_written
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.mmap import find_vma
 from hwsim.kernel.panic import Halted
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import is_on_swap
-from hwsim.kernel.task_struct import Task, Vma
-from hwsim.userspace.frames import put_page
+from hwsim.kernel.task_struct import PAGE_SHIFT, Task, Vma
+from hwsim.kernel.writeback import set_page_dirty
+from hwsim.record import StepMistake
+from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
     from hwsim.kernel.system import Kernel
@@ -22,26 +25,24 @@ if TYPE_CHECKING:
     from hwsim.spec import ScriptStep
     from hwsim.userspace.tasks import Member
 
+_SHOWN = 30  # names of tasks in a message
 _FIRST_ERROR_ID = -10_000_000  # names of the draws for pages that only a script has looked at
 
 
 class ScriptError(Exception):
-    """A step asks for what cannot be at its time: where it stands, its verb, the page, what is so."""
+    """A step asks for what cannot be at its time."""
 
-    def __init__(self, where: str, verb: str, page: str, problem: str) -> None:
-        super().__init__(where, verb, page, problem)
-        self.where = where
-        self.verb = verb
-        self.page = page
-        self.problem = problem
+    def __init__(self, mistake: StepMistake) -> None:
+        super().__init__(mistake)
+        self.mistake = mistake
 
     def __str__(self) -> str:
-        page = f" {self.page}" if self.page else ""
-        return f"{self.where}: {self.verb}{page}: {self.problem}"
+        where, verb, page, problem = self.mistake[:4]
+        return f"{where}: {verb}{' ' if page else ''}{page}: {problem}"
 
 
 class StepSkipped(Exception):
-    """A step of a task that an error has killed; the argument says so."""
+    """A step for which an error has left nothing to do; the argument says so."""
 
 
 class Step:
@@ -61,10 +62,28 @@ class Step:
         """The kernel that runs now."""
         return self.machine.kernel
 
-    def error(self, problem: str) -> ScriptError:
-        """What to raise when the step cannot be done."""
+    def mistake(self, problem: str, *key: str, allowed: str | Iterable[str] = "") -> ScriptError:
+        """What to raise when the step can never be done; ``key`` leads to the argument that is wrong."""
         page = self.args.get("page")
-        return ScriptError(self.spec.where, self.spec.verb, _page_text(page) if page else "", problem)
+        text = _page_text(page) if page else ""
+        names = allowed if isinstance(allowed, str) else tuple(allowed)
+        return ScriptError(StepMistake(self.spec.where, self.spec.verb, text, problem, key or ("do",), names))
+
+    def error(self, problem: str, *key: str, allowed: str | Iterable[str] = "") -> ScriptError | StepSkipped:
+        """What to raise when the step cannot be done now.
+
+        No mistake if an error may have made it so, by a panic or by the death of a task that the step names:
+        who lives, and what a reboot leaves, depends on the policy.
+        """
+        if self.machine.panics or any(member.struck for member in self._named()):
+            return StepSkipped(problem)
+        return self.mistake(problem, *key, allowed=allowed)
+
+    def _named(self) -> Iterator[Member]:
+        """The places of the tasks that the step names."""
+        refs = [self.args.get(key, {}).get("region", "") for key in ("page", "buffer")]
+        names = {self.args.get("task"), *(ref.partition("/")[0] for ref in refs)}
+        return (each for group in self.machine.groups for each in group.members if each.name in names)
 
     def result(self, result: str | int, **facts: Any) -> None:
         """What came of the step."""
@@ -85,43 +104,86 @@ class Step:
         if story is not None and story.contained_ns is None:
             story.draw_race()
 
+    def up_to_now(self, page: Page) -> None:
+        """Before a step changes the page: what has become of it since somebody looked at it last."""
+        story = self.machine.live_story(page.pfn)
+        if story is not None:
+            story.settle()
+        if (at_ns := clean_if_written(page, self.kernel.now)) is not None:
+            self.kernel.event("written_back", pfn=page.pfn, at_ns=at_ns)
+
+    def set_page_dirty(self, page: Page) -> None:
+        """The step stores to a page of a file or of a segment."""
+        self.up_to_now(page)
+        set_page_dirty(page, self.kernel.now)
+
     # -- tasks --------------------------------------------------------------------------------------
 
-    def member(self, name: str | None = None) -> Member:
-        """The place of the step's task, with a living process in it."""
+    def member(self, name: str | None = None, *key: str) -> Member:
+        """The place of the step's task, with a living process in it; ``key`` names another one."""
         name = self.args["task"] if name is None else name
+        key = key or ("task",)
         for group in self.machine.groups:
             for member in group.members:
                 if member.name == name:
                     if member.task is not None and member.task.killed:
                         raise StepSkipped(f'task "{name}" was killed')
                     if not member.alive:
-                        raise self.error(f'task "{name}" is dead at this time')
+                        allowed = "a task that lives at this time"
+                        raise self.error(f'task "{name}" is dead at this time', *key, allowed=allowed)
                     return member
         if name.rpartition(".")[0] in self.machine.script.unforked:
             raise StepSkipped(f'task "{name}" was never forked')
-        raise self.error(f'there is no task "{name}" at this time')
+        raise self.error(f'there is no task "{name}" at this time', *key, allowed=self._living(name))
 
-    def task(self, name: str | None = None) -> Task:
+    def _living(self, name: str) -> list[str]:
+        """Names of living tasks to show, those of the same group first."""
+        first = name.split(".", maxsplit=1)[0]
+        groups = sorted(self.machine.groups, key=lambda group: group.spec.name != first)
+        return [each.name for group in groups for each in group.members[:_SHOWN] if each.alive][:_SHOWN]
+
+    def task(self, name: str | None = None, *key: str) -> Task:
         """The process itself."""
-        task = self.member(name).task
+        task = self.member(name, *key).task
         assert task is not None
         return task
 
-    def vmas(self, task: Task, name: str) -> list[Vma]:
+    def vmas(self, task: Task, name: str, *key: str) -> list[Vma]:
         """All pieces of a region of the task."""
         found = [vma for vma in task.vmas.values() if vma.name == name]
         if not found:
-            raise self.error(f'task "{task.name}" maps no region "{name}" at this time')
+            owner = f"{task.name}/" if key and key[0] != "region" else ""  # as the key spells it
+            known = dict.fromkeys(f"{owner}{vma.name}" for vma in task.vmas.values())
+            raise self.error(
+                f'task "{task.name}" maps no region "{name}" at this time',
+                *(key or ("region",)),
+                allowed=known,
+            )
         return found
 
-    def vma(self, task: Task, name: str, index: int) -> tuple[Vma, int]:
+    def vma(self, task: Task, name: str, index: int, *key: str) -> tuple[Vma, int]:
         """The VMA that covers page ``index`` of a region, and its page offset."""
         pgoff = index + self.base(task, name)
         vma = find_vma(task, name, pgoff)
         if vma is None:
-            raise self.error(f'task "{task.name}" does not map page {index} of region "{name}" at this time')
+            raise self.not_mapped(task, name, index, 1, *key)
         return vma, pgoff
+
+    def not_mapped(
+        self, task: Task, name: str, first: int, pages: int, *key: str
+    ) -> ScriptError | StepSkipped:
+        """Some of these pages of a region are not mapped; only of a region that was cut that can change."""
+        found, base = self.vmas(task, name, *key[:-1], "region"), self.base(task, name)
+        whole = max(vma.region.layout.pages for vma in found)
+        if first + pages > whole:
+            text = f'region "{name}" of task "{task.name}" has {whole} pages'
+            return self.mistake(text, *key, allowed=f"0 to {whole - 1}")
+        what = f"page {first}" if pages == 1 else f"all of pages {first} to {first + pages - 1}"
+        ranges = sorted((vma.pgoff - base, vma.pgoff - base + vma.pages - 1) for vma in found)
+        allowed = ", ".join(f"{low} to {high}" for low, high in ranges)
+        return self.error(
+            f'task "{task.name}" does not map {what} of region "{name}" at this time', *key, allowed=allowed
+        )
 
     @staticmethod
     def base(task: Task, name: str) -> int:
@@ -140,9 +202,7 @@ class Step:
         ref = self.args[key]
         mem_map = self.kernel.mem_map
         if "region" in ref:
-            owner, _, name = ref["region"].partition("/")
-            task = self.task(owner)
-            vma, pgoff = self.vma(task, name, ref["index"])
+            vma, pgoff = self.target(key)
             page = self.page_in_vma(vma, pgoff)
             if page is None and vma.mapping is None:
                 page = self.look(vma.region.layout.first_pfn + pgoff)  # a frame kept for it, free till then
@@ -150,24 +210,53 @@ class Step:
                 raise self.error("the page is not in memory")
             return page
         if "file" in ref:
-            page = self.cached(mem_map.by_name[f"file:{ref['file']}"], ref["index"])
+            page = self.cached(self.file(ref["file"]), ref["index"])
             if page is None:
                 raise self.error("the page is not in the page cache")
             return page
         if "kernel" in ref:
-            region = mem_map.by_name.get(f"kernel:{ref['kernel']}")
-            if region is None or not region.alive:
-                raise self.error(f'the kernel holds no "{ref["kernel"]}" at this time')
-            pfn = region.layout.first_pfn + ref["index"]
+            pfn = self.kernel_memory(ref["kernel"], key, "kernel").layout.first_pfn + ref["index"]
         elif "free" in ref:
             pfn = mem_map.by_name["free"].layout.first_pfn + ref["free"]
         else:
             pfn = ref["pfn"]
         if not mem_map.pfn_valid(pfn):
-            raise self.error(
-                f"pfn {pfn:#x} has no struct page: memory ends before pfn {mem_map.memory_pages:#x}"
-            )
+            raise self.beyond(pfn, mem_map.memory_pages, key, "pfn")
         return self.look(pfn)
+
+    def target(self, key: str) -> tuple[Vma, int]:
+        """The VMA that covers the page of a region that the step names, and its page offset."""
+        ref = self.args[key]
+        owner, _, name = ref["region"].partition("/")
+        task = self.task(owner, key, "region")
+        self.vmas(task, name, key, "region")
+        return self.vma(task, name, ref["index"], key, "index")
+
+    def file(self, name: str, *key: str) -> Region:
+        """The region of a file."""
+        region = self.kernel.mem_map.by_name.get(f"file:{name}")
+        if region is None:
+            key = key or ("file",)
+            raise self.mistake(f'no file has the name "{name}"', *key, allowed=self.named("file:"))
+        return region
+
+    def named(self, prefix: str) -> list[str]:
+        """The names of all living regions of a sort: ``file:`` or ``kernel:``."""
+        by_name = self.kernel.mem_map.by_name
+        return [each[len(prefix) :] for each in by_name if each.startswith(prefix) and by_name[each].alive]
+
+    def kernel_memory(self, name: str, *key: str) -> Region:
+        """A pool, or a block that a step has allocated."""
+        region = self.kernel.mem_map.by_name.get(f"kernel:{name}")
+        if region is None or not region.alive:
+            text = f'the kernel holds no "{name}" at this time'
+            raise self.error(text, *key, allowed=self.named("kernel:"))
+        return region
+
+    def beyond(self, pfn: int, pages: int, *key: str) -> ScriptError:
+        """There is no such memory."""
+        text = f"pfn {pfn:#x} is beyond the memory, which ends at {pages << PAGE_SHIFT:#x}"
+        return self.mistake(text, *key, allowed=f"pfn 0 to {pages - 1}")
 
     def page_in_vma(self, vma: Vma, pgoff: int) -> Page | None:
         """The page that the entry of this VMA maps or leads to."""
@@ -227,12 +316,14 @@ class Step:
         self.machine.given_out(pfn, 1)
         return pfn
 
-    def free_run(self, pages: int, order: int) -> int:
+    def free_run(self, pages: int, order: int, *key: str) -> int:
         """A run of free frames, aligned to blocks of ``order``; of the poison in it the gatekeeper hears."""
         covering = max(order, (pages - 1).bit_length())
         first = alloc_pages(self.kernel, covering)
         if first is None:
-            raise self.error(f"there is no free block of {1 << covering} pages left")
+            free = self.kernel.mem_map.by_name["free"].layout.pages
+            allowed = f"a smaller one: {free} pages are free at the boot"
+            raise self.error(f"there is no free block of {1 << covering} pages left", *key, allowed=allowed)
         if pages < 1 << covering:
             self.kernel.mem_map.taken[first] = pages
         return first
@@ -249,6 +340,7 @@ class Step:
         if pfn < 0:
             pfn = self.free_page()
         page = Page(pfn, region, pgoff)
+        page.looked_ns = self.kernel.now
         page.flags = self.kernel.config.real_flags(flags)
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
@@ -275,8 +367,29 @@ def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
             yield from steps
         except Halted:
             return
+        except ScriptError as error:
+            step.machine.script.refuse(error)
+        except StepSkipped as reason:
+            step.facts["skipped"] = str(reason)
 
     step.kernel.engine.env.process(rest())
+
+
+def returns(step: Step, task: Task) -> bool:
+    """Whether what may have slept in the kernel comes back to the task."""
+    if not task.alive:
+        step.facts["skipped"] = f'task "{task.name}" died while it waited'
+    return task.alive and not step.kernel.halted
+
+
+def let_go(step: Step, pages: list[Page]) -> None:
+    """The pages have lost an entry: those that nobody uses any more are free."""
+    for page in pages:
+        free_swap_and_cache(page)
+        step.drop_if_unused(page)
+    step.machine.entries_dropped(pages)
+    for page in pages:
+        step.changed(page)
 
 
 def _page_text(page: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from simpy import Event
+
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mem_map import Layout, Region
 from hwsim.kernel.mmap import find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
@@ -12,10 +14,10 @@ from hwsim.kernel.signals import unblock
 from hwsim.kernel.struct_page import PRESENT, AddressSpace, Page
 from hwsim.kernel.system import EINVAL
 from hwsim.kernel.task_struct import Task, Vma
-from hwsim.userspace.frames import free_swap_and_cache
 from hwsim.userspace.open_files import file_left, file_to_map
 from hwsim.userspace.script_errors import TRAP_MADVISE, software_story, start_injector
-from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_files import punch_hole
+from hwsim.userspace.script_step import Step, let_go
 from hwsim.userspace.script_touch import touch
 from hwsim.userspace.tasks import Member
 
@@ -52,17 +54,15 @@ def exit_(step: Step) -> None:
     member = step.member()
     assert member.task is not None
     step.kernel.event("exit", task=member.name, pid=member.task.pid)
-    member.group.die(member, None)
+    member.group.die(member, None, by_step=True)
 
 
 def mmap(step: Step) -> None:
     """A new region; its pages come with the first touch."""
     args, task, kernel = step.args, step.task(), step.kernel
     kind, name = args["kind"], args["name"]
-    if any(vma.name == name for vma in task.vmas.values()):
-        raise step.error(f'task "{task.name}" maps a region "{name}" already')
     if kind == "file":
-        file = kernel.mem_map.by_name[f"file:{args['file']}"]
+        file = step.file(args["file"])
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
         task.add_vma(
@@ -76,7 +76,7 @@ def mmap(step: Step) -> None:
             file=file_to_map(task, args["file"], file.mapping, kernel.now),
         )
         return
-    region = carve(step, f"{task.name}/{name}", kind, args["pages"])
+    region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
     member: Member = task.behaviour
     if kind == "anon":
         member.private[name] = region
@@ -98,12 +98,12 @@ def mmap(step: Step) -> None:
     region.vmas.append(vma)
 
 
-def carve(step: Step, name: str, kind: str, pages: int, order: int = 0) -> Region:
-    """Frames for a new region, from free memory."""
+def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: str) -> Region:
+    """Frames for a new region, from free memory; ``key`` is the argument that says how many."""
     kernel = step.kernel
     if kind == "hugetlb":
         order = _HUGE_ORDER
-    first = step.free_run(pages, order)
+    first = step.free_run(pages, order, key)
     region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
     region.since_ns = kernel.now
     step.machine.given_out(first, pages)
@@ -114,9 +114,9 @@ def munmap(step: Step) -> None:
     """Entries and mappings of the range go."""
     task = step.task()
     for vma in _range(step, task):
-        pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages))
+        pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages), stays=False)
         remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
-        _let_go(step, pages)
+        let_go(step, pages)
         if vma.file is not None:
             file_left(step.machine, vma.file.mapping)
     _settle_copies(task)
@@ -134,11 +134,7 @@ def _range(step: Step, task: Task) -> list[Vma]:
 def _pieces(step: Step, task: Task) -> list[tuple[Vma, range]]:
     """The VMAs that the step's range meets, as they are, and the page offsets it covers of each."""
     name, pages = step.args["region"], step.args["pages"]
-    step.vmas(task, name)
-    pieces = find_range(task, name, step.args["first"] + step.base(task, name), pages)
-    if sum(len(covered) for _, covered in pieces) != pages:
-        raise step.error("part of the range is not mapped")
-    return pieces
+    return find_range(task, name, step.args["first"] + step.base(task, name), pages)
 
 
 def _settle_copies(task: Task) -> None:
@@ -147,28 +143,21 @@ def _settle_copies(task: Task) -> None:
         copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
 
 
-def _zap(step: Step, vma: Vma, covered: range) -> list[Page]:
-    """zap_page_range(); pages that nobody has looked at are looked at before they go."""
-    for pgoff in covered:
-        step.page_in_vma(vma, pgoff)
+def _zap(step: Step, vma: Vma, covered: range, *, stays: bool) -> list[Page]:
+    """zap_page_range(); pages that nobody has looked at are looked at before they go, if that can matter.
+
+    It does where the VMA ``stays``, so that a later look would find them there again, and where its stores
+    have made pages dirty that others share.
+    """
+    if stays or (vma.mapping is not None and any(store for _, store in vma.region.rates)):
+        for pgoff in covered:
+            step.page_in_vma(vma, pgoff)
     return zap_entries(vma, covered)
-
-
-def _let_go(step: Step, pages: list[Page]) -> None:
-    """The pages have lost an entry: those that nobody uses any more are free."""
-    for page in pages:
-        free_swap_and_cache(page)
-        step.drop_if_unused(page)
-    step.machine.entries_dropped(pages)
-    for page in pages:
-        step.changed(page)
 
 
 def mremap(step: Step) -> None:
     """The range moves to another address, with its entries."""
     task, name = step.task(), step.args["to"]
-    if any(vma.name == name for vma in task.vmas.values()):
-        raise step.error(f'task "{task.name}" maps a region "{name}" already')
     base = step.base(task, step.args["region"])
     for vma in _range(step, task):
         moved = move_vma(task, vma, name)
@@ -213,23 +202,38 @@ def _mlock(step: Step, *, locked: bool) -> None:
 
 
 def madvise(step: Step) -> None:
-    """dontneed: the pages are dropped; hwpoison: the injector of patch 15.  Neither cuts a VMA."""
+    """dontneed: the pages are dropped; remove: out of the file too; hwpoison: the injector of patch 15.
+
+    None cuts a VMA.  What is locked in memory is needed, huge pages are not asked for, and a hole takes a
+    file and the right to write to it (madvise_dontneed() and madvise_remove(), mm/madvise.c of 2.6.30).
+    """
     task, machine = step.task(), step.machine
     pieces = _pieces(step, task)
-    if step.args["advice"] == "dontneed":
-        for vma, covered in pieces:
-            _let_go(step, _zap(step, vma, covered))
+    advice = step.args["advice"]
+    for vma, covered in pieces if advice != "hwpoison" else ():
+        has_file = vma.mapping is not None or advice == "dontneed"
+        if vma.mlocked or vma.region.kind == "hugetlb" or not has_file:
+            step.result("EINVAL")
+            return
+        if advice == "dontneed":
+            let_go(step, _zap(step, vma, covered, stays=True))
+        elif vma.writable:
+            punch_hole(step, step.frames_of(vma), covered)
+        else:
+            step.result("EACCES")
+            return
+    if advice != "hwpoison":
         return
     number = machine.error_count
     machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script
     start_injector(step, _madvise_hwpoison(step, task, number), TRAP_MADVISE)
 
 
-def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory]:
+def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory | Event]:
     """The pages of the range, each found, printed and handed over before the next is looked for.
 
-    get_user_pages() reads no line of a page that is mapped; any other it faults in.  A task that has
-    been killed meanwhile finds no more.
+    get_user_pages() reads no line of a page that is mapped; any other it faults in, and may have to wait
+    for.  A task that has been killed meanwhile finds no more.
     """
     machine, name = step.machine, step.args["region"]
     first = step.args["first"] + step.base(task, name)
@@ -239,7 +243,7 @@ def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[PageStory
         if task.alive and vma is not None:
             page = step.page_in_vma(vma, pgoff)
             if page is None or vma not in (page.head or page).ptes:
-                touch(step, vma, pgoff, store=False)
+                yield from touch(step, vma, pgoff, store=False)
                 page = step.page_in_vma(vma, pgoff)
         if page is None or vma is None or not task.alive or step.kernel.halted:
             step.result("EFAULT")
@@ -264,6 +268,10 @@ def unmask(step: Step) -> None:
 def sysctl(step: Step) -> None:
     """Write a sysctl."""
     result = step.kernel.set_sysctl(step.args["name"], step.args["value"])
+    if step.args["name"].startswith("vm.dirty_"):
+        for region in step.kernel.mem_map.regions:
+            if region.mapping is not None and region.mapping.host is not None:
+                step.machine.draw_races(region)
     step.result("EINVAL" if result == -EINVAL else result)
 
 

@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import (
     BUS_ERROR,
+    DIRTIES,
+    FATAL,
     KILLED_AR,
     OK,
     REREAD_DISK,
     REREAD_SWAP,
     STALE,
+    THROUGH,
     ZEROES,
     copy_user,
     do_fault,
     do_page_fault,
     do_sigbus,
     meets_poison,
+    store_under_page_lock,
 )
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.struct_page import CACHE, POISON, PRESENT, SWAP, Page, Pte
 from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.kernel.task_struct import Task, Vma
-from hwsim.userspace.script_step import Step
+from hwsim.userspace.script_step import Step, carry_out, returns
+from hwsim.userspace.sigbus import wait_for_user_space
 
-CONSUMED, SIGSEGV, WAITS = "consumed", "SIGSEGV", "waits for the page lock"
+Sleeps = Generator[Any, Any, None]
+CONSUMED, SIGSEGV = "consumed", "SIGSEGV"
 ANON_PAGE = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
 
 
 def load(step: Step) -> None:
     """The task reads the page."""
-    vma, pgoff = find_target(step)
-    step.result(touch(step, vma, pgoff, store=False))
+    carry_out(step, _carry_out(step, *find_target(step), store=False))
 
 
 def store(step: Step) -> None:
     """The task writes to the page."""
-    vma, pgoff = find_target(step)
-    step.result(touch(step, vma, pgoff, store=True))
+    carry_out(step, _carry_out(step, *find_target(step), store=True))
+
+
+def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1) -> Sleeps:
+    """The access; one that SIGBUS ends is made again when the handler returns, but not for ever."""
+    task = vma.task
+    result = yield from touch(step, vma, pgoff, store=store)
+    if result is None:
+        return
+    step.result(result)
+    signal = task.pending
+    if result not in FATAL or signal is None:
+        return
+
+    def again() -> None:
+        if tries < LOOP_BOUND and vma.alive:
+            carry_out(step, _carry_out(step, vma, pgoff, store=store, tries=tries + 1))
+        else:
+            signal.result = "looping"
+
+    signal.again = again
 
 
 def find_target(step: Step) -> tuple[Vma, int]:
     """Where the step's task maps the page that the step names."""
     task, ref = step.task(), step.args["page"]
+    if "kernel" in ref or "free" in ref:
+        allowed = "a page of a region or of a mapped file"
+        raise step.mistake(f"a task cannot {step.spec.verb} this page", "page", allowed=allowed)
     if "region" in ref:
-        return step.vma(task, ref["region"].partition("/")[2], ref["index"])
+        return _own_mapping(step, task)
     if "file" in ref:
-        mapping = step.kernel.mem_map.by_name[f"file:{ref['file']}"].mapping
-        for vma in task.vmas.values():
-            if vma.mapping is mapping and vma.covers(ref["index"]):
+        mapping = step.file(ref["file"], "page", "file").mapping
+        mapped = [vma for vma in task.vmas.values() if vma.mapping is mapping]
+        for vma in mapped:
+            if vma.covers(ref["index"]):
                 return vma, ref["index"]
+        if mapped:
+            last = max(vma.pgoff + vma.pages for vma in mapped) - 1
+            raise step.error("beyond the mapped part of the file", "page", allowed=f"0 to {last}")
     else:
         page = step.page()
         for vma in task.vmas.values():
@@ -62,27 +95,72 @@ def find_target(step: Step) -> tuple[Vma, int]:
         for vma in head.ptes:
             if vma.task is task:
                 return vma, page.pgoff
-    raise step.error(f'task "{task.name}" does not map this page')
+    known = dict.fromkeys(vma.name for vma in task.vmas.values())
+    what = "file" if "file" in ref else "page"
+    raise step.error(f'task "{task.name}" does not map this {what}', "page", allowed=known)
 
 
-def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
-    """One access with all the faults on the way; says what came of it."""
-    if store and not vma.writable:
-        return die_of(step, vma.task, SIGSEGV)
-    page = step.page_in_vma(vma, pgoff)
-    if vma.region.kind == "hugetlb":
-        if page is None:
-            raise step.error("the huge page is not mapped")
-        return _access(step, vma, (page.head or page).ptes[vma], page, store=store)
-    pte = vma.ptes.get(pgoff)
+def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
+    """Where the task maps the page of a region that may be named as another task sees it."""
+    theirs, _ = step.target("page")
+    owner, _, name = step.args["page"]["region"].partition("/")
+    if owner == task.name:
+        return step.target("page")
+    for vma in task.vmas.values():
+        same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
+        if vma.name == name and same and vma.mapping is theirs.mapping:
+            return step.vma(task, name, step.args["page"]["index"], "page", "index")
+    allowed = f'a region of "{task.name}"'
+    raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
+
+
+def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, Any, str | None]:
+    """One access with all the faults on the way; says what came of it, None if the task died waiting."""
+    while True:
+        if store and not vma.writable:
+            return die_of(step, vma.task, SIGSEGV)
+        page = step.page_in_vma(vma, pgoff)
+        if vma.region.kind == "hugetlb":
+            if page is None:
+                raise step.error("the huge page is not mapped")
+            return _access(step, vma, (page.head or page).ptes[vma], page, store=store)
+        pte = vma.ptes.get(pgoff)
+        locked = _waits_for(step, vma, pgoff, pte, store=store)
+        if locked is None:
+            break
+        while locked.flags & pg.LOCKED:
+            yield from step.kernel.wait_on_page(locked)
+        while vma.task.alive and vma.task.sigbus_is_due:  # signals come before user space goes on
+            yield wait_for_user_space(vma.task.behaviour)
+        if not returns(step, vma.task):
+            return None
     result = OK
     if pte is None or pte.kind != PRESENT:
         result = fault(step, vma, pgoff, pte, store=store)
-        if result in (KILLED_AR, BUS_ERROR, WAITS):
+        if result in FATAL:
             return result
         pte = vma.ptes[pgoff]
     met = _access(step, vma, pte, pte.page, store=store)
     return result if met == OK else met
+
+
+def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool) -> Page | None:
+    """The page for whose lock the access waits.
+
+    A fault on an empty or swap entry takes it; poison is answered before (do_swap_page(), 2.6.32).
+    """
+    if pte is not None and pte.kind == PRESENT:
+        if not store or not pte.page.flags & pg.LOCKED:
+            return None
+        how = store_under_page_lock(pte)
+        if how == DIRTIES:
+            set_dirty(step, pte, pte.page)
+        return None if how == THROUGH else pte.page
+    if pte is not None and pte.kind in (POISON, SWAP):
+        page = None if meets_poison(pte) else pte.page
+    else:
+        page = None if vma.mapping is None else step.cached(step.frames_of(vma), pgoff)
+    return page if page is not None and page.flags & pg.LOCKED else None
 
 
 def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
@@ -102,18 +180,18 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
         if story is not None and bad and not story.permanent:
             step.kernel.event("healed", error=story.error, pfn=story.pfn)
             story.finish("healed")
-        set_dirty(pte, page, only_entry=step.args.get("until") == "pte")
+        set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 
 
-def set_dirty(pte: Pte, page: Page, *, only_entry: bool = False) -> None:
+def set_dirty(step: Step, pte: Pte, page: Page, *, only_entry: bool = False) -> None:
     """A store sets the entry's dirty bit; the fault before it that of a file page."""
     page.writer = pte.vma.task.name
     pte.dirty = pte.writable = True
     if only_entry:
         return
     if page.mapping is not None and not page.flags & pg.ANON:
-        page.flags |= pg.DIRTY
+        step.set_page_dirty(page)
     reuse_swap_page(page)
 
 
@@ -190,14 +268,12 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
     page, result = bring_in(step, region, pgoff)
     if page is None:
         return _bus_error(step, vma, pgoff, step.cached(region, pgoff))
-    if page.flags & pg.LOCKED:
-        return WAITS
     report = report_of(step, page) if page.flags & pg.HWPOISON else step.report(page.pfn)
     found = do_fault(step.kernel, vma, page, report)
     if found == KILLED_AR:
         return found
     if found == BUS_ERROR:
-        return die_of(step, vma.task, BUS_ERROR)
+        return _bus_error(step, vma, pgoff, page)
     if result in (STALE, ZEROES):
         step.machine.lost_writes.script_read(region, pgoff)
     page.map(vma, dirty=False, writable=store)
@@ -209,9 +285,9 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
 
 def _bus_error(step: Step, vma: Vma, pgoff: int, page: Page | None) -> str:
     """VM_FAULT_SIGBUS: for the error that took the page's contents, or for none."""
-    if page is None or not page.flags & pg.HWPOISON:
-        return die_of(step, vma.task, BUS_ERROR)
-    return do_sigbus(step.kernel, vma, pgoff, BUS_ERROR, report_of(step, page))
+    poisoned = page is not None and page.flags & pg.HWPOISON
+    report = report_of(step, page) if page is not None and poisoned else step.report(-1)
+    return do_sigbus(step.kernel, vma, pgoff, BUS_ERROR, report)
 
 
 def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
@@ -225,7 +301,7 @@ def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
         return page, OK
     if is_on_swap(region, pgoff):
         return read_slot(step, region, pgoff), REREAD_SWAP
-    if pgoff >= file_pages(region):
+    if pgoff >= region.size_pages:
         return None, BUS_ERROR
     return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
 
@@ -241,13 +317,6 @@ def read_slot(step: Step, region: Region, pgoff: int) -> Page:
     return page
 
 
-def file_pages(region: Region) -> int:
-    """Length of a file in pages, as truncate() has left it."""
-    mapping = region.mapping
-    assert mapping is not None
-    return region.layout.pages if mapping.size_pages is None else mapping.size_pages
-
-
 def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     """A new page in the page cache: clean, in memory file systems too, until somebody stores to it."""
     mapping = region.mapping
@@ -258,8 +327,10 @@ def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     page = step.new_page(region, pgoff, flags)
     page.mapping = mapping
     mapping.pages[pgoff] = page
+    mapping.read_again.pop(pgoff, None)
     page.get(CACHE)
     step.changed(page)
+    step.machine.lost_writes.rearm(mapping)  # fsync() may ask from now on
     return page
 
 
@@ -283,10 +354,10 @@ def lost_pages(step: Step, region: Region, pgoff: int) -> list[Page]:
 
 
 def die_of(step: Step, task: Task, what: str) -> str:
-    """SIGSEGV, or SIGBUS that has nothing to do with poison: the task dies of it."""
+    """A signal that no task of a scenario catches."""
     member = task.behaviour
     step.kernel.event("killed", task=task.name, pid=task.pid, cause=what)
-    member.group.die(member, None)
+    member.group.die(member, None, by_step=True)
     return what
 
 

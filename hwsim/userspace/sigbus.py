@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.kernel.fault import do_sigbus
 from hwsim.kernel.mmap import zap_entries
 from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
 from hwsim.rng import Slot
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from hwsim.story.page_story import PageStory
     from hwsim.userspace.tasks import Member
 
-LOOP_BOUND = 3  # a handler that returns to the same poisoned access would loop for ever
 UNCAUGHT = ("default", "ignored", "blocked")  # no handler: what is delivered all the same kills
 
 
@@ -51,7 +51,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
         signal.result = "lost"
         return
     kernel.reach(f"sigbus:{action}")
-    if action == "touch" and story is not None and story.touches.by_handler(signal):
+    if action == "touch" and _touches_in_handler(machine, signal):
         signal.result = "lost"
         return
     signal.result = "handled"
@@ -59,7 +59,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
     kernel.event("handled", task=task.name, code=signal.code, action=action)
     if action == "exit":
         kernel.event("exit", task=task.name, pid=task.pid)
-        member.group.die(member, None)
+        member.group.die(member, None, left=story is not None, by_step=story is None)
         return
     if action == "remap" and signal.vma is not None and story is not None:
         _map_fresh_page(machine, signal.vma, story)
@@ -69,16 +69,45 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
 def _sigreturn(machine: Machine, member: Member, signal: Signal, action: str) -> None:
     """The handler returns: SIGBUS is unblocked, what waited comes first, then the access is repeated."""
     task = signal.task
-    if action in ("return", "touch") and signal.code != BUS_MCEERR_AO:
+    if action != "remap" and (signal.again is not None or signal.code != BUS_MCEERR_AO):
         member.access = signal
     if task.blocked:
         unblock(machine.kernel, task)
-    access = member.access
-    if access is None or task.pending is not None:
+    if task.pending is not None:
         return
-    member.access = None
-    if access.task is task and access.report.story is not None:
-        access.report.story.touches.again(access, LOOP_BOUND)
+    access, member.access = member.access, None
+    back_in_user_space(member)
+    if access is None or access.task is not task:
+        return
+    if access.again is not None:
+        access.again()
+    elif access.report.story is not None:
+        access.report.story.touches.again(access)
+
+
+def wait_for_user_space(member: Member) -> Any:
+    """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+    bell = member.machine.engine.sleep()
+    member.returning.append(bell)
+    return bell
+
+
+def back_in_user_space(member: Member) -> None:
+    """What has waited for the task's handlers goes on."""
+    waiting, member.returning = member.returning, []
+    for bell in waiting:
+        member.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | member.number)
+
+
+def _touches_in_handler(machine: Machine, signal: Signal) -> bool:
+    """The handler touches the page that it is told about: whether that is fatal, as SIGBUS is blocked."""
+    story, vma = signal.report.story, signal.vma
+    if story is not None:
+        return bool(story.touches.by_handler(signal))
+    if vma is None or signal.address is None:
+        return False
+    do_sigbus(machine.kernel, vma, vma.pgoff_of(signal.address), signal.code, signal.report)
+    return True
 
 
 def _map_fresh_page(machine: Machine, vma: Vma, story: PageStory) -> None:
@@ -109,5 +138,7 @@ def _killed(machine: Machine, member: Member, signal: Signal) -> None:
     task = signal.task
     signal.result = "killed"
     signal.done_ns = machine.engine.now
-    machine.kernel.event("killed", task=task.name, pid=task.pid, cause=signal.cause)
-    member.group.die(member, signal)
+    by_step = signal.report.story is None  # beyond the end of a file: no error has done it
+    cause = signal.code if by_step else signal.cause
+    machine.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)
+    member.group.die(member, None if by_step else signal, by_step=by_step)

@@ -1,4 +1,4 @@
-"""Groups of processes: who they are, what they map, how they start, fork, die and start again.
+"""Processes: who they are, what they map, how they start and fork.
 
 A :class:`Member` is the place of a process ("postgres.3", or "web.0.2" for a forked child); the Task
 in it changes with every restart.  Each member is one SimPy process that sleeps until a signal comes.
@@ -7,8 +7,7 @@ in it changes with every restart.  Each member is one SimPy process that sleeps 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
@@ -17,16 +16,13 @@ from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.signals import SIGKILL, Signal
 from hwsim.kernel.task_struct import Task
-from hwsim.spec import RegionSpec, TaskSpec
-from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
-from hwsim.userspace.open_files import close_files, file_to_map, inherit_files, open_own_files
+from hwsim.spec import RegionSpec
+from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
 from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
-
-
-_NOTHING_SHARED = nullcontext()
+    from hwsim.userspace.task_group import Group
 
 
 class Member:
@@ -53,9 +49,11 @@ class Member:
         "once",
         "parent",
         "private",
+        "returning",
         "revived",
         "ringing",
         "started",
+        "struck",
         "task",
     )
 
@@ -79,7 +77,9 @@ class Member:
         self.fsync_ns = 0  # phase of its periodic fsync
         self.next_exit_ns: int | None = None
         self.once = False  # forked by a script: no supervisor brings it back
+        self.struck = False  # an error, or its own end, has ended a process here in this boot
         self.revived: list[Region] = []
+        self.returning: list[Any] = []  # accesses that wait for the handlers to be through
 
     @property
     def alive(self) -> bool:
@@ -105,9 +105,11 @@ class Member:
         parent = self.parent
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
-        for name, origin in parent.task.vmas.items():
+        for copies in self.copies.values():
+            copies.vmas = []
+        for key, origin in parent.task.vmas.items():
             vma = task.add_vma(
-                name,
+                key,
                 origin.region,
                 origin.pages,
                 start=origin.start,
@@ -120,14 +122,15 @@ class Member:
                 pgoff=origin.pgoff,
                 file=origin.file,
             )
+            vma.name, vma.writable = origin.name, origin.writable
             if origin.region.kind in ("shm", "hugetlb"):
                 origin.region.vmas.append(vma)
             origin.forked_ns = now
             vma.populated = origin.populated and not origin.shared
-            copies = self.copies.get(name)
-            if copies is not None:
-                copies.vmas = [vma]
-                self._take(copies, now)
+            own = self.copies.get(origin.name)
+            if own is not None:
+                own.vmas.append(vma)
+                self._take(own, now)
             copy_page_range(machine.kernel, origin, vma)
             machine.entries_copied(vma)
         inherit_files(self, parent)
@@ -230,6 +233,20 @@ class Member:
         self.ringing = True
         engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
 
+    def tear_down(self) -> None:
+        """The boot is over: see boot.tear_down()."""
+        task, self.task, self.parent = self.task, None, None
+        self.children, self.private, self.copies, self.access = [], {}, {}, None
+        self.inbox.clear()
+        self.returning.clear()
+        if self.bell is not None and self.bell.callbacks:
+            self.bell.callbacks.clear()
+        if task is not None:
+            task.pending = task.behaviour = None
+            for vma in task.vmas.values():
+                vma.ptes.clear()
+            task.vmas.clear()
+
     def _life(self) -> Generator[Any, Any, None]:
         engine = self.machine.engine
         while True:
@@ -238,150 +255,3 @@ class Member:
             while self.inbox:
                 yield from take_signal(self.machine, self, self.inbox.popleft())
             self.ringing = False
-
-
-class Group:
-    """All members of one [[task]] table and their supervisor."""
-
-    __slots__ = ("empty", "machine", "maps_files", "members", "number", "shared", "spec", "stores_per_ns")
-
-    def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
-        self.machine = machine
-        self.spec = spec
-        self.number = number
-        self.members: list[Member] = []
-        self.empty: list[Member] = []  # those without a process
-        self.maps_files = any(region.kind == "file" for region in spec.regions)
-        self.shared: list[Region] = []
-        # What one task of the group writes, into all of its memory together.
-        self.stores_per_ns = 1e-9 * sum(
-            region.pages * touch.share * touch.store_per_s
-            for region in spec.regions
-            for touch in region.touch
-        )
-
-    def start(self) -> None:
-        """Start every member that is not running: parents first, then their children."""
-        waiting, self.empty = self.empty, []
-        with self.sharers_change():
-            for member in sorted(waiting, key=_start_order):
-                if member.alive:
-                    continue
-                if member.parent is None:
-                    member.start()
-                elif member.parent.alive:
-                    member.fork()
-                else:
-                    self.empty.append(member)
-        for member in waiting:  # once a family is complete it is known who copies what from whom
-            root = member.parent or member
-            for each in (root, *root.children) if root.children else ():
-                for region in (*each.private.values(), *each.copies.values()):
-                    self.machine.draw_races(region)
-
-    def sharers_change(self) -> AbstractContextManager[None]:
-        """Around anything that changes who maps the group's shared memory or files.
-
-        Pages with a story are brought up to now before, and their races are drawn anew after: once,
-        however many tasks come or go at this instant.
-        """
-        return self._redraw() if self.shared or self.maps_files else _NOTHING_SHARED
-
-    @contextmanager
-    def _redraw(self) -> Iterator[None]:
-        machine = self.machine
-        by_name = machine.kernel.mem_map.by_name
-        regions = list(self.shared)
-        regions += [by_name[f"file:{each.file}"] for each in self.spec.regions if each.kind == "file"]
-        for region in regions:
-            machine.settle(region)
-        yield
-        for region in regions:
-            machine.draw_races(region)
-
-    def die(self, member: Member, signal: Signal | None) -> None:
-        """The process in ``member`` is gone, with whom the group rules take down; plan the restart."""
-        machine = self.machine
-        now = machine.engine.now
-        with self.sharers_change():
-            self._bury(member, killed=signal is not None)
-            # Workers go with their master; a process that a script forked is nobody's worker.
-            workers = [child for child in member.children if not child.once]
-            others = self.members if self.spec.group_death else workers
-            for other in others:
-                if other.alive and other.task is not None:
-                    if signal is not None:
-                        death = Signal(
-                            other.task, SIGKILL, "", "group_death", signal.report, None, True, None
-                        )
-                        death.sent_ns = death.done_ns = now
-                        death.result = "killed"
-                        signal.report.signals.append(death)
-                        machine.kernel.signal_sent(death)
-                    machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
-                    self._bury(other, killed=signal is not None)
-        self._release_shared()
-        if self.spec.restart_ns is not None:
-            kernel = machine.kernel
-
-            def restart(_event: Any) -> None:
-                if not kernel.halted:
-                    self.start()
-
-            machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
-
-    def _bury(self, member: Member, *, killed: bool) -> None:
-        """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
-        machine, task = self.machine, member.task
-        assert task is not None
-        task.alive = False
-        task.killed = killed
-        if task.pending is not None and not task.pending.result:
-            task.pending.result = "lost"
-        task.pending = None
-        if not member.once:
-            self.empty.append(member)
-        machine.kernel.process_count -= 1
-        changed = []
-        for vma in task.vmas.values():
-            changed += close_vma(vma)
-        for region in self._orphans(member, task):
-            region.release()
-            region.vmas = []
-            machine.region_released(region)
-        for page in changed:
-            if page.epoch == page.region.epoch:  # others go with their region
-                free_swap_and_cache(page)
-                if machine.live_story(page.pfn) is None:
-                    put_page(machine, page)
-        machine.entries_dropped(changed)
-        close_files(member)
-
-    def _orphans(self, member: Member, task: Task) -> list[Region]:
-        """Regions that nobody maps any more; forked children may still map their parent's."""
-        regions = [*member.private.values(), *member.copies.values()]
-        regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
-        heirs = any(child.alive for child in member.children)
-        above = member.parent
-        while member.once and above is not None and not above.alive:  # it was the heir of these
-            regions += above.copies.values()
-            above = above.parent
-        overlay = self.machine.kernel.mem_map.overlay
-        return [
-            each
-            for each in dict.fromkeys(regions)
-            if each.alive
-            and not each.anon_vma
-            and not (heirs and any(page.ptes for pfn, page in overlay.items() if each.holds(pfn)))
-        ]
-
-    def _release_shared(self) -> None:
-        if any(member.alive for member in self.members):
-            return
-        for region in self.shared:
-            region.release()
-            self.machine.region_released(region)
-
-
-def _start_order(member: Member) -> tuple[bool, int]:
-    return member.parent is not None, member.number

@@ -7,6 +7,7 @@ from scipy.stats import binomtest, chisquare, poisson
 
 from tests.closed_forms import (
     ALPHA,
+    dirty_pages,
     error_counts,
     killed_before_exit,
     killed_before_the_end,
@@ -58,3 +59,29 @@ def test_errors_come_as_a_poisson_process(expected: float) -> None:
     seen += [sum(counts[n] for n in counts if n <= low), sum(counts[n] for n in counts if n >= high)]
     theory += [float(poisson.cdf(low, expected)), float(poisson.sf(high - 1, expected))]
     assert chisquare(seen, [replications * p for p in theory]).pvalue > ALPHA
+
+
+@pytest.mark.parametrize(
+    ("stores_per_s", "others_per_s"),
+    [
+        ((0.02, 0.01), 0.0),
+        ((1e-4, 1e-5), 0.0),
+        ((0.01, 0.002), 0.05),
+        ((1e-3, 1e-3), 2.0),
+        ((0.3, 0.05), 0.3),
+    ],
+)
+def test_pages_are_dirty_by_their_own_stores(stores_per_s: tuple[float, float], others_per_s: float) -> None:
+    replications = 8_000
+    seen, shares = dirty_pages(replications, stores_per_s, others_per_s)
+    cases = [case for case in shares if shares[case] * replications >= 8]
+    assert (
+        chisquare(
+            [*(seen[case] for case in cases), replications - sum(seen[case] for case in cases) + 1],
+            [
+                *(replications * shares[case] for case in cases),
+                replications * (1.0 - sum(shares[case] for case in cases)) + 1,
+            ],
+        ).pvalue
+        > ALPHA
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.filemap_error import FsyncAsks
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import PunchHole
 
 KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 Formats = dict[str, tuple[int, str]]
@@ -34,6 +36,9 @@ class Profile:
     name: str
     source: str
     released: str  # date of the posting or the release
+    model_version: (
+        int  # ours, not the kernel's: goes up when the same scenario may give other results with it
+    )
     early_kill_default: int
     error_states: tuple[ErrorState, ...]
     switches: Switches
@@ -49,6 +54,9 @@ class Profile:
     madvise_holds_page: bool  # MADV_HWPOISON keeps get_user_pages()'s reference meanwhile
     has_prctl: bool
     has_recovery_sysctl: bool  # vm.memory_failure_recovery: 0 panics
+    flusher: str  # pdflush | flusher thread: key of writeback.SET_INTERVAL; later ones arm a delayed work
+    fsync_asks: FsyncAsks  # whether fsync(), fdatasync() and msync() look for an error in the mapping
+    punch_hole: PunchHole  # takes a range out of the page tables; None: no hole can be punched in the file
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES
 
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.filemap_error import filemap_write_and_wait_range
 from hwsim.kernel.page_flags import (
     BUDDY,
     COMPOUND,
@@ -28,6 +29,7 @@ from hwsim.kernel.page_flags import (
 )
 from hwsim.kernel.profiles.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
 from hwsim.kernel.profiles.v5 import V5
+from hwsim.kernel.truncate import vmtruncate_range
 
 # The rows of v5; those for unevictable pages are no longer conditional.
 ERROR_STATES: tuple[ErrorState, ...] = (
@@ -53,6 +55,7 @@ V2_6_32 = Profile(
     name="2.6.32",
     source="mm/memory-failure.c, Linux 2.6.32",
     released="2009-12-03",
+    model_version=5,
     early_kill_default=0,
     error_states=ERROR_STATES,
     switches=replace(
@@ -83,5 +86,8 @@ V2_6_32 = Profile(
     madvise_holds_page=True,
     has_prctl=True,
     has_recovery_sysctl=True,
+    flusher="flusher thread",
+    fsync_asks=filemap_write_and_wait_range,
+    punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
 )

@@ -9,6 +9,7 @@ delivery follows arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32, the first release t
 from __future__ import annotations
 
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.filemap_error import filemap_fdatawait
 from hwsim.kernel.page_flags import (
     BUDDY,
     COMPOUND,
@@ -33,6 +34,7 @@ from hwsim.kernel.profiles.profile import (
     Profile,
 )
 from hwsim.kernel.switches import Switches
+from hwsim.kernel.truncate import vmtruncate_range
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
@@ -84,6 +86,7 @@ V5 = Profile(
     name="v5",
     source="HWPOISON v5, 3 June 2009, Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org",
     released="2009-06-03",
+    model_version=5,
     early_kill_default=1,
     error_states=ERROR_STATES,
     switches=Switches(
@@ -113,5 +116,8 @@ V5 = Profile(
     madvise_holds_page=False,
     has_prctl=False,
     has_recovery_sysctl=False,
+    flusher="pdflush",
+    fsync_asks=filemap_fdatawait,
+    punch_hole=vmtruncate_range,
     machine_checks="2.6.32",
 )

@@ -1,0 +1,184 @@
+"""Groups of like processes and their supervisor: who falls with whom, who starts the dead again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.signals import SIGKILL, Signal
+from hwsim.kernel.task_struct import Task
+from hwsim.spec import TaskSpec
+from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
+from hwsim.userspace.open_files import close_files
+from hwsim.userspace.sigbus import back_in_user_space
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+    from hwsim.userspace.tasks import Member
+
+_NOTHING_SHARED = nullcontext()
+
+
+class Group:
+    """All members of one [[task]] table and their supervisor."""
+
+    __slots__ = ("empty", "machine", "maps_files", "members", "number", "shared", "spec", "stores_per_ns")
+
+    def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
+        self.machine = machine
+        self.spec = spec
+        self.number = number
+        self.members: list[Member] = []
+        self.empty: list[Member] = []  # those without a process
+        self.maps_files = any(region.kind == "file" for region in spec.regions)
+        self.shared: list[Region] = []
+        # What one task of the group writes, into all of its memory together.
+        self.stores_per_ns = 1e-9 * sum(
+            region.pages * touch.share * touch.store_per_s
+            for region in spec.regions
+            for touch in region.touch
+        )
+
+    def start(self) -> None:
+        """Start every member that is not running: parents first, then their children."""
+        waiting, self.empty = self.empty, []
+        with self.sharers_change():
+            for member in sorted(waiting, key=_start_order):
+                if member.alive:
+                    continue
+                if member.parent is None:
+                    member.start()
+                elif member.parent.alive:
+                    member.fork()
+                else:
+                    self.empty.append(member)
+        # Once a family is complete it is known who copies what from whom.
+        for root in dict.fromkeys(member.parent or member for member in waiting):
+            for each in (root, *root.children) if root.children else ():
+                for region in (*each.private.values(), *each.copies.values()):
+                    self.machine.draw_races(region)
+
+    def sharers_change(self) -> AbstractContextManager[None]:
+        """Around anything that changes who maps the group's shared memory or files.
+
+        Pages with a story are brought up to now before, and their races are drawn anew after: once,
+        however many tasks come or go at this instant.
+        """
+        return self._redraw() if self.shared or self.maps_files else _NOTHING_SHARED
+
+    @contextmanager
+    def _redraw(self) -> Iterator[None]:
+        machine = self.machine
+        by_name = machine.kernel.mem_map.by_name
+        regions = list(self.shared)
+        regions += [by_name[f"file:{each.file}"] for each in self.spec.regions if each.kind == "file"]
+        for region in regions:
+            machine.settle(region)
+        yield
+        for region in regions:
+            machine.draw_races(region)
+
+    def die(
+        self, member: Member, signal: Signal | None, *, left: bool = False, by_step: bool = False
+    ) -> None:
+        """The process in ``member`` is gone, with whom the group rules take down; plan the restart.
+
+        Killed by ``signal``, or it ``left`` by its SIGBUS handler, or a step of the script has ended it
+        (``by_step``), or (none of these) its life time was over.
+        """
+        machine = self.machine
+        now = machine.engine.now
+        waiting = len(self.empty)
+        with self.sharers_change():
+            self._bury(member, killed=signal is not None, by_step=by_step)
+            # Workers go with their master; a process that a script forked is nobody's worker.
+            workers = [child for child in member.children if not child.once]
+            others = self.members if self.spec.group_death else workers
+            for other in others:
+                if other.alive and other.task is not None:
+                    if signal is not None:
+                        death = Signal(
+                            other.task, SIGKILL, "", "group_death", signal.report, None, True, None
+                        )
+                        death.sent_ns = death.done_ns = now
+                        death.result = "killed"
+                        signal.report.signals.append(death)
+                        machine.kernel.signal_sent(death)
+                    machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
+                    self._bury(other, killed=signal is not None, by_step=by_step)
+        self._release_shared()
+        if self.spec.restart_ns is not None:
+            boot = machine.boot
+            counts = (signal is not None or left) and len(self.empty) > waiting
+
+            def restart(_event: Any) -> None:
+                if boot == machine.boot and not machine.kernel.halted:
+                    machine.restarts += counts
+                    dead = [each for each in self.empty if each.parent is None]
+                    self.start()
+                    for each in dead:  # of the children fork() tells
+                        machine.kernel.event("start", task=each.name, pid=each.task.pid if each.task else 0)
+
+            machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
+
+    def _bury(self, member: Member, *, killed: bool, by_step: bool) -> None:
+        """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
+        machine, task = self.machine, member.task
+        assert task is not None
+        task.alive = False
+        task.killed = killed
+        member.struck = member.struck or not by_step
+        if task.pending is not None and not task.pending.result:
+            task.pending.result = "lost"
+        task.pending = None
+        back_in_user_space(member)  # never: what waits finds it dead
+        if not member.once:
+            self.empty.append(member)
+        machine.kernel.process_count -= 1
+        changed = []
+        for vma in task.vmas.values():
+            changed += close_vma(vma)
+        for region in self._orphans(member, task):
+            region.release()
+            region.vmas = []
+            machine.region_released(region)
+        for page in changed:
+            if page.epoch == page.region.epoch:  # others go with their region
+                free_swap_and_cache(page)
+                if machine.live_story(page.pfn) is None:
+                    put_page(machine, page)
+        machine.entries_dropped(changed)
+        close_files(member)
+        task.vmas = {}  # they know their task: together they would stay until the run is over
+
+    def _orphans(self, member: Member, task: Task) -> list[Region]:
+        """Regions that nobody maps any more; forked children may still map their parent's."""
+        regions = [*member.private.values(), *member.copies.values()]
+        regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
+        heirs = any(child.alive for child in member.children)
+        above = member.parent
+        while member.once and above is not None and not above.alive:  # it was the heir of these
+            regions += above.copies.values()
+            above = above.parent
+        overlay = self.machine.kernel.mem_map.overlay
+        return [
+            each
+            for each in dict.fromkeys(regions)
+            if each.alive
+            and not each.anon_vma
+            and not (heirs and any(page.ptes for pfn, page in overlay.items() if each.holds(pfn)))
+        ]
+
+    def _release_shared(self) -> None:
+        if any(member.alive for member in self.members):
+            return
+        for region in self.shared:
+            region.release()
+            self.machine.region_released(region)
+
+
+def _start_order(member: Member) -> tuple[bool, int]:
+    return member.parent is not None, member.number

@@ -1,0 +1,157 @@
+"""A script's pages and the flusher: how long they are dirty, and what starts their age anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hwsim.record import Replication
+from hwsim.spec import FileSpec, ScriptStep, Spec, TaskSpec
+from tests.worlds import FILLER, machine, outcomes, run
+
+S = 1_000_000_000
+
+
+def script(*steps: tuple[Any, ...], kernel: str = "2.6.32", seed: int = 1, **file: Any) -> Replication:
+    """A cached file of 8 pages that nobody touches but the script; times in s."""
+    made = tuple(
+        ScriptStep(int(step[0] * S), step[1], step[2] if len(step) > 2 else {}, f"script[{number}]")
+        for number, step in enumerate(steps)
+    )
+    files = (FileSpec("data", 8, **file),)
+    tasks = (TaskSpec("app"),)
+    return run(Spec("test", 300 * S, seed, 1, machine(kernel=kernel), (), files, tasks, (FILLER,), made))
+
+
+def on(at: float, verb: str, index: int | None = None, **more: Any) -> tuple[float, str, dict[str, Any]]:
+    page = {} if index is None else {"index": index}
+    return at, verb, {"task": "app.0", "file": "data", **page, **more}
+
+
+def inject(at: float, index: int = 0) -> tuple[float, str, dict[str, Any]]:
+    return at, "inject", {"page": {"file": "data", "index": index}}
+
+
+def is_lost(result: Replication) -> bool:
+    """Whether the page was dirty when memory_failure() dropped it."""
+    assert result.errors[0].row in (12, 13)
+    assert bool(result.lost_writes) == (result.errors[0].row == 12)
+    return bool(result.lost_writes)
+
+
+def lost_of_20(*steps: tuple[Any, ...], **more: Any) -> int:
+    """In how many of 20 machines, whose flusher has another phase each, the write is lost."""
+    return sum(is_lost(script(*steps, seed=seed, **more)) for seed in range(20))
+
+
+@pytest.mark.parametrize("kernel", ["v5", "2.6.32"])
+def test_a_page_written_a_while_ago_is_dirty_for_thirty_seconds(kernel: str) -> None:
+    def after(seconds: float) -> int:
+        return lost_of_20(on(181, "write", 2), inject(181 + seconds, 2), kernel=kernel)
+
+    assert (after(10), after(29.9), after(35)) == (20, 20, 0)
+    assert 4 <= after(32.5) <= 16
+
+
+def test_the_loss_is_told() -> None:
+    result = script(on(181, "write", 2), inject(191, 2), on(192, "fsync"))
+    assert outcomes(result)[-1] == "EIO"
+    assert result.lost_writes[0].told == "writer"
+
+
+def test_the_age_is_the_inode_s() -> None:
+    """Another page was stored to 20 s before: both are written with it."""
+    assert lost_of_20(on(100, "write", 5), on(120, "write", 2), inject(129.9, 2)) == 20
+    assert lost_of_20(on(100, "write", 5), on(120, "write", 2), inject(135, 2)) == 0
+    assert lost_of_20(on(100, "write", 5), on(136, "write", 2), inject(165.9, 2)) == 20  # anew
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (on(110, "fsync"),),
+        (on(110, "fdatasync"),),
+        ((110, "sync"),),
+        (on(110, "write", 2, sync=True),),
+        (on(105, "close"), (110, "evict", {"file": "data"})),
+    ],
+)
+def test_calls_start_the_age_anew(call: tuple[Any, ...]) -> None:
+    steps = on(100, "write", 2), *call
+    if call[-1][1] != "evict":
+        assert lost_of_20(*steps, inject(111, 2)) == 0
+    assert lost_of_20(*steps, on(120, "write", 3), inject(149.9, 3)) == 20
+    assert lost_of_20(*steps, on(120, "write", 3), inject(155, 3)) == 0
+
+
+def test_o_sync_writes_its_range_and_leaves_the_age_of_the_rest() -> None:
+    steps = on(100, "write", 5), on(110, "write", 2, sync=True)
+    assert lost_of_20(*steps, inject(111, 2)) == 0
+    assert lost_of_20(*steps, inject(129.9, 5)) == 20
+    assert lost_of_20(*steps, inject(135, 5)) == 0
+
+
+def test_sync_file_range_writes_the_pages_and_leaves_the_age() -> None:
+    steps = on(100, "write", 2), on(110, "sync_file_range")
+    assert lost_of_20(*steps, inject(111, 2)) == 0
+    assert lost_of_20(*steps, on(120, "write", 2), inject(135, 2)) == 0  # 35 s after the first store
+    assert lost_of_20(*steps, on(120, "write", 2), inject(129.9, 2)) == 20
+
+
+def test_a_store_during_writeback_leaves_the_time_of_first_dirtying() -> None:
+    page = {"page": {"file": "data", "index": 2}}
+    steps = (
+        on(100, "write", 2),
+        (110, "start_writeback", page),
+        on(111, "write", 2),
+        (112, "end_writeback", page),
+    )
+    assert lost_of_20(*steps, inject(129.9, 2)) == 20
+    assert lost_of_20(*steps, inject(135, 2)) == 0
+
+
+def test_a_store_in_the_window_of_a_wake_waits_for_the_next() -> None:
+    """A page written again after the flusher has cleaned the file is not old at the next wake."""
+    assert lost_of_20(on(100, "write", 2), on(136, "write", 2), on(137, "write", 3), inject(165.9, 3)) == 20
+
+
+def test_a_file_that_is_never_flushed() -> None:
+    assert lost_of_20(on(10, "write", 2), inject(290, 2), flush_every_ns=0) == 20
+
+
+@pytest.mark.parametrize("kernel", ["v5", "2.6.32"])
+def test_sysctls_written_meanwhile(kernel: str) -> None:
+    def write(at: float, name: str, value: int) -> tuple[float, str, dict[str, Any]]:
+        return at, "sysctl", {"name": f"vm.dirty_{name}_centisecs", "value": value}
+
+    stored = on(100, "write", 2)
+    assert lost_of_20(stored, write(110, "expire", 1_200), inject(111, 2), kernel=kernel) == 20
+    assert lost_of_20(stored, write(110, "expire", 1_200), inject(117, 2), kernel=kernel) == 0
+    assert lost_of_20(stored, write(110, "expire", 6_000), inject(159, 2), kernel=kernel) == 20
+    assert lost_of_20(stored, write(110, "expire", 6_000), inject(165, 2), kernel=kernel) == 0
+    assert lost_of_20(stored, write(110, "writeback", 0), inject(290, 2), kernel=kernel) == 20
+    # A wake each minute: pdflush counts it from the write, the thread from its next wake.
+    slow = stored, write(110, "writeback", 6_000)
+    assert lost_of_20(*slow, inject(169.9, 2), kernel=kernel) == 20
+    assert lost_of_20(*slow, inject(175.1, 2), kernel=kernel) == 0
+    assert lost_of_20(*slow, inject(170.1, 2), kernel=kernel) == (
+        0 if kernel == "v5" else pytest.approx(20, abs=1)
+    )
+
+
+def test_a_bad_line_meets_the_flusher_s_dma() -> None:
+    """The device reads the page when the inode is written, and not when the page was clean by then."""
+    bad = 110, "inject", {"page": {"file": "data", "index": 2}, "how": "line", "line": 7}
+    runs = [script(on(100, "write", 2), bad, seed=seed) for seed in range(20)]
+    times = [result.errors[0].disk_ns for result in runs]
+    assert [[time for time, event, _ in result.events if event == "written_back"] for result in runs] == [
+        [time] for time in times
+    ]
+    assert all(time is not None and 130 * S <= time < 135 * S for time in times)
+    assert len(set(times)) == 20
+    page = {"page": {"file": "data", "index": 2}}
+    cleaned = (105, "start_writeback", page), (106, "end_writeback", page)
+    assert script(on(100, "write", 2), *cleaned, bad).errors[0].disk_ns is None
+    early = script(on(100, "write", 2), bad, on(120, "fsync"))
+    assert early.errors[0].disk_ns == 120 * S
