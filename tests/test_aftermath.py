@@ -340,6 +340,15 @@ def test_a_line_is_read_by_who_reads_it() -> None:
     assert readers == ["busy.0"]
 
 
+@pytest.mark.parametrize(("permanent", "end"), [(False, "healed"), (True, "reachable")])
+def test_a_frame_that_the_kernel_takes_brings_its_bad_line_along(permanent: bool, end: str) -> None:
+    bad = (1_000, "inject", {"page": {"free": 0}, "how": "line", "permanent": permanent})
+    take = (2_000, "alloc", {"kind": "slab", "order": 0, "name": "block"})
+    found = (3_000, "mce", {"page": {"pfn": play(bad).errors[0].pfn}})
+    row = play(bad, take, *([found] if permanent else [])).errors[0]
+    assert (row.end, row.message) == (end, "kernel slab" if permanent else "")
+
+
 def test_a_page_whose_owner_has_exited_is_free() -> None:
     steps = PERMANENT, (2_000, "exit", {"task": "app.0"}), (3_000, "mce", {"page": P0})
     row = play(*steps).errors[0]
