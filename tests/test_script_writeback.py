@@ -71,9 +71,7 @@ def test_the_age_is_the_inode_s() -> None:
     "call",
     [
         (on(110, "fsync"),),
-        (on(110, "fdatasync"),),
         ((110, "sync"),),
-        (on(110, "write", 2, sync=True),),
         (on(105, "close"), (110, "evict", {"file": "data"})),
     ],
 )
@@ -92,11 +90,27 @@ def test_o_sync_writes_its_range_and_leaves_the_age_of_the_rest() -> None:
     assert lost_of_20(*steps, inject(135, 5)) == 0
 
 
-def test_sync_file_range_writes_the_pages_and_leaves_the_age() -> None:
-    steps = on(100, "write", 2), on(110, "sync_file_range")
-    assert lost_of_20(*steps, inject(111, 2)) == 0
-    assert lost_of_20(*steps, on(120, "write", 2), inject(135, 2)) == 0  # 35 s after the first store
-    assert lost_of_20(*steps, on(120, "write", 2), inject(129.9, 2)) == 20
+@pytest.mark.parametrize("kernel", ["v5", "2.6.32"])
+@pytest.mark.parametrize(
+    "call",
+    [on(110, "sync_file_range"), on(110, "fdatasync"), on(110, "write", 2, sync=True)],
+)
+def test_calls_that_do_not_write_the_inode_leave_its_age(call: tuple[Any, ...], kernel: str) -> None:
+    """I_DIRTY_PAGES and dirtied_when stay (simple_fsync(), fs/libfs.c; generic_osync_inode(), 2.6.30)."""
+    steps = on(100, "write", 2), call
+    assert lost_of_20(*steps, inject(111, 2), kernel=kernel) == 0
+    assert lost_of_20(*steps, on(120, "write", 2), inject(129.9, 2), kernel=kernel) == 20
+    assert lost_of_20(*steps, on(120, "write", 2), inject(135, 2), kernel=kernel) == 0  # of the first store
+    assert lost_of_20(*steps, on(136, "write", 2), inject(165.9, 2), kernel=kernel) == 20  # clean since then
+
+
+@pytest.mark.parametrize("filesystem", ["ext2", "ext3", "ext4", "xfs", "nfs", "blockdev"])
+def test_whether_fsync_writes_the_inode_is_the_file_system_s(filesystem: str) -> None:
+    """sync_inode() in ext2, ext3 and ext4; XFS logs it, NFS and devices write pages alone."""
+    lost = lost_of_20(
+        on(100, "write", 2), on(110, "fsync"), on(120, "write", 2), inject(135, 2), filesystem=filesystem
+    )
+    assert lost == (20 if filesystem in ("ext2", "ext3", "ext4") else 0)
 
 
 def test_a_store_during_writeback_leaves_the_time_of_first_dirtying() -> None:

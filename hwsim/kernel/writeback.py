@@ -3,15 +3,16 @@
 An inode has the time of its first dirtying since it was clean, ``dirtied_when``.  The flusher wakes every
 vm.dirty_writeback_centisecs (W) and writes all pages of every inode that has been dirty for
 vm.dirty_expire_centisecs (E) or longer: a quiet file is written E to E + W after its first store.  fsync()
-and sync() write at once.  Written out, the inode is clean, and its age starts anew.  A write-out takes no
+and sync() write at once.  Where the inode is clean then, its age starts anew.  A write-out takes no
 time here, so no store falls into one by chance; stores while a script has a page under writeback leave
 dirtied_when as it was, as __mark_inode_dirty() does.
 
 **The law.**  Nobody steps through the stores.  Stores to the inode, of r a second together, are a Poisson
 stream: clean at c (a wake, or a call), it is dirtied at d = c + X with X exponential of rate r, and written
-at the first wake at or after d + E, or at the first call after d.  A call leaves the inode clean whatever was
-before, so what comes after it is a function of its time alone.  Between calls the write-outs are a
-renewal process on the grid of the wakes: a cycle has N = ceil((X + E) / W) wakes, at least n = ceil(E / W),
+at the first wake at or after d + E, or at the first call after d.  A call by chance is taken to leave the
+inode clean, whatever was before (a script's goes by :func:`writes_inode`), so what comes after it is a
+function of its time alone.  Between calls the write-outs are a renewal process on the grid of the wakes: a
+cycle has N = ceil((X + E) / W) wakes, at least n = ceil(E / W),
 
     P(N > j) = 1 for j < n, exp(-r (j W - E)) from there on;   E[N] = n + exp(-r (n W - E)) / (1 - exp(-r W)).
 
@@ -32,7 +33,7 @@ from math import exp, expm1, log1p
 from typing import TYPE_CHECKING
 
 from hwsim.kernel.page_flags import DIRTY
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class Inode:
     def written(self, now_ns: int, *, whole_inode: bool = True) -> None:
         """All its pages are written now.
 
-        ``whole_inode`` False: sync_file_range() leaves I_DIRTY_PAGES and dirtied_when alone, so the next
-        store is taken to be as old as those before it.
+        ``whole_inode`` False: I_DIRTY_PAGES and dirtied_when stay, so the next store is taken to be as old as
+        those before it (:func:`writes_inode`).
         """
         self.advance(now_ns)
         dirtied = self.dirtied_when(now_ns)
@@ -315,6 +316,20 @@ class Inode:
         return region.touch_rates(pgoff)[1] + sum(
             vma.region.touch_rates(pgoff)[1] for vma in mapping.vmas if vma.covers(pgoff)
         )
+
+
+def writes_inode(mapping: AddressSpace, call: str) -> bool:
+    """Whether a call that has written all pages of a file clears I_DIRTY, so that its age starts anew.
+
+    sync() and the eviction of the inode write it as a whole; fsync() and msync() do so with sync_inode() on
+    ext2, ext3 and ext4.  On XFS, NFS and block devices they write pages and no more, and so do fdatasync(),
+    O_SYNC and sync_file_range() everywhere: the flusher still comes at the old age.  2.6.3x: fs/libfs.c
+    (simple_fsync()), fs/ext3/fsync.c, fs/xfs/xfs_vnodeops.c, fs/nfs/file.c, fs/block_dev.c.  Left out: a file
+    that has grown is I_DIRTY_DATASYNC, which fdatasync() and O_SYNC clear as well.
+    """
+    if mapping.filesystem in ("ext2", "ext3", "ext4") and call in ("fsync", "msync"):
+        return True
+    return call in ("sync", "evict")
 
 
 def inode_of(page: Page) -> Inode | None:

@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
-from hwsim.kernel.writeback import Inode
+from hwsim.kernel.writeback import Inode, writes_inode
 from hwsim.userspace.script_step import Step
 
 
@@ -32,7 +32,7 @@ def write_back(
     for page in mapping.pages.values():
         step.up_to_now(page)
     if covered is None and mapping.host is not None:  # pages not looked at yet are clean, too
-        mapping.host.written(step.kernel.now, whole_inode=step.spec.verb != "sync_file_range")
+        mapping.host.written(step.kernel.now, whole_inode=writes_inode(mapping, step.spec.verb))
     for page in list(mapping.pages.values()):
         if covered is not None and page.pgoff not in covered:
             continue
@@ -47,7 +47,7 @@ def write_back(
             if page.flags & pg.ERROR:
                 failed.append(page)
     if covered is not None and mapping.host is not None and not _more_is_dirty(step, mapping, mapping.host):
-        mapping.host.written(step.kernel.now)
+        mapping.host.written(step.kernel.now, whole_inode=False)
     return failed
 
 
