@@ -130,6 +130,16 @@ def test_a_store_in_the_window_of_a_wake_waits_for_the_next() -> None:
     assert lost_of_20(on(100, "write", 2), on(136, "write", 2), on(137, "write", 3), inject(165.9, 3)) == 20
 
 
+@pytest.mark.parametrize("kernel", ["v5", "2.6.32"])
+def test_an_age_of_nothing_is_old_at_the_next_wake(kernel: str) -> None:
+    """proc_dointvec_userhz_jiffies() takes vm.dirty_expire_centisecs = 0 (kernel/sysctl.c)."""
+    zero = (90, "sysctl", {"name": "vm.dirty_expire_centisecs", "value": 0})
+    assert outcomes(script(zero, kernel=kernel)) == [0]
+    assert lost_of_20(zero, on(100, "write", 2), inject(105, 2), kernel=kernel) == 0
+    assert 4 <= lost_of_20(zero, on(100, "write", 2), inject(102.5, 2), kernel=kernel) <= 16
+    assert lost_of_20(zero, on(100, "write", 2), inject(105, 2), flush_every_ns=0, kernel=kernel) == 20
+
+
 def test_a_file_that_is_never_flushed() -> None:
     assert lost_of_20(on(10, "write", 2), inject(290, 2), flush_every_ns=0) == 20
 

@@ -193,7 +193,7 @@ class Inode:
 
     @property
     def _flusher_writes(self) -> bool:
-        return self._expire > 0 and self._flusher.next_ns is not None
+        return self._expire_ns != 0 and self._flusher.next_ns is not None
 
     @property
     def _others(self) -> int | None:
