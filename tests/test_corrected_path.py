@@ -70,7 +70,7 @@ def test_the_share_seen_by_polls_is_that_of_the_plain_way(rate: float) -> None:
 def test_rare_errors_are_all_seen_and_frequent_ones_hardly() -> None:
     assert polled(1e-6).records_per_s == pytest.approx(1e-6, rel=1e-3)
     assert polled(1e5).records_per_s == pytest.approx(100.0, rel=1e-3)  # one in ten milliseconds
-    assert polled(0.0) == (0.0, 0.0)
+    assert polled(0.0) == steady(0.0, 1.0) == interrupted(0.0, True) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 2.0])
