@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hwsim.record import Replication
-from hwsim.spec import FileSpec, ScriptStep, Spec, TaskSpec
-from tests.worlds import FILLER, machine, outcomes, run
+from hwsim.spec import Delay, FileSpec, ScriptStep, Spec, TaskSpec, Touch
+from tests.worlds import FILLER, NO_TIME, machine, outcomes, run
 
 S = 1_000_000_000
 
@@ -128,6 +129,55 @@ def test_a_store_during_writeback_leaves_the_time_of_first_dirtying() -> None:
 def test_a_store_in_the_window_of_a_wake_waits_for_the_next() -> None:
     """A page written again after the flusher has cleaned the file is not old at the next wake."""
     assert lost_of_20(on(100, "write", 2), on(136, "write", 2), on(137, "write", 3), inject(165.9, 3)) == 20
+
+
+WRITTEN = {"page": {"file": "data", "index": 2}}
+
+
+@pytest.mark.parametrize(
+    "call", [on(103, "fsync"), on(103, "sync_file_range"), on(103, "write", 2, sync=True)]
+)
+def test_a_call_waits_for_a_write_out_that_is_under_way(call: tuple[Any, ...]) -> None:
+    """It asks for errors when the wait is over, and is told of what was lost meanwhile."""
+    steps = (
+        on(100, "write", 2),
+        on(100, "write", 3),
+        (102, "start_writeback", WRITTEN),
+        call,
+        on(103.5, "write", 3),
+        inject(104, 3),
+        (106, "end_writeback", WRITTEN),
+    )
+    result = script(*steps)
+    assert [row.told_ns for row in result.lost_writes] == [106 * S]
+    assert outcomes(script(*steps[:-1]))[2:] == [
+        "ok"
+    ]  # without an end there is no answer: of the last write()
+
+
+def test_fsync_writes_a_page_when_its_write_out_of_older_data_is_over() -> None:
+    """DMA of the newer data reads a line that went bad meanwhile; memory_failure() waits for the lock."""
+    steps = on(100, "write", 2), (102, "start_writeback", WRITTEN), on(103, "write", 2), on(104, "fsync")
+    bad = 105, "inject", {**WRITTEN, "how": "line"}
+    end = 106, "end_writeback", WRITTEN
+    assert script(*steps, bad, end).row.disk_corruptions == 1
+    result = script(*steps, inject(105, 2), end)
+    assert (result.errors[0].row, result.errors[0].contained_ns, outcomes(result)[-1]) == (13, 106 * S, 0)
+
+
+def test_a_write_out_of_long_ago_holds_nobody_up() -> None:
+    """In most machines the page, written at about 70 s, is under writeback when its error comes."""
+    touch, found = (Touch(1.0, 0.0, 1 / 15),), []
+    times = replace(NO_TIME, writeback=Delay(mean_ns=20 * S))
+    steps = (
+        ScriptStep(75 * S, "inject", {**WRITTEN, "how": "line", "permanent": True}, "script[0]"),
+        ScriptStep(98 * S, "scrub", WRITTEN, "script[1]"),
+    )
+    files = (FileSpec("data", 8, touch=touch, lines_per_touch=1),)
+    for seed in range(12):
+        result = run(Spec("test", 99 * S, seed, 1, machine(times=times), (), files, (), (FILLER,), steps))
+        found.append(result.errors[0].outcome)
+    assert found == ["Recovered"] * 12
 
 
 @pytest.mark.parametrize("kernel", ["v5", "2.6.32"])

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from math import exp, expm1, log1p
 from typing import TYPE_CHECKING
 
-from hwsim.kernel.page_flags import DIRTY
+from hwsim.kernel.page_flags import DIRTY, WRITEBACK
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.rng import Slot
 
@@ -335,6 +335,13 @@ def writes_inode(mapping: AddressSpace, call: str) -> bool:
 def inode_of(page: Page) -> Inode | None:
     """page->mapping->host, where dirty pages are accounted and written back."""
     return page.mapping.host if page.mapping is not None else None
+
+
+def end_io(page: Page, now_ns: int) -> None:
+    """A write-out that was under way when somebody first looked at the page is over by now."""
+    if page.writeback_until_ns and page.writeback_until_ns <= now_ns:
+        page.flags &= ~WRITEBACK
+        page.writeback_until_ns = 0
 
 
 def set_page_dirty(page: Page, now_ns: int) -> None:
