@@ -150,6 +150,8 @@ def test_a_call_waits_for_a_write_out_that_is_under_way(call: tuple[Any, ...]) -
     )
     result = script(*steps)
     assert [row.told_ns for row in result.lost_writes] == [106 * S]
+    answered = [facts.get("answered_ns") for _, event, facts in result.events if event == "script"]
+    assert answered == [None, None, None, 106 * S, None, None, None]
     assert outcomes(script(*steps[:-1]))[2:] == [
         "ok"
     ]  # without an end there is no answer: of the last write()

@@ -86,8 +86,10 @@ class Step:
         return (each for group in self.machine.groups for each in group.members if each.name in names)
 
     def result(self, result: str | int, **facts: Any) -> None:
-        """What came of the step."""
+        """What came of the step; when, if it had to wait or was made again by a handler's return."""
         self.facts["result"] = result
+        if self.kernel.now > self.spec.at_ns:
+            self.facts["answered_ns"] = self.kernel.now
         self.facts.update(facts)
 
     def report(self, pfn: int) -> Report:
