@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.record import Replication
-from hwsim.spec import Delay, FileSpec, ScriptStep, Spec, TaskSpec, Touch
+from hwsim.spec import Delay, FileSpec, FsyncSpec, ScriptStep, Spec, TaskSpec, Touch
 from tests.worlds import FILLER, NO_TIME, machine, outcomes, run
 
 S = 1_000_000_000
@@ -165,6 +165,22 @@ def test_fsync_writes_a_page_when_its_write_out_of_older_data_is_over() -> None:
     assert script(*steps, bad, end).row.disk_corruptions == 1
     result = script(*steps, inject(105, 2), end)
     assert (result.errors[0].row, result.errors[0].contained_ns, outcomes(result)[-1]) == (13, 106 * S, 0)
+
+
+@pytest.mark.parametrize(("restart_s", "row"), [(None, 12), (5, 13)])
+def test_who_is_gone_calls_fsync_no_more(restart_s: int | None, row: int) -> None:
+    """The supervisor's new process calls it again."""
+    caller = TaskSpec(
+        "caller", fsync=FsyncSpec("data", 2 * S), restart_ns=None if restart_s is None else restart_s * S
+    )
+    steps = (
+        ScriptStep(50 * S, "exit", {"task": "caller.0"}, "script[0]"),
+        ScriptStep(100 * S, *on(100, "write", 2)[1:], "script[1]"),
+        ScriptStep(103 * S, "inject", WRITTEN, "script[2]"),
+    )
+    files, tasks = (FileSpec("data", 8),), (caller, TaskSpec("app"))
+    result = run(Spec("test", 300 * S, 1, 1, machine(kernel="2.6.32"), (), files, tasks, (FILLER,), steps))
+    assert result.errors[0].row == row
 
 
 def test_a_write_out_of_long_ago_holds_nobody_up() -> None:

@@ -237,6 +237,18 @@ class Inode:
 
     # -- fsync() and sync() by chance -----------------------------------------------------------------
 
+    def call_begins(self, now_ns: int, phase_ns: int, period_ns: int) -> tuple[int, int]:
+        """Somebody calls at the ticks of this phase and period that are to come; for :meth:`call_ends`."""
+        self.advance(now_ns)
+        call = next_tick_ns(now_ns, phase_ns, period_ns), period_ns
+        self.calls.append(call)
+        return call
+
+    def call_ends(self, now_ns: int, call: tuple[int, int]) -> None:
+        """Who has called is gone."""
+        self.advance(now_ns)
+        self.calls.remove(call)
+
     def _last_call_ns(self, now_ns: int) -> int | None:
         """The latest call at or before now."""
         times = [now_ns - (now_ns - phase) % period for phase, period in self.calls if phase <= now_ns]
@@ -244,11 +256,7 @@ class Inode:
 
     def next_call_ns(self, now_ns: int) -> int | None:
         """The first call after now."""
-        times = [
-            phase if now_ns < phase else now_ns + period - (now_ns - phase) % period
-            for phase, period in self.calls
-        ]
-        return min(times, default=None)
+        return min((next_tick_ns(now_ns, *call) for call in self.calls), default=None)
 
     def next_wake_ns(self, since_ns: int) -> int | None:
         """The first wake of the flusher at or after ``since_ns``, if it ever writes this inode."""
@@ -316,6 +324,11 @@ class Inode:
         return region.touch_rates(pgoff)[1] + sum(
             vma.region.touch_rates(pgoff)[1] for vma in mapping.vmas if vma.covers(pgoff)
         )
+
+
+def next_tick_ns(now_ns: int, phase_ns: int, period_ns: int) -> int:
+    """The first tick after now of what happens at ``phase_ns`` and every ``period_ns`` from there on."""
+    return phase_ns if now_ns < phase_ns else now_ns + period_ns - (now_ns - phase_ns) % period_ns
 
 
 def writes_inode(mapping: AddressSpace, call: str) -> bool:

@@ -87,10 +87,9 @@ class Step:
 
     def result(self, result: str | int, **facts: Any) -> None:
         """What came of the step; when, if it had to wait or was made again by a handler's return."""
-        self.facts["result"] = result
+        self.facts.update({"result": result}, **facts)
         if self.kernel.now > self.spec.at_ns:
             self.facts["answered_ns"] = self.kernel.now
-        self.facts.update(facts)
 
     def report(self, pfn: int) -> Report:
         """The draws with which a page is looked at that has no story."""
