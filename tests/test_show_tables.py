@@ -187,3 +187,21 @@ def test_reach_counts_what_was_met_and_names_what_was_not():
     assert re.search(r"not met\s+already\s+second report", text)
     assert "exit: 1 of 2 met" in text
     assert "3 of 4 met" in text
+
+
+def test_machines_without_chance_are_exact_and_have_no_intervals():
+    data = results(1, labels=LABELS)
+    data.manifest["scenario"] = {"machine": {"chance": "off"}}
+    found = comparison(data)
+    for text in (_printed(tables.summary(data)), _printed(tables.comparison(found))):
+        assert "Exact: without chance all machines are the same." in text
+        for word in ("interval", "\u2264", " differ", "( "):
+            assert word not in text
+    assert tables.sentence(found).endswith(": exact, as the machines are without chance.")
+
+
+def test_chance_that_is_varied_leaves_the_intervals():
+    data = results(20)
+    data.manifest["scenario"] = {"machine": {"chance": "off"}}
+    data.policies["overrides"] = [('machine.chance="off"',), ('machine.chance="on"',)]
+    assert "Intervals are 95 %" in _printed(tables.comparison(comparison(data)))

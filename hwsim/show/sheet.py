@@ -27,7 +27,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Cell:
-    """One estimate as text; ``seen`` False dims what is zero everywhere."""
+    """One estimate as text, without interval and mark if it is exact; ``seen`` False dims what is zero
+    everywhere."""
 
     number: str
     interval: str
@@ -35,26 +36,33 @@ class Cell:
     seen: bool = True
 
     def __str__(self) -> str:
-        return f"{self.number} ({self.interval}) {self.mark}"
+        return f"{self.number} ({self.interval}) {self.mark}" if self.interval else self.number
 
     def text(self, stacked: bool) -> Text:
         body = Text(self.number, style="bold" if self.seen else "", justify="right")
-        rest = f" {self.mark}\n{self.interval}" if stacked else f" ({self.interval}) {self.mark}"
-        body.append(rest, style="not bold")
+        if self.interval:
+            rest = f" {self.mark}\n{self.interval}" if stacked else f" ({self.interval}) {self.mark}"
+            body.append(rest, style="not bold")
         if not self.seen:
             body.stylize("dim")
         return body
 
 
 class Methods:
-    """Gives each method a letter, in order of appearance, and explains the letters."""
+    """Gives each method a letter, in order of appearance, and explains the letters.
 
-    def __init__(self) -> None:
+    ``exact``: the machines are without chance, all the same, so that no number has an interval.
+    """
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self._exact = exact
         self._letters: dict[str, str] = {}
         self._sizes: set[int] = set()
 
     def cell(self, estimate: Estimate, unit: Unit, seen: bool = True) -> Cell:
         """The estimate in ``unit`` with the letter of its method."""
+        if self._exact:
+            return Cell(rounding.shown(estimate, unit).number, "", "", seen)
         letter = self._letters.setdefault(estimate.method, _LETTERS[len(self._letters) % len(_LETTERS)])
         self._sizes.add(estimate.n)
         shown = rounding.shown(estimate, unit)
@@ -63,6 +71,8 @@ class Methods:
 
     def legend(self) -> Text:
         """``Intervals are 95 %. a: t, b: BCa bootstrap; 400 replications.``"""
+        if self._exact:
+            return Text("Exact: without chance all machines are the same.", style="dim")
         letters = ", ".join(f"{letter}: {name}" for name, letter in self._letters.items())
         text = f"Intervals are 95 %. {letters}; {replications(sorted(self._sizes))}."
         if any(

@@ -42,7 +42,7 @@ def summary(results: Results, *, detected: bool = False) -> RenderableType:
     rows = pair.estimates(results)
     parts: list[RenderableType] = []
     for number, policy in enumerate(results.policy_list):
-        methods = Methods()
+        methods = Methods(exact=reading.exact(results))
         label = escaped(policy.label or str(results.manifest.get("name", "")))
         parts.append(Text(label, style="bold underline"))
         what_fell = fell(results.replications, number)
@@ -70,7 +70,7 @@ def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableT
     for policy, label in enumerate(comparison.labels):
         if policy == comparison.baseline:
             continue
-        methods = Methods()
+        methods = Methods(exact=reading.exact(comparison.results))
         first, second = escaped(comparison.labels[comparison.baseline]), escaped(label)
         parts.append(Text(f"{second} against {first} (baseline)", style="bold underline"))
         head = _heads(first, second)
@@ -252,8 +252,9 @@ def _unseen(rows: Sequence[tuple[Metric, Estimate]], methods: Methods, where: st
     bounds: dict[str, list[str]] = {}
     for metric, estimate in rows:
         cell = methods.cell(estimate, unit_of(metric.unit, [estimate]))
-        bounds.setdefault(f"{cell.interval}) {cell.mark}", []).append(metric.title)
-    texts = [f"{', '.join(names)} ({bound}" for bound, names in bounds.items()]
+        bound = f" ({cell.interval}) {cell.mark}" if cell.interval else ""
+        bounds.setdefault(bound, []).append(metric.title)
+    texts = [f"{', '.join(names)}{bound}" for bound, names in bounds.items()]
     return f"None seen{where}: {'; '.join(texts)}" if texts else ""
 
 
