@@ -205,3 +205,11 @@ def test_chance_that_is_varied_leaves_the_intervals():
     data.manifest["scenario"] = {"machine": {"chance": "off"}}
     data.policies["overrides"] = [('machine.chance="off"',), ('machine.chance="on"',)]
     assert "Intervals are 95 %" in _printed(tables.comparison(comparison(data)))
+
+
+def test_a_horizon_that_is_varied_is_not_given_as_one_for_all():
+    data = results(5)
+    data.policies["overrides"] = [('horizon="30 d"',), ("horizon=90 d",)]
+    found = comparison(data)
+    assert "Mean per machine over 30 d or 90 d" in _printed(tables.comparison(found))
+    assert "30 d or 90 d" in tables.sentence(found)

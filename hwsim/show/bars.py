@@ -193,6 +193,6 @@ def _caption(results: reading.Results, panels: Sequence[_Panel], silent: Sequenc
     if reading.exact(results):
         how, zero = "exact, as without chance all machines are the same", ""
     return (
-        f"{reading.name(results)}{mean}; {how}. {zero}Early and needless: the page would not have been touched again "
-        "before the end; part of the early kills."
+        f"{reading.name(results)}{mean}; {how}. {zero}Early and needless: the page would not have been "
+        "touched again before the end; part of the early kills."
     )

@@ -16,7 +16,6 @@ from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
 from hwsim.study.fell import Fell, fell, field_rates
 
-
 EXACT = "exact"  # machines without chance: there is nothing to estimate
 
 
@@ -87,8 +86,14 @@ def exact(results: Results) -> bool:
 
 
 def span(results: Results) -> str:
-    """The horizon in words: ``90 d``."""
-    return units.human_duration(horizon_ns(results))
+    """The horizon in words: ``90 d``; of policies that differ in it ``1 d or 2 d``."""
+    varied = [
+        text.partition("=")[2].strip().strip("\"'")
+        for texts in results.policies["overrides"]
+        for text in texts
+        if text.partition("=")[0].strip() == "horizon"
+    ]
+    return " or ".join(dict.fromkeys(varied)) or units.human_duration(horizon_ns(results))
 
 
 def name(results: Results) -> str:
