@@ -88,14 +88,17 @@ pools = st.tuples(
 places = st.sampled_from(
     ("uniform", *({"region": name} for name in ("free", "app/heap", "app/shm", "file:data", "kernel:slab")))
 )
-errors = table(
-    {"rate": st.integers(1, ERRORS // 6)}, where=places, permanent=shares,
-    burst_pages=st.integers(1, 3),
-)  # fmt: skip
+numbers = st.integers(1, ERRORS // 6)  # a rate is so many until the horizon
+more = {"where": places, "permanent": shares, "burst_pages": st.integers(1, 3)}
+errors = table({"rate": numbers}, **more) | table({"count": numbers}, **more)
 switches = st.fixed_dictionaries(
     {}, optional={each.name: st.sampled_from(each.allowed) if each.allowed else shares for each in SWITCHES}
 )
 TIMES = ("rendezvous", "lock_wait", "sigbus_handler", "writeback", "signal_delivery")
+flushers = {
+    "vm.dirty_writeback_centisecs": st.sampled_from((0, 1, 500, 1_000_000)),
+    "vm.dirty_expire_centisecs": st.sampled_from((1, 3_000, 1_000_000)),
+}
 delays = st.sampled_from(("1 ns", "1 s", "1 d", {"kind": "lognormal", "mean": "1 y", "sigma": 10}))
 machines = table(
     {"memory": "16 MiB", "kernel": st.sampled_from(("v5", "2.6.32"))},
@@ -105,7 +108,7 @@ machines = table(
     on_panic=table({"reboot": durations}, repair=shares) | st.just("end"),
     alloc=table({"rate": rates}, order=st.integers(0, 10)), atomic_alloc_fail=shares,
     times=st.fixed_dictionaries({}, optional=dict.fromkeys(TIMES, delays)),
-    sysctl=st.fixed_dictionaries({"vm.memory_failure_early_kill": st.integers(0, 1)}),
+    sysctl=st.fixed_dictionaries({"vm.memory_failure_early_kill": st.integers(0, 1)}, optional=flushers),
 )  # fmt: skip
 scenarios = table(
     {"name": "drawn", "horizon": st.sampled_from(("20 d", "1 h", "10 y")), "machine": machines,
@@ -157,7 +160,8 @@ def limits(events: int, calls: int | None = None) -> Iterator[None]:
 def play(data: dict[str, Any]) -> Replication | None:
     """Replication 0 within the limits; None if the checks refuse the scenario."""
     for each in data["errors"]:
-        each["rate"] = f"{each['rate']} / {data['horizon']}"
+        if "rate" in each:
+            each["rate"] = f"{each['rate']} / {data['horizon']}"
     with (
         mock.patch.object(endless, "MAX_STEPS", STEPS),
         mock.patch.object(checks, "MAX_ERRORS", ERRORS),

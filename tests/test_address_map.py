@@ -270,6 +270,13 @@ def test_all_wrong_functions_are_told_at_once():
     assert keys == ["colour", "bank", "row[0]", "row[1]", "row[2]"]
 
 
+def test_an_address_bit_above_the_memory_or_below_a_line_is_told():
+    for bit in (5, 31):
+        functions = {**FUNCTIONS["ddr2-faultsim"], "bank": ((14,), (15,), (16, bit))}
+        (problem,) = map_problems(GEOMETRIES["ddr2-faultsim"], functions)
+        assert (problem.key, problem.allowed) == ("bank[2]", "one or more address bits from 6 to 30")
+
+
 def test_an_impossible_geometry_is_refused_before_its_map():
     with pytest.raises(GeometryError, match="channels = 6"):
         interleaved(replace(SMALL, channels=6))

@@ -194,6 +194,17 @@ def test_bad_lines_of_a_page_follow_one_another_until_the_last() -> None:
     assert ends == [(0, "healed", 2_000), (5, "healed", 3_000), (9, "panic", 4_000)]
 
 
+def test_a_child_shares_the_page_that_was_looked_at_before_the_fork() -> None:
+    steps = (
+        (500, "load", {"task": "app.0", "page": heap(0)}),
+        (1_000, "fork", {"task": "app.0"}),
+        (2_000, "inject", {"page": heap(0)}),
+    )
+    result = play(*steps, early_kill=0)
+    left = {facts["task"]: facts["pte"] for _, event, facts in result.events if event == "unmapped"}
+    assert (result.errors[0].mappers, left) == (2, {"app.0": "poison", "app.0.0": "poison"})
+
+
 def test_a_child_that_inherits_the_poison_dies_of_its_own_touch() -> None:
     """Forked after the page was unmapped, its copy of the entry leads there too; either may be the first."""
     region = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e5, 0.0),))
@@ -236,7 +247,7 @@ def test_who_maps_a_segment_without_contents_later_dies_of_it_too() -> None:
     ]
 
 
-REBOOT = (5_000, "reboot", {})
+REBOOT: tuple[int, str, dict[str, Any]] = (5_000, "reboot", {})
 PERMANENT = (1_000, "inject", {"page": P0, "how": "line", "permanent": True})
 
 

@@ -147,3 +147,12 @@ def test_stores_to_a_range_are_those_to_its_pages() -> None:
         for first, end in ((0, 100), (3, 8), (5, 40), (12, 90), (70, 100), (40, 40)):
             each = sum(region.touch_rates(page)[1] for page in range(first, end))
             np.testing.assert_allclose(region.stores_per_ns(first, end), each)
+
+
+def test_a_new_owner_begins_when_it_takes_the_frames() -> None:
+    region = MemMap(LAYOUTS, PAGES).by_name["a.0/heap"]
+    assert (region.alive, region.epoch, region.since_ns) == (True, 0, 0)
+    region.release()
+    assert (region.alive, region.epoch, region.since_ns) == (False, 1, 0)
+    region.revive(700)
+    assert (region.alive, region.epoch, region.since_ns) == (True, 2, 700)

@@ -295,6 +295,19 @@ def test_the_flusher_is_in_the_event_log() -> None:
     assert not result.lost_writes
 
 
+def test_the_flusher_is_in_the_event_log_for_a_page_of_a_script_too() -> None:
+    """Nothing is wrong with the page: one step has written it, and another one comes back."""
+    file = FileSpec("data", 8, flush_every_ns=100_000)
+    page = {"file": "data", "index": 3}
+    steps = ((1_000, "write", {**TASK_FILE, "index": 3}), (900_000, "write", {**TASK_FILE, "index": 3}))
+    machine = {**BARE, "files": (file,), "dirty_writeback_ns": 100_000}
+    result = play(*steps, (910_000, "inject", {"page": page}), **machine)
+    (flushed,) = [(time, facts["at_ns"]) for time, event, facts in result.events if event == "written_back"]
+    assert flushed[0] == 900_000
+    assert 101_000 <= flushed[1] <= 201_000
+    assert len(result.lost_writes) == 1
+
+
 def test_a_restart_is_in_the_event_log() -> None:
     result = play((1_000, "inject", {"page": P0}), tasks=(app(restart_ns=5_000),))
     (started,) = [(time, facts["task"]) for time, event, facts in result.events if event == "start"]

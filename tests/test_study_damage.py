@@ -212,6 +212,7 @@ def test_what_is_sound_of_a_broken_file_is_kept(good):
         ("UPDATE sums SET digest = NULL WHERE name = 'digests'", 24),
         ("UPDATE reach SET times = times + 1 WHERE policy = 0", 24),
         ("DELETE FROM digests WHERE replication = 4", 24),
+        ("UPDATE digests SET replication = 77 WHERE policy = 1 AND replication = 4", 24),
         ("DELETE FROM sums", 24),
     ],
 )

@@ -19,7 +19,7 @@ def check(
     ],
     overrides: Set = None,
 ) -> None:
-    """Check scenario files for mistakes and results files for damage, and report everything at once."""
+    """Check scenarios for mistakes, results for damage."""
     bad = 0
     for file in files:
         good = _results(file) if _is_results(file) else _scenario(file, overrides or [])

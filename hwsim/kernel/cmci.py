@@ -88,7 +88,8 @@ def interrupted(rate_per_s: float, storms: bool) -> Seen:
     Calm and storm follow each other as a renewal process.  A storm lasts until 30 polls in a row find
     nothing.  Calm is taken to last 4 + 1/p errors on average, where p is the chance that at least four of the
     63 slots before an error have one: right for rare and for frequent errors, and nearly so in between (the
-    rate of records is within 1 % of that of :func:`interrupts`).
+    rate of records is within 1 % of that of :func:`interrupts`; the time in storms is up to 45 % too long
+    around 0.02 errors a second, where it is 2 % of all time).
     """
     if not storms or rate_per_s <= 0.0:
         return Seen(max(0.0, rate_per_s), 0.0)  # read out at once

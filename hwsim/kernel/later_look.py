@@ -89,12 +89,17 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
                 _map(page, vma)
 
 
-def clean_if_written(page: Page, now_ns: int) -> None:
-    """A page that nobody draws stores for: clean if its inode has been written out since the last look."""
-    inode = inode_of(page)
-    if inode is not None and inode.clean_at(now_ns) > page.looked_ns:
-        _clean(page)
+def clean_if_written(page: Page, now_ns: int) -> int | None:
+    """A page that nobody draws stores for: clean if its inode has been written out since the last look.
+
+    The answer is when that was, if it was dirty until then.
+    """
+    inode, since, was = inode_of(page), page.looked_ns, page.flags
     page.looked_ns = now_ns
+    if inode is None or inode.clean_at(now_ns) <= since:
+        return None
+    _clean(page)
+    return inode.clean_at(now_ns) if was & pg.DIRTY else None
 
 
 def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> None:

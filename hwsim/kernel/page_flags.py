@@ -3,8 +3,8 @@
 The bits that the error-state table tests lie in the low 16, so that classifying a page is one
 lookup in a table of 65,536 entries.  Names are the kernel's (include/linux/page-flags.h, 2.6.30 with
 the HWPOISON v5 series); the numbers are ours, as they differ between kernel builds anyway.
-``KPAGEFLAGS`` maps them to the stable numbers of /proc/kpageflags
-(Documentation/admin-guide/mm/pagemap.rst).
+``KPAGEFLAGS`` maps them to the numbers of /proc/kpageflags: stable up to 31
+(Documentation/admin-guide/mm/pagemap.rst), "subject to change" above (include/linux/kernel-page-flags.h).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ KPAGEFLAGS: dict[str, int] = {
     "hwpoison": 19,
     "reserved": 32,
     "mlocked": 33,
-    "private": 36,
+    "private": 35,
 }
 
 

@@ -7,8 +7,8 @@ texts in ASCII escapes, null.  There are two kinds, both written in the transact
   :data:`TABLES`, each row with its columns in order.  The key is the hash of the study, so that the rows
   of another study never pass.
 * ``sums`` has one row a table: how many rows it has and, for those that hold no replications, a digest of
-  all of them.  That of ``digests`` is the exclusive or of its digests, which can grow batch by batch and is
-  the same whatever the batches; of the result tables only the rows are counted.
+  all of them.  That of ``digests`` is the exclusive or of the digests of its rows, which can grow batch by
+  batch and is the same whatever the batches; of the result tables only the rows are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 SIZE = 16  # bytes
-_ALL = (1 << 8 * SIZE) - 1
 NOTHING = bytes(SIZE)  # the exclusive or of no digests
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -36,9 +35,11 @@ def of_rows(rows: Iterable[Sequence[Any]]) -> bytes:
     return hashlib.blake2b(_encode(list(rows)).encode(), digest_size=SIZE).digest()
 
 
-def together(*digests: bytes) -> bytes:
-    """The exclusive or of digests; taking one in twice takes it out again."""
-    total = 0
-    for one in digests:
-        total ^= int.from_bytes(one)
-    return (total & _ALL).to_bytes(SIZE)
+def together(total: bytes, entries: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """The exclusive or of ``total`` and the digests of entries of the table ``digests``: policy, replication
+    and the digest of that replication."""
+    found = int.from_bytes(total)
+    for policy, replication, one in entries:
+        entry = f"{policy} {replication} ".encode() + one
+        found ^= int.from_bytes(hashlib.blake2b(entry, digest_size=SIZE).digest())
+    return found.to_bytes(SIZE)

@@ -9,3 +9,7 @@ class StudyError(Exception):
 
 class StoreError(StudyError):
     """A results file cannot be used."""
+
+
+class DamagedError(StoreError):
+    """A results file is not what was written."""

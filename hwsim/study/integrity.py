@@ -121,9 +121,9 @@ def _sums(connection: sqlite3.Connection) -> dict[str, str]:
         ((count,),) = _read(connection, name, COUNT[name], found) or [(None,)]
         if told.get(name) != (count, None):
             found.setdefault(name, f"{count} rows, {told.get(name, ['?'])[0]} were written")
-    digests = [row[0] for row in _read(connection, "digests", "SELECT digest FROM digests", found)]
-    total = digest.together(*(one for one in digests if isinstance(one, bytes)))
-    if told.get("digests") != (len(digests), total):
+    digests = _read(connection, "digests", "SELECT policy, replication, digest FROM digests", found)
+    whole = [entry for entry in digests if isinstance(entry[2], bytes)]
+    if told.get("digests") != (len(digests), digest.together(digest.NOTHING, whole)):
         found.setdefault("digests", "not as it was written")
     return found
 

@@ -209,6 +209,8 @@ def _connect(file: Path, *, writing: bool) -> Store:
             connection.execute("SELECT count(*) FROM manifest").fetchone()
     except sqlite3.Error as error:
         raise explained(error, file) from error
+    except UnicodeDecodeError as error:  # what SQLite says about it is no text either
+        raise damaged(file, str(error)) from error
     return store
 
 

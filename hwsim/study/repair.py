@@ -13,6 +13,7 @@ from typing import Any
 
 from hwsim.study import integrity, sums
 from hwsim.study.columns import TABLES
+from hwsim.study.errors import DamagedError, StoreError
 from hwsim.study.integrity import Damage
 from hwsim.study.manifest import Policy
 from hwsim.study.opening import alone, check_same, connected, counted, open_store
@@ -27,7 +28,14 @@ def repair(path: Path, asked: Mapping[str, Any], policies: Sequence[Policy]) -> 
     wrong.  A file of another study, or no results file, is refused as it is on opening."""
     if not path.exists():
         return ""
-    with connected(path) as old:
+    try:
+        opened = connected(path)
+    except DamagedError:
+        raise StoreError(
+            f"{path}: the file is damaged at its start, so that nothing in it can be read; it was left as it "
+            "is. Run the study again into another file"
+        ) from None
+    with opened as old:
         damage = integrity.whole(old, asked["study_hash"])
         if not damage:
             return ""

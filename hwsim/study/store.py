@@ -21,7 +21,7 @@ from typing import Any
 
 from hwsim.study import digest, sums
 from hwsim.study.columns import FAILURES, TABLES, Column
-from hwsim.study.errors import StoreError
+from hwsim.study.errors import DamagedError, StoreError
 from hwsim.study.manifest import Policy, canonical
 from hwsim.study.replicate import Done, Failure, Job, Outcome
 from hwsim.study.schema import (
@@ -270,9 +270,9 @@ def _not_again(path: Path | None, done: Done) -> str:
     )
 
 
-def damaged(path: Path | None, what: str) -> StoreError:
+def damaged(path: Path | None, what: str) -> DamagedError:
     """What is in the file is not what was written there."""
-    return StoreError(
+    return DamagedError(
         f"{path}: the file is damaged ({what}); hwsim check {path} says what is sound in it. "
         "Run the study again into another file, or into this one with --repair"
     )

@@ -40,7 +40,7 @@ def add(
         "UPDATE sums SET rows = rows + ? WHERE name = ?", [(rows, name) for name, rows in written.items()]
     )
     (found,) = connection.execute("SELECT digest FROM sums WHERE name = 'digests'").fetchone()
-    change = (len(digests), digest.together(found, *(one for _, _, one in digests)))
+    change = (len(digests), digest.together(found, digests))
     connection.execute("UPDATE sums SET rows = rows + ?, digest = ? WHERE name = 'digests'", change)
 
 

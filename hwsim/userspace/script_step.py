@@ -109,7 +109,8 @@ class Step:
         story = self.machine.live_story(page.pfn)
         if story is not None:
             story.settle()
-        clean_if_written(page, self.kernel.now)
+        if (at_ns := clean_if_written(page, self.kernel.now)) is not None:
+            self.kernel.event("written_back", pfn=page.pfn, at_ns=at_ns)
 
     def set_page_dirty(self, page: Page) -> None:
         """The step stores to a page of a file or of a segment."""
