@@ -7,7 +7,7 @@ import io
 import re
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from hwsim.show import tables
 from hwsim.study.estimate import paired_difference
@@ -56,6 +56,7 @@ def test_tables_fit_the_terminal(width, nasty):
 
 def test_a_narrow_terminal_and_a_plain_one_lose_nothing():
     found = tables.comparison(comparison(results(40)))
+    assert isinstance(found, Group)
     words = re.findall(r"\S+ \([^()]+\) [a-z]\b", " ".join(_printed(found, 140).split()))
     narrow = " ".join(_printed(found, 40).split())
     assert len(words) > 30

@@ -271,7 +271,10 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         )
     elif pairing.of(policy):
         lines = "\n".join(f"  {line}" for line in pairing.of(policy))
-        text = f"The policies did not meet the same errors; the pairs are machines, not errors:\n{lines}\n"
+        text = (
+            "The policies did not meet the same errors, and the pairs are machines, not errors. "
+            f"The first that differ:\n{lines}\n"
+        )
         look = "red"
     elif pairing.errors:
         company = reading.company(counts[0])
@@ -279,18 +282,19 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         text += rate if comparison.same_count(policy) else ""
     else:
         text = "No error fell."
+    more = ""
     if not comparison.same_count(policy):
         first, second = (f"{plain(each.errors, 0)}, {reading.company(each)}" for each in counts)
-        text += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
+        more += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation
-        text += f" Kills of the pairs correlate {plain(r, 2)}" + (
+        more += f" Kills of the pairs correlate {plain(r, 2)}" + (
             ": pairing gained nothing here." if r <= 0 else "."
         )
     if difference is not None and difference.p_adjusted is not None:
-        text += f" p is adjusted for {len(comparison.labels) - 1} comparisons (Holm); intervals are not."
-    return Text(text, style=look)
+        more += f" p is adjusted for {len(comparison.labels) - 1} comparisons (Holm); intervals are not."
+    return Text(text + (more.lstrip() if text.endswith("\n") else more), style=look)
 
 
 def _heads(first: str, second: str) -> tuple[str, str, str]:
