@@ -41,7 +41,7 @@ def side_by_side(*names: str) -> list[Line]:
     """The kernels ``names`` line by line, from their profiles; :class:`ProfileError` for an unknown one."""
     chosen = [_profile(name) for name in names]
     lines = [
-        Line("kernel", field.name, tuple(str(getattr(each, field.name)) for each in chosen))
+        Line("kernel", field.name, tuple(_shown(getattr(each, field.name)) for each in chosen))
         for field in fields(Profile)
         if field.name not in _APART
     ]
@@ -75,6 +75,11 @@ def _profile(name: str) -> Profile:
     near = get_close_matches(name, PROFILES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ProfileError(f"kernel = {name!r}: not known; allowed are {', '.join(PROFILES)}{hint}")
+
+
+def _shown(value: Any) -> str:
+    """A rule of the kernel by the name of its function."""
+    return f"{value.__name__}()" if callable(value) else str(value)
 
 
 def _rows(chosen: list[Profile]) -> list[Line]:

@@ -9,6 +9,12 @@ import re
 # text read otherwise than it is; line and paragraph separators; halves of surrogate pairs, which stand for
 # bytes of a file name that are no text, and which no encoding takes.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What tables are written with, for terminals that lack it.
+IN_ASCII = {
+    "\u2212": "-", "\u2013": "-", "\u2026": "...", "\u2264": "<=", "\u2265": ">=", "\u00d7": "x",
+    "\u00b1": "+-", "\u00b5": "u", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"',
+    "\u2192": "->", "\u2500": "-", "\u2501": "-", "\u2502": "|", "\u2503": "|", "\u2022": "*",
+}  # fmt: skip
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

@@ -71,7 +71,7 @@ def results(
     names = pd.DataFrame({
         "policy": pd.Series(range(len(labels)), dtype="int64"),
         "label": pd.Series(list(labels), dtype="string"),
-        "overrides": pd.Series(["[]"] * len(labels), dtype="string"),
+        "overrides": [()] * len(labels),
     })  # fmt: skip
     made = {name: frame(name, rows) for name, rows in tables.items()}
     variants = [Policy(label, (label,)) for label in labels]

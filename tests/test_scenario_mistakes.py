@@ -45,6 +45,8 @@ def test_there_is_an_expectation_for_every_bad_file() -> None:
     [
         ("machine.cpu=3", "--set: machine.cpu = 3: unknown key\n    did you mean: cpus"),
         ("cpus=3", "--set: cpus = 3: unknown key\n    did you mean: machine.cpus"),
+        ("scrub.period=1 h", "--set: scrub: unknown key\n    did you mean: machine.scrub"),
+        ("early_kill=1", "unknown key\n    did you mean: machine.sysctl.vm.memory_failure_early_kill"),
         ("vm.memory_failure_early_kil=0", "did you mean: vm.memory_failure_early_kill"),
         ("vm.memory_failure_early_kill=2", 'machine.sysctl."vm.memory_failure_early_kill" = 2: out of range'),
         ("errors.1.rate=never", '"1" is no entry of errors\n    allowed: 0 to 0'),

@@ -7,7 +7,7 @@ import io
 import re
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from hwsim.show import tables
 from hwsim.study.estimate import paired_difference
@@ -30,7 +30,7 @@ def _compare(first: list[float], second: list[float]) -> Comparison:
     return dataclasses.replace(found, rows=tuple(new if r is row else r for r in found.rows))
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [40, 80, 120])
 @pytest.mark.parametrize(
     "nasty",
     [
@@ -50,9 +50,23 @@ def test_tables_fit_the_terminal(width, nasty):
     ):
         lines = text.splitlines()
         assert max(map(len, lines)) <= width
-        assert not any(re.search(r"\d to$", line.rstrip()) for line in lines if "," not in line), (
-            "a torn interval"
-        )
+        torn = [line for line in lines if re.search(r"\d to$", line.rstrip()) and "," not in line]
+        assert not torn or width < 80, "a torn interval"
+
+
+def test_a_narrow_terminal_and_a_plain_one_lose_nothing():
+    found = tables.comparison(comparison(results(40)))
+    assert isinstance(found, Group)
+    words = re.findall(r"\S+ \([^()]+\) [a-z]\b", " ".join(_printed(found, 140).split()))
+    narrow = " ".join(_printed(found, 40).split())
+    assert len(words) > 30
+    assert all(word in narrow for word in words)
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    Console(file=stream, width=120, color_system=None).print(found.renderables[1])
+    stream.seek(0)
+    rows = [line for line in stream.read().splitlines() if line.startswith(("|", "+"))]
+    assert len({len(row) for row in rows}) == 1, "columns stand under each other"
+    assert any("<=" in row for row in rows)
 
 
 def test_every_number_of_the_comparison_has_an_interval_and_a_method():
@@ -187,3 +201,29 @@ def test_reach_counts_what_was_met_and_names_what_was_not():
     assert re.search(r"not met\s+already\s+second report", text)
     assert "exit: 1 of 2 met" in text
     assert "3 of 4 met" in text
+
+
+def test_machines_without_chance_are_exact_and_have_no_intervals():
+    data = results(1, labels=LABELS)
+    data.manifest["scenario"] = {"machine": {"chance": "off"}}
+    found = comparison(data)
+    for text in (_printed(tables.summary(data)), _printed(tables.comparison(found))):
+        assert "Exact: without chance all machines are the same." in text
+        for word in ("interval", "\u2264", " differ", "( "):
+            assert word not in text
+    assert tables.sentence(found).endswith(": exact, as the machines are without chance.")
+
+
+def test_chance_that_is_varied_leaves_the_intervals():
+    data = results(20)
+    data.manifest["scenario"] = {"machine": {"chance": "off"}}
+    data.policies["overrides"] = [('machine.chance="off"',), ('machine.chance="on"',)]
+    assert "Intervals are 95 %" in _printed(tables.comparison(comparison(data)))
+
+
+def test_a_horizon_that_is_varied_is_not_given_as_one_for_all():
+    data = results(5)
+    data.policies["overrides"] = [('horizon="30 d"',), ("horizon=90 d",)]
+    found = comparison(data)
+    assert "Mean per machine over 30 d or 90 d" in _printed(tables.comparison(found))
+    assert "30 d or 90 d" in tables.sentence(found)

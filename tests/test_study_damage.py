@@ -83,8 +83,18 @@ def test_a_file_that_ends_too_early_is_told(good, missing):
     out, data, _ = good
     out.write_bytes(data[:-missing])
     for use in (study, read_store, checked):
-        with pytest.raises(StoreError, match=f"{missing} bytes are missing at its end"):
+        with pytest.raises(StoreError, match=f"{missing} bytes? (is|are) missing at its end"):
             use(out)
+
+
+def test_a_file_of_which_nothing_is_left_is_not_said_to_be_mended(good):
+    out, data, _ = good
+    out.write_bytes(data[:300])
+    for use in (study, read_store, checked):
+        with pytest.raises(StoreError, match="nothing in it can be read; run the study again into another"):
+            use(out)
+    with pytest.raises(StoreError, match="nothing in it can be read"):
+        study(out, repair=True)
 
 
 def test_bytes_behind_the_end_are_told(good):

@@ -274,3 +274,15 @@ def test_holm_by_hand():
 def test_json_form_has_every_part():
     assert list(estimate.mean([1.0, 2.0, 4.0]).as_dict()) == ["estimate", "low", "high", "method", "n"]
     assert "note" in estimate.mean([0.0, 0.0]).as_dict()
+
+
+def test_who_has_nothing_to_divide_by_is_no_evidence_that_all_are_alike():
+    """Three machines of 300 had such an error, and all panicked: at most 71 % do otherwise, not 1.2 %."""
+    bottoms = [1.0] * 3 + [0.0] * 297
+    alike = estimate.ratio(bottoms, bottoms)
+    none = estimate.ratio([0.0] * 300, bottoms, counts=False)
+    difference = estimate.paired_ratio_difference((bottoms, bottoms), (bottoms, bottoms))
+    assert (alike.value, none.value, difference.value) == (1.0, 0.0, 0.0)
+    assert [alike.n, none.n, difference.n] == [3, 3, 3]
+    assert "at most 0.71 of all" in none.note
+    assert "at most 0.71 of all" in difference.note

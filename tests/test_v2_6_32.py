@@ -254,3 +254,9 @@ def test_a_page_that_could_not_be_dropped_is_still_read() -> None:
     result = play(on_file(500, "write", index=0), INJECT, **world, **K32)
     (row,) = result.lost_writes
     assert (result.errors[0].outcome, row.reads_find) == ("Failed", "the page")
+
+
+def test_side_by_side_is_text_that_is_the_same_every_time():
+    values = {line.what: line.values for line in side_by_side("v5", "2.6.32")}
+    assert values["fsync_asks"] == ("filemap_fdatawait()", "filemap_write_and_wait_range()")
+    assert not any(" at 0x" in value for found in values.values() for value in found)

@@ -75,8 +75,9 @@ def _print(found: Comparison, *, as_json: bool, detected: bool) -> None:
     else:
         show(tables.comparison(found, detected=detected))
         say(sentence)
-    for mismatch in () if found.pairing.faults else found.pairing.mismatches:
-        note(f"hwsim: warning: the policies did not meet the same errors: {mismatch}")
+    if found.pairing.mismatches and not found.pairing.faults:
+        first = found.pairing.mismatches[0]
+        note(f"hwsim: warning: the policies did not meet the same errors; the first: {first}")
 
 
 def _parsed(vary: list[str]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.options import Json
+from hwsim.cli.options import PlainJson
 from hwsim.cli.shell import guarded, print_json, say
 
 
@@ -42,7 +42,7 @@ def explain(
     switches: Annotated[
         bool, typer.Option("--switches", help="List every switch of the review instead, and stop.")
     ] = False,
-    as_json: Json = False,
+    as_json: PlainJson = False,
 ) -> None:
     """Say what the handler does with one page.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.options import Json
+from hwsim.cli.options import PlainJson
 from hwsim.cli.shell import guarded, print_json, say, show
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def kernels(
         list[str] | None, typer.Argument(help="Kernels to put side by side, such as v5 2.6.32.")
     ] = None,
     differences: Annotated[bool, typer.Option("--differences", help="Only the lines that differ.")] = False,
-    as_json: Json = False,
+    as_json: PlainJson = False,
 ) -> None:
     """List the kernel profiles, or put some side by side."""
     from hwsim.kernels import profiles, side_by_side

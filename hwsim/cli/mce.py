@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Json
+from hwsim.cli.options import PlainJson
 from hwsim.cli.shell import guarded, print_json, wrong
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def mce(
             min=36, max=52, metavar="36..52", help="Width of addresses, modern only.", show_default="52"
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: PlainJson = False,
 ) -> None:
     """Grade machine checks, and say what becomes of the machine."""
     from hwsim.cli.mce_answer import answer, plain

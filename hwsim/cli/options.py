@@ -47,6 +47,7 @@ Repair = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: every number with low, high, method and n.")]
+PlainJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Detected = Annotated[
     bool, typer.Option("--detected", help="Also per detected error, and by the way of detection.")
 ]

@@ -9,14 +9,9 @@ import sys
 import unicodedata
 from typing import Any, TextIO
 
-from hwsim.printable import escaped
+from hwsim.printable import IN_ASCII, escaped
 
 _LAYOUT = "\n\t"  # what may stand in a line of output
-_SUBSTITUTES = {
-    "\u2212": "-", "\u2013": "-", "\u2026": "...", "\u2264": "<=", "\u2265": ">=", "\u00d7": "x",
-    "\u00b1": "+-", "\u00b5": "u", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"',
-    "\u2192": "->", "\u2500": "-", "\u2501": "-", "\u2502": "|", "\u2503": "|", "\u2022": "*",
-}  # fmt: skip
 
 
 def substitute(error: UnicodeError) -> tuple[str, int]:
@@ -27,7 +22,7 @@ def substitute(error: UnicodeError) -> tuple[str, int]:
     found = []
     for character in error.object[error.start : error.end]:
         plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-        found.append(_SUBSTITUTES.get(character) or plain or f"\\u{ord(character):04x}")
+        found.append(IN_ASCII.get(character) or plain or f"\\u{ord(character):04x}")
     return "".join(found), error.end
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.options import Json, ResultsFile
+from hwsim.cli.options import PlainJson, ResultsFile
 from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def replay(
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help='With --map: when, as "30 d"; default: at the end.')
     ] = None,
-    as_json: Json = False,
+    as_json: PlainJson = False,
 ) -> None:
     """Run one replication again: events and log, or a map."""
     from hwsim.study.replay import compare, spec_of

@@ -110,8 +110,10 @@ def _set(document: Document, text: str) -> Problem | None:
                     flat(value) if path == ("machine", "sysctl") and isinstance(value, dict) else value
                 )
             else:
-                is_array = parts[number + 1].isdecimal()
-                node = node.setdefault(part, [] if is_array else {})
+                if part not in node:  # the override makes this table: what is wrong with it is its mistake
+                    node[part] = [] if parts[number + 1].isdecimal() else {}
+                    document.set_origin(path, len(document.sources) - 1)
+                node = node[part]
         else:
             message = f"{path[-1]} is not a table here, so nothing in it can be set"
             return Problem(OVERRIDE, None, key.strip(), value, message, f"{path[-1]}={{ {part} = ... }}")

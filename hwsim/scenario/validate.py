@@ -185,7 +185,7 @@ def _problem(document: Document, finding: Finding) -> Problem:
     nearby = finding.nearby
     if nearby is None and file == OVERRIDE and finding.message == "unknown key":
         last = str(finding.path[-1])
-        nearby = next((key for key in _full_keys() if key.split(".")[-1] == last), None)
+        nearby = next((key for key in _full_keys() if f"_{key.split('.')[-1]}".endswith(f"_{last}")), None)
     shown = NOTHING if isinstance(value, dict | list) else value
     return Problem(file, line, show_path(path), shown, finding.message, finding.allowed, nearby)
 

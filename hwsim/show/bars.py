@@ -169,8 +169,8 @@ def _number(axes: Axes, y: float, estimate: Estimate, unit: Unit, reach: float) 
     ends = [x / unit.size for x in (estimate.value, estimate.high) if rounding.known(x)]
     no_interval = not rounding.known(estimate.high)
     text = f"{shown.number}, {shown.interval}" if estimate.value == 0 or no_interval else shown.number
-    if estimate.n == 1 and rounding.known(estimate.value):
-        text = shown.number  # the caption says that one replication has no interval
+    if (estimate.n == 1 or estimate.method == reading.EXACT) and rounding.known(estimate.value):
+        text = shown.number  # the caption says why it has no interval
     axes.text(max(ends, default=0.0) + reach * 0.025, y, text, va="center", fontsize=7, color=style.INK)
 
 
@@ -189,8 +189,10 @@ def _caption(results: reading.Results, panels: Sequence[_Panel], silent: Sequenc
     if silent:
         zero += f"Seen under no policy and not drawn: {', '.join(silent)}. "
     mean = reading.per_machine(results, range(len(results.policies)))
+    how = f"whiskers are 95 % intervals: {reading.methods(every)}"
+    if reading.exact(results):
+        how, zero = "exact, as without chance all machines are the same", ""
     return (
-        f"{reading.name(results)}{mean}; whiskers are 95 % intervals: "
-        f"{reading.methods(every)}. {zero}Early and needless: the page would not have been touched again "
-        "before the end; part of the early kills."
+        f"{reading.name(results)}{mean}; {how}. {zero}Early and needless: the page would not have been "
+        "touched again before the end; part of the early kills."
     )

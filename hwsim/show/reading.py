@@ -16,6 +16,8 @@ from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
 from hwsim.study.fell import Fell, fell, field_rates
 
+EXACT = "exact"  # machines without chance: there is nothing to estimate
+
 
 class Results(Protocol):
     """The part of a study's results that is shown."""
@@ -62,6 +64,9 @@ def column(results: Results, policy: int, field: str) -> list[float]:
 
 def mean(results: Results, policy: int, field: str) -> Estimate:
     """The mean of one column over the replications of a policy."""
+    if exact(results):
+        values = column(results, policy, field)
+        return Estimate(values[0] if values else None, None, None, EXACT, len(values))
     return estimate.mean(column(results, policy, field), counts=not field.endswith(("_ns", "_bytes")))
 
 
@@ -74,9 +79,21 @@ def horizon_ns(results: Results) -> int:
     return int(ends.max()) if len(ends) else 0
 
 
+def exact(results: Results) -> bool:
+    """Whether the machines are without chance, so that all replications of a policy are the same."""
+    varied = any("machine.chance" in text for texts in results.policies["overrides"] for text in texts)
+    return not varied and results.manifest.get("scenario", {}).get("machine", {}).get("chance") == "off"
+
+
 def span(results: Results) -> str:
-    """The horizon in words: ``90 d``."""
-    return units.human_duration(horizon_ns(results))
+    """The horizon in words: ``90 d``; of policies that differ in it ``1 d or 2 d``."""
+    varied = [
+        text.partition("=")[2].strip().strip("\"'")
+        for texts in results.policies["overrides"]
+        for text in texts
+        if text.partition("=")[0].strip() == "horizon"
+    ]
+    return " or ".join(dict.fromkeys(varied)) or units.human_duration(horizon_ns(results))
 
 
 def name(results: Results) -> str:

@@ -23,7 +23,8 @@ def sentence(comparison: Comparison) -> str:
         names = label, _short(escaped(comparison.labels[base]), label)
         both = row.estimates[base], row.estimates[policy]
         per = "error" if one_each and comparison.same_count(policy) else span
-        lines.append(_one(names, difference, both, per))
+        exact = reading.exact(comparison.results)
+        lines.append(_exact(names, difference) if exact else _one(names, difference, both, per))
     if len(lines) > 1:
         lines.append(f"({len(lines)} comparisons with one baseline: each interval is 95 % by itself.)")
     return "\n".join(lines)
@@ -35,14 +36,27 @@ def _short(label: str, other: str) -> str:
     return f"={value}" if sign and key == other.rpartition("=")[0] else label
 
 
+def _exact(names: tuple[str, str], d: Difference) -> str:
+    """Machines without chance: one stands for all."""
+    one, other = names
+    if d.value is None:
+        return f"{one} cannot be compared with {other}: no replication is finished under both."
+    return f"{one} kills {_how(d.value)} {other}: exact, as the machines are without chance."
+
+
+def _how(value: float) -> str:
+    return "as many tasks as" if value == 0 else f"{_amount(value)} {_tasks(value)} than"
+
+
 def _one(names: tuple[str, str], d: Difference, both: tuple[Estimate, Estimate], per: str) -> str:
     one, other = names
     size = reading.replications([d.n])
     if d.value is None:
         return f"{one} cannot be compared with {other}: no replication is finished under both."
     if d.n == 1:
-        how = "as many tasks as" if d.value == 0 else f"{_amount(d.value)} {_tasks(d.value)} than"
-        return f"In the one replication {one} kills {how} {other}; one replication gives no interval."
+        return (
+            f"In the one replication {one} kills {_how(d.value)} {other}; one replication gives no interval."
+        )
     if not (rounding.known(d.low) and rounding.known(d.high)):
         return _alike(one, other, d, both, size)
     if d.low <= 0 <= d.high:

@@ -42,7 +42,7 @@ def summary(results: Results, *, detected: bool = False) -> RenderableType:
     rows = pair.estimates(results)
     parts: list[RenderableType] = []
     for number, policy in enumerate(results.policy_list):
-        methods = Methods()
+        methods = Methods(exact=reading.exact(results))
         label = escaped(policy.label or str(results.manifest.get("name", "")))
         parts.append(Text(label, style="bold underline"))
         what_fell = fell(results.replications, number)
@@ -70,7 +70,7 @@ def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableT
     for policy, label in enumerate(comparison.labels):
         if policy == comparison.baseline:
             continue
-        methods = Methods()
+        methods = Methods(exact=reading.exact(comparison.results))
         first, second = escaped(comparison.labels[comparison.baseline]), escaped(label)
         parts.append(Text(f"{second} against {first} (baseline)", style="bold underline"))
         head = _heads(first, second)
@@ -252,8 +252,9 @@ def _unseen(rows: Sequence[tuple[Metric, Estimate]], methods: Methods, where: st
     bounds: dict[str, list[str]] = {}
     for metric, estimate in rows:
         cell = methods.cell(estimate, unit_of(metric.unit, [estimate]))
-        bounds.setdefault(f"{cell.interval}) {cell.mark}", []).append(metric.title)
-    texts = [f"{', '.join(names)} ({bound}" for bound, names in bounds.items()]
+        bound = f" ({cell.interval}) {cell.mark}" if cell.interval else ""
+        bounds.setdefault(bound, []).append(metric.title)
+    texts = [f"{', '.join(names)}{bound}" for bound, names in bounds.items()]
     return f"None seen{where}: {'; '.join(texts)}" if texts else ""
 
 
@@ -270,7 +271,10 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         )
     elif pairing.of(policy):
         lines = "\n".join(f"  {line}" for line in pairing.of(policy))
-        text = f"The policies did not meet the same errors; the pairs are machines, not errors:\n{lines}\n"
+        text = (
+            "The policies did not meet the same errors, and the pairs are machines, not errors. "
+            f"The first that differ:\n{lines}\n"
+        )
         look = "red"
     elif pairing.errors:
         company = reading.company(counts[0])
@@ -278,18 +282,19 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         text += rate if comparison.same_count(policy) else ""
     else:
         text = "No error fell."
+    more = ""
     if not comparison.same_count(policy):
         first, second = (f"{plain(each.errors, 0)}, {reading.company(each)}" for each in counts)
-        text += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
+        more += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation
-        text += f" Kills of the pairs correlate {plain(r, 2)}" + (
+        more += f" Kills of the pairs correlate {plain(r, 2)}" + (
             ": pairing gained nothing here." if r <= 0 else "."
         )
     if difference is not None and difference.p_adjusted is not None:
-        text += f" p is adjusted for {len(comparison.labels) - 1} comparisons (Holm); intervals are not."
-    return Text(text, style=look)
+        more += f" p is adjusted for {len(comparison.labels) - 1} comparisons (Holm); intervals are not."
+    return Text(text + (more.lstrip() if text.endswith("\n") else more), style=look)
 
 
 def _heads(first: str, second: str) -> tuple[str, str, str]:

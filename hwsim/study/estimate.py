@@ -128,7 +128,11 @@ def ratio(
     counts: bool = True,
     level: float = LEVEL,
 ) -> Estimate:
-    """Ratio of sums, such as kills per detected error: jackknife over replications, t with n - 1."""
+    """Ratio of sums, such as kills per detected error: jackknife over replications, t with n - 1.
+
+    Where all are alike, the bound is on the share of those that have something to divide by: the others
+    show nothing.
+    """
     import numpy as np
 
     top, bottom = np.asarray(tops, dtype=np.float64), np.asarray(bottoms, dtype=np.float64)
@@ -137,10 +141,11 @@ def ratio(
     if total == 0.0:
         return Estimate(None, None, None, "nothing to divide by", n)
     value = float(top.sum()) / total
+    telling = int(np.count_nonzero(bottom))
     if not top.any():
         if not counts:
-            share = zero_share_bound(n, level=level)
-            return Estimate(0.0, None, None, "exact binomial, none seen", n, _none_seen(n, share))
+            note = _none_seen(telling, zero_share_bound(telling, level=level))
+            return Estimate(0.0, None, None, "exact binomial, none seen", telling, note)
         bound = rate(0, total, n, level=level).high
         note = f"none in {total:.0f}; {_SINGLY}"
         return Estimate(0.0, 0.0, bound, "exact Poisson, zero events", n, note)
@@ -148,7 +153,7 @@ def ratio(
     if half is None:
         return Estimate(value, None, None, "too few replications with errors", n)
     if half == 0.0:
-        return Estimate(value, None, None, f"equal in all {n} replications", n)
+        return Estimate(value, None, None, f"equal in all {telling} replications", telling)
     low = value - half if floor is None else max(value - half, floor)
     return Estimate(value, low, value + half, "jackknife", n)
 
@@ -191,15 +196,16 @@ def paired_ratio_difference(
     if a_bottom.sum() == 0.0 or b_bottom.sum() == 0.0:
         return Difference(None, None, None, "nothing to divide by", n)
     value = float(b_top.sum() / b_bottom.sum() - a_top.sum() / a_bottom.sum())
+    telling = int(np.count_nonzero((a_bottom > 0) | (b_bottom > 0)))
     together = _correlation(a_top, b_top)
     if np.array_equal(a_top, b_top) and np.array_equal(a_bottom, b_bottom):
-        return _constant_difference(0.0, n, level, together)
+        return _constant_difference(0.0, telling, level, together)
     left = _leave_one_out(b_top, b_bottom) - _leave_one_out(a_top, a_bottom)
     half = _jackknife_half(left, level)
     if half is None:
         return Difference(value, None, None, "too few replications with errors", n, "", together)
     if half == 0.0:
-        return Difference(value, None, None, f"equal in all {n} pairs", n, "", together)
+        return Difference(value, None, None, f"equal in all {telling} pairs", telling, "", together)
     error = half / _t_quantile(n - 1, level)
     p_value = float(2 * stdtr(n - 1, -abs(value) / error))
     return Difference(value, value - half, value + half, "paired jackknife", n, "", together, p_value)

@@ -71,7 +71,8 @@ def quick(store: Store) -> dict[str, str]:
     try:
         if not same_tables(connection):
             return {"": "its tables are not those that hwsim makes"}
-        problems = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({_PROBLEMS_SHOWN})")]
+        found = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({_PROBLEMS_SHOWN})")]
+        problems = [line for text in found for line in text.splitlines() if not line.startswith("***")]
     except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: the words of SQLite are no text
         problems = [str(error)]
     problems = [_size(store), *(problem for problem in problems if problem != "ok")]
@@ -83,13 +84,12 @@ def _size(store: Store) -> str:
     if store.path is None:
         return ""
     lacking = lacking_bytes(store.path)
-    return (
-        f"{lacking} bytes are missing at its end"
-        if lacking > 0
-        else "bytes follow its end"
-        if lacking
-        else ""
-    )
+    return missing(lacking) if lacking > 0 else "bytes follow its end" if lacking else ""
+
+
+def missing(lacking: int) -> str:
+    """``1 byte is missing at its end``."""
+    return f"{lacking} byte{' is' if lacking == 1 else 's are'} missing at its end"
 
 
 def lacking_bytes(path: Path) -> int:

@@ -103,7 +103,10 @@ def _filled_up(file: Path, lacking: int) -> Store:
             raise MemoryError
         store.connection.deserialize(file.read_bytes() + bytes(lacking))
     except (AttributeError, sqlite3.Error, MemoryError) as error:  # left out of some builds of SQLite
-        raise damaged(file, f"{lacking} bytes are missing at its end") from error
+        raise StoreError(
+            f"{file}: {integrity.missing(lacking)}: nothing in it can be read; run the study again into "
+            "another file, or remove this one"
+        ) from error
     return store
 
 

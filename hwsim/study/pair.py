@@ -79,7 +79,7 @@ class Pairing:
         return self.by_policy[policy] if self.by_policy else self.mismatches
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Policies on the same errors.  ``rows`` hold every metric; ``results`` the data behind them."""
 
@@ -101,6 +101,9 @@ class Comparison:
         """Whether as many errors fell on each machine as under the baseline, so that per error compares."""
         difference = self.row("errors").differences[policy]
         return difference is None or (difference.value == 0 and difference.low is None)
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.labels)}: {self.replications} replications each>"
 
     @property
     def paths(self) -> tuple[str, ...]:
