@@ -112,4 +112,5 @@ def _fsync_phases(machine: Machine, group: Group) -> None:
         phase = int(machine.draws.extra(_FSYNC - member.number, Slot.PHASE) * fsync.every_ns)
         member.fsync_ns = now + phase
         if mapping.host is not None:
-            mapping.host.calls.append((member.fsync_ns, fsync.every_ns))
+            member.fsync_call = member.fsync_ns, fsync.every_ns
+            mapping.host.calls.append(member.fsync_call)

@@ -266,6 +266,104 @@ def test_the_boot_in_which_a_line_is_found_is_the_one_on_record() -> None:
     assert (row.found_ns, row.capacity_lost_bytes, row.end) == (None, 0, "latent")
 
 
+def test_the_kernel_reads_its_own_memory() -> None:
+    pools = (FILLER, KernelPoolSpec("slab", 8, load_per_s=1e7))
+    bad = (1_000, "inject", {"page": {"kernel": "slab", "index": 0}, "how": "line", "permanent": True})
+    result = play(bad, pools=pools)
+    assert (result.errors[0].found, result.errors[0].end, result.row.panics) == ("kernel_load", "panic", 1)
+
+
+@pytest.mark.parametrize(("permanent", "end"), [(False, "healed"), (True, "latent")])
+def test_a_round_through_swap_heals_what_is_transient(permanent: bool, end: str) -> None:
+    """Swapped in, its frame is written as a whole; swapped out, bad bytes go to the device."""
+    cycle = SwapCycle(100_000, dirty_mapped=0.0, dirty_unmapped=0.0, clean_unmapped=0.5, clean_mapped=0.0)
+    region = RegionSpec("heap", "anon", 8, swap=cycle)
+    bad = (1_000, "inject", {"page": heap(0), "how": "line", "permanent": permanent})
+    result = play(bad, tasks=(app(region),), device_read="silent")
+    assert result.errors[0].end == end
+    assert result.row.disk_corruptions == int(permanent)  # the transient one was out already
+
+
+@pytest.mark.parametrize(
+    ("sigbus", "touch", "needless"),
+    [
+        (SigbusSpec(), BUSY, "no"),
+        (SigbusSpec(), (Touch(1.0, 0.0, 0.0),), "yes"),
+        (SigbusSpec(), (Touch(1.0, 1e-3, 0.0),), "censored"),
+        (SigbusSpec("remap", "remap"), (Touch(1.0, 0.0, 0.0),), ""),
+    ],
+)
+def test_an_early_kill_is_needless_if_the_page_was_never_to_be_touched(
+    sigbus: SigbusSpec, touch: tuple[Touch, ...], needless: str
+) -> None:
+    task = app(RegionSpec("heap", "anon", 8, touch=touch), sigbus=sigbus)
+    signals = play((1_000, "inject", {"page": heap(0)}), tasks=(task,), early_kill=1).signals
+    assert [(row.cause, row.needless) for row in signals] == [("early", needless)]
+
+
+@pytest.mark.parametrize(("permanent", "ends"), [(False, {"healed"}), (True, {"reachable"})])
+def test_an_allocation_clears_a_frame_and_heals_what_is_transient(permanent: bool, ends: set[str]) -> None:
+    """A bad one goes to another owner: more than half of this memory is the kernel's."""
+    pages = [{"page": {"free": n}} for n in range(4)]
+    bad = [
+        (1_000 + n, "inject", {**page, "how": "line", "permanent": permanent}) for n, page in enumerate(pages)
+    ]
+    frames = [row.pfn for row in play(*bad).errors]
+    found = [(900_000 + n, "mce", {"page": {"pfn": pfn}}) for n, pfn in enumerate(frames)]
+    result = play(*bad, *(found if permanent else ()), alloc_per_s=1e9)
+    assert {row.end for row in result.errors} == ends
+    assert ("reserved kernel" in {row.message for row in result.errors}) == permanent
+
+
+@pytest.mark.parametrize(("share", "end"), [(1.0, "panic"), (0.0, "reachable")])
+def test_memory_that_brought_the_machine_down_is_mended_or_not(share: float, end: str) -> None:
+    load = (2_000, "load", {"task": "app.0", "page": heap(0)})
+    result = play(PERMANENT, load, reboot_ns=1_000, repair_share=share)
+    assert (result.row.panics, result.errors[0].end) == (1, end)
+
+
+def test_the_frames_of_a_segment_are_free_when_its_last_user_is_gone() -> None:
+    region = RegionSpec("shm", "shm", 8, shared=True)
+    steps = PERMANENT, (2_000, "exit", {"task": "app.0"}), (3_000, "mce", {"page": P0})
+    row = play(*steps, tasks=(app(region),)).errors[0]
+    assert (row.kind, row.message, row.outcome) == ("free", "free or high order kernel", "Ignored")
+
+
+def test_a_line_is_read_by_who_reads_it() -> None:
+    """Three tasks map the file; only the second ever touches it."""
+    quiet = RegionSpec("map", "file", 8, file="data", shared=True)
+    busy = replace(quiet, touch=BUSY, lines_per_touch=64.0)
+    tasks = (app(quiet), TaskSpec("busy", regions=(busy,)), TaskSpec("third", regions=(quiet,)))
+    bad = (1_000, "inject", {"page": {"file": "data", "index": 0}, "how": "line", "permanent": True})
+    result = play(bad, tasks=tasks, files=(FileSpec("data", 8),))
+    readers = [facts["by"] for _, event, facts in result.events if event == "consumed"]
+    assert readers == ["busy.0"]
+
+
+@pytest.mark.parametrize(("permanent", "end"), [(False, "healed"), (True, "reachable")])
+def test_a_frame_that_the_kernel_takes_brings_its_bad_line_along(permanent: bool, end: str) -> None:
+    bad = (1_000, "inject", {"page": {"free": 0}, "how": "line", "permanent": permanent})
+    take = (2_000, "alloc", {"kind": "slab", "order": 0, "name": "block"})
+    found = (3_000, "mce", {"page": {"pfn": play(bad).errors[0].pfn}})
+    row = play(bad, take, *([found] if permanent else [])).errors[0]
+    assert (row.end, row.message) == (end, "kernel slab" if permanent else "")
+
+
+def test_a_page_whose_owner_has_exited_is_free() -> None:
+    steps = PERMANENT, (2_000, "exit", {"task": "app.0"}), (3_000, "mce", {"page": P0})
+    row = play(*steps).errors[0]
+    assert (row.kind, row.message, row.outcome) == ("free", "free or high order kernel", "Ignored")
+
+
+@pytest.mark.parametrize(("lines", "found"), [(64.0, "task_load"), (0.0, "none")])
+def test_the_first_touch_of_a_bad_frame_reads_as_much_of_it_as_any_touch(lines: float, found: str) -> None:
+    """The frame is handed out at a task's first touch of memory that it has not touched before."""
+    rare = (Touch(1.0, 1e5, 0.0),)  # not yet touched when it goes bad
+    region = RegionSpec("heap", "anon", 8, touch=rare, lines_per_touch=lines, populate=False)
+    row = play(PERMANENT, tasks=(app(region),)).errors[0]
+    assert row.found == found
+
+
 def test_a_permanent_second_line_survives_the_reboot_that_heals_the_first() -> None:
     line = {"page": heap(0), "how": "line"}
     steps: tuple[tuple[Any, ...], ...] = (

@@ -322,6 +322,22 @@ def test_a_store_during_the_writeback_wait_makes_the_page_dirty_again() -> None:
     assert dirty.errors[0].unmapped_ns == 900_000
 
 
+def test_readers_of_a_page_that_is_kept_are_told_by_eio() -> None:
+    """Five reads of the page in ten microseconds by two tasks: one of them is the first to be told."""
+    file = FileSpec("data", 8, touch=(Touch(1.0, 5e5, 0.0),))
+    kept = {"tasks": BARE["tasks"], "files": (file,), "switches": (("pagecache_policy", "keep_poisoned"),)}
+    row = lost(*LOST, **kept)
+    assert (row.reads_find, row.told_by, row.stale_before, row.stale_after) == ("EIO", "read", 0, 0)
+    assert row.told in ("writer", "bystander")
+    assert row.told_ns is not None
+    assert 0 < row.told_ns - row.lost_ns < 100_000
+    silent = {**kept, "files": (replace(file, touch=(Touch(1.0, 0.0, 0.0),)),)}
+    assert (lost(*LOST, **silent).told, lost(*LOST, **silent).told_by) == ("nobody", "")
+    dropped = lost(*LOST, **(kept | {"switches": ()}))
+    assert (dropped.reads_find, dropped.told, dropped.told_by) == ("old data", "nobody", "")
+    assert dropped.stale_before > 0
+
+
 @pytest.mark.parametrize("filesystem", ["ext4", "xfs", "nfs"])
 def test_where_page_mkwrite_takes_the_page_lock_a_store_waits(filesystem: str) -> None:
     (error,) = play(*WAITS, **_mapped(1e7, filesystem)).errors

@@ -229,6 +229,15 @@ def test_with_tolerant_3_a_busy_line_is_read_again_but_not_for_ever() -> None:
     assert (result.row.panics, result.errors[0].end) == (0, "reachable")
 
 
+def test_the_scrubber_still_finds_a_line_that_has_been_read_sixteen_times() -> None:
+    busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, load_per_s=50.0),), lines_per_touch=64.0)
+    machine: dict[str, Any] = {"tolerant": 3, "scrub": ScrubSpec(20 * SECOND, "SRAO")}
+    spec = long(world(BAD, tasks=(TaskSpec("app", regions=(busy,)),), times=MEET), 60, **machine)
+    result = run(spec)
+    assert result.reach["consumed:task_load"] == 16
+    assert (result.errors[0].found, result.errors[0].outcome) == ("task_load", "Recovered")
+
+
 def test_sweeps_that_change_nothing_are_counted_when_the_platform_is_fatal_and_tolerated() -> None:
     result = run(long(world(BAD, tolerant=3, times=MEET), 10, scrub=ScrubSpec(SECOND, "fatal")))
     assert (result.errors[0].repeats, result.row.panics) == (9, 0)
@@ -239,6 +248,7 @@ def test_every_logged_check_says_so_twice_a_minute_at_most() -> None:
     result = run(long(world(BAD), 130, scrub=ScrubSpec(SECOND, "UCNA")))
     row = result.errors[0]
     assert (row.logged_only, row.repeats, row.poisoned_ns) == (130, 129, None)
+    assert result.reach["found:logged_only"] == 1  # the others are counted, not played
     first = row.found_ns or 0
     ticks = [(time - first) // SECOND for time, _, text in result.log if not text.startswith("Injecting")]
     assert ticks == [0, 1, 61, 62, 122, 123]

@@ -9,7 +9,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hwsim.hardware.mce_banks import ADDRV, AR, EIPV, EN, LMCES, MCIP, MISCV, OVER, PCC, RIPV, UC, VAL, S
+from hwsim.hardware.mce_banks import (
+    ADDRV,
+    AR,
+    EIPV,
+    EN,
+    LMCES,
+    MCIP,
+    MISCV,
+    OVER,
+    PCC,
+    RIPV,
+    SEAM_NR,
+    UC,
+    VAL,
+    S,
+)
 from hwsim.hardware.mce_inject import (
     FIELDS,
     KEYWORDS,
@@ -153,9 +168,10 @@ def test_an_empty_file_has_no_record() -> None:
 
 
 def test_what_a_panic_prints_is_hexadecimal() -> None:
-    (found,) = read("CPU 1: Machine Check Exception: f Bank 4: be00000000010090\n")
-    assert (found.cpu, found.mcgstatus, found.bank) == (1, RIPV | EIPV | MCIP | LMCES, 4)
-    assert found.status == 0xBE00_0000_0001_0090
+    for printed, mcgstatus in (("f", RIPV | EIPV | MCIP | LMCES), ("1007", SEAM_NR | RIPV | EIPV | MCIP)):
+        (found,) = read(f"CPU 1: Machine Check Exception: {printed} Bank 4: be00000000010090\n")
+        assert (found.cpu, found.mcgstatus, found.bank) == (1, mcgstatus, 4)
+        assert found.status == 0xBE00_0000_0001_0090
 
 
 def test_where_nothing_can_be_read_the_rest_of_the_mistakes_is_of_line_1() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import permutations
+from math import log1p
 from typing import Any
 
 import pytest
 
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.machine import Machine, Plan
-from hwsim.spec import ScrubSpec
+from hwsim.rng import Slot
+from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
 from hwsim.story.page_story import PageStory
 from tests.worlds import PFN, world
 
@@ -65,3 +67,15 @@ def test_the_scrubber_is_before_all_others(after_ns: int) -> None:
     story.arm()
     assert story.next is not None
     assert story.next[2] == ("kernel_load" if after_ns < 0 else "scrub")
+
+
+def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own() -> None:
+    """One load of the whole page a microsecond: the time is one uniform through the inverse CDF."""
+    busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e6, 0.0),), lines_per_touch=64.0)
+    spec = world(tasks=(TaskSpec("app", regions=(busy,)),))
+    story = Machine(spec, 0, Plan(spec)).add_error(0, PFN, 7, True)
+    ((time, priority, what, _),) = story.times
+    assert (what, priority) == ("task_load", TASK_ACCESS)
+    assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1
+    story.draw_race()
+    assert story.times[0][0] != time

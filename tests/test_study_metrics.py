@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from hwsim.study.columns import TABLES
 from hwsim.study.metrics import METRICS, common_replications, tally
 
 ERRORS = [  # policy, replication, error, found, end, data_lost_bytes, capacity_lost_bytes
@@ -102,3 +103,8 @@ def test_times_and_bytes_are_no_counts() -> None:
     """Seeing none of them bounds no number of events."""
     amounts = [metric.name for metric in METRICS if not metric.counts]
     assert amounts == ["downtime_ns", "data_lost_bytes", "capacity_lost_bytes"]
+
+
+def test_every_row_has_its_policy() -> None:
+    for columns in TABLES.values():
+        assert (columns[0].name, columns[0].dtype, columns[0].optional) == ("policy", "int64", False)

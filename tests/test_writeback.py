@@ -185,6 +185,19 @@ def test_share_of_time_an_inode_is_dirty(stores_per_s: float) -> None:
         assert kstest(ages, _age_of_a_quiet_file).pvalue > ALPHA
 
 
+def test_an_age_of_nothing_has_the_same_law() -> None:
+    """vm.dirty_expire_centisecs = 0: whatever is dirty at a wake is written."""
+    rate, looks, dirty = 0.2, 2_000, 0
+    for number in range(looks):
+        late = inode(rate, flusher=Flusher(S, WAKE, 0), draws=uniforms(8, number))
+        at = (10**6 + number * 12_347) * S + number * 1_237 * MS
+        late.advance(at)
+        since = late.dirtied_when(at)
+        dirty += since is not None
+        assert since is None or at - since < WAKE
+    assert binomtest(dirty, looks, 1.0 - 1.0 / (rate * cycle_s(rate, expire_s=0.0))).pvalue > ALPHA
+
+
 def _age_of_a_quiet_file(age_s: Any) -> Any:
     beyond = (age_s - 30.0).clip(0.0, 5.0)
     return (age_s.clip(0.0, 30.0) + beyond - beyond**2 / 10.0) / 32.5

@@ -320,7 +320,8 @@ class Twin:
         for file in self.spec.files:
             backing = self.files[file.name]
             age_ns = machine.dirty_expire_ns if file.flush_every_ns is None else file.flush_every_ns
-            if backing.dirtied_ns is not None and age_ns and self.now - backing.dirtied_ns >= age_ns:
+            never = file.flush_every_ns == 0
+            if backing.dirtied_ns is not None and not never and self.now - backing.dirtied_ns >= age_ns:
                 self._write_out(backing)
         self.at(self.now + machine.dirty_writeback_ns, self._wake_flusher)
 

@@ -14,7 +14,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.task_struct import Vma
-from hwsim.kernel.writeback import inode_of
+from hwsim.kernel.writeback import end_io, inode_of
 
 _KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
@@ -50,6 +50,7 @@ def quiet_stores(page: Page, permanent: bool) -> list[tuple[float, Vma | None]]:
 def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float]) -> None:
     """Bring present and dirty up to now; ``draw(k)`` gives a uniform for each ``k``."""
     since, page.looked_ns = page.looked_ns, now_ns
+    end_io(page, now_ns)
     mapping = page.mapping
     if now_ns <= since or mapping is None or page.region.kind not in _KINDS:
         return
@@ -96,6 +97,7 @@ def clean_if_written(page: Page, now_ns: int) -> int | None:
     """
     inode, since, was = inode_of(page), page.looked_ns, page.flags
     page.looked_ns = now_ns
+    end_io(page, now_ns)
     if inode is None or inode.clean_at(now_ns) <= since:
         return None
     _clean(page)

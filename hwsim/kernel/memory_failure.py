@@ -30,6 +30,7 @@ from hwsim.kernel.rmap import (
 from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, Signal, force_kill, send_sig_info
 from hwsim.kernel.struct_page import HANDLER, Page, Pte
 from hwsim.kernel.task_struct import Task, Vma
+from hwsim.kernel.writeback import end_io
 from hwsim.rng import ROW, Slot
 
 if TYPE_CHECKING:
@@ -200,12 +201,11 @@ def unlock_page(kernel: Kernel, page: Page) -> None:
 
 def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
     """Wait, without bound, until the page is no longer under I/O."""
+    if page.writeback_until_ns > kernel.now:
+        yield from kernel.pause(page.writeback_until_ns - kernel.now)
+    end_io(page, kernel.now)
     while page.flags & pg.WRITEBACK:
-        if page.writeback_until_ns > kernel.now:
-            yield from kernel.pause(page.writeback_until_ns - kernel.now)
-            page.flags &= ~pg.WRITEBACK
-        else:
-            yield from kernel.wait_on_page(page)
+        yield from kernel.wait_on_page(page)
 
 
 def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, report: Report) -> Steps:

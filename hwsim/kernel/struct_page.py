@@ -176,7 +176,7 @@ class Page:
         self.pagevec_cpu = -1
         self.buffers_busy = False
         self.locked_by_script = False
-        self.writeback_until_ns = 0  # a script may set it to a time far away
+        self.writeback_until_ns = 0  # of a write-out that the first look has drawn; others end when told
         self.unmap_failures = 0  # tries of try_to_unmap() that will fail
         self.swap_entry = False  # a copy of the contents exists on the swap device
         self.swap_stage = 0  # see swap_cycle

@@ -143,7 +143,7 @@ class Kernel:
         if name == "vm.memory_failure_recovery" and self.profile.has_recovery_sysctl:
             self.recovery = value if value in (0, 1) else self.recovery
             return 0 if value in (0, 1) else -EINVAL
-        if name == "vm.dirty_expire_centisecs" and value >= 1:
+        if name == "vm.dirty_expire_centisecs" and value >= 0:
             self._advance_inodes()
             self.flusher.set_expire(self.now, value * _CENTISEC_NS)
             return 0

@@ -3,15 +3,16 @@
 An inode has the time of its first dirtying since it was clean, ``dirtied_when``.  The flusher wakes every
 vm.dirty_writeback_centisecs (W) and writes all pages of every inode that has been dirty for
 vm.dirty_expire_centisecs (E) or longer: a quiet file is written E to E + W after its first store.  fsync()
-and sync() write at once.  Written out, the inode is clean, and its age starts anew.  A write-out takes no
+and sync() write at once.  Where the inode is clean then, its age starts anew.  A write-out takes no
 time here, so no store falls into one by chance; stores while a script has a page under writeback leave
 dirtied_when as it was, as __mark_inode_dirty() does.
 
 **The law.**  Nobody steps through the stores.  Stores to the inode, of r a second together, are a Poisson
 stream: clean at c (a wake, or a call), it is dirtied at d = c + X with X exponential of rate r, and written
-at the first wake at or after d + E, or at the first call after d.  A call leaves the inode clean whatever was
-before, so what comes after it is a function of its time alone.  Between calls the write-outs are a
-renewal process on the grid of the wakes: a cycle has N = ceil((X + E) / W) wakes, at least n = ceil(E / W),
+at the first wake at or after d + E, or at the first call after d.  A call by chance is taken to leave the
+inode clean, whatever was before (a script's goes by :func:`writes_inode`), so what comes after it is a
+function of its time alone.  Between calls the write-outs are a renewal process on the grid of the wakes: a
+cycle has N = ceil((X + E) / W) wakes, at least n = ceil(E / W),
 
     P(N > j) = 1 for j < n, exp(-r (j W - E)) from there on;   E[N] = n + exp(-r (n W - E)) / (1 - exp(-r W)).
 
@@ -31,8 +32,8 @@ from collections.abc import Callable
 from math import exp, expm1, log1p
 from typing import TYPE_CHECKING
 
-from hwsim.kernel.page_flags import DIRTY
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.page_flags import DIRTY, WRITEBACK
+from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class Inode:
     def written(self, now_ns: int, *, whole_inode: bool = True) -> None:
         """All its pages are written now.
 
-        ``whole_inode`` False: sync_file_range() leaves I_DIRTY_PAGES and dirtied_when alone, so the next
-        store is taken to be as old as those before it.
+        ``whole_inode`` False: I_DIRTY_PAGES and dirtied_when stay, so the next store is taken to be as old as
+        those before it (:func:`writes_inode`).
         """
         self.advance(now_ns)
         dirtied = self.dirtied_when(now_ns)
@@ -192,7 +193,7 @@ class Inode:
 
     @property
     def _flusher_writes(self) -> bool:
-        return self._expire > 0 and self._flusher.next_ns is not None
+        return self._expire_ns != 0 and self._flusher.next_ns is not None
 
     @property
     def _others(self) -> int | None:
@@ -236,6 +237,18 @@ class Inode:
 
     # -- fsync() and sync() by chance -----------------------------------------------------------------
 
+    def call_begins(self, now_ns: int, phase_ns: int, period_ns: int) -> tuple[int, int]:
+        """Somebody calls at the ticks of this phase and period that are to come; for :meth:`call_ends`."""
+        self.advance(now_ns)
+        call = next_tick_ns(now_ns, phase_ns, period_ns), period_ns
+        self.calls.append(call)
+        return call
+
+    def call_ends(self, now_ns: int, call: tuple[int, int]) -> None:
+        """Who has called is gone."""
+        self.advance(now_ns)
+        self.calls.remove(call)
+
     def _last_call_ns(self, now_ns: int) -> int | None:
         """The latest call at or before now."""
         times = [now_ns - (now_ns - phase) % period for phase, period in self.calls if phase <= now_ns]
@@ -243,11 +256,7 @@ class Inode:
 
     def next_call_ns(self, now_ns: int) -> int | None:
         """The first call after now."""
-        times = [
-            phase if now_ns < phase else now_ns + period - (now_ns - phase) % period
-            for phase, period in self.calls
-        ]
-        return min(times, default=None)
+        return min((next_tick_ns(now_ns, *call) for call in self.calls), default=None)
 
     def next_wake_ns(self, since_ns: int) -> int | None:
         """The first wake of the flusher at or after ``since_ns``, if it ever writes this inode."""
@@ -317,9 +326,35 @@ class Inode:
         )
 
 
+def next_tick_ns(now_ns: int, phase_ns: int, period_ns: int) -> int:
+    """The first tick after now of what happens at ``phase_ns`` and every ``period_ns`` from there on."""
+    return phase_ns if now_ns < phase_ns else now_ns + period_ns - (now_ns - phase_ns) % period_ns
+
+
+def writes_inode(mapping: AddressSpace, call: str) -> bool:
+    """Whether a call that has written all pages of a file clears I_DIRTY, so that its age starts anew.
+
+    sync() and the eviction of the inode write it as a whole; fsync() and msync() do so with sync_inode() on
+    ext2, ext3 and ext4.  On XFS, NFS and block devices they write pages and no more, and so do fdatasync(),
+    O_SYNC and sync_file_range() everywhere: the flusher still comes at the old age.  2.6.3x: fs/libfs.c
+    (simple_fsync()), fs/ext3/fsync.c, fs/xfs/xfs_vnodeops.c, fs/nfs/file.c, fs/block_dev.c.  Left out: a file
+    that has grown is I_DIRTY_DATASYNC, which fdatasync() and O_SYNC clear as well.
+    """
+    if mapping.filesystem in ("ext2", "ext3", "ext4") and call in ("fsync", "msync"):
+        return True
+    return call in ("sync", "evict")
+
+
 def inode_of(page: Page) -> Inode | None:
     """page->mapping->host, where dirty pages are accounted and written back."""
     return page.mapping.host if page.mapping is not None else None
+
+
+def end_io(page: Page, now_ns: int) -> None:
+    """A write-out that was under way when somebody first looked at the page is over by now."""
+    if page.writeback_until_ns and page.writeback_until_ns <= now_ns:
+        page.flags &= ~WRITEBACK
+        page.writeback_until_ns = 0
 
 
 def set_page_dirty(page: Page, now_ns: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 SYSCTLS: Final[dict[str, tuple[int, int]]] = {
     "vm.memory_failure_early_kill": (0, 1),
     "vm.memory_failure_recovery": (0, 1),
-    "vm.dirty_expire_centisecs": (1, 1_000_000),
+    "vm.dirty_expire_centisecs": (0, 1_000_000),
     "vm.dirty_writeback_centisecs": (0, 1_000_000),
 }
 POOL_KINDS: Final = ("slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved")

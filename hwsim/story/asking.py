@@ -22,6 +22,7 @@ from hwsim.kernel.filemap_error import (
     wait_swallows,
 )
 from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.writeback import next_tick_ns
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
 from hwsim.story.frame_life import drop_pages
@@ -145,16 +146,16 @@ class Watch:
             assert spec is not None
             asks_ns = now if self._asks(spec.call, has_pages=False) else cached_ns
             if member.file is not None and asks_ns is not None and self._asks(spec.call, has_pages=True):
-                found.append(Call(_tick(asks_ns, member.fsync_ns, spec.every_ns), tie, "ask", member))
+                found.append(Call(next_tick_ns(asks_ns, member.fsync_ns, spec.every_ns), tie, "ask", member))
             if spec.reopen_ns is not None:
                 start, period, length = _sessions(member)
                 if member.file is None or spec.open_share >= 1.0:
-                    found.append(Call(_tick(now, start, period), tie, "open", member))
+                    found.append(Call(next_tick_ns(now, start, period), tie, "open", member))
                 else:
-                    found.append(Call(_tick(now, start + length, period), tie, "close", member))
+                    found.append(Call(next_tick_ns(now, start + length, period), tie, "close", member))
         every = machine.spec.machine.sync_every_ns
         if every is not None and self._shared_bit and cached_ns is not None:
-            found.append(Call(_tick(cached_ns, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
+            found.append(Call(next_tick_ns(cached_ns, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
         rate = self.region.layout.evict_per_s * 1e-9
         if rate > 0.0 and not self.mapping.files and not self.mapping.vmas:
             u = machine.draws.extra(self.pending[0].story.error, Slot.EVICT, now)
@@ -277,10 +278,6 @@ def _refresh(member: Member, mapping: AddressSpace, now: int) -> None:
     elif since < length:
         member.file = open_file(mapping, max(task.started_ns, now - since)).get()
         member.file.f_wb_err = mapping.wb_err - 1  # it has seen all but the error that is new
-
-
-def _tick(now: int, phase: int, every: int) -> int:
-    return phase if now < phase else phase + ((now - phase) // every + 1) * every
 
 
 class LostWrites:

@@ -18,6 +18,7 @@ from hwsim.kernel.filemap_error import (
     wait_swallows,
 )
 from hwsim.kernel.mem_map import Region
+from hwsim.kernel.memory_failure import wait_on_page_writeback
 from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, truncate_inode_page
 from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import shmem_getpage
@@ -329,8 +330,12 @@ def _remove(step: Step, region: Region, cut: range) -> Sleeps:
             step.drop_if_unused(page)
     found = [page for pgoff, page in sorted(mapping.pages.items()) if pgoff in cut]
     for page in found:
+        step.up_to_now(page)
         while is_locked(page) or page.flags & pg.WRITEBACK:
-            yield from kernel.wait_on_page(page)
+            if is_locked(page):
+                yield from kernel.wait_on_page(page)
+            else:
+                yield from wait_on_page_writeback(kernel, page)
         if page.mapping is mapping:
             truncate_inode_page(mapping, page)
             kernel.event("truncated", pfn=page.pfn)

@@ -85,9 +85,9 @@ def _slot(step: Step) -> tuple[Region, int] | None:
 def start_writeback(step: Step) -> None:
     """The page is written: DMA reads it, until end_writeback."""
     page = _in_use(step)
+    step.up_to_now(page)
     if page.flags & pg.WRITEBACK:
         raise step.error("the page is under writeback already")
-    step.up_to_now(page)
     clear_page_dirty_for_io(page)  # the inode stays dirty until it is written as a whole
     page.flags |= pg.WRITEBACK
     page.writeback_until_ns = 0

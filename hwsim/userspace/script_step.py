@@ -86,9 +86,10 @@ class Step:
         return (each for group in self.machine.groups for each in group.members if each.name in names)
 
     def result(self, result: str | int, **facts: Any) -> None:
-        """What came of the step."""
-        self.facts["result"] = result
-        self.facts.update(facts)
+        """What came of the step; when, if it had to wait or was made again by a handler's return."""
+        self.facts.update({"result": result}, **facts)
+        if self.kernel.now > self.spec.at_ns:
+            self.facts["answered_ns"] = self.kernel.now
 
     def report(self, pfn: int) -> Report:
         """The draws with which a page is looked at that has no story."""

@@ -10,6 +10,7 @@ from hwsim.engine import SIGNAL_DELIVERY
 from hwsim.kernel.mem_map import Region
 from hwsim.kernel.signals import SIGKILL, Signal
 from hwsim.kernel.task_struct import Task
+from hwsim.kernel.writeback import Inode
 from hwsim.spec import TaskSpec
 from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
 from hwsim.userspace.open_files import close_files
@@ -25,7 +26,7 @@ _NOTHING_SHARED = nullcontext()
 class Group:
     """All members of one [[task]] table and their supervisor."""
 
-    __slots__ = ("empty", "machine", "maps_files", "members", "number", "shared", "spec", "stores_per_ns")
+    __slots__ = ("empty", "files", "machine", "members", "number", "shared", "spec", "stores_per_ns")
 
     def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
         self.machine = machine
@@ -33,7 +34,9 @@ class Group:
         self.number = number
         self.members: list[Member] = []
         self.empty: list[Member] = []  # those without a process
-        self.maps_files = any(region.kind == "file" for region in spec.regions)
+        files = [region.file for region in spec.regions if region.kind == "file"]
+        files += [] if spec.fsync is None else [spec.fsync.file]
+        self.files = tuple(dict.fromkeys(files))  # mapped, or written back
         self.shared: list[Region] = []
         # What one task of the group writes, into all of its memory together.
         self.stores_per_ns = 1e-9 * sum(
@@ -55,6 +58,7 @@ class Group:
                     member.fork()
                 else:
                     self.empty.append(member)
+            self._go_on_to_fsync(waiting)
         # Once a family is complete it is known who copies what from whom.
         for root in dict.fromkeys(member.parent or member for member in waiting):
             for each in (root, *root.children) if root.children else ():
@@ -62,19 +66,19 @@ class Group:
                     self.machine.draw_races(region)
 
     def sharers_change(self) -> AbstractContextManager[None]:
-        """Around anything that changes who maps the group's shared memory or files.
+        """Around anything that changes who uses the group's shared memory or files.
 
         Pages with a story are brought up to now before, and their races are drawn anew after: once,
         however many tasks come or go at this instant.
         """
-        return self._redraw() if self.shared or self.maps_files else _NOTHING_SHARED
+        return self._redraw() if self.shared or self.files else _NOTHING_SHARED
 
     @contextmanager
     def _redraw(self) -> Iterator[None]:
         machine = self.machine
         by_name = machine.kernel.mem_map.by_name
         regions = list(self.shared)
-        regions += [by_name[f"file:{each.file}"] for each in self.spec.regions if each.kind == "file"]
+        regions += [by_name[f"file:{name}"] for name in self.files]
         for region in regions:
             machine.settle(region)
         yield
@@ -124,6 +128,22 @@ class Group:
 
             machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
 
+    def _go_on_to_fsync(self, started: list[Member]) -> None:
+        """A new process calls fsync() in the phase of the one before it."""
+        fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now
+        if fsync is None or inode is None:
+            return
+        for member in started:
+            if member.alive and member.fsync_call is None:
+                member.fsync_call = inode.call_begins(now, member.fsync_ns, fsync.every_ns)
+
+    def _fsynced(self) -> Inode | None:
+        """The inode that the group's ``fsync`` writes back."""
+        if self.spec.fsync is None:
+            return None
+        mapping = self.machine.kernel.mem_map.by_name[f"file:{self.spec.fsync.file}"].mapping
+        return None if mapping is None else mapping.host
+
     def _bury(self, member: Member, *, killed: bool, by_step: bool) -> None:
         """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
         machine, task = self.machine, member.task
@@ -152,6 +172,10 @@ class Group:
                     put_page(machine, page)
         machine.entries_dropped(changed)
         close_files(member)
+        inode = self._fsynced()
+        if inode is not None and member.fsync_call is not None:
+            inode.call_ends(machine.engine.now, member.fsync_call)
+            member.fsync_call = None
         task.vmas = {}  # they know their task: together they would stay until the run is over
 
     def _orphans(self, member: Member, task: Task) -> list[Region]:

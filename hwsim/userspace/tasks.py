@@ -38,6 +38,7 @@ class Member:
         "children",
         "copies",
         "file",
+        "fsync_call",
         "fsync_ns",
         "group",
         "inbox",
@@ -75,6 +76,7 @@ class Member:
         self.bell: Any = None
         self.file: OpenFile | None = None  # of its fsync table: one session after another
         self.fsync_ns = 0  # phase of its periodic fsync
+        self.fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
         self.next_exit_ns: int | None = None
         self.once = False  # forked by a script: no supervisor brings it back
         self.struck = False  # an error, or its own end, has ended a process here in this boot
