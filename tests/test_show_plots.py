@@ -174,3 +174,22 @@ def test_a_users_settings_and_backend_are_left_alone(tmp_path: Path):
 def test_pyplot_is_never_imported():
     code = "import sys, hwsim.show.plots, hwsim.show.tables; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_machines_without_chance_have_no_intervals_in_any_figure():
+    data = results(4)
+    data.manifest["scenario"] = {"machine": {"chance": "off"}}
+    for draw in (
+        plots.kills_and_recoveries,
+        plots.outcome_by_page_type,
+        plots.detection_paths,
+        plots.who_was_told,
+        plots.time_to_kill,
+    ):
+        figure = draw(data)
+        text = _texts(figure)
+        assert "exact, as without chance all machines are the same" in text, draw.__name__
+        assert "95 %" not in text, draw.__name__
+        assert "\u2264" not in text, draw.__name__
+        if draw is not plots.time_to_kill:
+            assert not any(axes.lines for axes in figure.axes), "whiskers and brackets are lines"

@@ -12,7 +12,7 @@ from hwsim.record import FaultRow
 from hwsim.show import tables
 from hwsim.show.reading import times
 from hwsim.study import pair
-from hwsim.study.conduct import conduct, variants
+from hwsim.study.conduct import conduct, prepared, variants
 from hwsim.study.errors import StudyError
 from hwsim.study.manifest import Policy
 from hwsim.study.metrics import METRICS
@@ -291,6 +291,8 @@ def test_summary_of_one_policy():
         ({"seed": (1, 2)}, "nothing would be paired"),
         ({"machine.tolerant": (1,)}, "at least two values"),
         ({"machine.tolerant": (1, 1)}, "given twice"),
+        ({"machine.tolerant": "0,1"}, "a list of values is needed, such as .0, 1., not '0,1'"),
+        ({"machine.tolerant": 1}, "a list of values is needed"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(vary, said):
@@ -327,3 +329,8 @@ def test_no_wait_for_a_late_kill_is_shorter_than_nothing(results):
             assert estimate.low is None or estimate.low >= 0, name
             assert cases > 0
     assert "containment to late kill" not in [name for name, _, _ in times(results, 1)]
+
+
+def test_overrides_are_a_list():
+    with pytest.raises(StudyError, match="a list is needed"):
+        prepared(FakeScenario(), overrides="machine.cpus=3")

@@ -191,7 +191,7 @@ def _caption(results: reading.Results, panels: Sequence[_Panel], silent: Sequenc
     mean = reading.per_machine(results, range(len(results.policies)))
     how = f"whiskers are 95 % intervals: {reading.methods(every)}"
     if reading.exact(results):
-        how, zero = "exact, as without chance all machines are the same", ""
+        how, zero = reading.ALL_ALIKE, ""
     return (
         f"{reading.name(results)}{mean}; {how}. {zero}Early and needless: the page would not have been "
         "touched again before the end; part of the early kills."

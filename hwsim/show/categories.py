@@ -74,6 +74,8 @@ def _figure(
         for place, policy in enumerate(chosen):
             machines = [int(x) for x in reading.column(results, policy.number, "replication")]
             shares = [_share(mine[policy.number], column, name, machines) for name in seen]
+            if reading.exact(results):
+                shares = [reading.without_interval(each) for each in shares]
             methods |= {each.method for each in shares}
             sizes.add(len(machines))
             _bars(figure, shares, place, len(chosen), labels[place])
@@ -86,7 +88,9 @@ def _figure(
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside upper left", ncols=1)
         axes.set_title(title)
-        unit = what if sizes == {1} else "machines"
+        how = f"95 % intervals over {what if sizes == {1} else 'machines'}: {'; '.join(sorted(methods))}"
+        if reading.exact(results):
+            how = reading.ALL_ALIKE
         more = (
             f" The first {len(chosen)} of {len(every)} policies are shown."
             if len(every) > len(chosen)
@@ -95,8 +99,7 @@ def _figure(
         style.caption(
             figure,
             f"{reading.name(results)}{what.capitalize()} over {reading.span(results)} "
-            f"({reading.replications(sorted(sizes))}); 95 % intervals over {unit}: "
-            f"{'; '.join(sorted(methods))}.{more}",
+            f"({reading.replications(sorted(sizes))}); {how}.{more}",
         )
     return figure
 

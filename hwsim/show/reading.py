@@ -17,6 +17,7 @@ from hwsim.study.estimate import Estimate
 from hwsim.study.fell import Fell, fell, field_rates
 
 EXACT = "exact"  # machines without chance: there is nothing to estimate
+ALL_ALIKE = "exact, as without chance all machines are the same"
 
 
 class Results(Protocol):
@@ -55,6 +56,11 @@ def policies(results: Results) -> list[Policy]:
 def of_policy(frame: pd.DataFrame, policy: int) -> pd.DataFrame:
     """The rows of one policy, in order of replication."""
     return frame[frame["policy"] == policy].sort_values("replication", kind="stable")
+
+
+def without_interval(share: Estimate) -> Estimate:
+    """What an estimate comes to on machines without chance."""
+    return Estimate(share.value, None, None, EXACT, share.n)
 
 
 def column(results: Results, policy: int, field: str) -> list[float]:

@@ -61,13 +61,14 @@ def _draw(
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     room = {1: 5.0, 2: 2.3}[columns]
     intervals: list[Estimate] = []
+    exact = reading.exact(results)
     for i, axes in enumerate(grid.flat):
         if i >= len(policies):
             axes.set_visible(False)
             continue
         mine = found[found["policy"] == policies[i].number]
         numbers = reading.column(results, policies[i].number, "replication")
-        intervals += _panel(axes, mine, kinds, numbers, room)
+        intervals += _panel(axes, mine, kinds, numbers, room, exact)
         axes.set_title(labels[i], fontsize=8.5)
         if i + columns >= len(policies):
             axes.set_xlabel("share of found errors")
@@ -84,6 +85,9 @@ def _draw(
     sizes = sorted({len(reading.column(results, p.number, "replication")) for p in policies})
     methods = ", ".join(sorted({f"{m.method} over {_UNITS.get(m.method, 'machines')}" for m in intervals}))
     unhandled = "not handled" in present
+    how = f"Bracket under a bar: 95 % interval of the share Recovered ({methods})"
+    if exact:
+        how = f"The numbers are {reading.ALL_ALIKE}"
     left_out = " Not handled: only logged, or lost before memory_failure()." if unhandled else ""
     if of_policies > len(policies):
         left_out += f" The first {len(policies)} of {of_policies} policies are shown."
@@ -91,7 +95,7 @@ def _draw(
         figure,
         f"{reading.name(results)}Errors found over {reading.span(results)} on all machines "
         f"({reading.replications(sizes)}); numbers in the bars are errors, n their sum. "
-        f"Bracket under a bar: 95 % interval of the share Recovered ({methods}).{left_out}",
+        f"{how}.{left_out}",
     )
     return figure
 
@@ -109,7 +113,12 @@ def _merge(found: pd.DataFrame, most: int) -> tuple[list[str], pd.DataFrame]:
 
 
 def _panel(
-    axes: Axes, mine: pd.DataFrame, kinds: Sequence[str], replications: Sequence[float], room_in: float
+    axes: Axes,
+    mine: pd.DataFrame,
+    kinds: Sequence[str],
+    replications: Sequence[float],
+    room_in: float,
+    exact: bool,
 ) -> list[Estimate]:
     intervals = []
     table = mine.groupby(["kind", "fate"]).size().to_dict()
@@ -124,9 +133,10 @@ def _panel(
             if counts[name]:
                 _segment(axes, y, left, counts[name] / total, counts[name], look, room_in)
                 left += counts[name] / total
-        share = _share_recovered(mine[mine["kind"] == kind], replications)
-        _bracket(axes, y, share)
-        intervals.append(share)
+        if not exact:
+            share = _share_recovered(mine[mine["kind"] == kind], replications)
+            _bracket(axes, y, share)
+            intervals.append(share)
         axes.text(1.015, y, f"n = {total:,}", va="center", fontsize=7, color=style.INK)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(kinds) - 0.4, -0.6)

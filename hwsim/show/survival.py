@@ -147,6 +147,8 @@ def _caption(
         if banded
         else "No bands: the machine is the unit, and no policy has errors on two of them."
     )
+    if reading.exact(results):
+        bands = f"The curves are {reading.ALL_ALIKE}."
     more = (
         f" The first {len(policies)} of {of_policies} policies are shown."
         if of_policies > len(policies)

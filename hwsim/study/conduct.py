@@ -59,6 +59,8 @@ def prepared(
     scenario: Scenario | str | os.PathLike[str], *, seed: int | None = None, overrides: Sequence[str] = ()
 ) -> Scenario:
     """Load a scenario if a path is given, and apply overrides and seed."""
+    if isinstance(overrides, str):
+        raise StudyError(f"overrides: a list is needed, such as [{overrides!r}]")
     changes = [*overrides, *([] if seed is None else [f"seed={seed}"])]
     if isinstance(scenario, str | os.PathLike):
         from hwsim.study.rehearsal import load

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,13 @@ def policies_of(vary: Mapping[str, Sequence[Any]]) -> list[Policy]:
         for key in vary
         if key in ("seed", "repeat")
     ]
+    problems += [
+        f"vary: {key}: a list of values is needed, such as [0, 1], not {values!r}"
+        for key, values in vary.items()
+        if isinstance(values, str) or not isinstance(values, Iterable)
+    ]
+    if problems:
+        raise StudyError("\n".join(problems))
     policies = variants(vary)
     if len(policies) < 2:
         problems.append("vary: at least two values are needed to compare, as in --vary KEY=a,b")

@@ -115,10 +115,8 @@ class Results:
     def __repr__(self) -> str:
         name = self.manifest.get("name", "unnamed")
         where = f" in {self.path}" if self.path else ""
-        return (
-            f"<Results of {name!r}{where}: {len(self.policy_list)} policies, "
-            f"{self.manifest.get('repeat')} replications each>"
-        )
+        policies = "1 policy" if len(self.policy_list) == 1 else f"{len(self.policy_list)} policies"
+        return f"<Results of {name!r}{where}: {policies}, {self.manifest.get('repeat')} replications each>"
 
 
 def frame(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
