@@ -280,8 +280,9 @@ def test_error_codes_in_words() -> None:
         0x405: "internal unclassified", 0xE0B: "I/O error", 0x110A: "cache error, level 2",
         0xD: "cache hierarchy, level 1", 0x14: "TLB, data, level 0", 0x800: "bus or interconnect, error",
         0x1: "unclassified", 0x2: "microcode ROM parity", 0x3: "external error",
-        0x4: "functional redundancy check", 0x6: "SMM handler code access violation", 0x7: "a code of this model",
-        0x5: "internal parity", 0x6000: "a code of this model", 0x1E0: "cache reserved request, level 0",
+        0x4: "functional redundancy check", 0x6: "SMM handler code access violation",
+        0x5: "internal parity", 0x7: "a code of this model", 0x6000: "a code of this model",
+        0x1E0: "cache reserved request, level 0",
         0x284: "memory used as cache, request, channel 4",
     }  # fmt: skip
     assert {code: error_code(code) for code in cases} == cases
