@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hwsim.record import Replication
 from hwsim.spec import FileSpec, FsyncSpec, TaskSpec
+from hwsim.story.lost_write import LostWrite
 from tests.worlds import P0, on_file, run, world
 
 
@@ -69,3 +71,17 @@ def test_a_session_ends_with_a_close_that_may_answer(
     fsync: FsyncSpec, mode: str, reports: str, heard: list[Any]
 ) -> None:
     assert told(asked(fsync, 460_000, eio_mode=mode, close_reports=reports)) == heard
+
+
+def test_old_data_is_read_from_the_first_time_on_that_the_marker_is_dropped() -> None:
+    engine = SimpleNamespace(now=5)
+    lost = LostWrite.__new__(LostWrite)
+    lost.story = SimpleNamespace(machine=SimpleNamespace(engine=engine))  # type: ignore[assignment]
+    lost.reads_find, lost.stale_from_ns = "EIO", None
+    lost.marker_dropped()
+    engine.now = 9
+    lost.marker_dropped()
+    assert lost.stale_from_ns == 5
+    lost.reads_find, lost.stale_from_ns = "the page", None
+    lost.marker_dropped()
+    assert lost.stale_from_ns is None
