@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,13 +14,17 @@ from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.task_struct import Vma
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import Touch
+from hwsim.story.late_touch import LateTouches
+from hwsim.story.read_again import Uses, uses_of
 
 S = 1_000_000_000
 
 
-def shared(kind: str, store_per_s: float, filesystem: str = "tmpfs") -> tuple[Page, Vma, Vma]:
+def shared(
+    kind: str, store_per_s: float, filesystem: str = "tmpfs", load_per_s: float = 0.0
+) -> tuple[Page, Vma, Vma]:
     """Page 0 of eight that two tasks may store to, and their mappings of it; nobody has touched it yet."""
-    layout = Layout("data", kind, 0, 8, (Touch(1.0, 0.0, store_per_s),), filesystem=filesystem)
+    layout = Layout("data", kind, 0, 8, (Touch(1.0, load_per_s, store_per_s),), filesystem=filesystem)
     region = MemMap((layout,), 8).regions[0]
     region.mapping = AddressSpace("data", filesystem)
     task: Any = None
@@ -65,3 +70,23 @@ def test_a_store_during_the_wait_dirties_the_inode() -> None:
     assert inode.dirtied_when(10 * S) is None  # a store in a thousand seconds does not come at once
     store_meanwhile(page, 0, 10 * S, False, lambda _: 1e-6)
     assert (page.flags & pg.DIRTY, inode.dirtied_when(10 * S)) == (pg.DIRTY, 10 * S)
+
+
+@pytest.mark.parametrize(("kind", "by_call"), [("file", (2e-9, 1e-9)), ("shm", (0.0, 0.0))])
+def test_who_uses_a_dropped_page_is_counted_by_mapping(kind: str, by_call: tuple[float, float]) -> None:
+    page, one, _ = shared(kind, 1.0, load_per_s=2.0)
+    reads, writes = by_call
+    for barred, mappings in ((), 2), ((one,), 1):
+        expected = Uses(reads + 2e-9 * mappings, writes, 1e-9 * mappings)
+        assert uses_of(page.region, page, barred) == pytest.approx(expected)
+
+
+def test_a_fresh_page_in_one_place_leaves_the_other_touches() -> None:
+    page, one, other = shared("shm", 1.0)
+    touches = LateTouches.__new__(LateTouches)
+    touches._story, touches._remapped = SimpleNamespace(arm=lambda: None), []  # type: ignore[assignment]
+    mine, others = page.map(one, dirty=False, writable=False), page.map(other, dirty=False, writable=False)
+    truncated: Any = (5, 0, "truncated", None)
+    touches.candidates = [truncated, (6, 1, "touch", mine), (7, 1, "touch", others)]
+    touches.remapped(one)
+    assert touches.candidates == [truncated, (7, 1, "touch", others)]
