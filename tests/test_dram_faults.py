@@ -16,7 +16,7 @@ from hwsim.hardware.dram_fault import Dimms, DramFault
 from hwsim.hardware.ecc import ON_DIE_SEC, OUTCOMES, SECDED, residual
 from hwsim.hardware.ecc_line import line_outcomes
 from hwsim.hardware.fit_tables import FIXED
-from hwsim.machine import run_replication
+from hwsim.machine import Machine, Plan, run_replication
 from hwsim.record import Replication
 from hwsim.spec import (
     DramSpec,
@@ -28,6 +28,7 @@ from hwsim.spec import (
     TaskSpec,
     Touch,
 )
+from hwsim.story.dram import DramFaults, FaultStory
 from hwsim.uneventful import uneventful
 from tests.worlds import NO_TIME
 
@@ -347,3 +348,17 @@ def test_a_machine_without_a_fault_is_not_built_and_would_be_the_same() -> None:
     assert 20 < len(quiet) < 60
     assert all(play(spec, index).faults == [] for index in quiet)
     assert all(play(spec, index).faults != [] for index in set(range(60)) - set(quiet))
+
+
+def test_a_dimm_goes_with_its_own_faults_only() -> None:
+    """Two faults of it, one of its neighbour, one of another source, one of the whole channel."""
+    row, bank = at("row", 1, **ROW), at("bank", 2, rank=1)
+    neighbour = replace(row, where=replace(row.where, channel=1))
+    channel = replace(row, where=CoordinateRange(socket=0, channel=0))
+    found = DramFaults(Machine(world(BASE), 0, Plan(world(BASE))))
+    faults = [(0, row), (0, bank), (0, neighbour), (1, row), (0, channel)]
+    found.faults = [FaultStory(n, source, 0, fault, of("row")) for n, (source, fault) in enumerate(faults)]
+    found._replace_dimm(found.faults[0], 5)
+    assert [each.end for each in found.faults] == ["replaced", "replaced", "", "", ""]
+    found._replace_dimm(found.faults[4], 6)
+    assert [each.end for each in found.faults] == ["replaced", "replaced", "", "", "replaced"]

@@ -137,6 +137,11 @@ def test_digits_beside_hex_letters_without_0x_are_refused(record: str, number: s
     ]
 
 
+def test_a_single_digit_is_the_same_in_both() -> None:
+    assert one("CPU 0 STATUS be00000000800400 MISC 9").misc == 9
+    assert len(mistakes("CPU 0 STATUS be00000000800400 MISC 10")) == 1
+
+
 def test_a_logged_record_that_was_polled_is_not_raised_unasked() -> None:
     logged = "CPU 4\nBANK 18\nTSC 0x5\nSTATUS 0xac00000200a00091\nMCGSTATUS 0\nTIME 1700000000\n"
     (mistake,) = mistakes(logged)

@@ -127,6 +127,12 @@ def test_amd_is_known_by_mcelogs_words_and_by_its_registers_too() -> None:
     assert "AMD's" in found
 
 
+def test_of_a_long_line_the_first_80_characters_are_shown() -> None:
+    line = "CPU 0 4 northbridge TSC 12345 " + "x" * 100
+    found, *_ = mistakes(text_of(["MCE 0", line, f"STATUS {CORRECTED:x} MCGSTATUS 0"]))
+    assert found.startswith(f"log:2: '{line[:80]}' is mcelog's for AMD")
+
+
 def test_a_log_without_a_machine_check_is_refused_in_one_line() -> None:
     lines = ["Nov 20 10:11:12 node7 kernel: usb 1-1: new device", "Nov 20 10:11:13 node7 systemd[1]: started"]
     assert mistakes(text_of(lines)) == ["log: no machine check in this text; lines passed over: 2"]

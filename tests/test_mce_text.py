@@ -279,11 +279,24 @@ def test_error_codes_in_words() -> None:
         0x134: "cache data read, level 0", 0x17A: "cache eviction, level 2", 0x400: "internal timer",
         0x405: "internal unclassified", 0xE0B: "I/O error", 0x110A: "cache error, level 2",
         0xD: "cache hierarchy, level 1", 0x14: "TLB, data, level 0", 0x800: "bus or interconnect, error",
-        0x5: "internal parity", 0x6000: "a code of this model", 0x1E0: "cache reserved request, level 0",
+        0x1: "unclassified", 0x2: "microcode ROM parity", 0x3: "external error",
+        0x4: "functional redundancy check", 0x6: "SMM handler code access violation",
+        0x5: "internal parity", 0x7: "a code of this model", 0x6000: "a code of this model",
+        0x1E0: "cache reserved request, level 0",
         0x284: "memory used as cache, request, channel 4",
     }  # fmt: skip
     assert {code: error_code(code) for code in cases} == cases
     assert status_bits(DATA_LOAD) == "VAL UC EN MISCV ADDRV S AR"
+
+
+@pytest.mark.parametrize(
+    ("words", "cpuid"),
+    [("Family 6 Model 106 Step 6", 0x606A6), ("Family 6 Model 26", 0x106AF), ("", 0)],
+)
+def test_mcelogs_words_for_a_processor_are_its_cpuid(words: str, cpuid: int) -> None:
+    """Intel SDM vol. 2A, CPUID leaf 1: extended model, family, model, and stepping, 15 if it is not told."""
+    lines = mcelog_lines(CORRECTED)[:-1]
+    assert one(text_of([*lines, f"CPUID Vendor Intel {words}"] if words else lines)).cpuid == cpuid
 
 
 PIECES = [

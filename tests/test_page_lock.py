@@ -218,3 +218,11 @@ def test_a_touch_whose_signal_merges_is_made_again_after_the_handler() -> None:
         ("BUS_MCEERR_AR", "handled"),
     ]
     assert result.signals[2].time_ns == 53_000
+
+
+@pytest.mark.parametrize(("store_per_s", "dirtied"), [(0.0, []), (1e9, [6_000])])
+def test_the_log_says_when_stores_have_dirtied_the_page_during_the_wait(
+    store_per_s: float, dirtied: list[int]
+) -> None:
+    result = play(*CHANCE, **_world("ext3", store_per_s))
+    assert [time for time, event in story(result) if event == "dirtied"] == dirtied

@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.record import Replication
 from hwsim.spec import Delay, FileSpec, FsyncSpec, ScriptStep, Spec, TaskSpec, Touch
-from tests.worlds import FILLER, NO_TIME, machine, outcomes, run
+from tests.worlds import FILLER, NO_TIME, P0, machine, outcomes, run, story, world
 
 S = 1_000_000_000
 
@@ -247,3 +247,16 @@ def test_a_bad_line_meets_the_flusher_s_dma() -> None:
     assert script(on(100, "write", 2), *cleaned, bad).errors[0].disk_ns is None
     early = script(on(100, "write", 2), bad, on(120, "fsync"))
     assert early.errors[0].disk_ns == 120 * S
+
+
+def test_a_store_beside_the_bad_line_brings_the_write_out_that_meets_it() -> None:
+    """By write(), once in a second: dirty for 30 s, and out with the next wake of the flusher."""
+    file = FileSpec("data", 8, touch=(Touch(1.0, 0.0, 1.0),), lines_per_touch=0.01)
+    bad = (9_000, "inject", {"page": P0, "how": "line", "line": 7})
+    result = run(replace(world(bad, tasks=(), files=(file,)), horizon_ns=200_000_000_000))
+    assert story(result)[-4:] == [
+        (499_322_721, "dirtied"),
+        (30_233_377_668, "written_back"),
+        (30_233_377_668, "found"),
+        (30_233_377_668, "disk"),
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from hwsim.kernel.mem_map import Layout, Region
-from hwsim.kernel.struct_page import CACHE, HANDLER, PIN, Page
+from hwsim.kernel.struct_page import CACHE, HANDLER, PIN, AddressSpace, Page
 
 
 def _page(pfn: int = 7) -> Page:
@@ -38,3 +40,13 @@ def test_references_to_a_tail_page_are_those_of_its_head() -> None:
     assert (head.count, head.holders, tail.holders) == (3, {HANDLER: 2, CACHE: 1}, {})
     tail.put(HANDLER)
     assert (head.count, tail.holders) == (2, {})
+
+
+def test_a_mapping_of_a_boot_that_is_over_knows_nothing_any_more() -> None:
+    mapping = AddressSpace("file:data", "ext4")
+    page, vma, file = _page(), SimpleNamespace(), SimpleNamespace()
+    mapping.vmas.append(vma)  # type: ignore[arg-type]
+    mapping.files.append(file)  # type: ignore[arg-type]
+    mapping.pages[7] = mapping.swapped[8] = page
+    mapping.tear_down()
+    assert (mapping.vmas, mapping.files, mapping.pages, mapping.swapped) == ([], [], {}, {})

@@ -8,8 +8,10 @@ import multiprocessing.connection
 import os
 import signal
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +20,7 @@ from hwsim.study import pool
 from hwsim.study.conduct import conduct
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Done, Job
+from hwsim.study.replicate import Done, Job, attempt
 from hwsim.study.results import open_results
 from tests.study_fake import FakeScenario, fake_replication, slow_replication
 
@@ -103,3 +105,53 @@ def test_a_study_that_loses_a_job_says_so(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert conduct(FakeScenario(), [Policy("fake box")], out=out, runner=fake_replication).failures == []
     assert len(open_results(out).replications) == 12
+
+
+def answered(jobs):
+    """A chunk that has arrived."""
+    future: Future[list[pool.Packed]] = Future()
+    future.set_result([attempt(fake_replication, FakeScenario().spec, job) for job in jobs])
+    return future
+
+
+def test_what_had_arrived_before_a_death_is_not_run_again(monkeypatch):
+    ran = []
+
+    def submit(_, jobs):
+        ran.extend(jobs)
+        return answered(jobs)
+
+    monkeypatch.setattr(pool, "_open", lambda *_: None)
+    monkeypatch.setattr(pool, "_kill", lambda _: None)
+    monkeypatch.setattr(pool, "_submit", submit)
+    waiting = [(JOBS[:2], answered(JOBS[:2])), (JOBS[2:3], Future())]
+    outcomes = list(pool._after_a_death([FakeScenario().spec], waiting, fake_replication))
+    assert [(type(one), one.replication) for one in outcomes] == [(Done, 0), (Done, 1), (Done, 2)]
+    assert ran == JOBS[2:3]
+
+
+def test_a_chunk_that_takes_long_is_waited_for(monkeypatch):
+    looks = []
+    future: Future[list[pool.Packed]] = Future()
+
+    def workers(_):
+        looks.append("alive")
+        if len(looks) == 2:
+            future.set_result([b"late"])
+        return [SimpleNamespace(exitcode=None)]
+
+    monkeypatch.setattr(pool, "LOOK_AFTER_S", 0.001)
+    monkeypatch.setattr(pool, "_processes", workers)
+    assert pool._result(None, future) == [b"late"]
+    assert looks == ["alive", "alive"]
+
+
+@pytest.mark.parametrize(("seconds_each", "sizes"), [(0.0, [5] * 8), (0.02, [3] * 13 + [1]), (9.0, [1] * 40)])
+def test_chunks_last_long_enough_and_the_last_end_together(seconds_each, sizes):
+    assert [len(chunk) for chunk in pool._chunks(JOBS, 2, seconds_each)] == sizes
+
+
+def test_a_system_that_does_not_count_its_processors_has_one(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert pool.processors() == 1

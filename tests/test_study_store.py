@@ -187,3 +187,33 @@ def test_an_interrupt_leaves_one_file(tmp_path):
         conduct(FakeScenario(), ONE, out=out, runner=until_seven)
     assert len(open_results(out).replications) == 7
     assert [p.name for p in tmp_path.iterdir()] == ["study.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("attempt to write a readonly database", "write-protected?"),
+        ("unable to open database file", "write-protected?"),
+        ("database is locked", "locked by another program"),
+        ("database or disk is full", "the disk is full"),
+        ("disk I/O error", "What was finished before is kept"),
+    ],
+)
+def test_what_sqlite_says_is_said_in_the_users_words(text, said):
+    assert said in str(storing.explained(sqlite3.OperationalError(text), None))
+
+
+def test_a_file_is_checked_in_one_state(tmp_path, monkeypatch):
+    """Whoever writes meanwhile changes nothing of what is read."""
+    out = tmp_path / "study.sqlite"
+    attempt(out)
+    states = []
+    whole = opening.integrity.whole
+
+    def seen(store, study_hash):
+        states.append(store.connection.in_transaction)
+        return whole(store, study_hash)
+
+    monkeypatch.setattr(opening.integrity, "whole", seen)
+    opening.checked(out)
+    assert states == [True]

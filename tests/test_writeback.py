@@ -102,6 +102,23 @@ def test_a_call_writes_it_before_and_its_age_starts_anew() -> None:
     assert called.next_writeout_ns(12 * S) == 46 * S
 
 
+def test_a_file_that_is_never_flushed_stays_dirty_however_long() -> None:
+    assert inode(1.0, flush_every_ns=0).clean_at(1_000_000 * S) == 0
+    assert inode(1.0, flusher=Flusher(S, 0, EXPIRE)).clean_at(1_000_000 * S) == 0
+
+
+def test_a_long_time_is_one_draw_not_its_write_outs() -> None:
+    """A million seconds are some 30,000 write-outs."""
+    drawn = []
+
+    def draws(slot: int, at: int) -> float:
+        drawn.append(at)
+        return uniforms(1, 0)(slot, at)
+
+    assert 999_960 * S < inode(8.0, draws=draws).clean_at(1_000_000 * S) <= 1_000_000 * S
+    assert len(drawn) < 5
+
+
 def test_what_is_written_without_the_inode_keeps_its_age() -> None:
     kept = inode()
     kept.mark_dirty(2 * S)

@@ -140,17 +140,19 @@ def sample(root: Path, seed: int, count: int, kept: Path) -> list[Mutant]:
             return [Mutant(**each) for each in found["drawn"]]
     ranked = [each for path, text in texts.items() for each in mutants_of(path, text, seed)]
     in_order = (mutant for _, mutant in sorted(ranked, key=lambda each: each[0]))
-    drawn = list(islice((mutant for mutant in in_order if _compiles(mutant.code(root))), count))
+    drawn = list(islice((mutant for mutant in in_order if _compiles(mutant, root)), count))
     kept.write_text(json.dumps({"of": of, "drawn": [asdict(each) for each in drawn]}), "utf-8")
     return drawn
 
 
-def _compiles(code: str) -> bool:
+def _compiles(mutant: Mutant, root: Path) -> bool:
     """Without a warning: ``is 0`` would be noticed by Python, not by a test."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            compile(code, "a mutant", "exec")
+            compile(mutant.code(root), "a mutant", "exec")
+        except AttributeError:  # cosmic-ray replaces no exception whose name has a dot
+            return False
         except (SyntaxError, SyntaxWarning):
             return False
     return True
