@@ -10,12 +10,12 @@ import pytest
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.later_look import settle, store_meanwhile
 from hwsim.kernel.mem_map import Layout, MemMap
-from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.struct_page import POISON, AddressSpace, Page
 from hwsim.kernel.task_struct import Vma
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import Touch
 from hwsim.story.late_touch import LateTouches
-from hwsim.story.read_again import Uses, uses_of
+from hwsim.story.read_again import Uses, _barred, uses_of
 
 S = 1_000_000_000
 
@@ -79,6 +79,14 @@ def test_who_uses_a_dropped_page_is_counted_by_mapping(kind: str, by_call: tuple
     for barred, mappings in ((), 2), ((one,), 1):
         expected = Uses(reads + 2e-9 * mappings, writes, 1e-9 * mappings)
         assert uses_of(page.region, page, barred) == pytest.approx(expected)
+
+
+def test_a_poison_entry_bars_its_task_from_the_page() -> None:
+    page, one, other = shared("file", 1.0, "ext4")
+    assert _barred(page) == []
+    page.map(one).kind = POISON
+    page.map(other)
+    assert _barred(page) == [one]
 
 
 def test_a_fresh_page_in_one_place_leaves_the_other_touches() -> None:

@@ -233,6 +233,9 @@ def test_pages_of_before_the_panic_were_fetched() -> None:
     pending = polled_lines(UCNA, addr=0x888000, cpu=2)
     played = one(early, pending, kernel_lines(TIMER), panic_lines(reason=CORRUPT))
     assert (played.fate.queued_pfns, played.fetched) == ([0x777, 0x888], 1)
+    untimed = mcelog_lines(UCNA, cpu=2, addr=0x888000)
+    untimed = [each for each in untimed if not each.startswith("TIME")]
+    assert one(untimed, kernel_lines(TIMER), panic_lines(reason=CORRUPT)).fetched == 0
 
 
 def test_mcgcap_says_whether_the_cpus_have_mcg_ser_p() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.error_states import Config, census, classify
+from hwsim.kernel.profiles.v5 import V5
 
 # include/uapi/linux/kernel-page-flags.h and include/linux/kernel-page-flags.h
 KPF = {
@@ -43,3 +47,12 @@ def test_every_flag_is_one_bit_of_its_own_and_the_table_tests_the_low_ones() -> 
 def test_names_and_bits_go_there_and_back() -> None:
     assert pg.names_of(pg.flags_of(["dirty", "lru"])) == ("dirty", "lru")
     assert pg.flags_of(pg.NAMES) == sum(pg.NAMES.values())
+
+
+def test_a_census_counts_the_pages_of_each_row() -> None:
+    states = Config().build(V5.error_states)
+    kernel, cached = pg.RESERVED, pg.LRU | pg.UPTODATE
+    rows = classify(states, np.array([kernel, cached, kernel, 0], np.uint32)).tolist()
+    counts = census(states, np.array([kernel, cached, kernel, 0], np.uint32))
+    assert counts.size == max(state.row for state in states) + 1
+    assert (int(counts.sum()), int(counts[rows[0]]), int(counts[rows[1]])) == (4, 2, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 from math import log1p
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,3 +80,19 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1
     story.draw_race()
     assert story.times[0][0] != time
+
+
+def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:
+    """What was delivered is what it was, and what a task has blocked waits without an end."""
+    free, blocking = SimpleNamespace(blocked=False, pending=None), SimpleNamespace(blocked=True, pending=None)
+    sent = [
+        SimpleNamespace(result=result, task=task)
+        for result, task in (("killed", free), ("", free), ("", blocking))
+    ]
+    blocking.pending = sent[2]
+    left: Any = SimpleNamespace(
+        page=None, found_ns=None, first=None, signals=sent, book_signals=lambda: None, queued=set(),
+        touches=SimpleNamespace(clear=lambda: None),
+    )  # fmt: skip
+    PageStory.leave_boot(left)
+    assert [signal.result for signal in sent] == ["killed", "lost", ""]

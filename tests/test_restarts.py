@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hwsim.spec import RegionSpec, SigbusSpec
-from tests.worlds import HEAP, P0, app, play, signals, touch
+from tests.worlds import HEAP, P0, app, line, play, signals, story, touch
 
 AT = 9_000
 RESTART = 1_000
@@ -54,3 +54,12 @@ def test_a_start_after_a_reboot_does_not_count() -> None:
 def test_a_late_kill_counts_as_an_early_one() -> None:
     result = play(POISON, touch(AT + 5_000, "load"), tasks=(app(restart_ns=RESTART),), early_kill=0)
     assert (result.row.kills_late, result.row.restarts) == (1, 1)
+
+
+def test_a_restart_hands_the_frame_out_again_and_clears_it() -> None:
+    """A transient line of the heap: its owner exits, and the next one gets the same frame."""
+    bad, leave = line(500, permanent=False), (1_000, "exit", {"task": "app.0"})
+    result = play(bad, leave, tasks=(app(restart_ns=2_000),))
+    healed = [(3_000, "allocated"), (3_000, "healed"), (3_000, "start")]
+    assert story(result)[-4:] == [(1_000, "freed"), *healed]
+    assert (result.errors[0].end, result.errors[0].end_ns) == ("healed", 3_000)

@@ -45,8 +45,8 @@ def test_references_to_a_tail_page_are_those_of_its_head() -> None:
 def test_a_mapping_of_a_boot_that_is_over_knows_nothing_any_more() -> None:
     mapping = AddressSpace("file:data", "ext4")
     page, vma, file = _page(), SimpleNamespace(), SimpleNamespace()
-    mapping.vmas.append(vma)  # type: ignore[arg-type]
-    mapping.files.append(file)  # type: ignore[arg-type]
+    mapping.vmas.append(vma)
+    mapping.files.append(file)
     mapping.pages[7] = mapping.swapped[8] = page
     mapping.tear_down()
     assert (mapping.vmas, mapping.files, mapping.pages, mapping.swapped) == ([], [], {}, {})

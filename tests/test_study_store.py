@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from hwsim.study import opening
+from hwsim.study import integrity, opening
 from hwsim.study import store as storing
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StoreError
@@ -208,12 +208,12 @@ def test_a_file_is_checked_in_one_state(tmp_path, monkeypatch):
     out = tmp_path / "study.sqlite"
     attempt(out)
     states = []
-    whole = opening.integrity.whole
+    whole = integrity.whole
 
     def seen(store, study_hash):
         states.append(store.connection.in_transaction)
         return whole(store, study_hash)
 
-    monkeypatch.setattr(opening.integrity, "whole", seen)
+    monkeypatch.setattr(integrity, "whole", seen)
     opening.checked(out)
     assert states == [True]

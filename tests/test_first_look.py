@@ -1,0 +1,32 @@
+"""What a page is found to be when somebody looks at it first, with draws that the test chooses."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.first_look import _writeback
+from hwsim.kernel.mem_map import Layout, Region
+from hwsim.kernel.struct_page import Page
+
+
+@pytest.mark.parametrize(
+    ("now_ns", "u", "until_ns"),
+    [
+        (120, 0.2, 150),  # the page was dirty when its inode was written out, which takes 50 ns
+        (150, 0.2, 0),
+        (120, 0.9, 0),  # it was clean
+    ],
+)
+def test_the_last_write_out_may_still_be_writing_the_page(now_ns: int, u: float, until_ns: int) -> None:
+    page = Page(7, Region(0, Layout("r", "file", 0, 16)), 7)
+    kernel: Any = SimpleNamespace(
+        now=now_ns, times=SimpleNamespace(writeback=SimpleNamespace(draw=lambda _: 50))
+    )
+    inode: Any = SimpleNamespace(clean_ns=100, dirty_span_ns=lambda: 1.0)
+    report: Any = SimpleNamespace(draw=lambda _: u)
+    _writeback(kernel, page, 0.693, inode, report)  # dirty with a chance of 1 / 2
+    assert (bool(page.flags & pg.WRITEBACK), page.writeback_until_ns) == (until_ns > 0, until_ns)
