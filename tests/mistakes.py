@@ -71,6 +71,11 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place for key, each in items for place in ((*path, key), *places(each, (*path, key)))]
 
 
+def junk(draw: st.DrawFn) -> Any:
+    """A copy: what a later change puts into a list or table of JUNK must not stay in it."""
+    return copy.deepcopy(draw(st.sampled_from(JUNK)))
+
+
 @st.composite
 def changed_document(draw: st.DrawFn, paths: list[Path]) -> str:
     """A shipped file with values replaced, keys gone, keys added, or parts of another file in it."""
@@ -84,9 +89,7 @@ def changed_document(draw: st.DrawFn, paths: list[Path]) -> str:
         if how == "gone" and (isinstance(node, list) or place[-1] in node):
             del node[place[-1]]
         elif how == "new" and isinstance(node, dict):
-            node[draw(st.sampled_from(("new", "name", "kind", "rate", "at", "do", "")))] = draw(
-                st.sampled_from(JUNK)
-            )
+            node[draw(st.sampled_from(("new", "name", "kind", "rate", "at", "do", "")))] = junk(draw)
         elif how == "other":
             other = read(draw(st.sampled_from(SCENARIOS)))[1]
             taken: Any = other
@@ -94,7 +97,7 @@ def changed_document(draw: st.DrawFn, paths: list[Path]) -> str:
                 taken = taken[key]
             node[place[-1]] = copy.deepcopy(taken)
         else:
-            node[place[-1]] = draw(st.sampled_from(JUNK))
+            node[place[-1]] = junk(draw)
     if draw(st.integers(0, 9)) == 0:
         data["extends"] = draw(st.sampled_from(("x.toml", "./x.toml", "none.toml", ".", "", "/", 1, [])))
     return document(data)

@@ -9,7 +9,7 @@ from hypothesis import settings
 from tests import mistakes
 from tests.test_mistakes import results  # noqa: F401  a fixture
 
-MANY = settings(max_examples=2_000)
+MANY = settings(max_examples=600)
 
 
 def test_changed_scenarios(tmp_path: Path) -> None:
@@ -29,4 +29,4 @@ def test_explain() -> None:
 
 
 def test_damaged_results(tmp_path: Path, results: Path) -> None:  # noqa: F811
-    settings(max_examples=400)(mistakes.fuzz_results(tmp_path, results))()
+    settings(max_examples=120)(mistakes.fuzz_results(tmp_path, results))()
