@@ -93,8 +93,18 @@ def missing(lacking: int) -> str:
 
 
 def lacking_bytes(path: Path) -> int:
-    """How much shorter a file is than its header says; negative if it is longer.  Of a file with a log
-    beside it nobody can say, nor of one last written by a program that does not know of this number."""
+    """How much shorter a file is than its header says; negative if it is longer.  Nobody can say it of a file
+    with a log or a journal beside it, nor of one last written by a program that does not know this number."""
+    journal = path.with_name(f"{path.name}-journal")
+    lacking = _by_header(path)
+    if lacking > 0 and not journal.exists():
+        lacking = _by_header(path)  # what another run was writing at the first look is written by now
+    elif lacking > 0:
+        return 0
+    return 0 if lacking > 0 and journal.exists() else lacking
+
+
+def _by_header(path: Path) -> int:
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(100)
