@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hwsim.explaining import explain
+    from hwsim.explaining.explain import explain
     from hwsim.scenario.load import Scenario
     from hwsim.scenario.problems import ScenarioError
     from hwsim.show.plots import write_all as plot
@@ -45,7 +45,7 @@ _HOMES = {
     "Scenario": ("hwsim.scenario", "Scenario"),
     "ScenarioError": ("hwsim.scenario", "ScenarioError"),
     "compare": ("hwsim.study.pair", "compare"),
-    "explain": ("hwsim.explaining", "explain"),
+    "explain": ("hwsim.explaining.explain", "explain"),
     "load": ("hwsim.study.rehearsal", "load"),
     "open_results": ("hwsim.study.results", "open_results"),
     "plot": ("hwsim.show.plots", "write_all"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hwsim.machine import Machine, Plan
+from hwsim.script.step import ScriptError, Step, StepSkipped
 from hwsim.spec import (
     Delay,
     FileSpec,
@@ -21,7 +22,6 @@ from hwsim.spec import (
     TaskSpec,
     TimesSpec,
 )
-from hwsim.userspace.script_step import ScriptError, Step, StepSkipped
 from tests.must_hold import Watched, check_ledger, check_states
 from tests.worlds import NO_TIME, machine
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from hwsim.lost_writes.lost_write import LostWrite
 from hwsim.record import Replication
 from hwsim.spec import FileSpec, FsyncSpec, TaskSpec
-from hwsim.story.lost_write import LostWrite
 from tests.worlds import P0, on_file, run, world
 
 

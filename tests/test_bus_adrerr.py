@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from hwsim.script.script import ScriptError
 from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
-from hwsim.userspace.script import ScriptError
 from tests.worlds import NO_TIME, heap, outcomes, play, signals, story
 
 CUT = (1_000, "truncate", {"file": "data", "pages": 0})

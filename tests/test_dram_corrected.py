@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from hwsim.bad_lines.line_reads import LineReads
 from hwsim.hardware.address_map import CoordinateRange
 from hwsim.hardware.dram_fault import Dimms
 from hwsim.hardware.scrubber import Scrubber
@@ -25,7 +26,6 @@ from hwsim.spec import (
     TaskSpec,
     Touch,
 )
-from hwsim.story.line_reads import LineReads
 from tests.test_dram_faults import BASE, DAY, HOUR, PAGES, of, play, world
 from tests.worlds import NO_TIME
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwsim.bad_lines.dram_faults import DramFaults, FaultStory
 from hwsim.hardware.address_map import CoordinateRange
 from hwsim.hardware.dram_fault import Dimms, DramFault
 from hwsim.hardware.ecc import ON_DIE_SEC, OUTCOMES, SECDED, residual
 from hwsim.hardware.ecc_line import line_outcomes
 from hwsim.hardware.fit_tables import FIXED
 from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine.quiet import uneventful
 from hwsim.record import Replication
 from hwsim.spec import (
     DramSpec,
@@ -28,8 +30,6 @@ from hwsim.spec import (
     TaskSpec,
     Touch,
 )
-from hwsim.story.dram import DramFaults, FaultStory
-from hwsim.uneventful import uneventful
 from tests.worlds import NO_TIME
 
 HOUR, DAY = 3_600_000_000_000, 86_400_000_000_000

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import kstest
 
 from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine.quiet import uneventful
 from hwsim.rng import Draws
 from hwsim.spec import ErrorSpec, Place, Spec
-from hwsim.uneventful import uneventful
 from tests.closed_forms import ALPHA
 from tests.worlds import HORIZON_NS, machine, world
 
@@ -62,7 +62,7 @@ def test_the_window_ends_with_the_horizon_and_is_half_open() -> None:
 
 
 def test_the_last_uniform_does_not_fall_on_the_end() -> None:
-    from hwsim.story.arrivals import _uniform
+    from hwsim.machine.arrivals import _uniform
 
     assert _uniform([1.0, 0.5, 2**-54], 1, 11) == [1, 6, 10]
     window_ns = 2**62 - 1  # a float holds 2**62

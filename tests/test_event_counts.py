@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks.worlds import GIB, reference
 from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine.quiet import uneventful
 from hwsim.spec import MachineSpec, RegionSpec, Spec, TaskSpec
-from hwsim.uneventful import uneventful
 
 
 def _calls(work: Callable[[], Any]) -> int:

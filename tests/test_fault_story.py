@@ -8,9 +8,9 @@ from math import expm1
 import pytest
 from scipy import stats
 
+from hwsim.bad_lines.dram_faults import FaultStory
 from hwsim.hardware.dram_fault import DramFault
 from hwsim.spec import DramSpec
-from hwsim.story.dram import FaultStory
 from tests.test_dram_faults import BASE, CELL, ROW, at
 
 SECOND = 1_000_000_000

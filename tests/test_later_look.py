@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from hwsim.bad_lines.late_touch import LateTouches
+from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.later_look import settle, store_meanwhile
 from hwsim.kernel.mem_map import Layout, MemMap
@@ -14,8 +16,6 @@ from hwsim.kernel.struct_page import POISON, AddressSpace, Page
 from hwsim.kernel.task_struct import Vma
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import Touch
-from hwsim.story.late_touch import LateTouches
-from hwsim.story.read_again import Uses, _barred, uses_of
 
 S = 1_000_000_000
 

@@ -24,7 +24,7 @@ from hwsim.spec import (
     TaskSpec,
     Touch,
 )
-from hwsim.userspace.tasks import Member
+from hwsim.userspace.user_task import UserTask
 from tests.accelerated import run
 from tests.shipped import NAMES
 from tests.worlds import BARE, DATA, FILE, INJECT, NO_TIME, line, on_file, outcomes, play, world
@@ -175,7 +175,7 @@ def chance(fsync: FsyncSpec, *steps: Any, count: int = 3, **more: Any) -> Any:
     return play(*LOST, *steps, tasks=tasks, files=(DATA,), **more)
 
 
-def _members(fsync: FsyncSpec, count: int) -> list[Member]:
+def _members(fsync: FsyncSpec, count: int) -> list[UserTask]:
     spec = world(tasks=(TaskSpec("app", count=count, fsync=fsync),), files=(DATA,))
     return Machine(spec, 0, Plan(spec)).groups[0].members
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.machine import Machine, Plan
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
-from hwsim.story.page_story import PageStory
 from tests.worlds import PFN, world
 
 LOAD_BY_2 = (500, TASK_ACCESS | 2, "task_load", None)
@@ -22,7 +22,7 @@ KERNEL = (500, KERNEL_ACCESS, "kernel_load", None)
 LATER = (501, KERNEL_ACCESS, "freed", None)
 
 
-def _bad_line(scrub_ns: int | None = None) -> PageStory:
+def _bad_line(scrub_ns: int | None = None) -> BadLine:
     """A line of a page that nobody touches, bad from the start."""
     spec = world(scrub=ScrubSpec(scrub_ns))
     machine = Machine(spec, 0, Plan(spec))
@@ -94,5 +94,5 @@ def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:
         page=None, found_ns=None, first=None, signals=sent, book_signals=lambda: None, queued=set(),
         touches=SimpleNamespace(clear=lambda: None),
     )  # fmt: skip
-    PageStory.leave_boot(left)
+    BadLine.leave_boot(left)
     assert [signal.result for signal in sent] == ["killed", "lost", ""]

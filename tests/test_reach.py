@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.explaining.reach import POSSIBLE, UNREACHABLE, possible_reach
 from hwsim.machine import run_replication
-from hwsim.reach import POSSIBLE, UNREACHABLE, possible_reach
 from hwsim.spec import MachineSpec, Spec
 from tests.accelerated import accelerated_spec, run
 from tests.shipped import NAMES

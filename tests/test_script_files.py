@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from hwsim.script.script import ScriptError
 from hwsim.spec import Delay, FileSpec, RegionSpec, TaskSpec
-from hwsim.userspace.script import ScriptError
 from tests.worlds import BARE, FILE, INJECT, NO_TIME, P0, app, heap, on_file, outcomes, play, touch
 
 # -- files: who is told ------------------------------------------------------------------------------

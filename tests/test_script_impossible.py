@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.userspace.script import ScriptError
+from hwsim.script.script import ScriptError
 from tests.worlds import INJECT, P0, play, touch
 
 

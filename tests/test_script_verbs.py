@@ -10,9 +10,9 @@ import pytest
 from hwsim.machine import Machine
 from hwsim.plan import Plan
 from hwsim.scenario.verbs import VERBS
+from hwsim.script import script
+from hwsim.script.script import ScriptError
 from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec
-from hwsim.userspace import script
-from hwsim.userspace.script import ScriptError
 from tests.worlds import (
     BARE,
     DATA,

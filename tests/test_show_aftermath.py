@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hwsim.machine.snapshot import Mark, Run, Snapshot, snapshot
 from hwsim.show import plots, style
 from hwsim.show.categories import _share
 from hwsim.show.memory_map import CLASSES, cells, memory_map
 from hwsim.show.survival import Times, at_risk, survival, times_to_kill
-from hwsim.snapshot import Mark, Run, Snapshot, snapshot
 from hwsim.spec import MachineSpec, RegionSpec, ScriptStep, ScrubSpec, Spec, TaskSpec
 from tests.show_results import results
 from tests.worlds import PFN, line, world

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.explaining import MAPPINGS, ExplainError, explain
+from hwsim.explaining.explain import MAPPINGS, ExplainError, explain
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import MEMINFO_FORMATS, SWITCHES, Switches

@@ -75,7 +75,7 @@ def explain(
 
 
 def _list_switches(as_json: bool) -> None:
-    from hwsim.kernels import switches
+    from hwsim.explaining.side_by_side import switches
 
     found = switches()
     if as_json:

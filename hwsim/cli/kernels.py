@@ -10,7 +10,7 @@ from hwsim.cli.options import PlainJson
 from hwsim.cli.shell import guarded, print_json, say, show
 
 if TYPE_CHECKING:
-    from hwsim.kernels import Line
+    from hwsim.explaining.side_by_side import Line
 
 
 @guarded
@@ -22,7 +22,7 @@ def kernels(
     as_json: PlainJson = False,
 ) -> None:
     """List the kernel profiles, or put some side by side."""
-    from hwsim.kernels import profiles, side_by_side
+    from hwsim.explaining.side_by_side import profiles, side_by_side
 
     if not names:
         found = profiles()

@@ -62,9 +62,9 @@ def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
     from pathlib import Path
 
     from hwsim import units
+    from hwsim.machine.snapshot import snapshot
     from hwsim.show import style
     from hwsim.show.memory_map import memory_map
-    from hwsim.snapshot import snapshot
 
     try:
         at_ns = None if at is None else units.parse_duration(at)

@@ -95,8 +95,7 @@ def _as_json(results: Results, *, dmesg: bool, reach: bool) -> dict[str, Any]:
 
 def _possible(results: Results) -> dict[str, str]:
     """What the kernel of this scenario can do at all, with a word on each; from its profile."""
-    from hwsim import machine
+    from hwsim.explaining.reach import possible_reach
     from hwsim.study.replay import spec_of
 
-    known = getattr(machine, "possible_reach", None)
-    return dict(known(spec_of(results, 0))) if known else {}
+    return possible_reach(spec_of(results, 0))

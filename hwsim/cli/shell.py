@@ -122,7 +122,10 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from hwsim.study.errors import StudyError
 
     found: tuple[type[Exception], ...] = (ScenarioError, StudyError)
-    for module, name in (("hwsim.explaining", "ExplainError"), ("hwsim.kernels", "ProfileError")):
+    for module, name in (
+        ("hwsim.explaining.explain", "ExplainError"),
+        ("hwsim.explaining.side_by_side", "ProfileError"),
+    ):
         if module in sys.modules:  # raised only by what has been imported
             found = (*found, getattr(sys.modules[module], name))
     return found

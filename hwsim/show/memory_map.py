@@ -19,7 +19,7 @@ from hwsim import units
 from hwsim.show import style
 
 if TYPE_CHECKING:
-    from hwsim.snapshot import Snapshot
+    from hwsim.machine.snapshot import Snapshot
 
 COLUMNS, ROWS = 128, 48
 CLASSES: dict[str, tuple[str, str]] = {

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hwsim.kernel.task_struct import Task
     from hwsim.machine import Machine
     from hwsim.spec import ScriptStep
-    from hwsim.userspace.tasks import Member
+    from hwsim.userspace.user_task import UserTask
 
 _USES = ("read", "write", "fsync", "fdatasync", "sync_file_range", "close")
 DEFAULT_FD = "fd"
@@ -39,7 +39,7 @@ def implicit_descriptors(steps: Iterable[ScriptStep], root: str, now_ns: int) ->
     return [key for key, used in first.items() if used]
 
 
-def open_own_files(member: Member) -> None:
+def open_own_files(member: UserTask) -> None:
     """open() when the process starts: the file of its fsync table, and what the script takes as open."""
     task, machine, fsync = member.task, member.machine, member.group.spec.fsync
     assert task is not None
@@ -63,7 +63,7 @@ def file_to_map(task: Task, name: str | None, mapping: AddressSpace | None, now_
     return task.files.get((name, DEFAULT_FD)) or open_file(mapping, now_ns)
 
 
-def inherit_files(child: Member, parent: Member) -> None:
+def inherit_files(child: UserTask, parent: UserTask) -> None:
     """fork(): descriptors are copied, each struct file is shared."""
     assert child.task is not None and parent.task is not None
     child.file = parent.file
@@ -73,7 +73,7 @@ def inherit_files(child: Member, parent: Member) -> None:
             file.get()
 
 
-def close_files(member: Member) -> None:
+def close_files(member: UserTask) -> None:
     """exit_files(), once the mappings are gone: nobody reads what close() has to say."""
     task, machine = member.task, member.machine
     assert task is not None

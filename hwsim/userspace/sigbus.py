@@ -13,15 +13,15 @@ from hwsim.rng import Slot
 from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
+    from hwsim.bad_lines.bad_line import BadLine
     from hwsim.kernel.task_struct import Task, Vma
     from hwsim.machine import Machine
-    from hwsim.story.page_story import PageStory
-    from hwsim.userspace.tasks import Member
+    from hwsim.userspace.user_task import UserTask
 
 UNCAUGHT = ("default", "ignored", "blocked")  # no handler: what is delivered all the same kills
 
 
-def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[Any, Any, None]:
+def take_signal(machine: Machine, member: UserTask, signal: Signal) -> Generator[Any, Any, None]:
     """The process notices ``signal``: default action, or its handler.
 
     SIGBUS is blocked while its handler runs (handle_signal() in arch/x86/kernel/signal.c, without
@@ -66,7 +66,7 @@ def take_signal(machine: Machine, member: Member, signal: Signal) -> Generator[A
     _sigreturn(machine, member, signal, action)
 
 
-def _sigreturn(machine: Machine, member: Member, signal: Signal, action: str) -> None:
+def _sigreturn(machine: Machine, member: UserTask, signal: Signal, action: str) -> None:
     """The handler returns: SIGBUS is unblocked, what waited comes first, then the access is repeated."""
     task = signal.task
     if action != "remap" and (signal.again is not None or signal.code != BUS_MCEERR_AO):
@@ -85,14 +85,14 @@ def _sigreturn(machine: Machine, member: Member, signal: Signal, action: str) ->
         access.report.story.touches.again(access)
 
 
-def wait_for_user_space(member: Member) -> Any:
+def wait_for_user_space(member: UserTask) -> Any:
     """An event for ``yield``: no handler runs any more, and no signal waits for one."""
     bell = member.machine.engine.sleep()
     member.returning.append(bell)
     return bell
 
 
-def back_in_user_space(member: Member) -> None:
+def back_in_user_space(member: UserTask) -> None:
     """What has waited for the task's handlers goes on."""
     waiting, member.returning = member.returning, []
     for bell in waiting:
@@ -110,7 +110,7 @@ def _touches_in_handler(machine: Machine, signal: Signal) -> bool:
     return True
 
 
-def _map_fresh_page(machine: Machine, vma: Vma, story: PageStory) -> None:
+def _map_fresh_page(machine: Machine, vma: Vma, story: BadLine) -> None:
     """mmap(MAP_FIXED) over the page: whatever the entry led to, a healthy copy too, loses it."""
     if story.page is not None:
         pages = zap_entries(vma, range(story.page.pgoff, story.page.pgoff + 1))
@@ -122,7 +122,7 @@ def _map_fresh_page(machine: Machine, vma: Vma, story: PageStory) -> None:
     story.touches.remapped(vma)
 
 
-def take_kill(machine: Machine, member: Member, signal: Signal) -> None:
+def take_kill(machine: Machine, member: UserTask, signal: Signal) -> None:
     """SIGKILL does not wait for a handler to end, nor does a SIGBUS that was reset to the default action."""
     if _still_there(member, signal.task):
         _killed(machine, member, signal)
@@ -130,11 +130,11 @@ def take_kill(machine: Machine, member: Member, signal: Signal) -> None:
         signal.result = signal.result or "lost"
 
 
-def _still_there(member: Member, task: Task) -> bool:
+def _still_there(member: UserTask, task: Task) -> bool:
     return member.task is task and member.alive and not member.kernel.halted
 
 
-def _killed(machine: Machine, member: Member, signal: Signal) -> None:
+def _killed(machine: Machine, member: UserTask, signal: Signal) -> None:
     task = signal.task
     signal.result = "killed"
     signal.done_ns = machine.engine.now

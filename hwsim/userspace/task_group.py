@@ -18,12 +18,12 @@ from hwsim.userspace.sigbus import back_in_user_space
 
 if TYPE_CHECKING:
     from hwsim.machine import Machine
-    from hwsim.userspace.tasks import Member
+    from hwsim.userspace.user_task import UserTask
 
 _NOTHING_SHARED = nullcontext()
 
 
-class Group:
+class TaskGroup:
     """All members of one [[task]] table and their supervisor."""
 
     __slots__ = ("empty", "files", "machine", "members", "number", "shared", "spec", "stores_per_ns")
@@ -32,8 +32,8 @@ class Group:
         self.machine = machine
         self.spec = spec
         self.number = number
-        self.members: list[Member] = []
-        self.empty: list[Member] = []  # those without a process
+        self.members: list[UserTask] = []
+        self.empty: list[UserTask] = []  # those without a process
         files = [region.file for region in spec.regions if region.kind == "file"]
         files += [] if spec.fsync is None else [spec.fsync.file]
         self.files = tuple(dict.fromkeys(files))  # mapped, or written back
@@ -86,7 +86,7 @@ class Group:
             machine.draw_races(region)
 
     def die(
-        self, member: Member, signal: Signal | None, *, left: bool = False, by_step: bool = False
+        self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
     ) -> None:
         """The process in ``member`` is gone, with whom the group rules take down; plan the restart.
 
@@ -128,7 +128,7 @@ class Group:
 
             machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
 
-    def _go_on_to_fsync(self, started: list[Member]) -> None:
+    def _go_on_to_fsync(self, started: list[UserTask]) -> None:
         """A new process calls fsync() in the phase of the one before it."""
         fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now
         if fsync is None or inode is None:
@@ -144,7 +144,7 @@ class Group:
         mapping = self.machine.kernel.mem_map.by_name[f"file:{self.spec.fsync.file}"].mapping
         return None if mapping is None else mapping.host
 
-    def _bury(self, member: Member, *, killed: bool, by_step: bool) -> None:
+    def _bury(self, member: UserTask, *, killed: bool, by_step: bool) -> None:
         """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
         machine, task = self.machine, member.task
         assert task is not None
@@ -178,7 +178,7 @@ class Group:
             member.fsync_call = None
         task.vmas = {}  # they know their task: together they would stay until the run is over
 
-    def _orphans(self, member: Member, task: Task) -> list[Region]:
+    def _orphans(self, member: UserTask, task: Task) -> list[Region]:
         """Regions that nobody maps any more; forked children may still map their parent's."""
         regions = [*member.private.values(), *member.copies.values()]
         regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
@@ -204,5 +204,5 @@ class Group:
             self.machine.region_released(region)
 
 
-def _start_order(member: Member) -> tuple[bool, int]:
+def _start_order(member: UserTask) -> tuple[bool, int]:
     return member.parent is not None, member.number

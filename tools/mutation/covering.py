@@ -12,7 +12,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDERS = ("hwsim/hardware", "hwsim/kernel", "hwsim/story", "hwsim/study")  # what is mutated
+FOLDERS = (
+    "hwsim/hardware",
+    "hwsim/kernel",
+    "hwsim/bad_lines",
+    "hwsim/lost_writes",
+    "hwsim/study",
+)  # what is mutated
 
 # Golden numbers and printed output say that something changed, not what is wrong: they do not count.
 LEFT_OUT = (

@@ -73,7 +73,7 @@ class LeaveOut:
 
     def mutate(self, node: Any, index: int) -> Any:  # noqa: ARG002 (cosmic-ray's interface)
         """What stands there instead."""
-        return parso.parse(node.get_first_leaf().prefix + "pass")
+        return parso.parse(node.get_first_leaf().prefix + "pass")  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _operator(name: str) -> Any:

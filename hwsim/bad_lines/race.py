@@ -1,0 +1,210 @@
+"""The race for a bad line: when each party would next meet it, as the page is used now.
+
+A candidate is (time_ns, priority, what, who).  Rates are of *that line*: a touch of the page reads
+``lines_per_touch`` of its 64 lines.  Every time is one uniform through the inverse CDF.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+from math import log1p
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.cow import Family, is_shared
+from hwsim.kernel.later_look import quiet_stores, sharers
+from hwsim.kernel.struct_page import Page
+from hwsim.kernel.swap_cycle import leave_rate
+from hwsim.kernel.writeback import inode_of
+from hwsim.rng import ROW, Slot
+
+if TYPE_CHECKING:
+    from hwsim.bad_lines.bad_line import BadLine
+    from hwsim.machine import Machine
+
+Candidate = tuple[int, int, str, Any]
+Uniform = Callable[[Slot], float]
+
+_NS = 1e-9
+
+
+def draw_race(machine: Machine, story: BadLine) -> list[Candidate]:
+    """All candidates for the page of ``story`` from now on."""
+    times: list[Candidate] = []
+    page = story.page
+    if page is None:
+        return times
+    uniform, now = _uniforms(machine, story), machine.engine.now
+    target = page.head or page
+    _tasks(machine, story, target, uniform, now, times)
+    if page.flags & pg.BUDDY:
+        _first_touch(machine, story, page, uniform, now, times)
+        rate = machine.allocation_rate
+        if rate > 0.0:
+            times.append((_when(now, uniform(Slot.ALLOC), rate), KERNEL_ACCESS, "allocated", None))
+    elif page.region.kind in ("anon", "shm"):
+        swap = page.region.layout.swap
+        if swap is not None and not page.flags & pg.HWPOISON:
+            time = _when(now, uniform(Slot.TURNOVER), leave_rate(page, swap))
+            times.append((time, KERNEL_ACCESS, "swap", None))
+    elif page.region.kind in ("file", "blockdev"):
+        _file(story, page, uniform, now, times)
+    elif target.count or page.region.kind in ("high_order", "kernel_stack"):
+        _kernel(story, page, uniform, now, times)
+    if not story.line_is_bad:
+        return [each for each in times if each[2] in ("freed", "allocated", "exit")]
+    return times
+
+
+def _when(now: int, u: float, rate_per_ns: float) -> int:
+    return now + int(-log1p(-u) / rate_per_ns) + 1
+
+
+def _uniforms(machine: Machine, story: BadLine) -> Uniform:
+    """Uniforms of this race: the first uses the error's row, later ones extra draws."""
+    race = story.races
+    story.races += 1
+    if race == 0:
+        return story.u.__getitem__
+    extra, error, base = machine.draws.extra, story.error, race * ROW * 1024
+    return lambda slot: extra(error, slot, base)
+
+
+def _tasks(
+    machine: Machine, story: BadLine, target: Page, uniform: Uniform, now: int, times: list[Candidate]
+) -> None:
+    """Loads and partial stores read the line; a store of the whole line heals what was transient."""
+    read_rate = heal_rate = 0.0
+    rates = []
+    shared_copy = len(target.ptes) > 1 and target.flags & pg.ANON
+    lifetimes = False
+    lines = 1 + len(story.other_lines)
+    readers = list(target.ptes)
+    if target.mapping is not None and not target.flags & (pg.HWPOISON | pg.SWAPCACHE | pg.BUDDY):
+        readers = sharers(target)  # who has not touched it yet may do so, and read the line at once
+    for vma in readers:
+        read, heal = vma.region.line_rates(target.pgoff)
+        if shared_copy:  # the first store copies the whole page: the kernel reads every line of it
+            load, store = vma.region.touch_rates(target.pgoff)
+            read = load * min(1.0, vma.region.layout.lines_per_touch / 64) + store
+        read *= 1 if shared_copy else lines
+        rates.append((read, vma))
+        read_rate += read
+        heal_rate += heal
+        lifetimes = lifetimes or vma.task.behaviour.group.spec.lifetime_ns is not None
+    if read_rate > 0.0:
+        who = rates[-1][1]
+        nth = uniform(Slot.RACE_WHO) * read_rate
+        for read, vma in rates:
+            if nth < read:
+                who = vma
+                break
+            nth -= read
+        time = _when(now, uniform(Slot.RACE_TASK), read_rate)
+        times.append((time, TASK_ACCESS | who.task.number, "task_load", who))
+    if heal_rate > 0.0 and not story.permanent and not shared_copy:
+        times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
+    if lifetimes:
+        members = [vma.task.behaviour for vma in readers]
+        member = min(members, key=machine.next_exit_ns)
+        times.append((machine.next_exit_ns(member), TASK_ACCESS | member.number, "exit", member))
+
+
+def _first_touch(
+    machine: Machine, story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]
+) -> None:
+    """A task touches memory it has never touched, or copies a page it shares: the free frame is taken."""
+    region = page.region
+    if not region.alive or region.kind not in ("anon", "shm"):
+        return
+    if region.kind == "anon" and is_shared(machine.kernel, region):
+        extra, error = machine.draws.extra, story.error
+        family = Family(
+            machine.kernel, region.fork_family or region, page.index, lambda slot, k: extra(error, slot, k)
+        )
+        taking = family.taking(region, now)
+        if taking is not None:
+            taker = taking.vma, taking.copied
+            times.append((int(taking.time_ns) + 1, KERNEL_ACCESS, "first_touch", taker))
+        return
+    vmas = region.anon_vma if region.kind == "anon" else region.vmas
+    vmas = [vma for vma in vmas if vma.alive and vma.covers(page.pgoff)]
+    rates = [sum(vma.region.touch_rates(page.pgoff)) for vma in vmas]
+    total = sum(rates)
+    if total > 0.0:
+        nth = bisect_right(list(accumulate(rates)), uniform(Slot.RACE_WHO) * total)
+        who = vmas[min(nth, len(vmas) - 1)]
+        time = _when(now, uniform(Slot.RACE_TASK), total)
+        times.append((time, KERNEL_ACCESS, "first_touch", (who, False)))
+
+
+def _kernel(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+    """The kernel's own memory: read, overwritten, or freed one day."""
+    layout = page.region.layout
+    if layout.lifetime_ns:
+        time = _when(now, uniform(Slot.FREED), 1.0 / layout.lifetime_ns)
+        times.append((time, KERNEL_ACCESS, "freed", None))
+    read, heal = page.region.line_rates(page.index)
+    _reads(story, read, heal, uniform, now, times)
+
+
+def _reads(
+    story: BadLine, read: float, heal: float, uniform: Uniform, now: int, times: list[Candidate]
+) -> None:
+    read *= 1 + len(story.other_lines)
+    if read > 0.0:
+        times.append((_when(now, uniform(Slot.RACE_KERNEL), read), KERNEL_ACCESS, "kernel_load", None))
+    if heal > 0.0 and not story.permanent:
+        times.append((_when(now, uniform(Slot.RACE_OVERWRITE), heal), KERNEL_ACCESS, "healed", None))
+
+
+def _file(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+    """Page cache: read() by system call, write() over whole lines, writeback, reclaim, truncation."""
+    region = page.region
+    layout, mapping = region.layout, page.mapping
+    load, write = region.touch_rates(page.index)
+    share = min(1.0, layout.lines_per_touch / 64)
+    _reads(story, load * share, write * share, uniform, now, times)
+    if mapping is None:
+        return
+    if mapping.host is not None:
+        writeback = _next_writeback(story, page, uniform, now)
+        if writeback is not None and not story.logged:
+            times.append(writeback)
+    if layout.turnover_per_s > 0.0 and not story.permanent:
+        time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
+        times.append((time, KERNEL_ACCESS, "refilled", None))
+    if layout.truncate_per_s > 0.0:
+        time = _when(now, uniform(Slot.FREED), layout.truncate_per_s * _NS)
+        times.append((time, KERNEL_ACCESS, "freed", None))
+
+
+def _next_writeback(story: BadLine, page: Page, uniform: Uniform, now: int) -> Candidate | None:
+    """Writeback by DMA reads the whole page, at the first write-out of its inode after it was dirtied.
+
+    A store that overwrites a transiently bad line has healed it, one that reads it is found: neither
+    counts here.
+    """
+    page.dirtied_ns = None
+    if page.flags & pg.DIRTY:
+        return written_back(page, now)
+    stores = sum(rate for rate, _ in quiet_stores(page, story.permanent))
+    inode = inode_of(page)
+    if stores <= 0.0 or inode is None:
+        return None
+    page.dirtied_ns = _when(now, uniform(Slot.RACE_DEVICE), stores)
+    call, wake = inode.next_call_ns(page.dirtied_ns), inode.next_wake_ns(page.dirtied_ns)
+    if call is not None and (wake is None or call <= wake):
+        return call, KERNEL_ACCESS, "device_read", None
+    # Which wake it will be follows from what the other pages do until then.
+    return None if wake is None else (page.dirtied_ns, KERNEL_ACCESS, "dirtied", None)
+
+
+def written_back(page: Page, now: int) -> Candidate | None:
+    """When the page, dirty and up to now, is written."""
+    inode = inode_of(page)
+    time = None if inode is None else inode.next_writeout_ns(now)
+    return None if time is None else (time, KERNEL_ACCESS, "device_read", None)

@@ -1,0 +1,260 @@
+"""A lost write from the moment its page was dropped: who reads old data, and who is told.
+
+The page is gone, the disk has what was there before.  Reads are counted from their rates; who asks for the
+error, and when, is in ``asking``.  Whose write it was, and which session a caller belongs to, no kernel
+knows.
+"""
+
+from __future__ import annotations
+
+from math import log1p
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
+from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.filemap_error import OpenFile
+from hwsim.kernel.page_cache import answers_eio
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import has_no_contents
+from hwsim.record import LostWriteRow
+from hwsim.rng import Slot, poisson
+
+if TYPE_CHECKING:
+    from hwsim.bad_lines.bad_line import BadLine
+    from hwsim.kernel.mem_map import Region
+    from hwsim.machine import Machine
+
+WRITER, BYSTANDER, LATER_SESSION, NOBODY = "writer", "bystander", "later_session", "nobody"
+_BEFORE, _AFTER, _BY_WRITER, _BY_OTHERS = range(1, 5)  # names of the draws of Slot.STALE, with two more
+
+
+class Telling(NamedTuple):
+    """Somebody learned of the loss: when, who, in which role, by which call."""
+
+    time_ns: int
+    task: str
+    role: str
+    by: str
+
+
+class LostWrite:
+    """One page of a file or of a shared segment whose newest contents are gone.
+
+    Life: made when memory_failure() has returned -> :meth:`tell` any number of times -> :meth:`row`.
+    """
+
+    __slots__ = (
+        "eio",
+        "end",
+        "end_ns",
+        "index",
+        "lost_ns",
+        "read_rate",
+        "reads",
+        "reads_find",
+        "region",
+        "stale_from_ns",
+        "story",
+        "swallowed",
+        "tellings",
+        "users",
+        "write_rate",
+        "writer",
+    )
+
+    def __init__(self, story: BadLine, page: Page, entries: list[Any]) -> None:
+        machine = story.machine
+        region = page.region
+        mapping = region.mapping
+        assert mapping is not None
+        self.story = story
+        self.region = region
+        self.index = page.pgoff
+        self.lost_ns = machine.engine.now
+        self.eio = _sets_eio(story)
+        self.swallowed = ""
+        self.tellings: list[Telling] = []
+        self.reads: list[int] = []  # of a script's steps; the others are counted from their rates
+        self.end, self.end_ns = "", 0
+        self.users = users_of(machine, region)
+        self.writer = page.writer or _draw_writer(machine, story, page, self.users)
+        self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
+        self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
+        barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
+        self.read_rate, self.write_rate, _ = uses_of(region, page, barred)
+        machine.kernel.reach(f"lost:{self.reads_find}")
+        machine.kernel.event("lost_write", file=region.name, index=self.index, writer=self.writer)
+
+    def heard(self, task: str) -> bool:
+        """Whether the task has been told."""
+        return any(each.task == task for each in self.tellings)
+
+    def tell(self, task: str, file: OpenFile | None, by: str) -> None:
+        """A call of ``task`` on ``file`` has returned the error."""
+        now = self.story.machine.engine.now
+        later = file is not None and file.opened_ns > self.lost_ns
+        role = LATER_SESSION if later else WRITER if task == self.writer else BYSTANDER
+        self.tellings.append(Telling(now, task, role, by))
+        self.story.machine.kernel.reach(f"told:{role}")
+        self.story.machine.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
+
+    def marker_dropped(self) -> None:
+        """The page that answered EIO has left the cache: from now on reads find what the disk has."""
+        if self.reads_find == "EIO" and self.stale_from_ns is None:
+            self.stale_from_ns = self.story.machine.engine.now
+
+    def finish(self, end: str, now_ns: int) -> None:
+        """From now on nobody can read the old contents."""
+        if not self.end:
+            self.end, self.end_ns = end, now_ns
+
+    def row(self, replication: int, run_end_ns: int) -> LostWriteRow:
+        """The record, made while the kernel is there that lost it: of its signals only those of that boot."""
+        story = self.story
+        self.finish("horizon", run_end_ns)
+        end = self._read_until()
+        tellings = sorted([*self.tellings, *self._signals(), *self._reads_refused(end)])
+        first = tellings[0] if tellings else None
+        roles = {each.role for each in tellings}
+        told = next((role for role in (WRITER, BYSTANDER, LATER_SESSION) if role in roles), NOBODY)
+        before, after, first_stale = self._stale_reads(first.time_ns if first else end, end)
+        return LostWriteRow(
+            replication,
+            story.error,
+            self.lost_ns,
+            self.region.name.removeprefix("file:"),
+            self.index,
+            self.writer,
+            int(self.eio),
+            told,
+            first.time_ns if first else None,
+            first.task if first else "",
+            first.by if first else "",
+            next((each.time_ns for each in tellings if each.role == WRITER), None),
+            len({each.task for each in tellings}),
+            "" if tellings else self.swallowed,
+            self.reads_find,
+            before,
+            after,
+            first_stale,
+            self.end,
+            self.end_ns,
+            story.machine.boot,
+            self.region.kind,
+        )
+
+    def _uniform(self, name: int) -> float:
+        return self.story.machine.draws.extra(self.story.error, Slot.STALE, name)
+
+    def _read_until(self) -> int:
+        """When the page was written as a whole again, unless it ended before."""
+        if self.write_rate > 0.0 and self.stale_from_ns is not None:
+            time = self.stale_from_ns + int(-log1p(-self._uniform(OVERWRITTEN)) / self.write_rate) + 1
+            if time < self.end_ns:
+                self.end, self.end_ns = "overwritten", time
+        return self.end_ns
+
+    def _stale_reads(self, told_ns: int, end_ns: int) -> tuple[int, int, int | None]:
+        """Reads that found old data or zeroes: before anybody was told, after, and the first."""
+        if self.stale_from_ns is None:
+            return 0, 0, None
+        told_ns = min(max(told_ns, self.stale_from_ns), end_ns)
+        times = [time for time in self.reads if time < end_ns]
+        before, first = sum(time < told_ns for time in times), min(times, default=None)
+        after = len(times) - before
+        if self.read_rate > 0.0:
+            start = self.stale_from_ns + int(-log1p(-self._uniform(FIRST_READ)) / self.read_rate) + 1
+            if start < end_ns:
+                first = start if first is None else min(first, start)
+                before += start < told_ns
+                after += start >= told_ns
+                before += poisson(self._uniform(_BEFORE), self.read_rate * (told_ns - start))
+                after += poisson(self._uniform(_AFTER), self.read_rate * (end_ns - max(start, told_ns)))
+        return before, after, first
+
+    def _reads_refused(self, end_ns: int) -> list[Telling]:
+        """A poisoned page kept in the cache answers read() with EIO: readers are told, too."""
+        if self.reads_find != "EIO" or self.read_rate <= 0.0:
+            return []
+        if self.stale_from_ns is not None:
+            end_ns = min(end_ns, self.stale_from_ns)
+        readers = max(1, len(self.users))
+        share = 1 / readers if self.writer in self.users else 0.0
+        other = next((name for name in self.users if name != self.writer), "")
+        found = []
+        for draw, rate, task, role in (
+            (_BY_WRITER, self.read_rate * share, self.writer, WRITER),
+            (_BY_OTHERS, self.read_rate * (1.0 - share), other, BYSTANDER),
+        ):
+            if rate > 0.0:
+                time = self.lost_ns + int(-log1p(-self._uniform(draw)) / rate) + 1
+                if time < end_ns:
+                    found.append(Telling(time, task, role, "read"))
+        return found
+
+    def _signals(self) -> list[Telling]:
+        """SIGBUS says it too."""
+        return [
+            Telling(
+                signal.done_ns,
+                signal.task.name,
+                WRITER if signal.task.name == self.writer else BYSTANDER,
+                "SIGBUS",
+            )
+            for signal in self.story.signals
+            if signal.result in ("killed", "handled")
+            and signal.cause != "group_death"
+            and signal.done_ns is not None
+        ]
+
+
+def _sets_eio(story: BadLine) -> bool:
+    """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
+    report = story.report
+    assert report is not None
+    states = story.machine.kernel.error_states
+    handler = next((state.handler for state in states if state.row == report.row), "")
+    return handler == "me_pagecache_dirty"
+
+
+def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
+    if mapping.pages.get(page.pgoff) is page:
+        return "EIO" if answers_eio(page, policy) else "the page"
+    if has_no_contents(mapping, page):
+        return "EIO"
+    return "old data" if mapping.accounts_dirty else "zeroes"
+
+
+def users_of(machine: Machine, region: Region) -> list[str]:
+    """The tasks that use the file by system call: its writers, or those that ask for errors."""
+    name = region.name.removeprefix("file:")
+    writers = next((file.writers for file in machine.spec.files if file.name == name), ())
+    groups = [
+        group
+        for group in machine.groups
+        if group.spec.name in writers or (not writers and asks(group.spec, name))
+    ]
+    return [member.name for group in groups for member in group.members if member.alive]
+
+
+def asks(task: Any, file: str) -> bool:
+    """Whether the tasks of this table ask the file for errors."""
+    return task.fsync is not None and task.fsync.file == file
+
+
+def _draw_writer(machine: Machine, story: BadLine, page: Page, users: list[str]) -> str:
+    """Who stored last, in proportion to the rates of all who store to the page."""
+    written = page.region.touch_rates(page.index)[1]
+    rates = [(written / len(users), name) for name in users] if users else []
+    mapping = page.region.mapping
+    rates += [
+        (vma.region.touch_rates(page.pgoff)[1], vma.task.name)
+        for vma in (mapping.vmas if mapping is not None else ())
+        if vma.alive and vma.covers(page.pgoff)
+    ]
+    nth = machine.draws.extra(story.error, Slot.WRITER) * sum(rate for rate, _ in rates)
+    for rate, name in rates:
+        if nth < rate:
+            return name
+        nth -= rate
+    return ""

@@ -1,0 +1,519 @@
+"""One machine, built from a spec on one SimPy environment; and ``run_replication``.
+
+The machine owns what outlives a kernel: the engine, the scrubber, the errors and their stories.  A
+reboot makes a new kernel and starts the tasks again.
+"""
+
+from __future__ import annotations
+
+import gc
+from math import log1p
+from typing import Any
+
+from hwsim.bad_lines import discovery, frame_reuse
+from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.dram_faults import DramFaults
+from hwsim.bad_lines.later_sweeps import count_repeats
+from hwsim.bad_lines.rows import error_row, replication_row
+from hwsim.bad_lines.states import OVER
+from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, SIGNAL_DELIVERY, Engine
+from hwsim.hardware.machine_check import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheck
+from hwsim.hardware.scrubber import Scrubber
+from hwsim.kernel.allocator import prep_new_page
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.page_flags import HEAD
+from hwsim.kernel.printk import Printk
+from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
+from hwsim.kernel.struct_page import Page
+from hwsim.kernel.system import Kernel
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.kernel.workqueue import mce_notify_irq
+from hwsim.lost_writes.fsync_calls import LostWrites
+from hwsim.machine.arrivals import onsets
+from hwsim.machine.boot import boot_kernel, start_groups, tear_down
+from hwsim.machine.quiet import uneventful
+from hwsim.plan import Plan
+from hwsim.record import Replication, StepMistake
+from hwsim.rng import Draws, NoChance, Slot
+from hwsim.script.script import Script
+from hwsim.spec import ErrorSpec, Spec
+from hwsim.userspace.task_group import TaskGroup
+from hwsim.userspace.user_task import UserTask
+
+_FIRST_PID = 100
+_FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
+
+
+class Machine:
+    """A machine from power-on to the horizon.
+
+    Life: :meth:`__init__` lays out memory and boots -> :meth:`run` -> :meth:`result`.  A panic halts
+    the kernel; after ``reboot_ns`` :meth:`_boot` makes a new one, or the run ends there.
+    """
+
+    def __init__(self, spec: Spec, index: int, plan: Plan, trace: bool = False) -> None:
+        self.spec = spec
+        self.index = index
+        self.plan = plan
+        self.horizon_ns = spec.horizon_ns
+        self.engine = Engine()
+        self.draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
+        self.printk = Printk(trace)
+        self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
+        self.reached: dict[str, int] = {}
+        machine = spec.machine
+        frames = machine.memory_pages + machine.hidden_pages
+        self.scrubber = Scrubber(machine.scrub, frames, self.draws.extra(-1, Slot.PHASE))
+        # How often one free page is handed out, per ns.
+        self.allocation_rate = (
+            machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
+        )
+        self.stories: list[BadLine] = []  # all of them, for the record
+        self.open: dict[int, BadLine] = {}  # those that may go on, by error
+        self.lost_writes = LostWrites(self)
+        self.sync_ns = 0  # phase of the periodic sync()
+        self.by_pfn: dict[int, BadLine] = {}
+        self.error_count = 0
+        self.boot = -1  # number of the boot, from 0
+        self.panics = 0
+        self.restarts = 0
+        self.downtime_ns = 0
+        self.ended_ns: int | None = None
+        self.bad_pages = 0
+        self.poisoned_pages = 0
+        self._waiting: list[BadLine] = []  # errors whose onset fell into a reboot
+        self._pid = _FIRST_PID
+        self.kernel: Kernel
+        self.groups: list[TaskGroup] = []
+        self._boot()
+        self.dram = DramFaults(self)
+        self._onsets = [
+            onsets(self.draws, source, each, self.horizon_ns) for source, each in enumerate(spec.errors)
+        ]
+        for source in range(len(spec.errors)):
+            self._next_arrival(source)
+        self.script = Script(self, spec.script)
+
+    # -- boot, panic, reboot ------------------------------------------------------------------------
+
+    def _boot(self) -> None:
+        self.boot += 1
+        self.check = MachineCheck(
+            self.engine,
+            PROFILES[self.spec.machine.kernel].rendezvous_timeout_ns,
+            self.spec.machine.tolerant,
+        )
+        self.kernel = boot_kernel(self)
+        self.kernel.deliver = self._deliver
+        self.kernel.signal_blocked = self._signal_blocked
+        self.kernel.signal_sent = self._signal_sent
+        self.kernel.reported = _reported
+        self.kernel.waited = _waited
+        self.kernel.panic = self._memory_failure_panics
+        self.kernel.met_poison = self._met_poison
+        self.groups = start_groups(self)
+
+    def next_pid(self) -> int:
+        """Process ids count up from 100 and are not used twice."""
+        self._pid += 1
+        return self._pid - 1
+
+    def panic(self, reason: str, story: BadLine | None = None, kind: str = "") -> None:
+        """mce_panic(): the machine stops; it reboots after ``reboot_ns`` or the run ends here.
+
+        ``kind`` names the reason where its text has a page or a number in it.
+        """
+        kernel = self.kernel
+        if kernel.halted:
+            return
+        if self.check.cpu_missing:  # of this rendezvous, or of one long ago
+            kernel.printk("cpu_missing")
+        kernel.printk("panic", reason)
+        kernel.event("panic", reason=reason, error=story.error if story else None)
+        kernel.reach(f"panic:{kind or reason}")
+        kernel.halted = True
+        self.panics += 1
+        if story is not None:
+            story.panicked()
+        for each in self.open.values():
+            each.disarm()
+        reboot = self.spec.machine.reboot_ns
+        if reboot is None:
+            self.ended_ns = self.engine.now
+            self.engine.stop()
+            return
+        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now)
+        self.engine.at(self.engine.now + reboot, MACHINE_CHECK, self._reboot)
+
+    def _memory_failure_panics(self, reason: str, report: Report) -> None:
+        self.panic(reason, report.story, "Memory failure")
+
+    def restart(self) -> None:
+        """An orderly reboot."""
+        self.kernel.halted = True
+        for each in self.open.values():
+            each.disarm()
+        down = self.spec.machine.reboot_ns or 0
+        self.downtime_ns += min(down, self.horizon_ns - self.engine.now)
+        self.engine.at(self.engine.now + down, MACHINE_CHECK, self._reboot)
+
+    def _reboot(self, _event: Any) -> None:
+        self._count_kernel()
+        self.lost_writes.rebooted()
+        self.dram.rebooted()
+        for story in list(self.open.values()):
+            count_repeats(story, self.engine.now)
+            story.leave_boot()
+            if story.finished:
+                self.story_over(story)
+        tear_down(self)
+        self._boot()
+        self.kernel.event("reboot")
+        seen: set[int] = set()
+        while stories := [each for each in self.open.values() if each.error not in seen]:
+            for story in stories:  # with a line that healed, another one of its page may come up
+                seen.add(story.error)
+                frame_reuse.rebooted(story)
+        waiting, self._waiting = self._waiting, []
+        for story in waiting:
+            if story.finished:
+                continue
+            if frame_reuse.is_replaced(story):
+                story.finish("replaced")
+            else:
+                story.begin()
+
+    def _count_kernel(self) -> None:
+        self.bad_pages += self.kernel.mce_bad_pages
+        self.poisoned_pages += self.kernel.poisoned_pages
+
+    # -- errors -------------------------------------------------------------------------------------
+
+    def _next_arrival(self, source: int) -> None:
+        """Only the next onset of a source waits in the heap."""
+        error = self.spec.errors[source]
+        time = next(self._onsets[source], None)
+        if time is not None:
+            self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
+
+    def _onset(self, source: int, error: ErrorSpec) -> None:
+        if error.dram is not None:
+            self.dram.onset(source, error.dram)
+            self._next_arrival(source)
+            return
+        u = self.draws.row(self.error_count)
+        first = self.plan.place(error.where, u[Slot.PLACE])
+        machine = self.spec.machine
+        fitted = machine.memory_pages + machine.hidden_pages
+        for offset in range(min(error.burst_pages, fitted - first)):
+            if offset:
+                u = self.draws.row(self.error_count)
+            line = int(u[Slot.LINE] * 64)
+            self.add_error(source, first + offset, line, u[Slot.PERMANENT] < error.permanent, u)
+        self._next_arrival(source)
+
+    def add_error(
+        self,
+        source: int,
+        pfn: int,
+        line: int,
+        permanent: bool,
+        u: list[float] | None = None,
+        line_is_bad: bool = True,
+    ) -> BadLine:
+        """A line goes bad now.
+
+        A page has one story at a time: a further bad line makes a read of the page's bad lines likelier
+        and takes over if the first one heals; until then its end is ``duplicate``.
+        """
+        number = self.error_count
+        self.error_count += 1
+        story = BadLine(self, number, source, pfn, line, permanent, u or self.draws.row(number), line_is_bad)
+        self.stories.append(story)
+        other = self.by_pfn.get(pfn)
+        if other is not None and other.state != OVER:
+            story.end, story.end_ns, story.state = "duplicate", self.engine.now, OVER
+            story.kind, story.region = other.kind, other.region
+            other.line_is_bad = other.line_is_bad or line_is_bad
+            if line_is_bad and line not in {other.line, *(each.line for each in other.other_lines)}:
+                other.other_lines.append(story)
+                if other.latent:
+                    other.draw_race()
+            return story
+        self.open[number] = self.by_pfn[pfn] = story
+        if self.kernel.halted:
+            self._waiting.append(story)
+        else:
+            story.begin()
+        return story
+
+    def machine_check(self, story: BadLine, further: bool = False) -> bool:
+        """Raise an SRAO machine check for the line of ``story``; False if its bank was taken.
+
+        ``further``: for another bad line of a page that is being reported; nothing is lost with it.
+        """
+        kernel = self.kernel
+        report = story.new_report(further)
+        kernel.event("machine_check", error=story.error, pfn=story.pfn)
+
+        def done(outcome: str, overflowed: bool) -> None:
+            if self._gave_up(kernel, story, outcome):
+                return
+            mce_notify_irq(kernel)
+            if overflowed or self.dram.bank_is_taken(report):
+                kernel.reach("bank:overflow")
+                if not further:
+                    discovery.lost(story)
+                return
+            self._queue(story, report, further)
+
+        u = report.draw(Slot.RENDEZVOUS)
+        return self.check.raise_srao(kernel.times.rendezvous, u, done, self._stall)
+
+    def fatal_check(self, story: BadLine) -> None:
+        """Raise a machine check of panic severity: the CPUs meet, and none of them goes on.
+
+        mce_reign() panics for all of them; if they did not meet, do_machine_check() for its own.  With
+        tolerant 3 the bad data is used and the story goes on.
+        """
+        kernel = self.kernel
+
+        def done(outcome: str, _overflowed: bool) -> None:
+            if self._gave_up(kernel, story, outcome):
+                return
+            if self.check.tolerant < NEVER_PANIC:
+                met = outcome != TIMED_OUT
+                self.panic("Fatal Machine check" if met else "Fatal machine check on current CPU", story)
+                return
+            mce_notify_irq(kernel)
+            discovery.survived(story)
+
+        u = story.new_report().draw(Slot.RENDEZVOUS)
+        self.check.raise_fatal(kernel.times.rendezvous, u, done, self._stall)
+
+    def _stall(self, until_ns: int) -> None:
+        self.kernel.stalled_until_ns = until_ns
+
+    def _gave_up(self, kernel: Kernel, story: BadLine, outcome: str) -> bool:
+        """Whether the end of a rendezvous is the end of the kernel, or comes after it."""
+        if kernel.halted:
+            return True
+        if outcome == PANIC:
+            self.panic("Timeout synchronizing machine check over CPUs", story)
+            return True
+        if outcome == TIMED_OUT:
+            kernel.reach("rendezvous:timeout")
+        return False
+
+    def _queue(self, story: BadLine, report: Report, further: bool) -> None:
+        """The end of do_machine_check(): into the CPU's ring, and somebody is asked to empty it."""
+        kernel = self.kernel
+        cpu = kernel.cpu(int(report.draw(Slot.CPU) * kernel.cpus))
+        if not cpu.mce_ring_add(report):
+            kernel.reach("ring:overflow")
+            if not further:
+                discovery.lost(story)
+            return
+        story.queued.add(report)
+        if self.notified_user(report) and not cpu.user.busy:
+            cpu.user.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
+        else:
+            cpu.worker.kick(kernel.workqueue_delay(report))
+
+    def notified_user(self, report: Report) -> bool:
+        """Whether the check interrupts user space, so that the ring is drained on the way back."""
+        return report.draw(Slot.CONTEXT) < self.spec.machine.user_share
+
+    # -- what the kernel reports --------------------------------------------------------------------
+
+    def _deliver(self, task: Task, signal: Signal, default: bool = False) -> None:
+        member: UserTask = task.behaviour
+        u = signal.report.extra(Slot.DELIVERY, task.number)
+        member.deliver(signal, default, self.spec.machine.times.signal_delivery.draw(u))
+
+    def _signal_blocked(self, task: Task, signal: Signal) -> None:
+        delay = task.behaviour.group.spec.sigbus.unblock_ns
+        if delay is None or task.handler_ends_ns:  # held back by a handler: its end delivers it
+            return
+        boot = self.boot
+
+        def later(_event: Any) -> None:
+            if boot == self.boot and task.alive and not self.kernel.halted and task.pending is signal:
+                unblock(self.kernel, task)
+
+        self.engine.at(self.engine.now + delay, SIGNAL_DELIVERY | task.number, later)
+
+    def _signal_sent(self, signal: Signal) -> None:
+        if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
+            story: BadLine = signal.report.story
+            anchor = story.found_ns if story.found_ns is not None else signal.report.started_ns
+            touch = story.touches.time(signal.vma, anchor)
+            exit_ns = self.next_exit_ns(signal.task.behaviour)
+            signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
+
+    def next_exit_ns(self, member: UserTask) -> int:
+        """When the process ends by itself; drawn when somebody waits for it."""
+        life = member.group.spec.lifetime_ns
+        if life is None:
+            return _FOR_EVER_NS
+        now = self.engine.now
+        if member.next_exit_ns is None or member.next_exit_ns <= now:
+            u = self.draws.extra(-3_000_000 - member.number, Slot.LIFETIME, now)
+            member.next_exit_ns = now + int(-log1p(-u) * life) + 1
+        return member.next_exit_ns
+
+    def entries_dropped(self, pages: list[Any]) -> None:
+        """Page-table entries of a dead task pointed to these pages."""
+        for page in pages:
+            story = self.by_pfn.get(page.pfn)
+            if story is not None:
+                story.entries_dropped()
+            if page.flags & HEAD:  # the entries of a compound page are its head's
+                for tail in list(page.region.pages_of_interest.values()):
+                    if tail.page is not None and tail.page.head is page:
+                        tail.entries_dropped()
+
+    def entries_copied(self, vma: Vma) -> None:
+        """A forked child has inherited entries of pages with a story."""
+        for pte in list(vma.ptes.values()):
+            story = self.by_pfn.get(pte.page.pfn)
+            if story is not None:
+                story.entry_copied(vma)
+
+    def story_over(self, story: BadLine) -> None:
+        """Nothing of the error is under way any more: only its facts are kept."""
+        story.u = []
+        self.open.pop(story.error, None)
+        if self.by_pfn.get(story.pfn) is story:
+            del self.by_pfn[story.pfn]
+
+    def live_story(self, pfn: int) -> BadLine | None:
+        """The story of the frame, if it is not over."""
+        story = self.by_pfn.get(pfn)
+        return None if story is None or story.finished else story
+
+    def _met_poison(self, page: Page, order: int) -> None:
+        story = self.live_story(page.pfn)
+        if story is not None:
+            frame_reuse.handed_out(story, order)
+        else:
+            prep_new_page(self.kernel, page, order)
+
+    def given_out(self, first_pfn: int, pages: int) -> None:
+        """A script's allocation has taken these frames."""
+        overlay, taken = self.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
+        for pfn in sorted(pfn for pfn in overlay.keys() | self.by_pfn.keys() if pfn in taken):
+            overlay.pop(pfn, None)
+            story = self.live_story(pfn)
+            if story is not None:
+                frame_reuse.given_out(story)
+
+    def frame_freed(self, pfn: int) -> None:
+        """The last user of the frame has dropped it."""
+        story = self.live_story(pfn)
+        if story is not None:
+            frame_reuse.freed(story)
+
+    def settle(self, region: Region) -> None:
+        """Bring the pages of the region that have a story up to now."""
+        for story in region.pages_of_interest.values():
+            story.settle()
+
+    def draw_races(self, region: Region) -> None:
+        """Draw the open races for pages of the region anew: it is used by others than before."""
+        for story in list(region.pages_of_interest.values()):
+            story.sharers_changed()
+
+    def region_released(self, region: Region) -> None:
+        """The frames of a region are free."""
+        if region.kind == "shm":
+            self.lost_writes.released(region)
+        for story in list(region.pages_of_interest.values()):
+            frame_reuse.owner_gone(story)
+
+    def region_revived(self, region: Region) -> None:
+        """The frames of a region have a new owner."""
+        for story in list(region.pages_of_interest.values()):
+            frame_reuse.region_revived(story)
+
+    # -- the run ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Everything up to the horizon, which is not part of the run."""
+        self.engine.run(self.horizon_ns)
+
+    def result(self) -> Replication:
+        """Close all stories and write the records."""
+        end = self.horizon_ns if self.ended_ns is None else self.ended_ns
+        for story in self.open.values():
+            story.close(end)
+        self._count_kernel()
+        lost = self.lost_writes.result(end)
+        for story in self.open.values():
+            story.book_signals()
+        errors = [error_row(story, self.index) for story in self.stories]
+        signals = [row for story in self.stories for row in story.signal_rows]
+        faults = self.dram.rows(self.index, end)
+        row = replication_row(self, end, errors, signals, lost, faults)
+        log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
+        log = [line for line in log if line[1] <= self.spec.machine.printk_level]
+        return Replication(
+            row,
+            errors,
+            signals,
+            lost,
+            dict(sorted(self.reached.items())),
+            log,
+            self.events or [],
+            self.kernel.meminfo(),
+            faults,
+        )
+
+
+def _waited(page: Page, report: Report) -> None:
+    if report.story is not None:
+        report.story.stored_meanwhile(page, report.started_ns)
+
+
+def _reported(report: Report) -> None:
+    if report.story is not None:
+        report.story.reported(report)
+
+
+def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
+    """One machine over the whole horizon: pure in (spec, index).
+
+    ``base`` is a :class:`~hwsim.plan.Plan` of the same spec, shared between replications; it is a
+    cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
+    """
+    quiet = uneventful(spec, index)
+    if quiet is not None:
+        return quiet
+    # Thousands of live stories make the cyclic collector's full passes the largest cost of a run, and
+    # nothing it could free dies before the machine does.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
+        machine.run()
+        return machine.result()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def rehearse(spec: Spec) -> list[StepMistake]:
+    """What is impossible in the script of a machine without chance, in order of time.
+
+    A step that cannot be done is left out, and the others go on.
+    """
+    machine = Machine(spec, 0, Plan(spec))
+    mistakes: list[StepMistake] = []
+    machine.script.mistakes = mistakes
+    machine.run()
+    return mistakes
+
+
+__all__ = ["Machine", "Plan", "rehearse", "run_replication"]

@@ -1,0 +1,359 @@
+"""Verbs of files: read and write by system call, writing back, and who is told of a lost write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.fault import STALE, ZEROES
+from hwsim.kernel.filemap_error import (
+    OpenFile,
+    asks_mapping,
+    close_file,
+    close_reports,
+    evict_inode,
+    filemap_check_errors,
+    open_file,
+    wait_swallows,
+)
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.memory_failure import wait_on_page_writeback
+from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, truncate_inode_page
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import shmem_getpage
+from hwsim.kernel.task_struct import Task
+from hwsim.kernel.truncate import unmap_mapping_range
+from hwsim.script.names import within
+from hwsim.script.step import Step, carry_out, let_go, returns
+from hwsim.script.touch import (
+    CONSUMED,
+    add_to_page_cache,
+    bring_in,
+    lost_pages,
+    user_buffer,
+)
+from hwsim.script.writeback import is_locked, write_back
+from hwsim.userspace.open_files import DEFAULT_FD, file_left
+
+Sleeps = Generator[Any, Any, None]
+
+
+def _file(step: Step) -> tuple[Region, AddressSpace]:
+    region = step.file(step.args["file"])
+    assert region.mapping is not None
+    return region, region.mapping
+
+
+def _index(step: Step, region: Region) -> int:
+    """The page that a step reads or writes: files are simulated as far as they are cached."""
+    index = int(step.args["index"])
+    within(step, index, region.layout.pages, f"the cached part of {step.args['file']}", "index")
+    return index
+
+
+def read(step: Step) -> None:
+    """read(): from the page cache, or read in from the disk.  AS_EIO is never looked at."""
+    step.task()
+    region, _ = _file(step)
+    index = _index(step, region)
+    if index >= region.size_pages:
+        step.result("end of file")
+        return
+    page, result = bring_in(step, region, index)
+    if page is None or not page.flags & pg.UPTODATE or _refused(step, page):
+        step.result("EIO")
+        return
+    story = step.machine.live_story(page.pfn)
+    if story is not None and story.line_is_bad:
+        step.result(CONSUMED)  # now: the run may end in the next line
+        story.consumed("kernel_load", step.args["task"])
+        return
+    if user_buffer(step):
+        step.result("EFAULT")
+        return
+    if result in (STALE, ZEROES):
+        step.machine.lost_writes.script_read(region, index)
+    step.result(result)
+
+
+def _refused(step: Step, page: Page) -> bool:
+    return answers_eio(page, step.kernel.switches.pagecache_policy)
+
+
+def write(step: Step) -> None:
+    """write() of a whole page: it is dirty in the cache, and a transiently bad line is healed."""
+    task = step.task()
+    _index(step, _file(step)[0])
+    if user_buffer(step):
+        step.result("EFAULT")
+        return
+    carry_out(step, _write(step, task))
+
+
+def _write(step: Step, task: Task) -> Sleeps:
+    region, mapping = _file(step)
+    index = step.args["index"]
+    page = step.cached(region, index)
+    while page is not None and is_locked(page):
+        yield from step.kernel.wait_on_page(page)
+        page = step.cached(region, index)  # memory_failure() may have dropped it
+    if not returns(step, task):
+        return
+    if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
+        step.result("EIO")
+        return
+    if page is None:
+        page = add_to_page_cache(step, region, index)
+    story = step.machine.live_story(page.pfn)
+    if story is not None and story.line_is_bad and not story.permanent:
+        step.kernel.event("healed", error=story.error, pfn=story.pfn)
+        story.finish("healed")
+    step.set_page_dirty(page)
+    page.flags |= pg.UPTODATE  # of a poisoned page only the flag (patch 10)
+    mapping.holes.discard(range(index, index + 1))
+    if mapping.size_pages is not None:
+        mapping.size_pages = max(mapping.size_pages, index + 1)
+    for old in lost_pages(step, region, index):
+        old.lost_bytes = 0
+    step.machine.lost_writes.overwritten(region, index)
+    page.writer = step.args["task"]
+    step.changed(page)
+    if step.args.get("sync"):
+        yield from _ask(step, "o_sync", _descriptor(step, mapping), range(index, index + 1))
+        return
+    step.result("ok", pfn=page.pfn)
+
+
+def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
+    """The struct file that the step names; one that was closed is opened anew."""
+    task = step.task()
+    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
+    file = task.files.get(key)
+    if file is None:
+        file = task.files[key] = open_file(mapping, step.kernel.now).get()
+    return file
+
+
+def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) -> Sleeps:
+    """Write back, then ask for errors; what stands in the mapping, or in a page, decides who is told."""
+    task, (region, mapping) = step.task(), _file(step)
+    failed = yield from write_back(step, mapping, covered)
+    if not returns(step, task):
+        return
+    lost_writes = step.machine.lost_writes
+    kernel, now = step.kernel, step.kernel.now
+    has_pages = region.has_cached_pages(kernel.mem_map.overlay, now)
+    asked = asks_mapping(kernel, call, region.size_pages, has_pages)
+    error = filemap_check_errors(kernel, mapping, file) if asked else 0
+    if error:
+        lost_writes.watch(region).told(task.name, file, call)
+    for page in failed:
+        lost_writes.told_of_page(region, page.pgoff, task.name, file, call)
+    step.result("EIO" if error or failed else 0)
+    lost_writes.rearm(mapping)
+
+
+def fsync(step: Step) -> None:
+    """fsync() and its like: write back, then ask for errors."""
+    step.task()
+    _, mapping = _file(step)
+    carry_out(step, _ask(step, step.spec.verb, _descriptor(step, mapping)))
+
+
+def msync(step: Step) -> None:
+    """msync() of a mapping of the file, which asks through the struct file that was mapped (mm/msync.c)."""
+    task, (_, mapping) = step.task(), _file(step)
+    mapped = [vma.file for vma in task.vmas.values() if vma.mapping is mapping and vma.file is not None]
+    if not mapped:
+        known = {
+            vma.mapping.name.removeprefix("file:") for vma in task.vmas.values() if vma.mapping and vma.file
+        }
+        raise step.error(f'task "{task.name}" does not map this file', "file", allowed=sorted(known))
+    carry_out(step, _ask(step, "msync", mapped[0]))
+
+
+def sync(step: Step) -> None:
+    """sync(): everything is written, and every error thrown away."""
+    carry_out(step, _sync(step))
+
+
+def _sync(step: Step) -> Sleeps:
+    swallowed = []
+    kernel = step.kernel
+    for region in kernel.mem_map.regions:
+        if region.kind in ("file", "blockdev") and region.mapping is not None:
+            yield from write_back(step, region.mapping)
+            if kernel.halted:
+                return
+            has_pages = region.has_cached_pages(kernel.mem_map.overlay, kernel.now)
+            if has_pages and wait_swallows(kernel, region.mapping, "sync"):
+                swallowed.append(region.name)
+                step.machine.lost_writes.watch(region).swallowed("sync")
+                step.machine.lost_writes.rearm(region.mapping)
+    step.result(0, swallowed=swallowed)
+
+
+def evict(step: Step) -> None:
+    """The inode of an unused file leaves memory: written back first, its pages and its error go with it."""
+    region, mapping = _file(step)
+    if not mapping.evictable:
+        text = f"an inode of {mapping.filesystem} stays in memory"
+        raise step.mistake(text, "file", allowed="a file on ext2, ext3, ext4, xfs or nfs")
+    if any(vma.alive for vma in mapping.vmas) or mapping.files:
+        allowed = "a file that nobody has open or mapped"
+        raise step.error("the file is open or mapped: its inode stays in memory", "file", allowed=allowed)
+    carry_out(step, _evict(step, region, mapping))
+
+
+def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
+    yield from write_back(step, mapping)
+    for page in mapping.pages.values():
+        page.buffers_busy = False  # what was written back is neither dirty nor locked
+    yield from _remove(step, region, range(max(region.layout.pages, region.size_pages)))
+    if step.kernel.halted:
+        return
+    lost = evict_inode(step.kernel, mapping)
+    step.machine.lost_writes.evicted(region, lost=lost)
+    step.result("an error is lost" if lost else 0)
+
+
+def open_(step: Step) -> None:
+    """open(): a new session; it tells nobody anything."""
+    task, (_, mapping) = step.task(), _file(step)
+    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
+    if task.files.get(key) is not None:
+        raise step.error("this descriptor is open already", "fd", allowed="another name")
+    task.files[key] = open_file(mapping, step.kernel.now).get()
+    step.result(0)
+
+
+def close(step: Step) -> None:
+    """close(): some file systems write back and report an error here."""
+    task, (_, mapping) = step.task(), _file(step)
+    carry_out(step, _close(step, task, _descriptor(step, mapping)))
+
+
+def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
+    region, mapping = _file(step)
+    last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
+    if last_of_device or close_reports(step.kernel, mapping):
+        yield from write_back(step, mapping)
+        if not returns(step, task):
+            return
+    failed = close_file(step.kernel, file)
+    task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
+    if failed:
+        step.machine.lost_writes.watch(region).told(task.name, file, "close")
+    file_left(step.machine, mapping)
+    step.result("EIO" if failed else 0)
+
+
+def truncate(step: Step) -> None:
+    """ftruncate(): the file ends after ``pages`` pages; what lies beyond its old end is a hole."""
+    region, mapping = _file(step)
+    pages, cached, old = step.args["pages"], region.layout.pages, region.size_pages
+    if pages > cached:
+        text = f"longer than the cached part of {step.args['file']}"
+        raise step.mistake(text, "pages", allowed=f"0 to {cached}")
+    if mapping.is_block_device:
+        step.result("EINVAL")
+        return
+    mapping.size_pages = pages
+    mapping.holes.add(range(min(pages, old), max(pages, old)))
+    cut = range(pages, max(region.layout.pages, old))
+    if cut:
+        _forget(step, region, cut)
+        let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
+        carry_out(step, _cut(step, region, cut))
+
+
+def punch(step: Step) -> None:
+    """A hole in a file, whoever maps it."""
+    region, _ = _file(step)
+    first, pages, cached = step.args["index"], step.args["pages"], region.layout.pages
+    if first + pages > cached:
+        text = (
+            f"pages {first} to {first + pages - 1}, but the cached part of {step.args['file']} has {cached}"
+        )
+        raise step.mistake(text, "index", allowed=f"0 to {cached - 1}")
+    punch_hole(step, region, range(first, first + pages))
+
+
+def punch_hole(step: Step, region: Region, hole: range) -> None:
+    """Where the kernel can make one the pages go, and what is read there is zeroes."""
+    mapping = region.mapping
+    assert mapping is not None
+    unmapped = step.kernel.profile.punch_hole(mapping, hole)
+    if unmapped is None:
+        step.result("ENOSYS")
+        return
+    mapping.holes.add(hole)
+    _forget(step, region, hole)
+    let_go(step, unmapped)
+    carry_out(step, _cut(step, region, hole))
+
+
+def _forget(step: Step, region: Region, cut: range) -> None:
+    """Whatever was written there, nobody wants it any more: what an error took of it is no loss."""
+    for page in step.kernel.mem_map.overlay.values():
+        if page.region is region and page.pgoff in cut:
+            page.lost_bytes = 0
+    step.machine.lost_writes.truncated(region, cut)
+
+
+def _cut(step: Step, region: Region, cut: range) -> Sleeps:
+    """What was mapped again while truncate_inode_pages_range() slept goes once more at its end."""
+    mapping = region.mapping
+    assert mapping is not None
+    yield from _remove(step, region, cut)
+    if not step.kernel.halted:
+        let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
+
+
+def _remove(step: Step, region: Region, cut: range) -> Sleeps:
+    """truncate_inode_pages_range(): page by page, each under its lock and not under writeback.
+
+    Pages that nobody has looked at are known to be gone; only those of interest cost anything.  Where the
+    script itself has the page lock it is the one that truncates, and does not wait.
+    """
+    mapping, kernel = region.mapping, step.kernel
+    assert mapping is not None
+    mapping.gone.add(cut)
+    mapping.read_again = {pgoff: time for pgoff, time in mapping.read_again.items() if pgoff not in cut}
+    for pgoff in [each for each in mapping.slots if each in cut]:
+        del mapping.slots[pgoff]
+    for pgoff in sorted(each for each in mapping.swapped if each in cut):
+        page = mapping.swapped.pop(pgoff)
+        if not page.flags & (pg.LOCKED | pg.WRITEBACK):  # free_swap_and_cache() only tries the lock
+            delete_from_swap_cache(page)
+            step.drop_if_unused(page)
+    found = [page for pgoff, page in sorted(mapping.pages.items()) if pgoff in cut]
+    for page in found:
+        step.up_to_now(page)
+        while is_locked(page) or page.flags & pg.WRITEBACK:
+            if is_locked(page):
+                yield from kernel.wait_on_page(page)
+            else:
+                yield from wait_on_page_writeback(kernel, page)
+        if page.mapping is mapping:
+            truncate_inode_page(mapping, page)
+            kernel.event("truncated", pfn=page.pfn)
+            step.drop_if_unused(page)
+            step.changed(page)
+
+
+VERBS: dict[str, Callable[[Step], None]] = {
+    "read": read,
+    "write": write,
+    "fsync": fsync,
+    "fdatasync": fsync,
+    "sync_file_range": fsync,
+    "evict": evict,
+    "msync": msync,
+    "sync": sync,
+    "open": open_,
+    "close": close,
+    "truncate": truncate,
+    "punch": punch,
+}

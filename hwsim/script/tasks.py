@@ -1,0 +1,304 @@
+"""Verbs of tasks and their address spaces: fork, exit, mmap and its kin, signals, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from simpy import Event
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mem_map import Layout, Region
+from hwsim.kernel.mmap import find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
+from hwsim.kernel.signals import unblock
+from hwsim.kernel.struct_page import PRESENT, AddressSpace, Page
+from hwsim.kernel.system import EINVAL
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.script.errors import TRAP_MADVISE, software_story, start_injector
+from hwsim.script.files import punch_hole
+from hwsim.script.step import Step, let_go
+from hwsim.script.touch import touch
+from hwsim.userspace.open_files import file_left, file_to_map
+from hwsim.userspace.user_task import UserTask
+
+if TYPE_CHECKING:
+    from hwsim.bad_lines.bad_line import BadLine
+
+_HUGE_ORDER = 9
+
+
+def fork(step: Step) -> None:
+    """The task forks; the child has the next free number."""
+    parent = step.member()
+    group, machine = parent.group, step.machine
+    taken = {member.name for each in machine.groups for member in each.members}
+    number = len(parent.children)
+    while f"{parent.name}.{number}" in taken:
+        number += 1
+    numbers = [member.number for each in machine.groups for member in each.members]
+    child = UserTask(machine, group, f"{parent.name}.{number}", max(numbers) + 1, parent)
+    child.once = True
+    parent.children.append(child)
+    group.members.append(child)
+    with group.sharers_change():
+        child.fork()
+    for vma in parent.task.vmas.values() if parent.task is not None else ():
+        for pte in vma.ptes.values():
+            if pte.kind == PRESENT:
+                step.changed(pte.page)
+    step.result(child.task.pid if child.task is not None else 0, child=child.name)
+
+
+def exit_(step: Step) -> None:
+    """The task exits."""
+    member = step.member()
+    assert member.task is not None
+    step.kernel.event("exit", task=member.name, pid=member.task.pid)
+    member.group.die(member, None, by_step=True)
+
+
+def mmap(step: Step) -> None:
+    """A new region; its pages come with the first touch."""
+    args, task, kernel = step.args, step.task(), step.kernel
+    kind, name = args["kind"], args["name"]
+    if kind == "file":
+        file = step.file(args["file"])
+        pages = args.get("pages", file.layout.pages)
+        region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
+        task.add_vma(
+            name,
+            region,
+            pages,
+            since_ns=kernel.now,
+            shared=True,
+            mapping=file.mapping,
+            populated=False,
+            file=file_to_map(task, args["file"], file.mapping, kernel.now),
+        )
+        return
+    region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
+    member: UserTask = task.behaviour
+    if kind == "anon":
+        member.private[name] = region
+        task.add_vma(
+            name, region, args["pages"], since_ns=kernel.now, anon_vma=region.anon_vma, populated=False
+        )
+        return
+    region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
+    member.group.shared.append(region)
+    vma = task.add_vma(
+        name,
+        region,
+        args["pages"],
+        since_ns=kernel.now,
+        shared=args.get("shared", True),
+        mapping=region.mapping,
+        populated=kind == "hugetlb",  # there is no other moment when a huge page would come
+    )
+    region.vmas.append(vma)
+
+
+def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: str) -> Region:
+    """Frames for a new region, from free memory; ``key`` is the argument that says how many."""
+    kernel = step.kernel
+    if kind == "hugetlb":
+        order = _HUGE_ORDER
+    first = step.free_run(pages, order, key)
+    region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
+    region.since_ns = kernel.now
+    step.machine.given_out(first, pages)
+    return region
+
+
+def munmap(step: Step) -> None:
+    """Entries and mappings of the range go."""
+    task = step.task()
+    for vma in _range(step, task):
+        pages = _zap(step, vma, range(vma.pgoff, vma.pgoff + vma.pages), stays=False)
+        remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
+        let_go(step, pages)
+        if vma.file is not None:
+            file_left(step.machine, vma.file.mapping)
+    _settle_copies(task)
+
+
+def _range(step: Step, task: Task) -> list[Vma]:
+    """The VMAs of the step's range, cut at both ends of it."""
+    _pieces(step, task)
+    name = step.args["region"]
+    parts = isolate_range(task, name, step.args["first"] + step.base(task, name), step.args["pages"])
+    _settle_copies(task)
+    return parts
+
+
+def _pieces(step: Step, task: Task) -> list[tuple[Vma, range]]:
+    """The VMAs that the step's range meets, as they are, and the page offsets it covers of each."""
+    name, pages = step.args["region"], step.args["pages"]
+    return find_range(task, name, step.args["first"] + step.base(task, name), pages)
+
+
+def _settle_copies(task: Task) -> None:
+    """The region of a child's own copies knows the VMAs that lead to it."""
+    for name, copies in task.behaviour.copies.items():
+        copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
+
+
+def _zap(step: Step, vma: Vma, covered: range, *, stays: bool) -> list[Page]:
+    """zap_page_range(); pages that nobody has looked at are looked at before they go, if that can matter.
+
+    It does where the VMA ``stays``, so that a later look would find them there again, and where its stores
+    have made pages dirty that others share.
+    """
+    if stays or (vma.mapping is not None and any(store for _, store in vma.region.rates)):
+        for pgoff in covered:
+            step.page_in_vma(vma, pgoff)
+    return zap_entries(vma, covered)
+
+
+def mremap(step: Step) -> None:
+    """The range moves to another address, with its entries."""
+    task, name = step.task(), step.args["to"]
+    base = step.base(task, step.args["region"])
+    for vma in _range(step, task):
+        moved = move_vma(task, vma, name)
+        copies = task.behaviour.copies.get(vma.name)
+        if copies is not None:
+            task.behaviour.copies[name] = copies
+        step.facts["address"] = moved.start << 12
+    task.offsets[name] = base + step.args["first"]
+
+
+def mprotect(step: Step) -> None:
+    """Write permission of the range."""
+    for vma in _range(step, step.task()):
+        vma.writable = step.args["write"]
+        for pte in vma.ptes.values():
+            pte.writable = pte.writable and step.args["write"]
+
+
+def mlock(step: Step) -> None:
+    """Every page of the region is locked in memory."""
+    _mlock(step, locked=True)
+
+
+def munlock(step: Step) -> None:
+    """The pages can be reclaimed again."""
+    _mlock(step, locked=False)
+
+
+def _mlock(step: Step, *, locked: bool) -> None:
+    task = step.task()
+    flags = step.kernel.config.real_flags(pg.MLOCKED | pg.UNEVICTABLE)
+    for vma in step.vmas(task, step.args["region"]):
+        vma.mlocked = locked
+        for pte in vma.ptes.values():
+            page = pte.page
+            if pte.kind != PRESENT or not page.flags & pg.LRU:
+                continue
+            if locked:
+                page.flags |= flags
+            elif not any(each.mlocked for each in page.ptes):
+                page.flags &= ~flags
+
+
+def madvise(step: Step) -> None:
+    """dontneed: the pages are dropped; remove: out of the file too; hwpoison: the injector of patch 15.
+
+    None cuts a VMA.  What is locked in memory is needed, huge pages are not asked for, and a hole takes a
+    file and the right to write to it (madvise_dontneed() and madvise_remove(), mm/madvise.c of 2.6.30).
+    """
+    task, machine = step.task(), step.machine
+    pieces = _pieces(step, task)
+    advice = step.args["advice"]
+    for vma, covered in pieces if advice != "hwpoison" else ():
+        has_file = vma.mapping is not None or advice == "dontneed"
+        if vma.mlocked or vma.region.kind == "hugetlb" or not has_file:
+            step.result("EINVAL")
+            return
+        if advice == "dontneed":
+            let_go(step, _zap(step, vma, covered, stays=True))
+        elif vma.writable:
+            punch_hole(step, step.frames_of(vma), covered)
+        else:
+            step.result("EACCES")
+            return
+    if advice != "hwpoison":
+        return
+    number = machine.error_count
+    machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script
+    start_injector(step, _madvise_hwpoison(step, task, number), TRAP_MADVISE)
+
+
+def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[BadLine | Event]:
+    """The pages of the range, each found, printed and handed over before the next is looked for.
+
+    get_user_pages() reads no line of a page that is mapped; any other it faults in, and may have to wait
+    for.  A task that has been killed meanwhile finds no more.
+    """
+    machine, name = step.machine, step.args["region"]
+    first = step.args["first"] + step.base(task, name)
+    for pgoff in range(first, first + step.args["pages"]):
+        vma = find_vma(task, name, pgoff)
+        page = None
+        if task.alive and vma is not None:
+            page = step.page_in_vma(vma, pgoff)
+            if page is None or vma not in (page.head or page).ptes:
+                yield from touch(step, vma, pgoff, store=False)
+                page = step.page_in_vma(vma, pgoff)
+        if page is None or vma is None or not task.alive or step.kernel.halted:
+            step.result("EFAULT")
+            return
+        step.kernel.printk("madvise", page.pfn, vma.address(pgoff))
+        others, machine.error_count = machine.error_count, number + pgoff - first
+        story = software_story(step, page.pfn)
+        machine.error_count = others
+        yield story
+
+
+def mask(step: Step) -> None:
+    """The task blocks SIGBUS."""
+    step.task().blocked = True
+
+
+def unmask(step: Step) -> None:
+    """The task unblocks SIGBUS; a pending one is delivered."""
+    unblock(step.kernel, step.task())
+
+
+def sysctl(step: Step) -> None:
+    """Write a sysctl."""
+    result = step.kernel.set_sysctl(step.args["name"], step.args["value"])
+    if step.args["name"].startswith("vm.dirty_"):
+        for region in step.kernel.mem_map.regions:
+            if region.mapping is not None and region.mapping.host is not None:
+                step.machine.draw_races(region)
+    step.result("EINVAL" if result == -EINVAL else result)
+
+
+def prctl(step: Step) -> None:
+    """prctl(): early or late kill for one task, in kernels that have it."""
+    result = step.kernel.prctl(step.task(), step.args["option"], str(step.args.get("value", 0)))
+    step.result("EINVAL" if result == -EINVAL else result)
+
+
+def reboot(step: Step) -> None:
+    """An orderly reboot."""
+    step.machine.restart()
+
+
+VERBS: dict[str, Callable[[Step], None]] = {
+    "fork": fork,
+    "exit": exit_,
+    "mmap": mmap,
+    "munmap": munmap,
+    "mremap": mremap,
+    "mprotect": mprotect,
+    "mlock": mlock,
+    "munlock": munlock,
+    "madvise": madvise,
+    "mask": mask,
+    "unmask": unmask,
+    "sysctl": sysctl,
+    "prctl": prctl,
+    "reboot": reboot,
+}

@@ -1,0 +1,384 @@
+"""Verbs of a task that touches memory: load and store, with the page faults they run into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.fault import (
+    BUS_ERROR,
+    DIRTIES,
+    FATAL,
+    KILLED_AR,
+    OK,
+    REREAD_DISK,
+    REREAD_SWAP,
+    STALE,
+    THROUGH,
+    ZEROES,
+    copy_user,
+    do_fault,
+    do_page_fault,
+    do_sigbus,
+    meets_poison,
+    store_under_page_lock,
+)
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.signals import LOOP_BOUND
+from hwsim.kernel.struct_page import CACHE, POISON, PRESENT, SWAP, Page, Pte
+from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
+from hwsim.kernel.task_struct import Task, Vma
+from hwsim.script.step import Step, carry_out, returns
+from hwsim.userspace.sigbus import wait_for_user_space
+
+Sleeps = Generator[Any, Any, None]
+CONSUMED, SIGSEGV = "consumed", "SIGSEGV"
+ANON_PAGE = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
+
+
+def load(step: Step) -> None:
+    """The task reads the page."""
+    carry_out(step, _carry_out(step, *find_target(step), store=False))
+
+
+def store(step: Step) -> None:
+    """The task writes to the page."""
+    carry_out(step, _carry_out(step, *find_target(step), store=True))
+
+
+def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1) -> Sleeps:
+    """The access; one that SIGBUS ends is made again when the handler returns, but not for ever."""
+    task = vma.task
+    result = yield from touch(step, vma, pgoff, store=store)
+    if result is None:
+        return
+    step.result(result)
+    signal = task.pending
+    if result not in FATAL or signal is None:
+        return
+
+    def again() -> None:
+        if tries < LOOP_BOUND and vma.alive:
+            carry_out(step, _carry_out(step, vma, pgoff, store=store, tries=tries + 1))
+        else:
+            signal.result = "looping"
+
+    signal.again = again
+
+
+def find_target(step: Step) -> tuple[Vma, int]:
+    """Where the step's task maps the page that the step names."""
+    task, ref = step.task(), step.args["page"]
+    if "kernel" in ref or "free" in ref:
+        allowed = "a page of a region or of a mapped file"
+        raise step.mistake(f"a task cannot {step.spec.verb} this page", "page", allowed=allowed)
+    if "region" in ref:
+        return _own_mapping(step, task)
+    if "file" in ref:
+        mapping = step.file(ref["file"], "page", "file").mapping
+        mapped = [vma for vma in task.vmas.values() if vma.mapping is mapping]
+        for vma in mapped:
+            if vma.covers(ref["index"]):
+                return vma, ref["index"]
+        if mapped:
+            last = max(vma.pgoff + vma.pages for vma in mapped) - 1
+            raise step.error("beyond the mapped part of the file", "page", allowed=f"0 to {last}")
+    else:
+        page = step.page()
+        for vma in task.vmas.values():
+            for pgoff, pte in vma.ptes.items():
+                if pte.page is page:
+                    return vma, pgoff
+        head = page.head or page
+        for vma in head.ptes:
+            if vma.task is task:
+                return vma, page.pgoff
+    known = dict.fromkeys(vma.name for vma in task.vmas.values())
+    what = "file" if "file" in ref else "page"
+    raise step.error(f'task "{task.name}" does not map this {what}', "page", allowed=known)
+
+
+def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
+    """Where the task maps the page of a region that may be named as another task sees it."""
+    theirs, _ = step.target("page")
+    owner, _, name = step.args["page"]["region"].partition("/")
+    if owner == task.name:
+        return step.target("page")
+    for vma in task.vmas.values():
+        same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
+        if vma.name == name and same and vma.mapping is theirs.mapping:
+            return step.vma(task, name, step.args["page"]["index"], "page", "index")
+    allowed = f'a region of "{task.name}"'
+    raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
+
+
+def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, Any, str | None]:
+    """One access with all the faults on the way; says what came of it, None if the task died waiting."""
+    while True:
+        if store and not vma.writable:
+            return die_of(step, vma.task, SIGSEGV)
+        page = step.page_in_vma(vma, pgoff)
+        if vma.region.kind == "hugetlb":
+            if page is None:
+                raise step.error("the huge page is not mapped")
+            return _access(step, vma, (page.head or page).ptes[vma], page, store=store)
+        pte = vma.ptes.get(pgoff)
+        locked = _waits_for(step, vma, pgoff, pte, store=store)
+        if locked is None:
+            break
+        while locked.flags & pg.LOCKED:
+            yield from step.kernel.wait_on_page(locked)
+        while vma.task.alive and vma.task.sigbus_is_due:  # signals come before user space goes on
+            yield wait_for_user_space(vma.task.behaviour)
+        if not returns(step, vma.task):
+            return None
+    result = OK
+    if pte is None or pte.kind != PRESENT:
+        result = fault(step, vma, pgoff, pte, store=store)
+        if result in FATAL:
+            return result
+        pte = vma.ptes[pgoff]
+    met = _access(step, vma, pte, pte.page, store=store)
+    return result if met == OK else met
+
+
+def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool) -> Page | None:
+    """The page for whose lock the access waits.
+
+    A fault on an empty or swap entry takes it; poison is answered before (do_swap_page(), 2.6.32).
+    """
+    if pte is not None and pte.kind == PRESENT:
+        if not store or not pte.page.flags & pg.LOCKED:
+            return None
+        how = store_under_page_lock(pte)
+        if how == DIRTIES:
+            set_dirty(step, pte, pte.page)
+        return None if how == THROUGH else pte.page
+    if pte is not None and pte.kind in (POISON, SWAP):
+        page = None if meets_poison(pte) else pte.page
+    else:
+        page = None if vma.mapping is None else step.cached(step.frames_of(vma), pgoff)
+    return page if page is not None and page.flags & pg.LOCKED else None
+
+
+def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
+    """The access itself, to a page that is mapped."""
+    story = step.machine.live_story(page.pfn)
+    bad = story is not None and story.line_is_bad
+    copied = store and page.flags & pg.ANON and len(page.ptes) > 1
+    full_line = store and bool(step.args.get("full_line")) and not copied
+    if bad and story is not None and not full_line:
+        step.result(CONSUMED)  # now: the run may end in the next line
+        story.consumed("task_load", vma.task.name)
+        return CONSUMED
+    if copied:
+        do_wp_page(step, vma, pte)
+        return "copied"
+    if store:
+        if story is not None and bad and not story.permanent:
+            step.kernel.event("healed", error=story.error, pfn=story.pfn)
+            story.finish("healed")
+        set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
+    return OK
+
+
+def set_dirty(step: Step, pte: Pte, page: Page, *, only_entry: bool = False) -> None:
+    """A store sets the entry's dirty bit; the fault before it that of a file page."""
+    page.writer = pte.vma.task.name
+    pte.dirty = pte.writable = True
+    if only_entry:
+        return
+    if page.mapping is not None and not page.flags & pg.ANON:
+        step.set_page_dirty(page)
+    reuse_swap_page(page)
+
+
+def do_wp_page(step: Step, vma: Vma, pte: Pte) -> None:
+    """Copy on write: the task gets a frame of its own and leaves the old one to the others."""
+    old = pte.page
+    copies: Region = vma.task.behaviour.copies.get(vma.name) or old.region
+    del old.ptes[vma]
+    page = step.new_page(copies, old.pgoff, old.flags & (pg.MLOCKED | pg.UNEVICTABLE) | ANON_PAGE)
+    page.anon_vma = old.anon_vma
+    page.map(vma, dirty=True)
+    step.changed(old)
+    step.changed(page)
+    step.facts["pfn"] = page.pfn
+
+
+def fault(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool) -> str:
+    """handle_mm_fault(): what stands in the page table decides."""
+    if pte is not None and pte.kind in (POISON, SWAP):
+        return _fault_on_entry(step, vma, pte, store=store)
+    if vma.mapping is None:
+        return anonymous_page(step, vma, pgoff)
+    return _file_page(step, vma, pgoff, store=store)
+
+
+def report_of(step: Step, page: Page) -> Report:
+    """To whom a signal about the page is booked."""
+    story = step.machine.live_story(page.pfn)
+    if story is None:
+        story = step.machine.by_pfn.get(page.pfn)
+    if story is None:  # poisoned by the flags verb: nobody's error
+        raise step.error("the page is poisoned, but no error has been injected into it")
+    return story.report or story.new_report()
+
+
+def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
+    old = pte.page
+    report = report_of(step, old) if meets_poison(pte) else step.report(old.pfn)
+    result = do_page_fault(step.kernel, vma, pte, report)
+    story = step.machine.live_story(old.pfn)
+    if story is not None:
+        story.touches.forget(pte)
+    if result == OK:
+        do_swap_page(vma, pte, old, write=store)
+        step.changed(old)
+    elif result == REREAD_SWAP:
+        page = swap_in_frame(step, old)
+        do_swap_page(vma, pte, page, write=store)
+    return result
+
+
+def swap_in_frame(step: Step, old: Page) -> Page:
+    """The contents of ``old`` in a new frame, read from the swap device."""
+    page = step.new_page(old.region, old.pgoff, ANON_PAGE)
+    page.anon_vma = (old.region.fork_family or old.region).anon_vma
+    read_swap_cache(page, old)
+    return page
+
+
+def anonymous_page(step: Step, vma: Vma, pgoff: int) -> str:
+    """do_anonymous_page(): a cleared page."""
+    region = vma.task.behaviour.copies.get(vma.name) or vma.region
+    flags = ANON_PAGE | (pg.MLOCKED | pg.UNEVICTABLE if vma.mlocked else 0)
+    page = step.new_page(region, pgoff, flags)
+    page.anon_vma = vma.anon_vma
+    page.map(vma, dirty=True)
+    step.changed(page)
+    return ZEROES
+
+
+def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
+    """filemap_fault() or shmem_fault(): from the cache, or read in."""
+    region = step.frames_of(vma)
+    page, result = bring_in(step, region, pgoff)
+    if page is None:
+        return _bus_error(step, vma, pgoff, step.cached(region, pgoff))
+    report = report_of(step, page) if page.flags & pg.HWPOISON else step.report(page.pfn)
+    found = do_fault(step.kernel, vma, page, report)
+    if found == KILLED_AR:
+        return found
+    if found == BUS_ERROR:
+        return _bus_error(step, vma, pgoff, page)
+    if result in (STALE, ZEROES):
+        step.machine.lost_writes.script_read(region, pgoff)
+    page.map(vma, dirty=False, writable=store)
+    if vma.mlocked:
+        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+    step.changed(page)
+    return result
+
+
+def _bus_error(step: Step, vma: Vma, pgoff: int, page: Page | None) -> str:
+    """VM_FAULT_SIGBUS: for the error that took the page's contents, or for none."""
+    poisoned = page is not None and page.flags & pg.HWPOISON
+    report = report_of(step, page) if page is not None and poisoned else step.report(-1)
+    return do_sigbus(step.kernel, vma, pgoff, BUS_ERROR, report)
+
+
+def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
+    """The page of a file with its contents; None beyond its end, or when it cannot be read."""
+    mapping = region.mapping
+    assert mapping is not None
+    page = step.cached(region, pgoff)
+    if page is not None and page.flags & pg.SWAPCACHE:
+        return (page, REREAD_SWAP) if shmem_getpage(page) else (None, BUS_ERROR)
+    if page is not None:
+        return page, OK
+    if is_on_swap(region, pgoff):
+        return read_slot(step, region, pgoff), REREAD_SWAP
+    if pgoff >= region.size_pages:
+        return None, BUS_ERROR
+    return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
+
+
+def read_slot(step: Step, region: Region, pgoff: int) -> Page:
+    """shmem_getpage(): a page of a segment from its slot on the swap device, which is given back."""
+    mapping = region.mapping
+    assert mapping is not None
+    step.kernel.reach("fault:reread_swap")
+    del mapping.slots[pgoff]
+    page = add_to_page_cache(step, region, pgoff)
+    page.flags |= pg.DIRTY
+    return page
+
+
+def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
+    """A new page in the page cache: clean, in memory file systems too, until somebody stores to it."""
+    mapping = region.mapping
+    assert mapping is not None
+    flags = pg.LRU | pg.UPTODATE
+    if mapping.swap_backed:
+        flags |= pg.SWAPBACKED
+    page = step.new_page(region, pgoff, flags)
+    page.mapping = mapping
+    mapping.pages[pgoff] = page
+    mapping.read_again.pop(pgoff, None)
+    page.get(CACHE)
+    step.changed(page)
+    step.machine.lost_writes.rearm(mapping)  # fsync() may ask from now on
+    return page
+
+
+def read_result(step: Step, region: Region, pgoff: int) -> str:
+    """What a page holds that is not in memory any more: old data, if a newer version was lost."""
+    mapping = region.mapping
+    assert mapping is not None
+    if not mapping.accounts_dirty or pgoff in mapping.holes:
+        return ZEROES
+    if lost_pages(step, region, pgoff):
+        step.kernel.reach("fault:stale")
+        return STALE
+    step.kernel.reach("fault:reread_disk")
+    return REREAD_DISK
+
+
+def lost_pages(step: Step, region: Region, pgoff: int) -> list[Page]:
+    """Frames that held a newer version of this page of the file than the disk has."""
+    pages = step.kernel.mem_map.overlay.values()
+    return [page for page in pages if page.region is region and page.index == pgoff and page.lost_bytes]
+
+
+def die_of(step: Step, task: Task, what: str) -> str:
+    """A signal that no task of a scenario catches."""
+    member = task.behaviour
+    step.kernel.event("killed", task=task.name, pid=task.pid, cause=what)
+    member.group.die(member, None, by_step=True)
+    return what
+
+
+def user_buffer(step: Step) -> int:
+    """The kernel copies from or to the buffer that read() or write() names: 0 or -EFAULT."""
+    ref = step.args.get("buffer")
+    if ref is None:
+        return 0
+    task = step.task()
+    vma, pgoff = step.vma(task, ref["region"].partition("/")[2], ref["index"])
+    page = step.page_in_vma(vma, pgoff)
+    pte = vma.ptes.get(pgoff)
+    if pte is not None and pte.kind != PRESENT:
+        error = copy_user(step.kernel, vma, pte)
+        if error:
+            return error
+    story = step.machine.live_story(page.pfn) if page is not None else None
+    if story is not None and story.line_is_bad and pte is not None and pte.kind == PRESENT:
+        step.result(CONSUMED)
+        story.consumed("kernel_load", task.name)
+    return 0
+
+
+VERBS: dict[str, Callable[[Step], None]] = {"load": load, "store": store}

@@ -1,0 +1,80 @@
+"""Writing a file back for a script's step: under the lock of each page, by DMA that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.memory_failure import unlock_page, wait_on_page_writeback
+from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
+from hwsim.kernel.writeback import Inode, writes_inode
+from hwsim.script.step import Step
+
+
+def is_locked(page: Page) -> bool:
+    """Whether somebody else has the page lock; a step that took it is the one that goes on."""
+    return bool(page.flags & pg.LOCKED) and not page.locked_by_script
+
+
+def write_back(
+    step: Step, mapping: AddressSpace, covered: range | None = None
+) -> Generator[Any, Any, list[Page]]:
+    """Every dirty page of the file, or of a range of it, goes to the disk: DMA reads it.
+
+    write_cache_pages() takes each page's lock, may find the page gone then, and waits for a write-out that
+    is under way; wait_on_page_writeback_range() waits for those of clean pages, too.  The answer is the pages
+    for which it says EIO: PG_error, which nobody clears (mm/page-writeback.c, mm/filemap.c; 2.6.30).
+    """
+    failed: list[Page] = []
+    if not mapping.accounts_dirty:
+        return failed
+    for page in mapping.pages.values():
+        step.up_to_now(page)
+    if covered is None and mapping.host is not None:  # pages not looked at yet are clean, too
+        mapping.host.written(step.kernel.now, whole_inode=writes_inode(mapping, step.spec.verb))
+    pages = [page for page in mapping.pages.values() if covered is None or page.pgoff in covered]
+    for page in pages:
+        while is_dirty(page) and is_locked(page):
+            yield from step.kernel.wait_on_page(page)
+        if page.mapping is not mapping:
+            continue
+        if is_dirty(page):
+            yield from _end_of_io(step, page)
+            clear_page_dirty_for_io(page)
+            mapping.holes.discard(range(page.pgoff, page.pgoff + 1))
+            read_by_device(step, page)
+            if step.kernel.halted:
+                return failed
+            if page.flags & pg.ERROR:
+                failed.append(page)
+    for page in pages:
+        yield from wait_on_page_writeback(step.kernel, page)
+    if covered is not None and mapping.host is not None and not _more_is_dirty(step, mapping, mapping.host):
+        mapping.host.written(step.kernel.now, whole_inode=False)
+    return failed
+
+
+def _end_of_io(step: Step, page: Page) -> Generator[Any, Any, None]:
+    """Wait, with the page locked, until a write-out of older data is over."""
+    if not page.flags & pg.WRITEBACK:
+        return
+    ours = not page.flags & pg.LOCKED
+    page.flags |= pg.LOCKED
+    yield from wait_on_page_writeback(step.kernel, page)
+    if ours:
+        unlock_page(step.kernel, page)
+
+
+def _more_is_dirty(step: Step, mapping: AddressSpace, inode: Inode) -> bool:
+    """mapping_tagged(PAGECACHE_TAG_DIRTY): then an inode of which a range was written keeps its age."""
+    stored = inode.first_store_ns(step.kernel.now) is not None
+    return stored or any(is_dirty(page) for page in mapping.pages.values())
+
+
+def read_by_device(step: Step, page: Page) -> None:
+    """The disk controller reads the page."""
+    story = step.machine.live_story(page.pfn)
+    if story is not None and story.line_is_bad:
+        story.device_read()

@@ -1,0 +1,261 @@
+"""Processes: who they are, what they map, how they start and fork.
+
+A :class:`UserTask` is the place of a process ("postgres.3", or "web.0.2" for a forked child); the Task
+in it changes with every restart.  Each member is one SimPy process that sleeps until a signal comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.kernel.fault import copy_page_range
+from hwsim.kernel.filemap_error import OpenFile
+from hwsim.kernel.mem_map import Region
+from hwsim.kernel.signals import SIGKILL, Signal
+from hwsim.kernel.task_struct import Task
+from hwsim.spec import RegionSpec
+from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
+from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
+
+if TYPE_CHECKING:
+    from hwsim.machine import Machine
+    from hwsim.userspace.task_group import TaskGroup
+
+
+class UserTask:
+    """One place for a process in a group.
+
+    Life: :meth:`start` (or :meth:`fork` from its parent) makes a Task -> signals come through
+    :meth:`deliver` -> :meth:`TaskGroup.die` empties the place -> the supervisor starts it again.
+    """
+
+    __slots__ = (
+        "access",
+        "bell",
+        "children",
+        "copies",
+        "file",
+        "fsync_call",
+        "fsync_ns",
+        "group",
+        "inbox",
+        "kernel",
+        "machine",
+        "name",
+        "next_exit_ns",
+        "number",
+        "once",
+        "parent",
+        "private",
+        "returning",
+        "revived",
+        "ringing",
+        "started",
+        "struck",
+        "task",
+    )
+
+    def __init__(
+        self, machine: Machine, group: TaskGroup, name: str, number: int, parent: UserTask | None
+    ) -> None:
+        self.machine = machine
+        self.kernel = machine.kernel  # of this boot: a member does not outlive it
+        self.group = group
+        self.name = name
+        self.number = number
+        self.parent = parent
+        self.children: list[UserTask] = []
+        self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
+        self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
+        self.task: Task | None = None
+        self.inbox: deque[Signal] = deque()
+        self.access: Signal | None = None  # of the access that a handler is about to return to
+        self.ringing = False
+        self.started = False
+        self.bell: Any = None
+        self.file: OpenFile | None = None  # of its fsync table: one session after another
+        self.fsync_ns = 0  # phase of its periodic fsync
+        self.fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
+        self.next_exit_ns: int | None = None
+        self.once = False  # forked by a script: no supervisor brings it back
+        self.struck = False  # an error, or its own end, has ended a process here in this boot
+        self.revived: list[Region] = []
+        self.returning: list[Any] = []  # accesses that wait for the handlers to be through
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process in this place."""
+        return self.task is not None and self.task.alive
+
+    def start(self) -> None:
+        """A new process: exec, map everything, populate."""
+        machine, spec = self.machine, self.group.spec
+        now = machine.engine.now
+        self.task = task = self._new_task()
+        first = self is self.group.members[0]
+        open_own_files(self)
+        for region_spec in spec.regions:
+            self._map(task, region_spec, now, first)
+        machine.kernel.process_count += 1
+        self._tell_of_new_owner()
+
+    def fork(self) -> None:
+        """A new child of the parent's process: its mappings are copied, poison entries with them."""
+        machine = self.machine
+        now = machine.engine.now
+        parent = self.parent
+        assert parent is not None and parent.task is not None
+        self.task = task = self._new_task(parent.task)
+        for copies in self.copies.values():
+            copies.vmas = []
+        for key, origin in parent.task.vmas.items():
+            vma = task.add_vma(
+                key,
+                origin.region,
+                origin.pages,
+                start=origin.start,
+                since_ns=now,
+                shared=origin.shared,
+                mapping=origin.mapping,
+                anon_vma=origin.anon_vma,
+                mlocked=origin.mlocked,
+                populated=origin.populated,
+                pgoff=origin.pgoff,
+                file=origin.file,
+            )
+            vma.name, vma.writable = origin.name, origin.writable
+            if origin.region.kind in ("shm", "hugetlb"):
+                origin.region.vmas.append(vma)
+            origin.forked_ns = now
+            vma.populated = origin.populated and not origin.shared
+            own = self.copies.get(origin.name)
+            if own is not None:
+                own.vmas.append(vma)
+                self._take(own, now)
+            copy_page_range(machine.kernel, origin, vma)
+            machine.entries_copied(vma)
+        inherit_files(self, parent)
+        machine.kernel.process_count += 1
+        self._tell_of_new_owner()
+        machine.kernel.event("fork", task=self.name, pid=task.pid, parent=parent.task.pid)
+
+    def _new_task(self, parent: Task | None = None) -> Task:
+        machine = self.machine
+        task = Task(
+            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now, parent
+        )
+        task.behaviour = self
+        sigbus = self.group.spec.sigbus
+        task.ignored = sigbus.on_ao == "ignored"
+        task.blocked = sigbus.on_ao == "blocked"
+        task.caught = sigbus.on_ao not in UNCAUGHT
+        if parent is None:
+            task.mce_kill = self.group.spec.mce_kill
+        self.next_exit_ns = None
+        return task
+
+    def _map(self, task: Task, spec: RegionSpec, now: int, first: bool) -> None:
+        kernel = self.machine.kernel
+        populated = spec.populate
+        if spec.kind in ("anon", "hugetlb") and not spec.shared:
+            region = self.private[spec.name]
+            self._take(region, now)
+            if spec.kind == "anon":
+                task.add_vma(
+                    spec.name,
+                    region,
+                    spec.pages,
+                    since_ns=now,
+                    anon_vma=region.anon_vma,
+                    mlocked=spec.mlock,
+                    populated=populated,
+                )
+            else:
+                vma = task.add_vma(
+                    spec.name, region, spec.pages, since_ns=now, populated=populated, mapping=region.mapping
+                )
+                region.vmas = [vma]
+        elif spec.kind == "file":
+            region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
+            file = kernel.mem_map.by_name[f"file:{spec.file}"]
+            task.add_vma(
+                spec.name,
+                region,
+                spec.pages,
+                since_ns=now,
+                shared=True,
+                mapping=file.mapping,
+                mlocked=spec.mlock,
+                populated=populated,
+                file=file_to_map(task, spec.file, file.mapping, now),
+            )
+        else:  # shm and shared hugetlb: one segment of the group
+            region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
+            self._take(region, now)
+            vma = task.add_vma(
+                spec.name,
+                region,
+                spec.pages,
+                since_ns=now,
+                shared=True,
+                mapping=region.mapping,
+                mlocked=spec.mlock,
+                populated=populated and first,
+            )
+            region.vmas.append(vma)
+
+    def _take(self, region: Region, now: int) -> None:
+        if not region.alive:
+            region.revive(now)
+            self.revived.append(region)
+
+    def _tell_of_new_owner(self) -> None:
+        """Once all is mapped: frames with a story have a new owner."""
+        revived, self.revived = self.revived, []
+        for region in revived:
+            self.machine.region_revived(region)
+
+    def deliver(self, signal: Signal, default: bool, delay_ns: int) -> None:
+        """A signal is on its way: the process notices it when it next returns to user space."""
+        engine = self.machine.engine
+        if signal.signal == SIGKILL or default:
+            due = engine.now + delay_ns
+            engine.at(
+                due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(self.machine, self, signal)
+            )
+            return
+        self.inbox.append(signal)
+        if self.ringing:
+            return
+        if not self.started:
+            self.started = True
+            self.bell = engine.sleep()
+            engine.env.process(self._life())
+        self.ringing = True
+        engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
+
+    def tear_down(self) -> None:
+        """The boot is over: see boot.tear_down()."""
+        task, self.task, self.parent = self.task, None, None
+        self.children, self.private, self.copies, self.access = [], {}, {}, None
+        self.inbox.clear()
+        self.returning.clear()
+        if self.bell is not None and self.bell.callbacks:
+            self.bell.callbacks.clear()
+        if task is not None:
+            task.pending = task.behaviour = None
+            for vma in task.vmas.values():
+                vma.ptes.clear()
+            task.vmas.clear()
+
+    def _life(self) -> Generator[Any, Any, None]:
+        engine = self.machine.engine
+        while True:
+            yield self.bell
+            self.bell = engine.sleep()
+            while self.inbox:
+                yield from take_signal(self.machine, self, self.inbox.popleft())
+            self.ringing = False
