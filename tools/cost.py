@@ -91,9 +91,7 @@ def main() -> int:
         ratios = sorted(before / after for before, after in pairs)
         kept = kept and median(ratios) >= LEAST_RATIO
         before, after = (median(each) for each in zip(*pairs, strict=True))
-        print(
-            f"CPU: {before:.3f} s -> {after:.3f} s, median ratio {median(ratios):.3f} (at least {LEAST_RATIO})"
-        )
+        print(f"CPU: {before:.3f} s -> {after:.3f} s, ratio {median(ratios):.3f} (at least {LEAST_RATIO})")
         print("ratios:", *(f"{each:.3f}" for each in ratios))
     print(f"{new['errors']:,.0f} errors: {'within the limits' if kept else 'TOO DEAR'}")
     return 0 if kept else 1
