@@ -33,6 +33,7 @@ MODEL = (
     "machine",
     "explaining",
     "plan",
+    "line_reads",
     "engine",
     "rng",
     "record",
