@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from hwsim.kernel.mem_map import Layout, Region
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mm_types import Region
 from hwsim.plan import Plan
 from hwsim.spec import Spec
 

@@ -3,65 +3,20 @@
 The kernel imports nothing above it.  Who wants to know registers at boot, one listener a port (two for
 :class:`HandlerWatcher`), as an attribute of the kernel.  Ports are traits, so that one class can answer
 several and the core can be compiled; a method that nobody has written is an error in the model.
+
+:class:`UserSpace` stands where a Task points at it, :class:`Chance` where a MemoryFailure is one.
 """
 
 from __future__ import annotations
 
 from mypy_extensions import trait
 
-from hwsim.kernel.mem_map import Region
-from hwsim.kernel.memory_failure import Report as MemoryFailure
-from hwsim.kernel.signals import Signal
-from hwsim.kernel.struct_page import AddressSpace, Page, Pte
-from hwsim.kernel.task_struct import Task, Vma
-from hwsim.rng import Slot
+from hwsim.kernel.failure import Chance, MemoryFailure
+from hwsim.kernel.mm_types import AddressSpace, Page, Pte, Region, Signal, UserSpace, Vma
 
 
 class Halted(Exception):
     """The kernel has panicked: whatever was under way ends here."""
-
-
-@trait
-class Chance:
-    """The draws of one error: asked when a page is looked at, answered by :class:`MemoryFailure`."""
-
-    __slots__ = ()
-
-    def draw(self, slot: Slot) -> float:
-        """The uniform of ``slot``."""
-        raise NotImplementedError
-
-    def extra(self, slot: Slot, k: int) -> float:
-        """A further uniform, one per ``k`` (a VMA, a task)."""
-        raise NotImplementedError
-
-
-@trait
-class UserSpace:
-    """What runs in a task (``task.user``): asked by the kernel and by bad lines, answered by a UserTask."""
-
-    __slots__ = ()
-    stores_per_ns: float  # into all memory of the task together
-
-    def deliver(self, signal: Signal, default: bool) -> None:
-        """The task has a signal.
-
-        ``default``: by the default action, whatever it has arranged.  Otherwise one that the task has
-        blocked waits until it unblocks it.
-        """
-        raise NotImplementedError
-
-    def next_exit_ns(self) -> int:
-        """When the process ends by itself, in ns; far beyond every horizon if it does not."""
-        raise NotImplementedError
-
-    def exit(self) -> None:
-        """The process ends by itself, now."""
-        raise NotImplementedError
-
-    def dies_with(self, other: Task) -> bool:
-        """Whether a death of ``other`` takes this task down with it, or the other way round."""
-        raise NotImplementedError
 
 
 @trait
@@ -143,8 +98,8 @@ class HandlerWatcher:
         """The page is out of the page tables; ``entries`` are what mapped it."""
         raise NotImplementedError
 
-    def signalled(self, failure: MemoryFailure, signal: Signal) -> None:
-        """A signal about the page has been sent."""
+    def signalled(self, signal: Signal) -> None:
+        """A signal about a page has been sent."""
         raise NotImplementedError
 
     def done(self, failure: MemoryFailure) -> None:
@@ -154,12 +109,12 @@ class HandlerWatcher:
 
 @trait
 class FileWatcher:
-    """Open files come and go: told by mm/filemap, answered by those who keep lost writes.  ``kernel.files``."""
+    """Open files come and go: told by mm/filemap, answered by who keeps lost writes.  ``kernel.files``."""
 
     __slots__ = ()
 
     def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
-        """A descriptor or a mapping of the file is gone; ``unheard``: close() had an error that nobody read."""
+        """A descriptor or a mapping is gone; ``unheard``: close() had an error that nobody has read."""
         raise NotImplementedError
 
     def last_close(self, mapping: AddressSpace) -> None:
