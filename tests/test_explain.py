@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim import explain
-from hwsim.explaining.explain import ExplainError
+from hwsim.explaining.question import ExplainError
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, scan
 from hwsim.kernel.profiles import PROFILES
@@ -125,7 +125,7 @@ def test_what_the_next_touch_comes_to(
     found = explain(flags, mapped=1, early_kill=0, **more)
     (entry,) = found.entries
     assert entry["becomes"] == becomes
-    assert entry["later"].startswith(f"the next touch {later}")
+    assert str(entry["later"]).startswith(f"the next touch {later}")
     assert [signal["code"] for signal in found.signals] == ([code] if code else [])
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.bad_lines.line_reads import line_reads_of
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.address_map import LINE_SHIFT, PAGE_SHIFT
 from hwsim.hardware.dram_fault import DramFault, dimms_of, is_within_a_row
@@ -21,7 +20,7 @@ from hwsim.rng import Draws, Slot, binomial, poisson
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.memory_failure import Report
+    from hwsim.kernel.failure import MemoryFailure
     from hwsim.machine import Machine
     from hwsim.spec import DramSpec, ErrorSpec
 
@@ -138,7 +137,7 @@ class DramFaults:
     def _meet_reads(self, story: FaultStory, chance: np.random.Generator) -> None:
         """How often its lines are read, from a sample; when a transient is gone, and a row spared."""
         machine, now, fault = self._machine, self._machine.engine.now, story.fault
-        rates_of = line_reads_of(machine.plan).of
+        rates_of = machine.plan.line_reads.of
         lines = dimms_of(story.dram).lines(fault.where, _SAMPLE, chance).tolist()
         rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
         reads = sum(each.reads for each in rates) / len(rates)
@@ -216,7 +215,7 @@ class DramFaults:
         how = self._machine.spec.machine.corrected
         return polled(rate_per_s) if how.signals == "poll" else interrupted(rate_per_s, how.storms)
 
-    def bank_is_taken(self, report: Report) -> bool:
+    def bank_is_taken(self, report: MemoryFailure) -> bool:
         """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
         rate = sum(
             each.shown_per_s * each.active_share
