@@ -23,7 +23,7 @@ def run(
     as_json: Json = False,
     dmesg: Annotated[bool, typer.Option("--dmesg", help="Print the kernel log of replication 0.")] = False,
     reach: Annotated[
-        bool, typer.Option("--reach", help="MemoryFailure which exits, table rows and PTE results were met.")
+        bool, typer.Option("--reach", help="Report which exits, table rows and PTE results were met.")
     ] = False,
     detected: Detected = False,
     workers: Workers = None,

@@ -323,7 +323,7 @@ def kill_proc_ao(
 
 
 def page_action(kernel: Kernel, failure: MemoryFailure, page: Page, state: ErrorState, ref: int) -> None:
-    """Run the row's handler, print its result, failure odd references, count the page."""
+    """Run the row's handler, print its result, report odd references, count the page."""
     kernel.reach(f"row:{state.row}")
     failure.row = state.row
     result = HANDLERS[state.handler](kernel, page)

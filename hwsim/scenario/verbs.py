@@ -103,7 +103,7 @@ VERBS: Final[dict[str, Verb]] = {
             "permanent": _opt("bool", False, doc="a store does not heal it and a reboot brings it back"),
         },
     ),
-    "mce": Verb("MemoryFailure a machine check for the page now, as the scrubber would.", {"page": _PAGE}),
+    "mce": Verb("Report a machine check for the page now, as the scrubber would.", {"page": _PAGE}),
     "mce_inject": Verb(
         "Machine checks in the text format of mce-inject, on this machine's CPUs.",
         {"text": Arg("mce_text", doc='records such as "CPU 0 BANK 8 STATUS UNCORRECTED SRAO 0xc0 ..."')},

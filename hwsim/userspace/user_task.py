@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.engine import SIGNAL_DELIVERY
 from hwsim.kernel.fault import copy_page_range
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
-from hwsim.kernel.mmap import do_mmap
+from hwsim.kernel.mmap import do_mmap, dup_vma
 from hwsim.kernel.signals import SIGKILL, unblock
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec
@@ -115,32 +115,12 @@ class UserTask(UserSpace):
         for copies in self.copies.values():
             copies.vmas = []
         for key, origin in parent.task.vmas.items():
-            vma = do_mmap(
-                task,
-                key,
-                origin.region,
-                origin.pages,
-                start=origin.start,
-                since_ns=now,
-                shared=origin.shared,
-                mapping=origin.mapping,
-                anon_vma=origin.anon_vma,
-                mlocked=origin.mlocked,
-                populated=origin.populated,
-                pgoff=origin.pgoff,
-                file=origin.file,
-            )
-            vma.name, vma.writable = origin.name, origin.writable
-            if origin.region.kind in ("shm", "hugetlb"):
-                origin.region.vmas.append(vma)
-            origin.forked_ns = now
-            vma.populated = origin.populated and not origin.shared
+            vma = dup_vma(task, key, origin, now)
             own = self.copies.get(origin.name)
             if own is not None:
                 own.vmas.append(vma)
                 self._take(own, now)
             copy_page_range(machine.kernel, origin, vma)
-            machine.kernel.watcher.entries_copied(vma)
         inherit_files(self, parent)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
