@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from hwsim.engine import Engine
 from hwsim.explaining.question import (
@@ -53,6 +52,7 @@ from hwsim.kernel.system import Kernel
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
 
+Told = dict[str, str | int]  # one line of the answer: what it says by name
 PFN = 0x1234
 _FIRST_PID = 100
 # memory_failure() waits for both, without bound, before it looks at anything else.
@@ -86,15 +86,15 @@ class Explanation:
     handler: str
     outcome: str
     exit: str
-    signals: tuple[dict[str, Any], ...]
-    entries: tuple[dict[str, Any], ...]
+    signals: tuple[Told, ...]
+    entries: tuple[Told, ...]
     log: tuple[tuple[int, str], ...]
     still_referenced_by: int
     as_eio: bool
     flags_after: tuple[str, ...]
     counted_in_bad_pages: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
         return asdict(self)
 
@@ -280,8 +280,8 @@ class _World:
             counted_in_bad_pages=kernel.mce_bad_pages > 0,
         )
 
-    def _signals(self) -> list[dict[str, Any]]:
-        now = [
+    def _signals(self) -> list[Told]:
+        now: list[Told] = [
             {
                 "task": signal.task.comm,
                 "pid": signal.task.pid,
@@ -292,7 +292,7 @@ class _World:
             for signal in self.signals
         ]
         fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
-        later = [
+        later: list[Told] = [
             {
                 "task": pte.vma.task.comm,
                 "pid": pte.vma.task.pid,
@@ -305,7 +305,7 @@ class _World:
         ]
         return now + later
 
-    def _entry(self, pte: Pte) -> dict[str, Any]:
+    def _entry(self, pte: Pte) -> Told:
         task = pte.vma.task
         return {"task": task.comm, "pid": task.pid, "becomes": pte.kind, "later": self._later(pte)}
 
