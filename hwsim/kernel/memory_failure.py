@@ -7,8 +7,7 @@ Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org.  The functions carry
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import take_page_off_buddy
@@ -37,10 +36,8 @@ from hwsim.kernel.rmap import (
     try_to_unmap,
 )
 from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.system import Kernel, Steps
 from hwsim.rng import Slot
-
-Steps = Generator[Any, Any, None]
 
 
 class ToKill(NamedTuple):
@@ -323,7 +320,7 @@ def kill_proc_ao(
 
 
 def page_action(kernel: Kernel, failure: MemoryFailure, page: Page, state: ErrorState, ref: int) -> None:
-    """Run the row's handler, print its result, failure odd references, count the page."""
+    """Run the row's handler, print its result, report odd references, count the page."""
     kernel.reach(f"row:{state.row}")
     failure.row = state.row
     result = HANDLERS[state.handler](kernel, page)

@@ -7,7 +7,8 @@ with a signal, what follows from a handled page) is told to those who have regis
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+
+from simpy import Event
 
 from hwsim.engine import HANDLER_STEP, Engine
 from hwsim.kernel import page_flags as pg
@@ -26,6 +27,7 @@ from hwsim.spec import MachineSpec
 EINVAL = 22
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 _CENTISEC_NS = 10_000_000
+Steps = Generator[Event, object, None]  # of what may sleep in the kernel
 
 
 class Kernel:
@@ -81,7 +83,7 @@ class Kernel:
         self.atomic_alloc_fail = spec.atomic_alloc_fail
         self._printk = printk
         self._reached = reached
-        self.trace: list[tuple[int, str, dict[str, Any]]] | None = None
+        self.trace: list[tuple[int, str, dict[str, object]]] | None = None
         self.handler_watchers: tuple[HandlerWatcher, ...] = ()
 
     @property
@@ -93,12 +95,12 @@ class Kernel:
         """The row of error_states that a page with these flags matches."""
         return self._states[self._rows[flags & pg.TABLE_MASK]]
 
-    def printk(self, name: str, *args: Any) -> None:
+    def printk(self, name: str, *args: int | str) -> None:
         """One line for the kernel log: a format id of the profile and its arguments."""
         if self._printk.enabled:
             self._printk.facts.append((self.engine.now, name, args))
 
-    def event(self, name: str, **facts: Any) -> None:
+    def event(self, name: str, **facts: object) -> None:
         """One entry of the event log, if somebody wants it."""
         if self.trace is not None:
             self.trace.append((self.engine.now, name, facts))
@@ -173,20 +175,20 @@ class Kernel:
         """How long the shared workqueue takes to run the work item, in ns."""
         return self.times.workqueue.draw(failure.draw(Slot.NOTIFY))
 
-    def pause(self, delay_ns: int) -> Generator[Any, Any, None]:
+    def pause(self, delay_ns: int) -> Steps:
         """Let ``delay_ns`` pass in process context; longer if a machine check stops all CPUs meanwhile."""
         yield self.engine.wait(delay_ns, HANDLER_STEP)
         if self.halted or self.stalled_until_ns > self.now:
             yield from self.stalled()
 
-    def stalled(self) -> Generator[Any, Any, None]:
+    def stalled(self) -> Steps:
         """Wait for the end of a rendezvous; raises Halted if the kernel has panicked."""
         while self.stalled_until_ns > self.engine.now and not self.halted:
             yield self.engine.wait(self.stalled_until_ns - self.engine.now, HANDLER_STEP)
         if self.halted:
             raise Halted
 
-    def wait_on_page(self, page: Page) -> Generator[Any, Any, None]:
+    def wait_on_page(self, page: Page) -> Steps:
         """Sleep until the page's lock or writeback state changes."""
         bell = self.engine.sleep()
         page.waiters.append(bell)

@@ -17,17 +17,18 @@ from hwsim.kernel.filemap_error import (
     close_file,
     eio_mode,
     evict_inode,
+    file_left,
     filemap_check_errors,
     open_file,
     wait_swallows,
 )
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
 from hwsim.kernel.page_cache import has_cached_pages
+from hwsim.kernel.ports import FileWatcher
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite, asks
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
-from hwsim.userspace.open_files import file_left
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -218,7 +219,7 @@ class Watch:
             kernel.event("evicted", file=self.name)
             drop_pages(self.machine, self.mapping)
             if not kernel.halted:
-                self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
+                evict_inode(kernel, self.mapping)
 
     def _answer(self, member: UserTask, call: str) -> None:
         spec = member.group.spec.fsync
@@ -237,7 +238,7 @@ class Watch:
         if close_file(self.machine.kernel, file):
             self._answer(member, "close")
         member.file = None
-        file_left(self.machine, self.mapping)
+        file_left(self.machine.kernel, self.mapping)
 
 
 class Call(NamedTuple):
@@ -280,7 +281,7 @@ def _refresh(member: UserTask, mapping: AddressSpace, now: int) -> None:
         member.file.f_wb_err = mapping.wb_err - 1  # it has seen all but the error that is new
 
 
-class LostWrites:
+class LostWrites(FileWatcher):
     """All lost writes of a machine: those of this boot with their watches, those before as rows."""
 
     __slots__ = ("_before", "_watches", "machine", "rows")
@@ -347,15 +348,21 @@ class LostWrites:
             if not lost.heard(task):
                 lost.tell(task, file, by)
 
-    def evicted(self, region: Region, *, lost: bool) -> None:
+    def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """The inode has left memory: its error with it, and the pages kept as markers."""
         for each in self.rows:
-            if each.region is region and not each.end:
+            if each.region.mapping is mapping and not each.end:
                 each.marker_dropped()
         if lost:
-            self.watch(region).swallowed("inode")
+            self.watch(self.machine.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
 
-    def blkdev_put(self, mapping: AddressSpace) -> None:
+    def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
+        watch = self.of(mapping)
+        if watch is not None:
+            watch.closed(unheard=unheard)
+            watch.arm()
+
+    def last_close(self, mapping: AddressSpace) -> None:
         """The last close of a block device: sync_blockdev() waits for its pages, and kill_bdev() drops them.
 
         __blkdev_put() looks at no answer, so that an error is gone (fs/block_dev.c, 2.6.30).

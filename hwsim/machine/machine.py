@@ -101,6 +101,7 @@ class Machine:
         )
         self.kernel = boot_kernel(self)
         self.kernel.watcher = self.watch
+        self.kernel.files = self.lost_writes
         self.kernel.handler_watchers = (self.watch,)
         self.kernel.look = first_look
         self.kernel.panic = self._memory_failure_panics

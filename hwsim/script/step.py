@@ -6,16 +6,15 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import alloc_pages
+from hwsim.kernel.allocator import alloc_pages, put_page
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.later_look import clean_if_written
 from hwsim.kernel.mm_types import PAGE_SHIFT, AddressSpace, Page, Region, Task, Vma
 from hwsim.kernel.mmap import find_vma
 from hwsim.kernel.page_cache import set_page_dirty
 from hwsim.kernel.ports import Halted
-from hwsim.kernel.swap import is_on_swap
+from hwsim.kernel.swap import free_swap_and_cache, is_on_swap
 from hwsim.record import StepMistake
-from hwsim.userspace.frames import free_swap_and_cache, put_page
 from hwsim.userspace.user_task import user_task
 
 if TYPE_CHECKING:
@@ -339,9 +338,8 @@ class Step:
                 self.machine.given_out(pfn, 1)
         if pfn < 0:
             pfn = self.free_page()
-        page = Page(pfn, region, pgoff, region.epoch)
+        page = Page(pfn, region, pgoff, region.epoch, self.kernel.config.real_flags(flags))
         page.looked_ns = self.kernel.now
-        page.flags = self.kernel.config.real_flags(flags)
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
         if story is not None:  # a permanent fault stays with the frame
@@ -351,7 +349,7 @@ class Step:
 
     def drop_if_unused(self, page: Page) -> None:
         """put_page(): the last reference is gone, the frame goes to the free lists if it may."""
-        put_page(self.machine, page)
+        put_page(self.kernel, page)
 
 
 def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:

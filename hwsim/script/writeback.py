@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.memory_failure import unlock_page, wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, Page
-from hwsim.kernel.page_cache import writes_inode
+from hwsim.kernel.page_cache import trylock_page, writes_inode
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.writeback import Inode
 from hwsim.script.step import Step
@@ -61,8 +61,7 @@ def _end_of_io(step: Step, page: Page) -> Generator[Any, Any, None]:
     """Wait, with the page locked, until a write-out of older data is over."""
     if not page.flags & pg.WRITEBACK:
         return
-    ours = not page.flags & pg.LOCKED
-    page.flags |= pg.LOCKED
+    ours = trylock_page(page)
     yield from wait_on_page_writeback(step.kernel, page)
     if ours:
         unlock_page(step.kernel, page)

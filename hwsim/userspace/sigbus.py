@@ -10,8 +10,8 @@ from hwsim.kernel.fault import do_sigbus
 from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.mmap import zap_entries
 from hwsim.kernel.signals import BUS_MCEERR_AO, unblock
+from hwsim.kernel.swap import free_pages_and_swap_cache
 from hwsim.rng import Slot
-from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -115,11 +115,7 @@ def _map_fresh_page(machine: Machine, vma: Vma, story: BadLine) -> None:
     """mmap(MAP_FIXED) over the page: whatever the entry led to, a healthy copy too, loses it."""
     if story.page is not None:
         pages = zap_entries(vma, range(story.page.pgoff, story.page.pgoff + 1))
-        for page in pages:
-            free_swap_and_cache(page)
-            if machine.live_story(page.pfn) is None:
-                put_page(machine, page)
-        machine.kernel.watcher.entries_dropped(pages)
+        free_pages_and_swap_cache(machine.kernel, pages)
     story.touches.remapped(vma)
 
 
