@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.engine import HANDLER_STEP
-from hwsim.kernel.memory_failure import Report, memory_failure
-from hwsim.kernel.panic import Halted
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.ports import Halted
+from hwsim.kernel.system import Kernel
 
 
 def mce_notify_irq(kernel: Kernel) -> None:
@@ -34,7 +33,7 @@ class Drainer:
 
     __slots__ = ("bell", "busy", "cpu", "kernel", "name", "other", "ring", "started")
 
-    def __init__(self, kernel: Kernel, cpu: int, ring: deque[Report], name: str) -> None:
+    def __init__(self, kernel: Kernel, cpu: int, ring: deque[MemoryFailure], name: str) -> None:
         self.kernel = kernel
         self.cpu = cpu
         self.ring = ring
@@ -62,13 +61,14 @@ class Drainer:
                 if kernel.halted or kernel.stalled_until_ns > kernel.now:
                     yield from kernel.stalled()
                 while ring:
-                    report = ring.popleft()
+                    failure = ring.popleft()
                     if ring and self.other is not None:
-                        self.other.kick(kernel.workqueue_delay(report))
-                    report.context = self.name
-                    report.cpu = self.cpu
-                    yield from memory_failure(kernel, report.pfn, kernel.profile.trapno, report)
-                    kernel.reported(report)
+                        self.other.kick(kernel.workqueue_delay(failure))
+                    failure.context = self.name
+                    failure.cpu = self.cpu
+                    yield from memory_failure(kernel, failure.pfn, kernel.profile.trapno, failure)
+                    for watcher in kernel.handler_watchers:
+                        watcher.done(failure)
                 self.bell = kernel.engine.sleep()
                 self.busy = False
         except Halted:
@@ -82,7 +82,7 @@ class Cpu:
 
     def __init__(self, kernel: Kernel, number: int) -> None:
         self.number = number
-        self.ring: deque[Report] = deque()
+        self.ring: deque[MemoryFailure] = deque()
         self.slots = kernel.profile.ring_slots
         self.user = Drainer(kernel, number, self.ring, "return_to_user")
         self.worker = Drainer(kernel, number, self.ring, "workqueue")
@@ -95,9 +95,9 @@ class Cpu:
             if drainer.bell.callbacks:
                 drainer.bell.callbacks.clear()
 
-    def mce_ring_add(self, report: Report) -> bool:
+    def mce_ring_add(self, failure: MemoryFailure) -> bool:
         """Queue a page; False if the ring is full, and nobody is told."""
         if len(self.ring) >= self.slots:
             return False
-        self.ring.append(report)
+        self.ring.append(failure)
         return True
