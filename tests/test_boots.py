@@ -126,7 +126,7 @@ def alive(*names: str) -> Counter[str]:
 
 def test_nothing_of_an_earlier_boot_is_kept() -> None:
     """Kernel, tasks, mappings, pages and reports go with their boot, without the collector."""
-    classes = ["Kernel", "Cpu", "Member", "Task", "Vma", "Region", "Page", "Pte", "Report", "Signal"]
+    classes = ["Kernel", "Cpu", "UserTask", "Task", "Vma", "Region", "Page", "Pte", "Report", "Signal"]
     classes.append("Process")  # of SimPy: a bell that nobody rings any more
     with no_collector():
         before = alive(*classes)
@@ -141,7 +141,7 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
     assert found["Kernel"] == 1
     assert found["Cpu"] <= 4
     assert found["Process"] <= 8 + members
-    assert found["Member"] == members
+    assert found["UserTask"] == members
     assert (
         found["Task"] <= members + found["Signal"] + found["Pte"]
     )  # the dead of this boot: by their signals

@@ -74,7 +74,7 @@ def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, o
     check = MachineCheck(engine, SECOND, tolerant)
 
     def done(how: str, overflowed: bool) -> None:
-        log.append((engine.now, how, overflowed))
+        log.append((engine.now_ns, how, overflowed))
 
     check.raise_srao(Delay(mean_ns=duration), 0.5, done, stalls.append)
     engine.run(10 * SECOND)
@@ -113,7 +113,7 @@ def test_a_bank_holds_one_record_and_a_further_find_spoils_it() -> None:
 
     def raised(number: int) -> bool:
         def done(_how: str, overflowed: bool) -> None:
-            log.append((engine.now, number, overflowed))
+            log.append((engine.now_ns, number, overflowed))
 
         return check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
 
@@ -131,7 +131,7 @@ def test_a_consumption_waits_for_the_check_before_it_and_uses_another_bank() -> 
     check = MachineCheck(engine, SECOND, 1)
 
     def done(how: str, overflowed: bool) -> None:
-        log.append((engine.now, how, overflowed))
+        log.append((engine.now_ns, how, overflowed))
 
     check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
     check.raise_fatal(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.discovery import consumed, device_read
 from hwsim.bad_lines.writeback import look_after_no_more
+from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
 from hwsim.kernel.first_look import fault_in
@@ -87,7 +88,7 @@ def freed(story: BadLine) -> None:
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
         story.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
-            bell = story.machine.engine.sleep()
+            bell = Bell(story.machine.engine)
             bell.callbacks.append(lambda _event: freed(story))
             page.waiters.append(bell)
             return
@@ -118,7 +119,7 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
             truncate_inode_page(mapping, page)
             put_page(machine, page)
     if mapping.host is not None:
-        mapping.host.written(machine.engine.now)
+        mapping.host.written(machine.engine.now_ns)
 
 
 def overwritten(story: BadLine) -> bool:
@@ -138,7 +139,7 @@ def swap_round(story: BadLine) -> None:
     if page.flags & pg.HWPOISON:
         story.arm()
         return
-    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now
+    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now_ns
     story.settle()
     for stage in next_stages(page, page.region.layout.swap):
         if stage == CLEAN_MAPPED and overwritten(story):
@@ -197,7 +198,7 @@ def first_touch(story: BadLine, vma: Vma, copied: bool) -> None:
     stores = copied or u * touches < store
     fault_in(page, vma, store=stores)
     page.flags = machine.kernel.config.real_flags(page.flags)
-    page.looked_ns = machine.engine.now
+    page.looked_ns = machine.engine.now_ns
     layout = vma.region.layout
     reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
     if machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races | 1 << 32) < reads:
@@ -216,7 +217,7 @@ def change_hands(story: BadLine) -> None:
 
 def _isolate(story: BadLine, page: Page, order: int) -> None:
     if story.contained_ns is None:
-        story.contained_ns = story.machine.engine.now
+        story.contained_ns = story.machine.engine.now_ns
     story.hole = True
     story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, order))
     page.flags &= ~pg.BUDDY

@@ -284,7 +284,7 @@ class _World:
         self.signals: list[Signal] = self.report.signals
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
-        engine.env.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
+        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:

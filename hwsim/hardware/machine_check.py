@@ -81,7 +81,7 @@ class MachineCheck:
 
     def _raise(self, rendezvous: Delay, u: float, done: Done, stall: Stall) -> None:
         timed_out = rendezvous.draw(u) > self._timeout_ns
-        end = max(self._engine.now, self._busy_until_ns) + self.duration_ns(rendezvous, u)
+        end = max(self._engine.now_ns, self._busy_until_ns) + self.duration_ns(rendezvous, u)
         self._busy_until_ns = end
         stall(end)
 

@@ -29,7 +29,7 @@ def first_look(kernel: Kernel, pfn: int, report: Report) -> Page:
     """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
     region, index = kernel.mem_map.region_of(pfn)
     page = Page(pfn, region, index)
-    page.looked_ns = kernel.now
+    page.looked_ns = kernel.engine.now_ns
     if not region.alive:
         _free(kernel, page, report)
     else:
@@ -74,7 +74,7 @@ def _anon(kernel: Kernel, page: Page, report: Report) -> None:
 
 def _anon_holders(kernel: Kernel, page: Page, report: Report) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     if is_shared(kernel, region):
         family = Family(kernel, region.fork_family or region, page.index, report.extra)
         return family.holders(region, now)
@@ -112,7 +112,7 @@ def _swap(page: Page, report: Report) -> None:
 
 
 def _shm(kernel: Kernel, page: Page, report: Report) -> None:
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     if region.mapping is not None and page.pgoff in region.mapping.gone:
         _free(kernel, page, report)
         return
@@ -146,7 +146,7 @@ def _shm(kernel: Kernel, page: Page, report: Report) -> None:
 
 
 def _file(kernel: Kernel, page: Page, report: Report) -> None:
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
@@ -225,7 +225,7 @@ def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, report: 
     if chance <= 0.0 or u >= chance:
         return
     done = inode.clean_ns + kernel.times.writeback.draw(u / chance)
-    if done > kernel.now:
+    if done > kernel.engine.now_ns:
         page.flags |= pg.WRITEBACK
         page.writeback_until_ns = done
 
@@ -246,7 +246,7 @@ def _hugetlb(kernel: Kernel, page: Page, report: Report) -> None:
     for vma in region.vmas:
         if vma.alive and vma.covers(page.index):
             u = report.extra(Slot.PRESENT, vma.number)
-            if vma.populated or touched_since(vma, page.index, vma.since_ns, kernel.now, u):
+            if vma.populated or touched_since(vma, page.index, vma.since_ns, kernel.engine.now_ns, u):
                 page.map(vma, dirty=True)
 
 

@@ -124,7 +124,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report, ref: i
 
     ``ref``: the references that the caller holds, as __memory_failure() of 2.6.32 has it.
     """
-    report.started_ns = kernel.now
+    report.started_ns = kernel.engine.now_ns
     if not kernel.recovery:
         kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", report)
         raise Halted
@@ -140,7 +140,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report, ref: i
         action_result(kernel, report, page, "already hardware poisoned", IGNORED, "already")
         return
     page.flags |= pg.HWPOISON
-    report.poisoned_ns = kernel.now
+    report.poisoned_ns = kernel.engine.now_ns
     kernel.poisoned_pages += 1
     if traced:
         kernel.event("poisoned", pfn=pfn)
@@ -168,7 +168,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report, ref: i
     yield from lock_page_nosync(kernel, page, report)
     if page.flags & pg.WRITEBACK:
         yield from wait_on_page_writeback(kernel, page)
-    if kernel.now > report.started_ns:
+    if kernel.engine.now_ns > report.started_ns:
         kernel.waited(page, report)
     yield from hwpoison_user_mappings(kernel, page, pfn, trapno, report)
     report.dirty = bool(page.flags & pg.DIRTY)
@@ -201,9 +201,9 @@ def unlock_page(kernel: Kernel, page: Page) -> None:
 
 def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
     """Wait, without bound, until the page is no longer under I/O."""
-    if page.writeback_until_ns > kernel.now:
-        yield from kernel.pause(page.writeback_until_ns - kernel.now)
-    end_io(page, kernel.now)
+    if page.writeback_until_ns > kernel.engine.now_ns:
+        yield from kernel.pause(page.writeback_until_ns - kernel.engine.now_ns)
+    end_io(page, kernel.engine.now_ns)
     while page.flags & pg.WRITEBACK:
         yield from kernel.wait_on_page(page)
 

@@ -140,7 +140,7 @@ def unblock(kernel: Kernel, task: Task) -> None:
 
 
 def _note(kernel: Kernel, signal: Signal) -> None:
-    signal.sent_ns = kernel.now
+    signal.sent_ns = kernel.engine.now_ns
     signal.report.signals.append(signal)
     kernel.event(
         "signal",

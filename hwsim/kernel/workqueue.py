@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import HANDLER_STEP
+from hwsim.engine import HANDLER_STEP, Bell
 from hwsim.kernel.memory_failure import Report, memory_failure
 from hwsim.kernel.panic import Halted
 
@@ -41,7 +41,7 @@ class Drainer:
         self.name = name
         self.busy = False
         self.started = False
-        self.bell = kernel.engine.sleep()
+        self.bell = Bell(kernel.engine)
         self.other: Drainer | None = None
 
     def kick(self, delay_ns: int) -> None:
@@ -51,15 +51,15 @@ class Drainer:
         self.busy = True
         if not self.started:
             self.started = True
-            self.kernel.engine.env.process(self._run())
-        self.kernel.engine.wake(self.bell, delay_ns, HANDLER_STEP | self.cpu)
+            self.kernel.engine.process(self._run())
+        self.bell.ring(delay_ns, HANDLER_STEP | self.cpu)
 
     def _run(self) -> Generator[Any, Any, None]:
         kernel, ring = self.kernel, self.ring
         try:
             while True:
                 yield self.bell
-                if kernel.halted or kernel.stalled_until_ns > kernel.now:
+                if kernel.halted or kernel.stalled_until_ns > kernel.engine.now_ns:
                     yield from kernel.stalled()
                 while ring:
                     report = ring.popleft()
@@ -69,7 +69,7 @@ class Drainer:
                     report.cpu = self.cpu
                     yield from memory_failure(kernel, report.pfn, kernel.profile.trapno, report)
                     kernel.reported(report)
-                self.bell = kernel.engine.sleep()
+                self.bell = Bell(kernel.engine)
                 self.busy = False
         except Halted:
             return

@@ -141,11 +141,11 @@ class Machine:
             each.disarm()
         reboot = self.spec.machine.reboot_ns
         if reboot is None:
-            self.ended_ns = self.engine.now
+            self.ended_ns = self.engine.now_ns
             self.engine.stop()
             return
-        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now)
-        self.engine.at(self.engine.now + reboot, MACHINE_CHECK, self._reboot)
+        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now_ns)
+        self.engine.at(self.engine.now_ns + reboot, MACHINE_CHECK, self._reboot)
 
     def _memory_failure_panics(self, reason: str, report: Report) -> None:
         self.panic(reason, report.story, "Memory failure")
@@ -156,15 +156,15 @@ class Machine:
         for each in self.open.values():
             each.disarm()
         down = self.spec.machine.reboot_ns or 0
-        self.downtime_ns += min(down, self.horizon_ns - self.engine.now)
-        self.engine.at(self.engine.now + down, MACHINE_CHECK, self._reboot)
+        self.downtime_ns += min(down, self.horizon_ns - self.engine.now_ns)
+        self.engine.at(self.engine.now_ns + down, MACHINE_CHECK, self._reboot)
 
     def _reboot(self, _event: Any) -> None:
         self._count_kernel()
         self.lost_writes.rebooted()
         self.dram.rebooted()
         for story in list(self.open.values()):
-            count_repeats(story, self.engine.now)
+            count_repeats(story, self.engine.now_ns)
             story.leave_boot()
             if story.finished:
                 self.story_over(story)
@@ -234,7 +234,7 @@ class Machine:
         self.stories.append(story)
         other = self.by_pfn.get(pfn)
         if other is not None and other.state != OVER:
-            story.end, story.end_ns, story.state = "duplicate", self.engine.now, OVER
+            story.end, story.end_ns, story.state = "duplicate", self.engine.now_ns, OVER
             story.kind, story.region = other.kind, other.region
             other.line_is_bad = other.line_is_bad or line_is_bad
             if line_is_bad and line not in {other.line, *(each.line for each in other.other_lines)}:
@@ -343,7 +343,7 @@ class Machine:
             if boot == self.boot and task.alive and not self.kernel.halted and task.pending is signal:
                 unblock(self.kernel, task)
 
-        self.engine.at(self.engine.now + delay, SIGNAL_DELIVERY | task.number, later)
+        self.engine.at(self.engine.now_ns + delay, SIGNAL_DELIVERY | task.number, later)
 
     def _signal_sent(self, signal: Signal) -> None:
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
@@ -358,7 +358,7 @@ class Machine:
         life = member.group.spec.lifetime_ns
         if life is None:
             return _FOR_EVER_NS
-        now = self.engine.now
+        now = self.engine.now_ns
         if member.next_exit_ns is None or member.next_exit_ns <= now:
             u = self.draws.extra(-3_000_000 - member.number, Slot.LIFETIME, now)
             member.next_exit_ns = now + int(-log1p(-u) * life) + 1

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.engine import SIGNAL_DELIVERY, Bell
 from hwsim.kernel.fault import copy_page_range
 from hwsim.kernel.filemap_error import OpenFile
 from hwsim.kernel.mem_map import Region
@@ -93,7 +93,7 @@ class UserTask:
     def start(self) -> None:
         """A new process: exec, map everything, populate."""
         machine, spec = self.machine, self.group.spec
-        now = machine.engine.now
+        now = machine.engine.now_ns
         self.task = task = self._new_task()
         first = self is self.group.members[0]
         open_own_files(self)
@@ -105,7 +105,7 @@ class UserTask:
     def fork(self) -> None:
         """A new child of the parent's process: its mappings are copied, poison entries with them."""
         machine = self.machine
-        now = machine.engine.now
+        now = machine.engine.now_ns
         parent = self.parent
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
@@ -145,7 +145,7 @@ class UserTask:
     def _new_task(self, parent: Task | None = None) -> Task:
         machine = self.machine
         task = Task(
-            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now, parent
+            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now_ns, parent
         )
         task.behaviour = self
         sigbus = self.group.spec.sigbus
@@ -222,7 +222,7 @@ class UserTask:
         """A signal is on its way: the process notices it when it next returns to user space."""
         engine = self.machine.engine
         if signal.signal == SIGKILL or default:
-            due = engine.now + delay_ns
+            due = engine.now_ns + delay_ns
             engine.at(
                 due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(self.machine, self, signal)
             )
@@ -232,10 +232,10 @@ class UserTask:
             return
         if not self.started:
             self.started = True
-            self.bell = engine.sleep()
-            engine.env.process(self._life())
+            self.bell = Bell(engine)
+            engine.process(self._life())
         self.ringing = True
-        engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
+        self.bell.ring(delay_ns, SIGNAL_DELIVERY | self.number)
 
     def tear_down(self) -> None:
         """The boot is over: see boot.tear_down()."""
@@ -255,7 +255,7 @@ class UserTask:
         engine = self.machine.engine
         while True:
             yield self.bell
-            self.bell = engine.sleep()
+            self.bell = Bell(engine)
             while self.inbox:
                 yield from take_signal(self.machine, self, self.inbox.popleft())
             self.ringing = False
