@@ -9,7 +9,7 @@ script step.  The horizon is half-open: an event at the horizon does not happen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from heapq import heappop, heappush
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +28,7 @@ KERNEL_ACCESS = 6 << _CLASS_SHIFT
 TASK_ACCESS = 7 << _CLASS_SHIFT
 SCRIPT_STEP = 8 << _CLASS_SHIFT
 
+Steps = Generator[simpy.Event, Any, None]  # a process, or a part of one
 Due = TypeVar("Due", bound=tuple[int, int, *tuple[object, ...]])
 
 
@@ -146,3 +147,56 @@ class Agenda(Generic[Due]):
             self.expect(due)
         else:
             self._happens(due)
+
+
+class Sleeper(simpy.Process):
+    """A process of SimPy that sleeps unless it has something to do.
+
+    Life: made asleep, which costs no event -> :meth:`wake_at` sets its alarm -> :meth:`life` runs, from its
+    start or from where it sleeps -> ``yield self.sleep()``, or :meth:`sleep_until` -> the next alarm -> ...
+    -> :meth:`tear_down`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.env = self.engine = engine
+        self.callbacks = []
+        self._generator = self.life()
+        self._sleep = simpy.Event(engine)  # never happens: the alarm goes to the process itself
+        self._alarm: Alarm | None = None
+        self.wakes_ns: int | None = None  # when its alarm goes off, or went off if it is awake
+
+    def life(self) -> Steps:
+        """What it does each time it wakes, and then ``yield self.sleep()``."""
+        raise NotImplementedError
+
+    def wake_at(self, time_ns: int, priority: int) -> None:
+        """Wake it then, unless it is awake or wakes before that."""
+        if self.wakes_ns is not None:
+            if self.wakes_ns <= time_ns:
+                return
+            self._forget_alarm()
+        self.wakes_ns = time_ns
+        self._alarm = self.engine.at(time_ns, priority, self._resume)
+
+    def sleep(self) -> simpy.Event:
+        """What to yield when there is nothing more to do, until somebody calls :meth:`wake_at`."""
+        self.wakes_ns = None
+        self._sleep.callbacks.clear()
+        return self._sleep
+
+    def sleep_until(self, time_ns: int, priority: int) -> simpy.Event:
+        """What to yield when there is nothing more to do before ``time_ns``."""
+        self.wakes_ns = time_ns
+        self._alarm = self.engine.at(time_ns, priority, self._resume)
+        self._sleep.callbacks.clear()
+        return self._sleep
+
+    def tear_down(self) -> None:
+        """It goes with its boot: nobody wakes it any more, and it holds nothing."""
+        self._forget_alarm()
+        self._sleep.callbacks.clear()
+        self._generator.close()
+
+    def _forget_alarm(self) -> None:
+        if self._alarm is not None and self._alarm.callbacks:  # otherwise it has gone off
+            self._alarm.callbacks.clear()

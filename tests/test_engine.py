@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from hwsim import engine as eng
-from hwsim.engine import Agenda, Bell, Engine
+from hwsim.engine import Agenda, Bell, Engine, Sleeper
 
 
 def test_ties_go_by_class_then_by_id_not_by_order_of_scheduling() -> None:
@@ -99,3 +99,34 @@ def test_a_process_that_fails_ends_the_run() -> None:
     engine.process(fails())
     with pytest.raises(ValueError, match="a fault of the model"):
         engine.run(10)
+
+
+class _Dreamer(Sleeper):
+    """Notes when it wakes, and naps once after each ten."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.woken: list[int] = []
+
+    def life(self):
+        while True:
+            now = self.engine.now_ns
+            self.woken.append(now)
+            yield self.sleep_until(now + 2, eng.SCRUB_VISIT) if now % 10 == 0 else self.sleep()
+
+
+def test_a_sleeper_starts_when_it_is_first_woken_and_wakes_at_the_earliest_time() -> None:
+    engine = Engine()
+    dreamer = _Dreamer(engine)
+    assert engine.pending == 0
+    for time in (7, 9, 5):  # nine is later than seven, and five makes seven ring for nobody
+        dreamer.wake_at(time, eng.SCRUB_VISIT)
+    engine.run(20)
+    assert (dreamer.woken, dreamer.wakes_ns) == ([5], None)
+    dreamer.wake_at(20, eng.SCRUB_VISIT)
+    engine.run(30)
+    assert dreamer.woken == [5, 20, 22]
+    dreamer.wake_at(40, eng.SCRUB_VISIT)
+    dreamer.tear_down()
+    engine.run(50)
+    assert dreamer.woken == [5, 20, 22]

@@ -20,8 +20,9 @@ from hwsim.bad_lines.race import Candidate, draw_race
 from hwsim.bad_lines.rows import signal_row
 from hwsim.bad_lines.states import CHECKING, HANDLED, LATENT, OVER
 from hwsim.bad_lines.treatment import Treatment, treatment
-from hwsim.engine import SCRUB_VISIT, Agenda
-from hwsim.hardware.machine_check import NEVER_PANIC
+from hwsim.engine import Agenda
+from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
+from hwsim.hardware.patrol_scrubber import Scrubbed
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.later_look import settle
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "refilled", "dirtied")
+_WITHOUT_CPU = ("device_read", "refilled", "dirtied")
 _FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
-class BadLine:
+class BadLine(Scrubbed):
     """The story of one error on one line of one page.
 
     Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
@@ -105,6 +106,7 @@ class BadLine:
         "touches",
         "u",
         "unmapped_ns",
+        "visit_ns",
     )
 
     def __init__(
@@ -128,6 +130,7 @@ class BadLine:
         self.line_is_bad = line_is_bad  # False: a software injector, which sets only PG_hwpoison
         self.u = u
         self.state = LATENT
+        self.visit_ns: int | None = None  # when the scrubber will find it
         self.agenda: Agenda[Candidate] = Agenda(machine.engine, machine.horizon_ns, self._happens)
         self.first: Treatment | None = None  # of the boot in which it was found, once that is over
         self.attempts = 0
@@ -237,11 +240,26 @@ class BadLine:
                 _tell_what_changed(machine, page, since, was)
 
     def arm(self) -> None:
-        """See to it that the earliest candidate happens next."""
-        if self.state != LATENT and not self.times and not self.touches.candidates:
-            self.agenda.next = None  # nothing to come: the common case once a page has been dealt with
-        else:
-            self.agenda.expect(self._earliest())
+        """Wait for what comes first: the earliest candidate, or the scrubber if its find changes anything.
+
+        Only that one stands anywhere: the other is asked for again when it has happened.
+        """
+        visit_ns = None
+        if self.state == LATENT and self.line_is_bad:
+            scrubber = self.machine.scrubber
+            if scrubber.signals != "none" and not self.sweeps_change_nothing:
+                after_ns = max(self.machine.engine.now_ns, self.last_report_ns)
+                visit_ns = scrubber.next_visit_ns(self.pfn, self.line, after_ns)
+        # Nothing may be to come: the common case once a page has been dealt with.
+        first = self._earliest() if self.times or self.touches.candidates else None
+        if first is not None and visit_ns is not None:
+            if visit_ns <= first[0]:
+                first = None
+            else:
+                visit_ns = None
+        if visit_ns != self.visit_ns:
+            self.machine.scrubber.expect(self, visit_ns)
+        self.agenda.expect(first)
 
     def _earliest(self) -> Candidate | None:
         best: Candidate | None = None
@@ -252,19 +270,11 @@ class BadLine:
         for candidate in self.touches.candidates:
             if best is None or candidate[:2] < best[:2]:
                 best = candidate
-        if self.state == LATENT and self.line_is_bad:
-            machine = self.machine
-            signals = machine.scrubber.signals
-            if signals != "none" and not self.sweeps_change_nothing:
-                after = max(machine.engine.now_ns, self.last_report_ns)
-                visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
-                if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
-                    best = (visit, SCRUB_VISIT, "scrub", None)
         return best
 
     def disarm(self) -> None:
         """Nothing happens until the next arm(): the machine is down, or the story over."""
-        self.agenda.expect(None)
+        self.agenda.next = self.visit_ns = None
 
     @property
     def handled(self) -> bool:
@@ -299,8 +309,6 @@ class BadLine:
         stalled_ns = machine.kernel.stalled_until_ns
         if stalled_ns > machine.engine.now_ns and what not in _WITHOUT_CPU:
             self._put_off(candidate, stalled_ns)
-        elif what == "scrub":
-            discovery.scrub_visit(self)
         elif what == "touch":
             self.touches.happens(who)
         elif what == "truncated":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.engine import SCRUB_VISIT
-from hwsim.kernel.workqueue import mce_notify_irq
+from hwsim.kernel.ring import mce_notify_irq
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine

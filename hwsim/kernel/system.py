@@ -20,11 +20,11 @@ from hwsim.kernel.memory_failure import Report
 from hwsim.kernel.panic import Halted
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.ring import Cpu
 from hwsim.kernel.signals import Signal
 from hwsim.kernel.struct_page import Page
 from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
 from hwsim.kernel.task_struct import Task
-from hwsim.kernel.workqueue import Cpu
 from hwsim.kernel.writeback import SET_INTERVAL, Flusher
 from hwsim.rng import Slot
 from hwsim.spec import MachineSpec
