@@ -6,6 +6,7 @@
 #   make experiments   questions argued since 2009: tables, answers, figures (about 10 minutes)
 #   make golden   renew tests/golden after a change of results (say so in CHANGELOG)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
+#   make same-bytes OLD=commit   does the working tree leave the bytes of a commit? QUICK=--quick plays less
 #   make mutation   would the tests notice? some 400 changes of the model, one at a time (hours; goes on where it was)
 #   make clean    remove caches and the demo's results; .venv stays
 #
@@ -14,7 +15,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify experiments golden bench mutation lint format schema clean
+.PHONY: help demo test verify experiments golden bench same-bytes mutation lint format schema clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -49,6 +50,10 @@ golden: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(PYTEST) -s -p no:cacheprovider benchmarks
+
+same-bytes: $(VENV)/dev
+	@test -n "$(OLD)" || { echo "Name a commit: make same-bytes OLD=main" >&2; exit 2; }
+	$(BIN)/python -m tools.same_bytes $(OLD) --workers $(WORKERS) $(QUICK)
 
 mutation: $(VENV)/mutation
 	$(BIN)/python -m tools.mutation

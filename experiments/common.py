@@ -20,8 +20,8 @@ from rich.text import Text
 
 import hwsim
 from hwsim.show import style
+from hwsim.show.estimate_table import EstimateTable, Methods, unit_of
 from hwsim.show.rounding import shown
-from hwsim.show.sheet import Methods, Sheet, unit_of
 from hwsim.study.conduct import conduct, prepared
 from hwsim.study.estimate import LEVEL, Estimate, ratio
 from hwsim.study.pair import policies_of
@@ -214,12 +214,12 @@ def bars_figure(
 def show(answer: Answer, console: Console) -> None:
     """Print the answer as a person reads it."""
     methods = Methods()
-    sheet = Sheet(f"{answer.number}  {answer.question}", answer.head)
+    table = EstimateTable(f"{answer.number}  {answer.question}", answer.head)
     for label, estimates in answer.lines:
         unit = unit_of(answer.unit, estimates)
         name = f"{label} ({unit.name})" if unit.name else label
-        sheet.rows.append((name, [methods.cell(estimate, unit) for estimate in estimates]))
-    console.print(sheet)
+        table.rows.append((name, [methods.cell(estimate, unit) for estimate in estimates]))
+    console.print(table)
     console.print(methods.legend())
     console.print(Padding(Text(answer.text), (1, 0, 0, 0)))
     for note in answer.notes:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from hwsim.kernel.mem_map import Base, Layout
+from hwsim.line_reads import LineReads
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
@@ -16,7 +17,8 @@ class Plan:
     """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
 
     ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
-    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays, built on demand.
+    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
+    often a line is read, both built on demand.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -35,6 +37,7 @@ class Plan:
         self.free_pages = free
         self._add(Layout("free", "free", self._next, free))
         self._base: Base | None = None
+        self._line_reads: LineReads | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
 
     @property
@@ -43,6 +46,13 @@ class Plan:
         if self._base is None:
             self._base = Base(self.layouts, self.spec.machine.memory_pages)
         return self._base
+
+    @property
+    def line_reads(self) -> LineReads:
+        """How often each line is read while everybody lives."""
+        if self._line_reads is None:
+            self._line_reads = LineReads(self.spec, self.layouts)
+        return self._line_reads
 
     def _add(self, layout: Layout) -> int:
         self.layouts.append(layout)

@@ -19,7 +19,7 @@ from hwsim.engine import Bell, Engine
 from hwsim.kernel.switches import SWITCHES
 from hwsim.machine import run_replication
 from hwsim.record import Replication
-from hwsim.scenario import checks, endless
+from hwsim.scenario import check_streams, endless
 from hwsim.scenario.compile import to_spec
 from hwsim.scenario.sources import Document, Source
 from hwsim.scenario.validate import validate
@@ -163,7 +163,7 @@ def play(data: dict[str, Any]) -> Replication | None:
             each["rate"] = f"{each['rate']} / {data['horizon']}"
     with (
         mock.patch.object(endless, "MAX_STEPS", STEPS),
-        mock.patch.object(checks, "MAX_ERRORS", ERRORS),
+        mock.patch.object(check_streams, "MAX_ERRORS", ERRORS),
     ):
         model, _ = validate(Document(data, [Source("drawn.toml")]))
     if model is None:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from hwsim.cli.main import app
 from hwsim.kernel.page_flags import NAMES
-from hwsim.scenario import checks, endless
+from hwsim.scenario import check_streams, endless
 from tests.accepted import limits
 
 ROOT = Path(__file__).parents[1] / "scenarios"
@@ -174,7 +174,7 @@ def written(folder: Path, content: str | bytes, name: str = "x.toml") -> Path:
 def checked_and_run(folder: Path, content: str | bytes) -> None:
     """``check`` says 2, or the scenario runs: one machine, which ends within limits, without a failure."""
     path = written(folder, content)
-    with mock.patch.object(endless, "MAX_STEPS", 1_000), mock.patch.object(checks, "MAX_ERRORS", 200):
+    with mock.patch.object(endless, "MAX_STEPS", 1_000), mock.patch.object(check_streams, "MAX_ERRORS", 200):
         if asked(["check", str(path)]) == 0:
             out = folder / "out.sqlite"
             for old in folder.glob("out.sqlite*"):

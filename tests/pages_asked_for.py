@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim import explain
-from hwsim.explaining.explain import BUFFER_STATES, MAPPINGS, ExplainError
+from hwsim.explaining.question import BUFFER_STATES, MAPPINGS, ExplainError
 from hwsim.kernel.page_flags import NAMES
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import SWITCHES

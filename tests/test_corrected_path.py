@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from hwsim.hardware.mce_banks import ADDRV, AR, EN, MISCV, OVER, PCC, UC, VAL, S, overwrite
-from hwsim.kernel.cmci import StormBank, interrupted, interrupts
-from hwsim.kernel.mce_poll import CHECK_INTERVAL_NS, SHORTEST_NS, mcheck_timer, polled, polls, steady
+from hwsim.kernel.cmci import interrupted
+from hwsim.kernel.mce_poll import CHECK_INTERVAL_NS, SHORTEST_NS, mcheck_timer, polled, steady
 from hwsim.kernel.mce_severity import Severity, mce_severity
-from hwsim.kernel.mcelog import McelogBuffer, kept_share
+from hwsim.kernel.mcelog import kept_share
 from hwsim.machine import run_replication
 from hwsim.record import FaultRow
 from hwsim.rng import binomial
@@ -26,6 +26,7 @@ from hwsim.spec import (
     TaskSpec,
     Touch,
 )
+from tests.oracles.corrected_errors import McelogBuffer, StormBank, interrupts, polls
 from tests.test_dram_faults import BASE, DAY, HOUR
 from tests.worlds import NO_TIME
 

@@ -9,7 +9,6 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from hwsim.bad_lines.line_reads import LineReads
 from hwsim.engine import Engine
 from hwsim.hardware.address_map import CoordinateRange
 from hwsim.hardware.dram_fault import Dimms
@@ -61,7 +60,7 @@ def test_reads_of_a_line_are_those_of_all_who_map_it() -> None:
     tasks = (TaskSpec("app", 3, regions=(shm, own, view)),)
     spec = Spec("reads", DAY, 1, 1, MachineSpec(64), tasks=tasks, files=(file,))
     plan = Plan(spec)
-    reads = LineReads(plan)
+    reads = plan.line_reads
     first = {layout.name: layout.first_pfn for layout in plan.layouts}
     rates = {
         name: tuple(round(rate, 9) for rate in reads.of(first[region] + index))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim import explain
-from hwsim.explaining.explain import ExplainError
+from hwsim.explaining.question import ExplainError
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, scan
 from hwsim.kernel.profiles import PROFILES

@@ -17,7 +17,7 @@ LINES_MAX = 400
 # A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
 LONG_FILES: dict[str, str] = {
     "hwsim/kernel/memory_failure.py": "mm/memory-failure.c in its own order, one function after another",
-    "hwsim/machine/machine.py": "one machine from power-on to the horizon, with both ends of a machine check",
+    "hwsim/machine/machine.py": "one machine from power-on to the horizon, and both ends of a machine check",
     "hwsim/bad_lines/bad_line.py": "one life cycle, read from top to bottom; what could leave has left",
     "tests/oracle_mce.py": "mce-inject and do_machine_check() of two kernels, which share their records",
     "tests/twin.py": "one machine that is read in one go; what moves by itself and its memory are elsewhere",
@@ -33,6 +33,7 @@ MODEL = (
     "machine",
     "explaining",
     "plan",
+    "line_reads",
     "engine",
     "rng",
     "record",
@@ -115,6 +116,8 @@ def test_every_room_is_under_contract() -> None:
 def test_version_is_told_once() -> None:
     import hwsim
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert hwsim.__version__ == project["version"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert settings["project"]["dynamic"] == ["version"]
+    told = (ROOT / settings["tool"]["hatch"]["version"]["path"]).read_text("utf-8")
+    assert f'__version__ = "{hwsim.__version__}"' in told.splitlines()
     assert (ROOT / "hwsim" / "py.typed").exists()

@@ -12,9 +12,9 @@ import pytest
 
 from hwsim.machine import rehearse, run_replication
 from hwsim.scenario.compile import scripted_machine
-from hwsim.scenario.parts import Parts
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.steps import check_steps, rehearsal
+from hwsim.scenario.valid_parts import Parts
 from hwsim.scenario.verbs import VERBS, Arg
 from tests.shipped import SCENARIOS
 

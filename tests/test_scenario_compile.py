@@ -12,8 +12,8 @@ from hwsim import spec
 from hwsim.kernel import page_flags
 from hwsim.plan import Plan
 from hwsim.scenario import load
-from hwsim.scenario.parts import Parts, free_pages
 from hwsim.scenario.schema import ScenarioModel
+from hwsim.scenario.valid_parts import Parts, free_pages
 from hwsim.scenario.verbs import PAGE_FLAGS, VERBS
 
 MINUTE_NS = 60 * 10**9

@@ -14,10 +14,10 @@ from hwsim.study import integrity, sums
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StoreError, StudyError
 from hwsim.study.integrity import ranges
+from hwsim.study.jobs import Done, Job
 from hwsim.study.manifest import manifest, under
 from hwsim.study.opening import checked, open_store, read_store
 from hwsim.study.replay import compare, spec_of
-from hwsim.study.replicate import Done, Job
 from hwsim.study.results import open_results
 from tests.study_fake import FakeScenario, fake_replication
 

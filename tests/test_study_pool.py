@@ -18,9 +18,10 @@ import pytest
 from hwsim.study import conduct as conducting
 from hwsim.study import pool
 from hwsim.study.conduct import conduct
+from hwsim.study.jobs import Done, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Done, Job, attempt
+from hwsim.study.replicate import attempt
 from hwsim.study.results import open_results
 from tests.study_fake import FakeScenario, fake_replication, slow_replication
 

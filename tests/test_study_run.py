@@ -11,10 +11,11 @@ import pytest
 from hwsim.study import conduct as conducting
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError
+from hwsim.study.jobs import Done, Failure, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
 from hwsim.study.replay import replay
-from hwsim.study.replicate import Done, Failure, Job, pack, unpack
+from hwsim.study.replicate import pack, unpack
 from hwsim.study.results import open_results
 from tests.study_fake import (
     FakeScenario,

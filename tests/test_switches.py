@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hwsim.explaining.explain import MAPPINGS, ExplainError, explain
+from hwsim.explaining.explain import explain
+from hwsim.explaining.question import MAPPINGS, ExplainError
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import MEMINFO_FORMATS, SWITCHES, Switches

@@ -22,7 +22,7 @@ CASES = [(world, early_kill) for world in WORLDS for early_kill in (0, 1)]
 @pytest.mark.parametrize(("world", "early_kill"), CASES)
 def test_the_twin_agrees(world: str, early_kill: int) -> None:
     spec = WORLDS[world](early_kill, 20090603)
-    assert disagreements(watch_twin(spec, 1_200), watch_model(spec, 5_000)) == {}
+    assert disagreements(watch_twin(spec, 700), watch_model(spec, 2_800)) == {}
 
 
 def test_the_comparison_sees_a_difference() -> None:

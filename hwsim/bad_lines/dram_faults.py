@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.bad_lines.line_reads import line_reads_of
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.address_map import LINE_SHIFT, PAGE_SHIFT
 from hwsim.hardware.dram_fault import DramFault, dimms_of, is_within_a_row
@@ -138,7 +137,7 @@ class DramFaults:
     def _meet_reads(self, story: FaultStory, chance: np.random.Generator) -> None:
         """How often its lines are read, from a sample; when a transient is gone, and a row spared."""
         machine, now, fault = self._machine, self._machine.engine.now_ns, story.fault
-        rates_of = line_reads_of(machine.plan).of
+        rates_of = machine.plan.line_reads.of
         lines = dimms_of(story.dram).lines(fault.where, _SAMPLE, chance).tolist()
         rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
         reads = sum(each.reads for each in rates) / len(rates)

@@ -38,9 +38,9 @@ def compare(
 
     Ends in one sentence with the paired difference and its 95 % interval.
     """
-    from hwsim.cli.studying import command_line, conducted, default_out, note_uneventful, report_failures
+    from hwsim.cli.studying import command_line, default_out, note_uneventful, report_failures, studied
     from hwsim.study import pair
-    from hwsim.study.conduct import conduct, prepared
+    from hwsim.study.conduct import prepared
 
     values = _parsed(vary) if vary else dict(pair.DEFAULT_VARY)
     policies = pair.policies_of(values)
@@ -48,17 +48,10 @@ def compare(
     note_uneventful(scenario, policies, quiet=quiet)
     path = out or default_out(f"{scenario.name} compare", scenario, policies)
     command = command_line("compare", file, vary=vary, seed=seed, repeat=repeat, set=overrides)
-    results = conducted(
-        scenario.name,
-        path,
-        lambda **hooks: conduct(
-            scenario, policies, repeat=repeat, out=path, workers=workers, overrides=overrides or [],
-            command=command, repair=repair, **hooks,
-        ),
-        quiet=quiet,
+    results = studied(
+        scenario, policies, path, command,
+        repeat=repeat, overrides=overrides or [], workers=workers, repair=repair, quiet=quiet,
     )  # fmt: skip
-    if results.repaired:
-        note(f"hwsim: {results.repaired}")
     if len(results.replications):
         _print(pair.comparison(results), as_json=as_json, detected=detected)
     if not quiet:

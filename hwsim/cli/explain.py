@@ -54,20 +54,10 @@ def explain(
     from hwsim import explain as ask
 
     found = ask(
-        flags,
-        kernel=kernel,
-        mapped=mapped,
-        early_kill=early_kill,
-        mapping=mapping,
-        pte_dirty=pte_dirty,
-        buffers=buffers,
-        pins=pins,
-        unmap_fails=unmap_fails,
-        unevictable_lru=unevictable_lru,
-        mlocked_page_bit=mlocked_page_bit,
-        pageflags_extended=pageflags_extended,
-        switches=switch or (),
-    )
+        flags, kernel=kernel, mapped=mapped, early_kill=early_kill, mapping=mapping, pte_dirty=pte_dirty,
+        buffers=buffers, pins=pins, unmap_fails=unmap_fails, unevictable_lru=unevictable_lru,
+        mlocked_page_bit=mlocked_page_bit, pageflags_extended=pageflags_extended, switches=switch or (),
+    )  # fmt: skip
     if as_json:
         print_json(found.as_dict())
     else:

@@ -8,6 +8,7 @@ import typer
 
 from hwsim.cli import check, compare, explain, faults, kernels, mce, outlet, plot, replay, run, schema
 from hwsim.cli.shell import say, unwritable
+from hwsim.version import __version__
 
 app = typer.Typer(
     name="hwsim",
@@ -21,8 +22,6 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from hwsim import __version__
-
         say(f"hwsim {__version__}")
         raise typer.Exit
 

@@ -31,8 +31,8 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run a scenario: many machines, each on its own errors."""
-    from hwsim.cli.studying import command_line, conducted, default_out, note_uneventful, report_failures
-    from hwsim.study.conduct import conduct, prepared
+    from hwsim.cli.studying import command_line, default_out, note_uneventful, report_failures, studied
+    from hwsim.study.conduct import prepared
     from hwsim.study.manifest import Policy
 
     scenario = prepared(file, seed=seed, overrides=overrides or [])
@@ -40,17 +40,10 @@ def run(
     note_uneventful(scenario, policies, quiet=quiet)
     path = out or default_out(scenario.name, scenario, policies)
     command = command_line("run", file, seed=seed, repeat=repeat, set=overrides)
-    results = conducted(
-        scenario.name,
-        path,
-        lambda **hooks: conduct(
-            scenario, policies, repeat=repeat, out=path, workers=workers, overrides=overrides or [],
-            command=command, repair=repair, **hooks,
-        ),
-        quiet=quiet,
+    results = studied(
+        scenario, policies, path, command,
+        repeat=repeat, overrides=overrides or [], workers=workers, repair=repair, quiet=quiet,
     )  # fmt: skip
-    if results.repaired:
-        note(f"hwsim: {results.repaired}")
     # A replication that failed has no log; report_failures() says why and how to see it.
     dmesg = dmesg and not any(failure.replication == 0 for failure in results.failures)
     if as_json:

@@ -123,7 +123,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
     found: tuple[type[Exception], ...] = (ScenarioError, StudyError)
     for module, name in (
-        ("hwsim.explaining.explain", "ExplainError"),
+        ("hwsim.explaining.question", "ExplainError"),
         ("hwsim.explaining.side_by_side", "ProfileError"),
     ):
         if module in sys.modules:  # raised only by what has been imported

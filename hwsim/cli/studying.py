@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hwsim.study.manifest import Policy
     from hwsim.study.results import Results
 
-T = TypeVar("T")
 FAILURES_SHOWN = 5
 
 
@@ -43,15 +42,34 @@ def note_uneventful(scenario: Scenario, policies: Sequence[Policy], *, quiet: bo
             note(f"hwsim: {scenario.path}{where}: {UNEVENTFUL}")
 
 
-def conducted(what: str, out: Path, work: Callable[..., T], *, quiet: bool) -> T:
-    """Do the work with a progress bar; when interrupted, say what is kept and how to go on."""
+def studied(
+    scenario: Scenario,
+    policies: Sequence[Policy],
+    out: Path,
+    command: Sequence[str],
+    *,
+    repeat: int | None,
+    overrides: Sequence[str],
+    workers: int | None,
+    repair: bool,
+    quiet: bool,
+) -> Results:
+    """Run what is missing of a study, with a progress bar; interrupted, say what is kept and how to go on."""
+    from hwsim.study.conduct import conduct
+
     interrupts = Interrupts()
     try:
-        with interrupts, progress(what, quiet=quiet) as report:
-            return work(progress=report, shield=interrupts.shield)
+        with interrupts, progress(scenario.name, quiet=quiet) as report:
+            results = conduct(
+                scenario, policies, repeat=repeat, out=out, workers=workers, overrides=overrides,
+                command=command, repair=repair, progress=report, shield=interrupts.shield,
+            )  # fmt: skip
     except Interrupted as interrupt:
         note(f"hwsim: interrupted. {_kept(out)}")
         raise typer.Exit(128 + interrupt.number) from None
+    if results.repaired:
+        note(f"hwsim: {results.repaired}")
+    return results
 
 
 def _kept(out: Path) -> str:

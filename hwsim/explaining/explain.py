@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from hwsim.engine import Engine
+from hwsim.explaining.question import (
+    KERNEL_OWNED,
+    flag_names,
+    impossible,
+    mapping_of,
+    not_a_count,
+    not_known,
+    refuse,
+    switch_value,
+)
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, scan
 from hwsim.kernel.fault import meets_poison
@@ -19,7 +28,6 @@ from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.mem_map import Layout, MemMap
 from hwsim.kernel.memory_failure import Report, memory_failure
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, Signal
 from hwsim.kernel.struct_page import (
     BUFFERS,
@@ -35,7 +43,6 @@ from hwsim.kernel.struct_page import (
     Page,
     Pte,
 )
-from hwsim.kernel.switches import SWITCHES
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.task_struct import Task
 from hwsim.rng import ROW
@@ -43,10 +50,6 @@ from hwsim.spec import Delay, MachineSpec, TimesSpec
 
 PFN = 0x1234
 _FIRST_PID = 100
-_MOST = 10_000
-BUFFER_STATES = ("none", "idle", "busy")
-MAPPINGS = ("anon", "file", "tmpfs", "ramfs", "blockdev", "none")
-_KERNEL_OWNED = pg.RESERVED | pg.BUDDY | pg.SLAB | pg.HEAD | pg.TAIL | pg.COMPOUND
 # memory_failure() waits for both, without bound, before it looks at anything else.
 _WAITED_FOR = pg.LOCKED | pg.WRITEBACK
 _NO_TIME = TimesSpec(*[Delay()] * len(TimesSpec.__dataclass_fields__))
@@ -60,10 +63,6 @@ _LATER = {
 _OLD = "the next touch reads the old contents from disk: what was stored since is lost; no signal"
 _HOLE = "the next touch finds a hole in the file, zeroes; no signal"
 _NO_CONTENTS = "the next touch is SIGBUS BUS_ADRERR: the swap cache has no contents for it (late kill)"
-
-
-class ExplainError(ValueError):
-    """The question makes no sense: every mistake, what is allowed, a nearby name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +142,17 @@ def explain(
     it has buffers, idle unless ``buffers`` says otherwise.  :class:`ExplainError` lists every mistake with
     what is allowed, and why a page in that state cannot exist.
     """
-    parts = flags.split(",") if isinstance(flags, str) else list(flags)
-    names = tuple(part.strip().lower().removeprefix("pg_") for part in parts if part.strip())
-    problems = [_unknown("flags", name, pg.NAMES) for name in names if name not in pg.NAMES]
-    if kernel not in PROFILES:
-        problems.append(_unknown("kernel", kernel, PROFILES))
-    if mapping is not None and mapping not in MAPPINGS:
-        problems.append(_unknown("mapping", mapping, MAPPINGS))
-    if buffers not in BUFFER_STATES:
-        problems.append(_unknown("buffers", buffers, BUFFER_STATES))
-    if early_kill not in (None, 0, 1):
-        problems.append(f"early_kill = {early_kill!r}: allowed are 0 and 1")
-    chosen: list[tuple[str, str | float]] = []
-    for text in switches:
-        name, _, value = text.partition("=")
-        problem = _switch(name.strip(), value.strip())
-        if isinstance(problem, str):
-            problems.append(problem)
-        else:
-            chosen.append(problem)
-    for key, number in (("mapped", mapped), ("pins", pins), ("unmap_fails", unmap_fails)):
-        if not 0 <= number <= _MOST:
-            problems.append(f"{key} = {number}: allowed are 0 to {_MOST}")
-    if problems:
-        raise ExplainError("\n".join(problems))
+    names, values = flag_names(flags), [switch_value(each) for each in switches]
+    refuse(
+        [
+            *not_known(names, kernel, mapping, buffers, early_kill),
+            *(each for each in values if isinstance(each, str)),
+            *not_a_count(mapped=mapped, pins=pins, unmap_fails=unmap_fails),
+        ]
+    )
     if pg.PRIVATE & pg.flags_of(names) and buffers == "none":
         buffers = "idle"
-    problems = _impossible(kernel, pg.flags_of(names), mapping, buffers)
-    if problems:
-        raise ExplainError("\n".join(problems))
+    refuse(impossible(kernel, pg.flags_of(names), mapping, buffers))
     spec = MachineSpec(
         memory_pages=2 * PFN,
         kernel=kernel,
@@ -179,55 +160,11 @@ def explain(
         unevictable_lru=unevictable_lru,
         mlocked_page_bit=mlocked_page_bit,
         pageflags_extended=pageflags_extended,
-        switches=tuple(chosen),
+        switches=tuple(each for each in values if not isinstance(each, str)),
         times=_NO_TIME,
     )
     world = _World(spec, names, mapped, mapping, pte_dirty, buffers, pins, unmap_fails)
     return world.explanation(names)
-
-
-def _impossible(kernel: str, flags: int, mapping: str | None, buffers: str) -> list[str]:
-    """Why no page of this kernel can be in this state; nothing if one can.
-
-    Only what references depend on: flags that no page has together match a row of the table all the same.
-    """
-    if flags & _KERNEL_OWNED:
-        return []  # whoever owns it uses the other flags as it likes
-    owner = _mapping_of(flags) if mapping is None else mapping
-    found = []
-    if flags & pg.SWAPCACHE and owner in ("file", "ramfs", "blockdev"):
-        found.append(
-            f"flags = 'swapcache' with mapping = {owner!r}: cannot be in {kernel}: only anonymous pages and "
-            "those of tmpfs go to swap; allowed are anon, tmpfs, none (of tmpfs: page->mapping is NULL there)"
-        )
-    if buffers != "none" and (owner in ("anon", "tmpfs", "ramfs") or flags & pg.SWAPCACHE):
-        where = "in the swap cache" if flags & pg.SWAPCACHE else f"with mapping = {owner!r}"
-        found.append(
-            f"buffers = {buffers!r} (PG_private) {where}: cannot be in {kernel}: buffers belong to a block "
-            "of a file system or of a device; allowed are file, blockdev, none (truncated meanwhile)"
-        )
-    return found
-
-
-def _switch(name: str, value: str) -> str | tuple[str, str | float]:
-    """The switch and its value, or what is wrong with them."""
-    allowed = {each.name: each.allowed for each in SWITCHES}
-    if name not in allowed:
-        return _unknown("switch", name, allowed)
-    if allowed[name]:
-        return (name, value) if value in allowed[name] else _unknown(name, value, allowed[name])
-    try:
-        chance = float(value)
-    except ValueError:
-        chance = -1.0
-    return (name, chance) if 0.0 <= chance <= 1.0 else f"{name} = {value!r}: allowed are 0 to 1"
-
-
-def _unknown(key: str, value: str, allowed: Iterable[str]) -> str:
-    names = list(allowed)
-    near = get_close_matches(value, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{key} = {value!r}: not known; allowed are {', '.join(names)}{hint}"
 
 
 class _World:
@@ -255,7 +192,7 @@ class _World:
         page = self.page = Page(PFN, region, PFN)
         page.flags = flags
         if mapping is None:
-            mapping = _mapping_of(flags)
+            mapping = mapping_of(flags)
         self.file = self._owner(page, mapping)
         for _ in range(pins):
             page.get(PIN)
@@ -288,7 +225,7 @@ class _World:
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
-        if page.flags & _KERNEL_OWNED or mapping == "none":
+        if page.flags & KERNEL_OWNED or mapping == "none":
             page.get(CACHE if page.flags & pg.SWAPCACHE else OWNER)
             if mapping != "none":  # a NULL mapping on the LRU would mean "torn down by someone else"
                 page.mapping = AddressSpace("other", "ext4")
@@ -369,9 +306,3 @@ class _World:
         if pte.kind == NONE and self.report.dirty:
             return _OLD
         return _LATER[pte.kind]
-
-
-def _mapping_of(flags: int) -> str:
-    if flags & (pg.SWAPBACKED | pg.SWAPCACHE | pg.ANON):
-        return "anon"
-    return "file" if flags & (pg.LRU | pg.DIRTY | pg.UNEVICTABLE | pg.MLOCKED) else "none"

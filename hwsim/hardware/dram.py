@@ -11,7 +11,7 @@ Modelled: every count is a power of two, as the address map is linear over GF(2)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -276,6 +276,24 @@ def _coordinate_counts(geometry: DramGeometry) -> Mapping[str, int]:
     return MappingProxyType({**counts, "column": geometry.lines_per_row})
 
 
+# Two sockets of four channels (Intel Xeon E5 v3/v4), two 32 GiB 2Rx4 RDIMMs each: 512 GiB.  8 Gbit x4
+# chips: 4 bank groups x 4 banks, rows A0-A16, columns A0-A9 (JESD79-4, 8 Gb addressing table).
+_DDR4_2SOCKET = DramGeometry(
+    technology="DDR4",
+    sockets=2,
+    channels=4,
+    subchannels=1,
+    dimms=2,
+    ranks=2,
+    bank_groups=4,
+    banks=4,
+    rows=1 << 17,
+    columns=1 << 10,
+    chips_per_rank=18,
+    chip_width_bits=4,
+    burst_length=8,
+)
+
 GEOMETRIES: dict[str, DramGeometry] = {
     # The stock DIMM of FaultSim (Nair, Roberts, Qureshi, ACM TACO 12(4), 2016; Prashant-GTech/FaultSim v0.1
     # alpha, its default configuration): one rank of 18 x4 chips of 1 Gbit.
@@ -294,39 +312,9 @@ GEOMETRIES: dict[str, DramGeometry] = {
         chip_width_bits=4,
         burst_length=8,
     ),
-    # Two sockets of four channels (Intel Xeon E5 v3/v4), two 32 GiB 2Rx4 RDIMMs each: 512 GiB.  8 Gbit x4
-    # chips: 4 bank groups x 4 banks, rows A0-A16, columns A0-A9 (JESD79-4, 8 Gb addressing table).
-    "ddr4-2socket": DramGeometry(
-        technology="DDR4",
-        sockets=2,
-        channels=4,
-        subchannels=1,
-        dimms=2,
-        ranks=2,
-        bank_groups=4,
-        banks=4,
-        rows=1 << 17,
-        columns=1 << 10,
-        chips_per_rank=18,
-        chip_width_bits=4,
-        burst_length=8,
-    ),
+    "ddr4-2socket": _DDR4_2SOCKET,
     # One such socket with one 16 GiB 1Rx4 RDIMM a channel: 64 GiB.
-    "ddr4-1socket": DramGeometry(
-        technology="DDR4",
-        sockets=1,
-        channels=4,
-        subchannels=1,
-        dimms=1,
-        ranks=1,
-        bank_groups=4,
-        banks=4,
-        rows=1 << 17,
-        columns=1 << 10,
-        chips_per_rank=18,
-        chip_width_bits=4,
-        burst_length=8,
-    ),
+    "ddr4-1socket": replace(_DDR4_2SOCKET, sockets=1, dimms=1, ranks=1),
     # Two sockets of eight channels (Intel Xeon, 4th generation), one 32 GiB 1Rx4 RDIMM each: 512 GiB.  16
     # Gbit x4 chips: 8 bank groups x 4 banks, 16 row bits (AMD PG456, "Memory Density Parameters"), 11
     # column bits (JESD79-5, 16 Gb addressing table); 8 + 2 chips a sub-channel (EC8).

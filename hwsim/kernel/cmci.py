@@ -9,7 +9,6 @@ without an error end it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from math import comb, exp, expm1
 
@@ -19,66 +18,6 @@ NUM_HISTORY_BITS = 64
 STORM_BEGIN_THRESHOLD = 5
 STORM_END_POLL_THRESHOLD = 29  # bits 0 to 29 of the history: 30 polls
 POLL_NS = 1_000_000_000
-_HISTORY = (1 << NUM_HISTORY_BITS) - 1
-_LAST_POLLS = (1 << (STORM_END_POLL_THRESHOLD + 1)) - 1
-
-
-class StormBank:
-    """struct storm_bank and mce_track_storm().
-
-    Life: calm, where it is read at an interrupt -> five errors within the history: ``in_storm_mode``, where
-    it is read every second -> 30 empty polls: calm, with an empty history.
-    """
-
-    __slots__ = ("history", "in_storm_mode", "timestamp_ns")
-
-    def __init__(self) -> None:
-        self.history = 0
-        self.timestamp_ns = 0
-        self.in_storm_mode = False
-
-    def mce_track_storm(self, now_ns: int, corrected: bool) -> str:
-        """The bank is read: "begin" or "end" when that changes its mode, else nothing."""
-        shift = 1 if self.in_storm_mode else (now_ns - self.timestamp_ns + POLL_NS) // POLL_NS
-        self.history = self.history << shift & _HISTORY if shift < NUM_HISTORY_BITS else 0
-        self.timestamp_ns = now_ns
-        self.history |= corrected
-        if self.in_storm_mode:
-            if self.history & _LAST_POLLS:
-                return ""
-            self.history, self.in_storm_mode = 0, False
-            return "end"
-        if self.history.bit_count() < STORM_BEGIN_THRESHOLD:
-            return ""
-        self.in_storm_mode = True
-        return "begin"
-
-
-def interrupts(times_ns: Sequence[int], until_ns: int) -> list[int]:
-    """When the kernel reads a record, error by error and poll by poll, storms and all; times ascend.
-
-    The plain way: the measure for :func:`interrupted`.
-    """
-    bank, number, poll = StormBank(), 0, 0
-    read: list[int] = []
-    while True:
-        if not bank.in_storm_mode:
-            if number == len(times_ns) or times_ns[number] >= until_ns:
-                return read
-            now, number = times_ns[number], number + 1
-            read.append(now)
-            if bank.mce_track_storm(now, True):
-                poll = now + POLL_NS
-            continue
-        if poll >= until_ns:
-            return read
-        first = number
-        while number < len(times_ns) and times_ns[number] < poll:
-            number += 1
-        if number > first:
-            read.append(poll)
-        bank.mce_track_storm(poll, number > first)
-        poll += POLL_NS
 
 
 @lru_cache(maxsize=4096)
@@ -88,7 +27,7 @@ def interrupted(rate_per_s: float, storms: bool) -> Seen:
     Calm and storm follow each other as a renewal process.  A storm lasts until 30 polls in a row find
     nothing.  Calm is taken to last 4 + 1/p errors on average, where p is the chance that at least four of the
     63 slots before an error have one: right for rare and for frequent errors, and nearly so in between (the
-    rate of records is within 1 % of that of :func:`interrupts`; the time in storms is up to 45 % too long
+    rate of records is within 1 % of that of the kernel, by steps; the time in storms is up to 45 % too long
     around 0.02 errors a second, where it is 2 % of all time).
     """
     if not storms or rate_per_s <= 0.0:

@@ -8,7 +8,6 @@ polls the kernel sees one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, expm1
 from typing import NamedTuple
@@ -33,23 +32,6 @@ class Seen(NamedTuple):
 def mcheck_timer(interval_ns: int, found: bool) -> int:
     """The interval to the next poll."""
     return max(interval_ns // 2, SHORTEST_NS) if found else min(interval_ns * 2, CHECK_INTERVAL_NS)
-
-
-def polls(times_ns: Sequence[int], until_ns: int) -> list[tuple[int, int]]:
-    """Poll by poll, those that find something: (time, errors since the last poll); times ascend.
-
-    The plain way, one step a poll: the measure for :func:`polled`.
-    """
-    found, at, interval, next_error = [], CHECK_INTERVAL_NS, CHECK_INTERVAL_NS, 0
-    while at < until_ns:
-        first = next_error
-        while next_error < len(times_ns) and times_ns[next_error] < at:
-            next_error += 1
-        if next_error > first:
-            found.append((at, next_error - first))
-        interval = mcheck_timer(interval, next_error > first)
-        at += interval
-    return found
 
 
 @lru_cache(maxsize=1)

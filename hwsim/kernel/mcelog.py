@@ -11,30 +11,6 @@ from math import exp
 MCE_LOG_LEN = 32
 
 
-class McelogBuffer:
-    """struct mce_log.  Life: :meth:`mce_log` until it is full -> :meth:`mce_read` empties it."""
-
-    __slots__ = ("overflow", "records", "size")
-
-    def __init__(self, size: int = MCE_LOG_LEN) -> None:
-        self.size = size
-        self.records: list[object] = []
-        self.overflow = False
-
-    def mce_log(self, record: object) -> bool:
-        """Keep a record; False if the buffer is full."""
-        if len(self.records) >= self.size:
-            self.overflow = True
-            return False
-        self.records.append(record)
-        return True
-
-    def mce_read(self) -> list[object]:
-        """All records, for the reader; the buffer is empty again."""
-        records, self.records, self.overflow = self.records, [], False
-        return records
-
-
 def kept_share(records_per_s: float, read_every_s: float, size: int = MCE_LOG_LEN) -> float:
     """The share of a Poisson stream of records that a reader gets who comes this often."""
     expected = records_per_s * read_every_s

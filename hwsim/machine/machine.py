@@ -6,7 +6,6 @@ reboot makes a new kernel and starts the tasks again.
 
 from __future__ import annotations
 
-import gc
 from math import log1p
 from typing import Any
 
@@ -465,17 +464,9 @@ def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: boo
     quiet = uneventful(spec, index)
     if quiet is not None:
         return quiet
-    # Thousands of live stories make the cyclic collector's full passes the largest cost of a run, and
-    # nothing it could free dies before the machine does.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
-        machine.run()
-        return machine.result()
-    finally:
-        if collecting:
-            gc.enable()
+    machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
+    machine.run()
+    return machine.result()
 
 
 def rehearse(spec: Spec) -> list[StepMistake]:

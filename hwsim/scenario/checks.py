@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+from hwsim.scenario.check_streams import check_streams
 from hwsim.scenario.endless import endless
-from hwsim.scenario.parts import (
+from hwsim.scenario.problems import Finding, Path, one_of, unknown
+from hwsim.scenario.schema import Region, Sigbus, Swap, Touch
+from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
+from hwsim.scenario.valid_parts import (
     PINNED,
     SHARED_BY_DEFAULT,
     Parts,
@@ -13,15 +17,10 @@ from hwsim.scenario.parts import (
     footprint,
     free_pages,
     huge_order,
-    one_tasks_region,
     pool_order,
     region_pages,
     show_pages,
 )
-from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
-from hwsim.scenario.schema import MAX_ERRORS, Errors, Region, Sigbus, Swap, Touch
-from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
-from hwsim.units import PAGE_BYTES, format_bytes
 
 _ROUNDING = 1e-9
 _SHARED_HINTS = {
@@ -39,7 +38,7 @@ def check(parts: Parts) -> Iterator[Finding]:
     yield from _tasks(parts)
     yield from _pools(parts)
     yield from _memory(parts)
-    yield from _errors(parts)
+    yield from check_streams(parts)
     yield from endless(parts)
 
 
@@ -126,7 +125,7 @@ def _files(parts: Parts) -> Iterator[Finding]:
             yield Finding((*path, "evict"), f"an inode of {item.filesystem} stays in memory", '"never"')
         for number, group in enumerate(item.writers):
             if group not in parts.raw_names("task"):
-                yield _unknown((*path, "writers", number), "task", group, parts.raw_names("task"))
+                yield unknown((*path, "writers", number), "task", group, parts.raw_names("task"))
 
 
 def _tasks(parts: Parts) -> Iterator[Finding]:
@@ -141,7 +140,7 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
         if task.mce_kill != "default" and not by_task and not _has(parts, "has_prctl"):
             yield Finding(("task", index, "mce_kill"), "this kernel has no PR_MCE_KILL", '"default"')
         if task.fsync is not None and task.fsync.file not in file_names:
-            yield _unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)
+            yield unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)
         elif task.fsync is not None and task.fsync.file in files:
             filesystem = files[task.fsync.file].filesystem
             if filesystem in {"ramfs", "tmpfs"}:
@@ -169,7 +168,7 @@ def _region(path: Path, region: Region, parts: Parts, file_names: list[str]) -> 
         if region.file is None:
             yield Finding((*path, "file"), "a mapping needs the file", one_of(file_names))
         elif region.file not in file_names:
-            yield _unknown((*path, "file"), "file", region.file, file_names)
+            yield unknown((*path, "file"), "file", region.file, file_names)
         elif region.file in files and pages is not None:
             cached = cached_pages(files[region.file])
             if cached == 0:
@@ -241,142 +240,3 @@ def _memory(parts: Parts) -> Iterator[Finding]:
 def _whole_mib(pages: int) -> str:
     """A size in MiB that is surely enough."""
     return f"{-(-pages // 256)} MiB"
-
-
-def place_pages(parts: Parts, index: int) -> int | None:
-    """Pages of the place where a stream of errors falls; None if the place is not valid."""
-    stream, machine = parts.errors[index], parts.machine
-    if stream is None or machine is None:
-        return None
-    where = stream.where
-    if where.pfns is not None:
-        return len(set(where.pfns))
-    wanted = where.region if where.region is not None else where.kind
-    if wanted is None:
-        return machine.memory + machine.hidden
-    if wanted == "free":
-        return max(free_pages(parts), 0)
-    alone = one_tasks_region(parts, wanted)
-    if where.region is not None and alone is not None:
-        return alone
-    rows = footprint(parts)
-    sizes = [n for name, kind, n in rows if wanted == (name if where.region is not None else kind)]
-    return sum(sizes) if sizes else None
-
-
-def _places(parts: Parts) -> list[str]:
-    """Names that ``where.region`` may have, those of unreadable tables included."""
-    names = [f"file:{name}" for name in parts.raw_names("file")]
-    names += [f"kernel:{kind}" for kind in parts.raw_names("kernel", "kind")]
-    for task in parts.raw.get("task", []) if isinstance(parts.raw.get("task"), list) else []:
-        regions = task.get("region") if isinstance(task, dict) else None
-        for region in regions if isinstance(regions, list) else []:
-            if isinstance(region, dict):
-                names.append(f"{task.get('name')}/{region.get('name', region.get('kind'))}")
-    return [*names, "free"]
-
-
-def _errors(parts: Parts) -> Iterator[Finding]:
-    mapped = {f"{task.name}/{r.label}": r.file for _, task, r in parts.regions() if r.kind == "file"}
-    for index, stream in enumerate(parts.errors):
-        if stream is None:
-            continue
-        path: Path = ("errors", index)
-        if parts.machine is not None and parts.machine.chance == "off":
-            allowed = 'steps of the script that make errors, or machine.chance = "on"'
-            yield Finding(path, "no error comes by itself in a machine without chance", allowed)
-        if stream.kind == "dram":
-            yield from _dram_stream(parts, index, stream)
-        else:
-            yield from _how_many(parts, index)
-        region = stream.where.region
-        if region is not None and region in mapped:
-            message = "these pages belong to the file"
-            yield Finding((*path, "where", "region"), message, f'"file:{mapped[region]}"')
-        elif region is not None and region not in _places(parts) and one_tasks_region(parts, region) is None:
-            yield _unknown((*path, "where", "region"), "place", region, _places(parts))
-        elif stream.where.kind is not None and parts.complete and place_pages(parts, index) is None:
-            kinds = sorted({kind for _, kind, _ in footprint(parts)} | {"free"})
-            message = f"no memory of kind {stream.where.kind} in this scenario"
-            yield Finding((*path, "where", "kind"), message, one_of(kinds))
-        elif stream.where.pfns is not None and parts.machine is not None:
-            last = parts.machine.memory + parts.machine.hidden - 1
-            for number, pfn in enumerate(stream.where.pfns):
-                if pfn > last:
-                    yield Finding((*path, "where", "pfns", number), "beyond the memory", f"0 to {last}")
-        yield from _stream_times(parts, index)
-
-
-def _how_many(parts: Parts, index: int) -> Iterator[Finding]:
-    """A stream has a rate or a count: as the file has the keys, since bad ones have been taken out."""
-    entry = parts.raw["errors"][index]
-    given = [key for key in ("rate", "count") if key in entry]
-    if not given:
-        yield Finding(("errors", index, "rate"), "required key is missing", 'such as "2 / day", or count = 1')
-    elif len(given) == 2:
-        yield Finding(("errors", index), "has a rate and a count", "one of them")
-
-
-_NOT_OF_DRAM = ("rate", "count", "field_rate", "where", "permanent", "burst_pages")
-
-
-_MAX_FAULTS = 100_000  # each is looked at, and pairs of them
-
-
-def _dram_stream(parts: Parts, index: int, stream: Errors) -> Iterator[Finding]:
-    path: Path = ("errors", index)
-    for key in _NOT_OF_DRAM:
-        if key in stream.model_fields_set:
-            yield Finding((*path, key), "the faults of the DIMMs decide this", "without kind = dram")
-    machine, dram = parts.machine, parts.dram
-    if dram is None:
-        if "dram" not in parts.raw:
-            yield Finding((*path, "kind"), "there is no [dram] table", "uncorrected, or a table [dram]")
-        return
-    if machine is not None and not dram.findings() and dram.capacity_pages < machine.memory + machine.hidden:
-        message = (
-            f"its DIMMs hold {format_bytes(dram.capacity_pages * PAGE_BYTES)}, less than the machine's memory"
-        )
-        yield Finding(("dram", "geometry"), message, "a geometry with at least the memory of the machine")
-    faults = dram.faults_per_s() * (parts.horizon_ns or 0) / 1e9
-    if not dram.findings() and faults > _MAX_FAULTS:
-        message = f"{faults:.3g} faults a machine until the horizon"
-        yield Finding(("dram", "fit_factor"), message, f"rates of up to {_MAX_FAULTS:,} a machine")
-
-
-def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
-    stream, horizon = parts.errors[index], parts.horizon_ns
-    if stream is None or not horizon:  # a horizon of zero is reported where it stands
-        return
-    path: Path = ("errors", index)
-    end = horizon if stream.end is None else stream.end
-    if stream.end is not None and stream.end > horizon:
-        yield Finding((*path, "end"), "after the horizon", "up to the horizon")
-    if stream.start >= end:
-        yield Finding((*path, "start"), "nothing can happen: start is not before end", "a time before end")
-    arrivals = _expected_arrivals(parts, index, max(end - stream.start, 0))
-    if arrivals is None:
-        return
-    if arrivals * stream.burst_pages > MAX_ERRORS:
-        message = f"about {arrivals * stream.burst_pages:.2g} errors in each replication"
-        key = "rate" if stream.count is None else "burst_pages"
-        yield Finding((*path, key), message, f"at most {MAX_ERRORS:,} expected errors")
-    machine = parts.machine
-    if machine is not None and stream.burst_pages > machine.memory + machine.hidden:
-        yield Finding((*path, "burst_pages"), "more pages than the machine has", f"up to {machine.memory}")
-
-
-def _expected_arrivals(parts: Parts, index: int, window_ns: int) -> float | None:
-    """Arrivals of a stream in one replication; None if that cannot be known."""
-    stream = parts.errors[index]
-    if stream is None or stream.count is not None:
-        return None if stream is None else stream.count
-    if stream.rate is None or (stream.rate.per_gib and not parts.complete):
-        return None
-    pages = place_pages(parts, index) if stream.rate.per_gib else 1 << 18
-    return None if pages is None else stream.rate.per_s * pages / (1 << 18) * window_ns / 1e9
-
-
-def _unknown(path: Path, what: str, name: str, names: Iterable[str]) -> Finding:
-    known = list(dict.fromkeys(names))
-    return Finding(path, f'no {what} has the name "{name}"', one_of(known), nearby_name(name, known))

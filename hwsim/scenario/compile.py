@@ -7,10 +7,17 @@ from collections.abc import Container
 
 from hwsim import spec
 from hwsim.scenario import schema, schema_machine
-from hwsim.scenario.checks import place_pages
-from hwsim.scenario.parts import Parts, cached_pages, huge_order, is_shared, pool_order, region_pages
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.steps import compiled_steps
+from hwsim.scenario.valid_parts import (
+    Parts,
+    cached_pages,
+    huge_order,
+    is_shared,
+    place_pages,
+    pool_order,
+    region_pages,
+)
 
 _PAGES_PER_GIB = 1 << 18
 _REST = 1e-9  # less than this of a region is rounding, not a band

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hwsim.scenario.parts import Parts, free_pages
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
+from hwsim.scenario.valid_parts import Parts, free_pages
 from hwsim.units import Rate, format_duration, format_rate
 
 MAX_STEPS = 10_000_000

@@ -109,3 +109,9 @@ def one_of(names: Iterable[str], limit: int = 30) -> str:
         return "(there is none)"
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more
+
+
+def unknown(path: Path, what: str, name: str, names: Iterable[str]) -> Finding:
+    """Nothing has this name: those that there are, and one nearby."""
+    known = list(dict.fromkeys(names))
+    return Finding(path, f'no {what} has the name "{name}"', one_of(known), nearby_name(name, known))

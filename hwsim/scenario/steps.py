@@ -12,8 +12,8 @@ from typing import Any
 from hwsim import spec, units
 from hwsim.record import StepMistake
 from hwsim.scenario.arguments import compiled, shape
-from hwsim.scenario.parts import Parts
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
+from hwsim.scenario.valid_parts import Parts
 from hwsim.scenario.verbs import VERBS
 
 

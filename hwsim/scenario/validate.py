@@ -12,13 +12,13 @@ from hwsim.record import StepMistake
 from hwsim.scenario import schema, steps
 from hwsim.scenario.checks import check
 from hwsim.scenario.compile import scripted_machine
-from hwsim.scenario.parts import Parts
 from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
-from hwsim.scenario.salvage import Item, salvage
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
 from hwsim.scenario.sources import OVERRIDE, Document
+from hwsim.scenario.valid_parts import Parts
+from hwsim.scenario.without_mistakes import Item, without_mistakes
 from hwsim.spec import Spec
 
 _TYPE_WORDS = {
@@ -216,7 +216,7 @@ def _parts(data: dict[str, Any], pruned: set[Path] | None = None) -> Parts:
 
 def _item(model: type[Item], value: object, path: Path, pruned: set[Path] | None) -> Item | None:
     if pruned is not None:
-        item, changed = salvage(model, value, path)
+        item, changed = without_mistakes(model, value, path)
         pruned |= changed
         return item
     try:

@@ -6,9 +6,11 @@ frame and is as large as a letter, so that one bad page in hundreds of millions 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -64,22 +66,7 @@ def memory_map(snapshot: Snapshot) -> Figure:
         colours = ListedColormap([colour for _, colour in CLASSES.values()])
         norm = BoundaryNorm(np.arange(len(CLASSES) + 1) - 0.5, len(CLASSES))
         axes.imshow(grid, cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
-        for state, (_, marker, colour) in MARKS.items():
-            places = [
-                mark.pfn * COLUMNS * ROWS / snapshot.pages for mark in snapshot.marks if mark.state == state
-            ]
-            (marks,) = axes.plot(
-                [place % COLUMNS - 0.5 for place in places],
-                [int(place // COLUMNS) for place in places],
-                marker,
-                color=style.INK,
-                markerfacecolor=colour,
-                markersize=5.5,
-                markeredgewidth=0.9,
-                linestyle="none",
-                clip_on=False,
-            )
-            marks.set_in_layout(False)  # else room is made for marks that stand over the edge
+        _draw_marks(axes, snapshot)
         axes.set_xlim(-0.5, COLUMNS - 0.5)
         axes.set_ylim(ROWS - 0.5, -0.5)
         rows = np.linspace(0, ROWS, 9)[:-1]
@@ -90,24 +77,7 @@ def memory_map(snapshot: Snapshot) -> Figure:
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.set_title(f"{style.shorten(snapshot.name, 50)} after {units.human_duration(snapshot.time_ns)}")
         used = [name for place, name in enumerate(CLASSES) if (grid == place).any()]
-        handles: list[Patch | Line2D] = [
-            Patch(facecolor=CLASSES[name][1], edgecolor=style.INK, linewidth=0.4, label=CLASSES[name][0])
-            for name in used
-        ]
-        for state, (label, marker, colour) in MARKS.items():
-            number = sum(mark.state == state for mark in snapshot.marks)
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    marker=marker,
-                    color=style.INK,
-                    markerfacecolor=colour,
-                    markersize=5.5,
-                    linestyle="none",
-                    label=f"{label}: {number:,}",
-                )
-            )
+        handles = [*_class_handles(used), *_mark_handles(snapshot)]
         figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.2)
         cell = units.human_bytes(snapshot.pages * 4096 / (COLUMNS * ROWS))
         style.caption(
@@ -116,3 +86,42 @@ def memory_map(snapshot: Snapshot) -> Figure:
             "most of it is used for. A mark is a single page of 4 KiB.",
         )
     return figure
+
+
+def _draw_marks(axes: Axes, snapshot: Snapshot) -> None:
+    for state, (_, marker, colour) in MARKS.items():
+        places = [
+            mark.pfn * COLUMNS * ROWS / snapshot.pages for mark in snapshot.marks if mark.state == state
+        ]
+        (marks,) = axes.plot(
+            [place % COLUMNS - 0.5 for place in places],
+            [int(place // COLUMNS) for place in places],
+            marker,
+            color=style.INK,
+            markerfacecolor=colour,
+            markersize=5.5,
+            markeredgewidth=0.9,
+            linestyle="none",
+            clip_on=False,
+        )
+        marks.set_in_layout(False)  # else room is made for marks that stand over the edge
+
+
+def _class_handles(used: Iterable[str]) -> Iterator[Patch]:
+    for text, colour in map(CLASSES.__getitem__, used):
+        yield Patch(facecolor=colour, edgecolor=style.INK, linewidth=0.4, label=text)
+
+
+def _mark_handles(snapshot: Snapshot) -> Iterator[Line2D]:
+    for state, (label, marker, colour) in MARKS.items():
+        number = sum(mark.state == state for mark in snapshot.marks)
+        yield Line2D(
+            [],
+            [],
+            marker=marker,
+            color=style.INK,
+            markerfacecolor=colour,
+            markersize=5.5,
+            linestyle="none",
+            label=f"{label}: {number:,}",
+        )

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from hwsim.printable import escaped
 from hwsim.show import reading
+from hwsim.show.estimate_table import Cell, EstimateTable, Methods, unit_of
 from hwsim.show.rounding import plain
 from hwsim.show.sentences import sentence
-from hwsim.show.sheet import Cell, Methods, Sheet, unit_of
 from hwsim.study import pair
 from hwsim.study.estimate import Estimate
 from hwsim.study.fell import Fell, fell
@@ -76,9 +76,9 @@ def comparison(comparison: Comparison, *, detected: bool = False) -> RenderableT
         head = _heads(first, second)
         pair_of = comparison.baseline, policy
         for title, rows in _blocks(comparison, pair_of, detected=detected):
-            sheet = _compared(title, rows, head, pair_of, methods)
-            if sheet.rows or sheet.below:
-                parts.append(sheet)
+            shown = _compared(title, rows, head, pair_of, methods)
+            if shown.rows or shown.below:
+                parts.append(shown)
         parts.append(methods.legend())
         parts.append(Padding(_pairing(comparison, policy), (0, 0, 1, 0)))
     return Group(*parts)
@@ -115,9 +115,11 @@ def reach(reach: Mapping[str, int], possible: Mapping[str, str] | Iterable[str])
     return Group(*parts)
 
 
-def _one_policy(title: str, rows: Sequence[Row], policy: int, per: Sequence[str], methods: Methods) -> Sheet:
+def _one_policy(
+    title: str, rows: Sequence[Row], policy: int, per: Sequence[str], methods: Methods
+) -> EstimateTable:
     known = {(row.metric.name, row.per): row for row in rows if not row.found}
-    sheet = Sheet(title, ("per machine", *(_PER[each] for each in per)))
+    shown = EstimateTable(title, ("per machine", *(_PER[each] for each in per)))
     unseen: list[tuple[Metric, Estimate]] = []
     for row in rows:
         if row.per != "replication":
@@ -131,14 +133,14 @@ def _one_policy(title: str, rows: Sequence[Row], policy: int, per: Sequence[str]
         ]
         unit = unit_of(row.metric.unit, pairs[:1])
         cells: list[Cell | str] = [methods.cell(e, unit) for e in pairs]
-        sheet.rows.append((_name(row.metric, unit.name), cells + [""] * (1 + len(per) - len(cells))))
-    sheet.below = _unseen(unseen, methods, " on any machine")
-    return sheet
+        shown.rows.append((_name(row.metric, unit.name), cells + [""] * (1 + len(per) - len(cells))))
+    shown.below = _unseen(unseen, methods, " on any machine")
+    return shown
 
 
 def _by_path(
     rows: Sequence[Row], policy: int, counts: Mapping[str, int], methods: Methods
-) -> Iterator[Sheet]:
+) -> Iterator[EstimateTable]:
     """Means per error found one way: a few ways side by side, metrics seen nowhere in one line."""
     table = {(row.metric.name, row.found): row.estimates[policy] for row in rows if row.found}
     metrics = list(dict.fromkeys(row.metric for row in rows if row.found))
@@ -148,14 +150,14 @@ def _by_path(
     silent = [path for path in paths if path not in telling]
     for some in [*groups, silent] if silent else groups:
         title = "" if some is silent else "Mean per error found by"
-        sheet = Sheet(title, [f"{path}\n({_errors(counts[path])})" for path in some])
+        shown = EstimateTable(title, [f"{path}\n({_errors(counts[path])})" for path in some])
         unseen: dict[str, list[tuple[Metric, Estimate]]] = {path: [] for path in some}
         for metric in metrics:
             estimates = [table[metric.name, path] for path in some]
             if any(e.value for e in estimates):
                 unit = unit_of(metric.unit, estimates)
                 cells: list[Cell | str] = [methods.cell(e, unit, bool(e.value)) for e in estimates]
-                sheet.rows.append((_name(metric, unit.name), cells))
+                shown.rows.append((_name(metric, unit.name), cells))
                 continue
             for path, e in zip(some, estimates, strict=True):
                 unseen[path].append((metric, e))
@@ -163,22 +165,22 @@ def _by_path(
             path: f" by {path}" + (f" ({_errors(counts[path])})" if path in silent else "") for path in some
         }
         lines = [_unseen(unseen[path], methods, where[path]) for path in some]
-        sheet.below = "\n".join(line for line in lines if line)
-        yield sheet
+        shown.below = "\n".join(line for line in lines if line)
+        yield shown
 
 
 def _errors(count: int) -> str:
     return f"{plain(count, 0)} error{'' if count == 1 else 's'}"
 
 
-def _times(results: Results, policy: int, methods: Methods) -> Sheet:
-    sheet = Sheet("Mean times", ("mean", "over"))
+def _times(results: Results, policy: int, methods: Methods) -> EstimateTable:
+    shown = EstimateTable("Mean times", ("mean", "over"))
     for name, estimate, count in reading.times(results, policy):
         unit = unit_of("ns", [estimate])
-        sheet.rows.append(
+        shown.rows.append(
             (f"{name} ({unit.name})", [methods.cell(estimate, unit), f"{plain(count, 0)} cases"])
         )
-    return sheet
+    return shown
 
 
 def _fallen(fell: Fell, results: Results) -> str:
@@ -212,9 +214,9 @@ def _blocks(
 
 def _compared(
     title: str, rows: Sequence[Row], head: Sequence[str], policies: tuple[int, int], methods: Methods
-) -> Sheet:
+) -> EstimateTable:
     """Both values and their difference; what was seen nowhere, and what is the same, in a line each."""
-    sheet = Sheet(title, head)
+    shown = EstimateTable(title, head)
     base, other = policies
     unseen: list[tuple[Metric, Estimate]] = []
     alike: list[str] = []
@@ -232,12 +234,12 @@ def _compared(
             alike.append(f"{row.metric.title} {cells[0]}")
             continue
         cells.append(_signed(cell, difference.value, difference.p_adjusted))
-        sheet.rows.append((_name(row.metric, unit.name), cells))
+        shown.rows.append((_name(row.metric, unit.name), cells))
     lines = [_unseen(unseen, methods, " under either")]
     if alike:
         lines.append(f"The same under both in every pair: {', '.join(alike)}.")
-    sheet.below = "\n".join(line for line in lines if line)
-    return sheet
+    shown.below = "\n".join(line for line in lines if line)
+    return shown
 
 
 def _signed(cell: Cell, value: float | None, p_adjusted: float | None) -> Cell:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.study import repair as mending
 from hwsim.study.errors import StudyError
+from hwsim.study.jobs import Failure, Job, JobOutcome
 from hwsim.study.manifest import Policy, manifest, under
 from hwsim.study.opening import open_store
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Failure, Job, Outcome, Runner
+from hwsim.study.replicate import Runner
 from hwsim.study.results import Results
 from hwsim.study.store import Store
 
@@ -128,14 +129,14 @@ def _lost(plan: Sequence[Job], store: Store) -> list[Failure]:
 
 
 def _collect(
-    outcomes: Iterator[Outcome],
+    outcomes: Iterator[JobOutcome],
     store: Store,
     done: int,
     total: int,
     progress: Progress | None,
     shield: Shield,
 ) -> None:
-    batch: list[Outcome] = []
+    batch: list[JobOutcome] = []
     rows = 0
     last = time.monotonic()
     report = progress or _silent
@@ -164,7 +165,7 @@ def _silent(_finished: int, _asked: int) -> None:
     pass
 
 
-def _rows(outcome: Outcome) -> int:
+def _rows(outcome: JobOutcome) -> int:
     result = getattr(outcome, "result", None)
     return 1 if result is None else 1 + len(result.errors) + len(result.signals)
 

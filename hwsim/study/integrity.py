@@ -11,7 +11,7 @@ from typing import Any
 
 from hwsim.study import digest, sums
 from hwsim.study.columns import TABLES
-from hwsim.study.replicate import Job
+from hwsim.study.jobs import Job
 from hwsim.study.schema import COUNT, SMALL, same_tables, select
 from hwsim.study.store import Store
 

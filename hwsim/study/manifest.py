@@ -17,6 +17,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from hwsim.study.errors import StudyError
+from hwsim.version import __version__
 
 if TYPE_CHECKING:
     from hwsim.scenario import Scenario
@@ -82,8 +83,6 @@ def manifest(
 
     ``scenarios`` are those that run, one a policy; ``data`` is the file before the policies' overrides.
     """
-    from hwsim import __version__
-
     first = scenarios[0]
     return {
         "study_hash": study_hash(scenarios, policies),

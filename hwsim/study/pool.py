@@ -21,7 +21,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
 from hwsim.spec import Spec
-from hwsim.study.replicate import Failure, Job, Outcome, Runner, attempt, model, unpack
+from hwsim.study.jobs import Failure, Job, JobOutcome
+from hwsim.study.replicate import Runner, attempt, model, unpack
 
 CHUNK_S = 0.05  # shortest chunk worth handing to another process
 PROBE_S = 0.2  # how long the first replications are timed before processes are considered
@@ -47,7 +48,7 @@ def processors() -> int:
 
 def run_jobs(
     specs: Sequence[Spec], jobs: Sequence[Job], workers: int | None = 1, runner: Runner | None = None
-) -> Iterator[Outcome]:
+) -> Iterator[JobOutcome]:
     """Run ``jobs`` (policy numbers index ``specs``); outcomes in the order of ``jobs``.
 
     ``workers`` None decides by timing the first replications.  ``runner`` stands in for the model; with
@@ -80,7 +81,7 @@ def run_jobs(
     yield from _run_pool(specs, rest, workers, runner, seconds_each)
 
 
-def _finish(job: Job, packed: Packed) -> Outcome:
+def _finish(job: Job, packed: Packed) -> JobOutcome:
     return packed if isinstance(packed, Failure) else unpack(job, packed)
 
 
@@ -92,7 +93,7 @@ def _chunks(jobs: Sequence[Job], workers: int, seconds_each: float) -> deque[Seq
 
 def _run_pool(
     specs: Sequence[Spec], jobs: Sequence[Job], workers: int, runner: Runner, seconds_each: float
-) -> Iterator[Outcome]:
+) -> Iterator[JobOutcome]:
     todo = _chunks(jobs, workers, seconds_each)
     while todo:
         pool = _open(specs, workers, runner)
@@ -118,7 +119,7 @@ def _run_pool(
 
 def _after_a_death(
     specs: Sequence[Spec], waiting: Iterable[tuple[Sequence[Job], Future[list[Packed]]]], runner: Runner
-) -> Iterator[Outcome]:
+) -> Iterator[JobOutcome]:
     """What was under way when a worker died: what had arrived is taken, the rest runs alone, one by one, so
     that only the culprit fails."""
     pool = _open(specs, 1, runner)

@@ -9,7 +9,8 @@ from hwsim.record import Replication
 from hwsim.spec import Spec
 from hwsim.study.digest import of_replication
 from hwsim.study.errors import StudyError
-from hwsim.study.replicate import Job, Runner, model, pack, unpack
+from hwsim.study.jobs import Job
+from hwsim.study.replicate import Runner, model, pack, unpack
 from hwsim.study.results import Results, open_results
 from hwsim.study.store import rows_of
 

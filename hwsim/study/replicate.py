@@ -6,79 +6,67 @@ as ``pickle`` here and keeps the coordinating process idle, so that two workers 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import marshal
 import operator
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hwsim.record import ErrorRow, FaultRow, LostWriteRow, Replication, ReplicationRow, SignalRow
 from hwsim.spec import Spec
+from hwsim.study.jobs import Done, Failure, Job
 
 if TYPE_CHECKING:
     from hwsim.machine import Plan
 
 _PLAIN = frozenset({int, str, type(None)})
 
-Runner = Callable[..., Replication]
-_plans: deque[Plan] = deque(maxlen=64)  # the policies of one study, and a bound
-
-
-class Job(NamedTuple):
-    """One replication under one policy."""
-
-    policy: int
-    replication: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A replication that did not finish, and where to look."""
-
-    policy: int
-    replication: int
-    kind: str  # name of the exception
-    message: str
-    place: str  # module:line, no path of the machine it ran on
-
-    def __str__(self) -> str:
-        where = f" at {self.place}" if self.place else ""
-        return f"replication {self.replication} (policy {self.policy}): {self.kind}: {self.message}{where}"
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished replication under one policy."""
-
-    policy: int
-    result: Replication
-
-    @property
-    def replication(self) -> int:
-        return self.result.row.replication
-
-
-Outcome = Done | Failure
+Runner = Callable[..., Replication]  # (spec, index), and trace= for a replay
 
 
 def model() -> Runner:
-    """The model's one entry, looked up when needed so that importing a study stays cheap."""
-    return _planned
+    """A runner of the model's one entry, which it loads when first called: importing a study is cheap."""
+    return Planned()
 
 
-def _planned(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
-    """The model, with the plan of the machine made once a process and spec instead of every time."""
-    from hwsim.machine import Plan, run_replication
+class Planned:
+    """The model, with the plan of each policy's machine made once instead of every time.
 
-    if base is None:
-        base = next((plan for plan in _plans if plan.spec is spec), None)
-    if base is None:
-        base = Plan(spec)
-        _plans.append(base)
-    return run_replication(spec, index, base=base, trace=trace)
+    Life: made for a study or a replay -> called once a replication -> dropped with its plans.  A worker
+    process gets an empty one and makes its own plans.
+    """
+
+    def __init__(self) -> None:
+        self._plans: list[Plan] = []  # one a policy
+
+    def __reduce__(self) -> tuple[type[Planned], tuple[()]]:
+        return Planned, ()
+
+    def __call__(self, spec: Spec, index: int, trace: bool = False) -> Replication:
+        from hwsim.machine import Plan, run_replication
+
+        plan = next((each for each in self._plans if each.spec is spec), None)
+        if plan is None:
+            plan = Plan(spec)
+            self._plans.append(plan)
+        with _uncollected():
+            return run_replication(spec, index, plan, trace)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cyclic collector: with thousands of errors alive its full passes are the largest cost of a
+    run, and nothing it could free dies before the machine does."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def attempt(runner: Runner, spec: Spec, job: Job) -> bytes | Failure:
@@ -120,13 +108,6 @@ def unpack(job: Job, packed: bytes) -> Done:
         faults=list(map(FaultRow._make, faults)),
     )
     return Done(job.policy, result)
-
-
-def run(spec: Spec, indices: Iterable[int], workers: int | None = 1) -> Iterator[Outcome]:
-    """Run the replications ``indices`` of one spec; outcomes in that order whatever ``workers``."""
-    from hwsim.study.pool import run_jobs
-
-    return run_jobs([spec], [Job(0, index) for index in indices], workers=workers)
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.study import integrity
 from hwsim.study.columns import TABLES, Column
+from hwsim.study.jobs import Failure, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.opening import read_store
-from hwsim.study.replicate import Failure, Job
 from hwsim.study.store import Store, damaged
 
 if TYPE_CHECKING:

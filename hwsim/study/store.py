@@ -22,8 +22,8 @@ from typing import Any
 from hwsim.study import digest, sums
 from hwsim.study.columns import FAILURES, TABLES, Column
 from hwsim.study.errors import DamagedError, StoreError
+from hwsim.study.jobs import Done, Failure, Job, JobOutcome
 from hwsim.study.manifest import Policy, canonical
-from hwsim.study.replicate import Done, Failure, Job, Outcome
 from hwsim.study.schema import (
     ADD_REACH,
     APPLICATION_ID,
@@ -131,7 +131,7 @@ class Store:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def add(self, batch: Iterable[Outcome]) -> None:
+    def add(self, batch: Iterable[JobOutcome]) -> None:
         """Write outcomes in one transaction: all or, when it fails, nothing of them."""
         with self.writable() as run:
             written = dict.fromkeys(TABLES, 0)

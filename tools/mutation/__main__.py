@@ -75,20 +75,24 @@ def _python_path(tree: Path) -> str:
     return os.pathsep.join(filter(None, [str(tree), os.environ.get("PYTHONPATH", "")]))
 
 
-def _rounds(mutant: Mutant, covering: Covering, tests: list[str], quick_s: float) -> dict[str, list[str]]:
+def _rounds(
+    mutant: Mutant, covering: Covering, tests: list[str], quick_s: float
+) -> list[tuple[str, list[str]]]:
     """Who is asked first, and who after that; with ``quick_s`` only the quick ones of the first."""
     first, then = covering.order(mutant.path, mutant.line)
     known = set(tests)
     if quick_s:
-        return {"covering": [t for t in first if t in known and covering.seconds[t] <= quick_s]}
+        first = [test for test in first if test in known and covering.seconds[test] <= quick_s]
+        return [("covering", each) for each in covering.nearest(first)]
     new = [test for test in tests if test not in covering.seconds]  # written since the lines were measured
-    return {
-        "covering": [test for test in first if test in known],
-        "others": [*new, *(test for test in then if test in known)],
-    }
+    first = [test for test in first if test in known]
+    others = [*new, *(test for test in then if test in known)]
+    return [*(("covering", each) for each in covering.nearest(first)), ("others", others)]
 
 
-def _judge(mutant: Mutant, tree: Path, covering: Covering, rounds: dict[str, list[str]]) -> dict[str, Any]:
+def _judge(
+    mutant: Mutant, tree: Path, covering: Covering, rounds: list[tuple[str, list[str]]]
+) -> dict[str, Any]:
     """Whether and by whom it was noticed."""
     code = mutant.code(tree)
     path = tree / mutant.path
@@ -96,7 +100,7 @@ def _judge(mutant: Mutant, tree: Path, covering: Covering, rounds: dict[str, lis
     path.write_text(code, "utf-8")
     os.utime(path, (next(_AGES),) * 2)  # Python tells stale bytecode by size and whole seconds
     try:
-        for name, order in rounds.items():
+        for name, order in rounds:
             if not order:
                 continue
             noticed_by, took_s = first_failure(tree, order, covering.seconds, WORK / "last.log")

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 FOLDERS = (
@@ -19,6 +20,8 @@ FOLDERS = (
     "hwsim/lost_writes",
     "hwsim/study",
 )  # what is mutated
+
+NEAR_FILES = 4
 
 # Golden numbers and printed output say that something changed, not what is wrong: they do not count.
 LEFT_OUT = (
@@ -36,6 +39,24 @@ class Covering:
 
     seconds: dict[str, float]
     lines: dict[str, dict[int, set[str]]]
+
+    @cached_property
+    def breadth(self) -> Counter[str]:
+        """How many lines each test runs."""
+        return Counter(test for of in self.lines.values() for tests in of.values() for test in tests)
+
+    def nearest(self, tests: list[str]) -> list[list[str]]:
+        """``tests`` in two parts: those of the few files whose tests run least besides, and the rest.
+
+        A change is mostly noticed by its own unit tests, and to import a test file takes longer than its tests.
+        """
+        files: dict[str, None] = {}
+        for test in sorted(tests, key=lambda test: (self.breadth[test], test)):
+            if len(files) == NEAR_FILES:
+                break
+            files[test.partition("::")[0]] = None
+        near = [test for test in tests if test.partition("::")[0] in files]
+        return [near, [test for test in tests if test not in set(near)]]
 
     def order(self, path: str, line: int) -> tuple[list[str], list[str]]:
         """The tests that run the line and all others, the quick ones first in both."""

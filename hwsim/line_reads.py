@@ -1,18 +1,16 @@
 """How often each line of the memory is read, and overwritten unread, when everybody lives.
 
-Taken from the plan of the machine and never from its present state: corrected errors follow from reads, and
-what follows from them must be the same under every policy.
+Taken from how the machine was laid out and never from its present state: corrected errors follow from reads,
+and what follows from them must be the same under every policy.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from hwsim.kernel.mem_map import Layout, Region
-from hwsim.plan import Plan
 from hwsim.spec import Spec
 
 
@@ -26,17 +24,10 @@ class LineRates(NamedTuple):
 _NOBODY = LineRates(0.0, 0.0)
 
 
-@lru_cache(maxsize=4)
-def line_reads_of(plan: Plan) -> LineReads:
-    """The rates of a plan; made once for all its replications."""
-    return LineReads(plan)
-
-
 class LineReads:
-    """The rates of any line.  Life: made from the plan of a machine -> asked by page frame number."""
+    """The rates of any line.  Life: made for the plan of a machine -> asked by page frame number."""
 
-    def __init__(self, plan: Plan) -> None:
-        spec, layouts = plan.spec, plan.layouts
+    def __init__(self, spec: Spec, layouts: list[Layout]) -> None:
         placed = sorted((each for each in layouts if each.first_pfn >= 0), key=lambda each: each.first_pfn)
         self._firsts = [each.first_pfn for each in placed]
         self._ends = [each.first_pfn + each.pages for each in placed]

@@ -21,7 +21,7 @@ _STAND_INS = {
 _ROUNDS = 4  # take out what is wrong, put in what is then missing; each may show one thing more
 
 
-def salvage(model: type[Item], value: object, path: Path) -> tuple[Item | None, set[Path]]:
+def without_mistakes(model: type[Item], value: object, path: Path) -> tuple[Item | None, set[Path]]:
     """The table without its bad keys, and the paths that were taken out or made up."""
     value = deepcopy(value)
     changed: set[Path] = set()

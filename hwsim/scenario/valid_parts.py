@@ -163,6 +163,27 @@ def free_pages(parts: Parts) -> int:
     return memory - _laid_out(parts)
 
 
+def place_pages(parts: Parts, index: int) -> int | None:
+    """Pages of the place where a stream of errors falls; None if the place is not valid."""
+    stream, machine = parts.errors[index], parts.machine
+    if stream is None or machine is None:
+        return None
+    where = stream.where
+    if where.pfns is not None:
+        return len(set(where.pfns))
+    wanted = where.region if where.region is not None else where.kind
+    if wanted is None:
+        return machine.memory + machine.hidden
+    if wanted == "free":
+        return max(free_pages(parts), 0)
+    alone = one_tasks_region(parts, wanted)
+    if where.region is not None and alone is not None:
+        return alone
+    rows = footprint(parts)
+    sizes = [n for name, kind, n in rows if wanted == (name if where.region is not None else kind)]
+    return sum(sizes) if sizes else None
+
+
 def _laid_out(parts: Parts) -> int:
     """Frames before free memory: pools, tasks, files; large allocations are aligned to their size."""
     end = 0

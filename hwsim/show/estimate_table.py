@@ -89,7 +89,7 @@ class Methods:
 
 
 @dataclass
-class Sheet:
+class EstimateTable:
     """One table: a title that says what the numbers are per, a head, and rows of cells."""
 
     title: str
@@ -98,24 +98,24 @@ class Sheet:
     below: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        sheet = self._in_ascii() if options.ascii_only else self  # before anything is measured
+        shown = self._in_ascii() if options.ascii_only else self  # before anything is measured
         if self.title:
             yield Text(self.title, style="bold")
         if self.rows:
-            flat, stacked = sheet.table(stacked=False), sheet.table(stacked=True)
+            flat, stacked = shown.table(stacked=False), shown.table(stacked=True)
             if _width(console, options, flat) <= options.max_width:
                 yield flat
             elif options.max_width >= _NARROW or _width(console, options, stacked) <= options.max_width:
                 yield stacked
             else:
-                yield sheet.listed()
+                yield shown.listed()
         if self.below:
-            yield Padding(Text(sheet.below, style="dim"), (0, 0, 1, 1))
+            yield Padding(Text(shown.below, style="dim"), (0, 0, 1, 1))
 
-    def _in_ascii(self) -> Sheet:
+    def _in_ascii(self) -> EstimateTable:
         below = self.below.translate(_PLAIN)
         rows = [(name.translate(_PLAIN), [_plain(cell) for cell in cells]) for name, cells in self.rows]
-        return Sheet(self.title, [name.translate(_PLAIN) for name in self.head], rows, below)
+        return EstimateTable(self.title, [name.translate(_PLAIN) for name in self.head], rows, below)
 
     def listed(self) -> Text:
         """Every number on a line of its own."""
