@@ -45,6 +45,14 @@ def test_events_follow_errors_and_signals() -> None:
 
 
 EVENTS = 2601  # a change that adds events shows here
+CALLS = 220  # of Python functions, an error
+
+
+def test_calls_follow_errors() -> None:
+    spec = reference(days=5)
+    plan = Plan(spec)
+    errors = run_replication(spec, 0, plan).row.errors
+    assert _calls(lambda: run_replication(spec, 0, plan)) <= CALLS * errors
 
 
 def _kill_and_restart(pages: int) -> Callable[[], None]:
