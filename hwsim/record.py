@@ -8,7 +8,7 @@ page of a file whose newest contents are gone, one :class:`FaultRow` a DRAM faul
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class StepMistake(NamedTuple):
@@ -198,6 +198,6 @@ class Replication(NamedTuple):
     lost_writes: list[LostWriteRow]
     reach: dict[str, int]  # 'exit:...', 'row:...', 'pte:...', 'signal:...' -> times met
     log: list[tuple[int, int, str]]  # (time_ns, level, text) kernel log; empty unless traced
-    events: list[tuple[int, str, dict[str, Any]]]  # (time_ns, event, facts); empty unless traced
+    events: list[tuple[int, str, dict[str, object]]]  # (time_ns, event, facts); empty unless traced
     meminfo: str  # rendering of the BadPages line at the end
     faults: list[FaultRow]

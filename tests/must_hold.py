@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.struct_page import (
+from hwsim.kernel.mm_types import (
     BUFFERS,
     CACHE,
     HANDLER,
@@ -17,8 +17,8 @@ from hwsim.kernel.struct_page import (
     PRESENT,
     Page,
     Pte,
+    Vma,
 )
-from hwsim.kernel.task_struct import Vma
 from hwsim.machine import Machine
 
 POOLS = {"slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved"}
@@ -28,9 +28,7 @@ HOLDERS = {CACHE, BUFFERS, PAGEVEC, PIN, OWNER, HANDLER, INJECTOR}
 def is_current(page: Page) -> bool:
     """Whether the struct page speaks for its frame; otherwise it is looked at anew before anybody uses it."""
     region = page.region
-    return (
-        page.epoch == region.epoch or bool(page.flags & pg.HWPOISON) or page.pfn in region.pages_of_interest
-    )
+    return page.epoch == region.epoch or bool(page.flags & pg.HWPOISON) or page.pfn in region.watched
 
 
 def states(page: Page) -> list[str]:
@@ -46,7 +44,7 @@ def states(page: Page) -> list[str]:
     elif page.flags & pg.ANON and page.ptes:
         found.append("anon")
     layout = page.region.layout
-    tail = layout.order and page.index % (1 << layout.order)
+    tail = layout.order and page.pgoff % (1 << layout.order)
     if OWNER in (page.head or page).holders or (page.region.kind in POOLS and page.region.alive and tail):
         found.append("kernel")
     if not found and page.flags & pg.HWPOISON:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages, lose_block, take_page_off_buddy
-from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.mm_types import Page
 from hwsim.kernel.system import Kernel
 from hwsim.machine import Machine, Plan
 from hwsim.rng import ROW
@@ -20,7 +20,7 @@ def _kernel() -> Kernel:
 
 
 def _poisoned(kernel: Kernel, pfn: int) -> Page:
-    page = kernel.pfn_to_page(pfn, Report(0, pfn, [0.5] * ROW, lambda *_: 0.5))
+    page = kernel.pfn_to_page(pfn, MemoryFailure(0, pfn, [0.5] * ROW, lambda *_: 0.5))
     page.flags |= pg.HWPOISON
     return page
 

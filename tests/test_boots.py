@@ -126,7 +126,7 @@ def alive(*names: str) -> Counter[str]:
 
 def test_nothing_of_an_earlier_boot_is_kept() -> None:
     """Kernel, tasks, mappings, pages and reports go with their boot, without the collector."""
-    classes = ["Kernel", "Cpu", "UserTask", "Task", "Vma", "Region", "Page", "Pte", "Report", "Signal"]
+    classes = ["Kernel", "Cpu", "UserTask", "Task", "Vma", "Region", "Page", "Pte", "MemoryFailure", "Signal"]
     classes += ["Process", "Worker", "MachineCheckInterrupt"]  # asleep, and nobody wakes them any more
     with no_collector():
         before = alive(*classes)
@@ -151,7 +151,7 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
     assert found["Vma"] <= 2 * found["Task"]
     assert found["Signal"] <= 20  # of 200
     assert found["Page"] <= still_open + 40
-    assert found["Report"] <= still_open + 40
+    assert found["MemoryFailure"] <= still_open + 40
     assert built.engine.pending <= 2 * built.error_count  # a reboot leaves no callbacks behind
 
 
@@ -163,9 +163,9 @@ def test_an_error_that_is_over_keeps_only_facts() -> None:
     )
     built = Machine(spec, 0, Plan(spec))
     built.run()
-    over = [each for each in built.stories if each.finished]
+    over = [each for each in built.stories.values() if each.finished]
     assert len(over) > 200
-    assert len(built.open) == len(built.stories) - len(over)
+    assert len(built.open) == len(built.stories.values()) - len(over)
     assert all(not each.u and each.page is None and not each.times for each in over)
     assert len(built.by_pfn) <= len(built.open)
     assert len(built.kernel.mem_map.overlay) <= len(built.open) + 1

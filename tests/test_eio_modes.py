@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hwsim.kernel import filemap_error as fe
+from hwsim.kernel.mm_types import AddressSpace
 from hwsim.kernel.page_flags import HWPOISON
-from hwsim.kernel.struct_page import AddressSpace
 
 
 class Bits:

@@ -125,7 +125,7 @@ def test_what_the_next_touch_comes_to(
     found = explain(flags, mapped=1, early_kill=0, **more)
     (entry,) = found.entries
     assert entry["becomes"] == becomes
-    assert entry["later"].startswith(f"the next touch {later}")
+    assert str(entry["later"]).startswith(f"the next touch {later}")
     assert [signal["code"] for signal in found.signals] == ([code] if code else [])
 
 

@@ -20,7 +20,7 @@ from hwsim.kernel.fault import (
     do_page_fault,
     is_fatal,
 )
-from hwsim.kernel.struct_page import NONE, POISON, PRESENT, SWAP, Pte
+from hwsim.kernel.mm_types import NONE, POISON, PRESENT, SWAP, Pte
 from tests.test_signals import Log, task
 
 DISK, MEMORY = (
@@ -37,11 +37,13 @@ class Kernel(Log):
         self.lines.append(f"printk {name}")
 
 
-def _entry(kind: str, flags: int, mapping: Any, cached: bool, lost_bytes: int) -> Pte:
+def _entry(kernel: Log, kind: str, flags: int, mapping: Any, cached: bool, lost_bytes: int) -> Pte:
     page: Any = SimpleNamespace(
         flags=flags, mapping=mapping if cached else None, pgoff=3, lost_bytes=lost_bytes, region=None
     )
-    vma: Any = SimpleNamespace(task=task(comm="app"), mapping=mapping, address=lambda pgoff: pgoff << 12)
+    vma: Any = SimpleNamespace(
+        task=task(kernel, comm="app"), mapping=mapping, address=lambda pgoff: pgoff << 12
+    )
     pte = Pte(vma, page)
     pte.kind = kind
     return pte
@@ -68,13 +70,13 @@ def test_a_touch(
     kind: str, flags: int, mapping: Any, cached: bool, lost_bytes: int, result: str, met: str | None
 ) -> None:
     kernel: Any = Kernel()
-    pte = _entry(kind, flags, mapping, cached, lost_bytes)
-    report: Any = SimpleNamespace(signals=[])
-    assert do_page_fault(kernel, pte.vma, pte, report) == result
+    pte = _entry(kernel, kind, flags, mapping, cached, lost_bytes)
+    failure: Any = SimpleNamespace()
+    assert do_page_fault(kernel, pte.vma, pte, failure) == result
     reached = [line.removeprefix("reach ") for line in kernel.lines if line.startswith("reach")]
     code = {KILLED_AR: ["signal:AR"], BUS_ERROR: ["signal:ADRERR"]}.get(result, [])
     assert reached == [*([met] if met else []), *code]
-    assert [(each.cause, each.address) for each in report.signals] == [("late", 3 << 12)] * len(code)
+    assert [(each.cause, each.address) for each in kernel.signals] == [("late", 3 << 12)] * len(code)
     assert ("printk fault" in kernel.lines) == (result == KILLED_AR)
     assert is_fatal(pte) == bool(code)
 
@@ -82,6 +84,6 @@ def test_a_touch(
 @pytest.mark.parametrize(("kind", "answer"), [(PRESENT, 0), (POISON, -14), (NONE, 0)])
 def test_the_kernel_that_copies_gets_efault_and_no_signal(kind: str, answer: int) -> None:
     kernel: Any = Kernel()
-    pte = _entry(kind, pg.HWPOISON, None, False, 0)
+    pte = _entry(kernel, kind, pg.HWPOISON, None, False, 0)
     assert copy_user(kernel, pte.vma, pte) == answer
     assert kernel.lines == (["reach fault:EFAULT", "event efault"] if answer else [])

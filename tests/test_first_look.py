@@ -9,8 +9,8 @@ import pytest
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.first_look import _writeback
-from hwsim.kernel.mem_map import Layout, Region
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mm_types import Page, Region
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from hwsim.kernel.struct_page import Page
     ],
 )
 def test_the_last_write_out_may_still_be_writing_the_page(now_ns: int, u: float, until_ns: int) -> None:
-    page = Page(7, Region(0, Layout("r", "file", 0, 16)), 7)
+    page = Page(7, Region(0, Layout("r", "file", 0, 16)), 7, 0)
     kernel: Any = SimpleNamespace(
         engine=SimpleNamespace(now_ns=now_ns),
         times=SimpleNamespace(writeback=SimpleNamespace(draw=lambda _: 50)),

@@ -16,7 +16,6 @@ LINES_MAX = 400
 
 # A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
 LONG_FILES: dict[str, str] = {
-    "hwsim/kernel/memory_failure.py": "mm/memory-failure.c in its own order, one function after another",
     "hwsim/machine/machine.py": "one machine from power-on to the horizon, and both ends of a machine check",
     "hwsim/bad_lines/bad_line.py": "one life cycle, read from top to bottom; what could leave has left",
     "tests/oracle_mce.py": "mce-inject and do_machine_check() of two kernels, which share their records",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hwsim.engine import HANDLER_STEP
-from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.panic import Halted
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.ports import Halted
 from hwsim.kernel.system import Kernel
 from hwsim.machine import Machine, Plan
 from hwsim.rng import ROW, Slot
@@ -20,8 +20,8 @@ def _kernel(**more: Any) -> Kernel:
     return Machine(spec, 0, Plan(spec)).kernel
 
 
-def _report(u: float) -> Report:
-    return Report(0, PFN, [u] * ROW, lambda _error, slot, _k: u if slot == Slot.ATOMIC_ALLOC else 0.5)
+def _report(u: float) -> MemoryFailure:
+    return MemoryFailure(0, PFN, [u] * ROW, lambda _error, slot, _k: u if slot == Slot.ATOMIC_ALLOC else 0.5)
 
 
 @pytest.mark.parametrize(("u", "granted"), [(0.0, False), (0.2499, False), (0.25, True), (0.9, True)])

@@ -11,9 +11,9 @@ from hwsim.bad_lines.late_touch import LateTouches
 from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.later_look import settle, store_meanwhile
-from hwsim.kernel.mem_map import Layout, MemMap
-from hwsim.kernel.struct_page import POISON, AddressSpace, Page
-from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.mm_types import POISON, AddressSpace, Page, Vma
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import Touch
 
@@ -31,7 +31,7 @@ def shared(
     more: dict[str, Any] = {"since_ns": 0, "shared": True, "mapping": region.mapping, "populated": False}
     one, other = (Vma(task, name, region, 0, 8, **more) for name in ("one", "other"))
     one.number, other.number = 1, 2
-    page = Page(0, region, 0)
+    page = Page(0, region, 0, 0)
     page.mapping = region.mapping
     return page, one, other
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.mem_map import Layout, MemMap
-from hwsim.kernel.struct_page import CACHE, PIN, Page
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.mm_types import CACHE, PIN, Page
 from hwsim.spec import Touch
 
 LAYOUTS = (
@@ -89,7 +90,7 @@ def test_materialised_equals_the_eager_twin(history: list[tuple[str, object]]) -
         if verb == "poison":
             pfn = int(what)  # type: ignore[call-overload]
             region, index = real.region_of(pfn)
-            page = Page(pfn, region, index)
+            page = Page(pfn, region, index, region.epoch)
             page.flags = pg.HWPOISON | pg.LRU
             page.get(CACHE)
             page.get(PIN)

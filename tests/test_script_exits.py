@@ -33,7 +33,7 @@ def exit_of(result: Replication) -> tuple[str, int, str, str]:
     """(exit, row, message, outcome) of the last report."""
     last = [facts for _, event, facts in result.events if event == "result"][-1]
     row = result.errors[-1].row if last["exit"] == "table" else 0
-    return last["exit"], row, last["message"], last["outcome"]
+    return str(last["exit"]), row, str(last["message"]), str(last["outcome"])
 
 
 def of_page(result: Replication) -> list[tuple[int, str]]:

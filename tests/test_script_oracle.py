@@ -17,11 +17,25 @@ from hypothesis import strategies as st
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config as ModelConfig
 from hwsim.kernel.error_states import classify, lookup, scan
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.memory_failure import Report, memory_failure
+from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.mm_types import (
+    BUFFERS,
+    CACHE,
+    OWNER,
+    PAGEVEC,
+    PIN,
+    AddressSpace,
+    Page,
+    Pte,
+    Signal,
+    Task,
+    UserSpace,
+    Vma,
+)
+from hwsim.kernel.ports import HandlerWatcher
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.struct_page import BUFFERS, CACHE, OWNER, PAGEVEC, PIN, AddressSpace, Page
-from hwsim.kernel.task_struct import Task, Vma
 from hwsim.machine import Machine
 from hwsim.plan import Plan
 from tests.oracle_v5 import (
@@ -52,17 +66,33 @@ CONFIGS = (
 )
 
 
+class Noted(HandlerWatcher, UserSpace):
+    """Takes note of the signals, and does nothing with them."""
+
+    def __init__(self) -> None:
+        self.signals: list[tuple[int, str, str]] = []
+
+    def signalled(self, signal: Signal) -> None:
+        self.signals.append((signal.task.pid, signal.signal, signal.code))
+
+    def deliver(self, signal: Signal, *, default: bool) -> None:
+        pass
+
+    def waited(self, failure: MemoryFailure, page: Page) -> None:
+        pass
+
+    def unmapped(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+        pass
+
+
 def make_machine() -> Machine:
-    made = Machine(SPEC, 0, PLAN, trace=True)
-    made.kernel.deliver = lambda *_args, **_kwargs: None
-    made.kernel.signal_sent = lambda _signal: None
-    return made
+    return Machine(SPEC, 0, PLAN, trace=True)
 
 
 def build_page(case: PageCase, kernel: Any) -> Page:
     """A struct page that looks like ``case``, in the overlay at its pfn."""
     region = kernel.mem_map.by_name["app.0/heap"]
-    page = Page(case.pfn, region, 3)
+    page = Page(case.pfn, region, 3, region.epoch)
     page.flags = kernel.config.real_flags(pg.flags_of(case.flags) | pg.UPTODATE)
     page.flags |= pg.ANON * case.anon | pg.HWPOISON * case.hwpoison | pg.PRIVATE * (case.private is not None)
     mapping = AddressSpace("file", FILESYSTEM[case.mapping]) if case.mapping in FILESYSTEM else None
@@ -80,7 +110,7 @@ def build_page(case: PageCase, kernel: Any) -> Page:
         page.get(PAGEVEC)
         page.pagevec_cpu = 0 if case.pagevec == "local" else 1
     for mapper in case.mappers:
-        task = Task(mapper.name, mapper.name, mapper.pid, mapper.pid, 0)
+        task = Task(mapper.name, mapper.name, mapper.pid, mapper.pid, 0, Noted())
         for number in range(mapper.vmas):
             first = 0 if mapper.address_found else 100
             vma = Vma(
@@ -111,6 +141,7 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
     kernel.early_kill = case.early_kill
     kernel.mce_bad_pages = 0
     machine.printk.facts.clear()
+    kernel.handler_watchers = (noted := Noted(),)
     tries = 1 + len(case.mappers) * 2
     kernel.alloc_failures = tries if case.preallocation_fails else 0
     page = build_page(case, kernel)
@@ -118,7 +149,7 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
         vma.task.mce_kill, vma.task.caught = (policies or {}).get(vma.task.name, ("default", False))
     vmas = {vma.task.name: vma for vma in page.ptes}
     before = page.count
-    report = Report(0, case.pfn, [0.5] * 32, lambda _name, _slot, _k: 0.5)
+    report = MemoryFailure(0, case.pfn, [0.5] * 32, lambda _name, _slot, _k: 0.5)
     mapping = page.mapping
     for _ in memory_failure(kernel, case.pfn, 18, report):
         pytest.fail("memory_failure() waits for something")
@@ -133,7 +164,7 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
         "message": report.message,
         "outcome": ACTION_NAME[report.outcome],
         "log": tuple((level, text) for _, level, text in machine.printk.render(V5.all_formats)),
-        "signals": tuple((s.task.pid, s.signal, s.code) for s in report.signals),
+        "signals": tuple(noted.signals),
         "ptes": kinds,
         "users": page.count - 1 if report.row else 0,
         "bad_pages_delta": kernel.mce_bad_pages,

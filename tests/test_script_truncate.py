@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.mm_types import Page
 from hwsim.machine import run_replication
 from hwsim.spec import FileSpec, RegionSpec, TaskSpec, Touch
 from tests.worlds import P0, heap, line, on_file, outcomes, play, signals, story, world

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.signals import (
     BUS_MCEERR_AO,
     BUS_MCEERR_AR,
     ESRCH,
     SIGBUS,
     SIGKILL,
-    Signal,
     force_kill,
     force_sig_info,
     send_sig_info,
@@ -30,6 +30,8 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.signals: list[Signal] = []
+        self.handler_watchers = (self,)
 
     def event(self, name: str, **facts: Any) -> None:
         self.lines.append(f"event {name}")
@@ -37,23 +39,24 @@ class Log:
     def reach(self, what: str) -> None:
         self.lines.append(f"reach {what}")
 
-    def signal_sent(self, signal: Signal) -> None:
+    def signalled(self, signal: Signal) -> None:
         self.lines.append("sent")
+        self.signals.append(signal)
 
-    def signal_blocked(self, task: Any, signal: Signal) -> None:
-        self.lines.append("blocked")
+    def deliver(self, signal: Signal, *, default: bool) -> None:
+        held_back = signal.task.blocked and not default
+        what = f"deliver {signal.code or signal.signal}{' default' if default else ''}"
+        self.lines.append("blocked" if held_back else what)
 
-    def deliver(self, task: Any, signal: Signal, default: bool = False) -> None:
-        self.lines.append(f"deliver {signal.code or signal.signal}{' default' if default else ''}")
 
-
-def task(**more: Any) -> Any:
+def task(kernel: Log, **more: Any) -> Any:
+    """A task that tells the kernel's log what it is given."""
     plain = {"alive": True, "blocked": False, "ignored": False, "pending": None, "sig_dfl": False}
-    return SimpleNamespace(name="app.0", pid=100, **(plain | more))
+    return SimpleNamespace(name="app.0", pid=100, user=kernel, **(plain | more))
 
 
 def signal(to: Any, code: str = BUS_MCEERR_AO, name: str = SIGBUS) -> Signal:
-    return Signal(to, name, code, "early", SimpleNamespace(signals=[]), 0x1000, False, None)
+    return Signal(to, name, code, "early", SimpleNamespace(), 0x1000, False, None)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +75,9 @@ def test_a_signal_that_can_be_escaped(
     target: dict[str, Any], answer: int, result: str, after: list[str], is_pending: bool
 ) -> None:
     kernel: Any = Log()
-    sent = signal(task(**target))
+    sent = signal(task(kernel, **target))
     assert send_sig_info(kernel, sent) == answer
-    assert (sent.result, sent.sent_ns, sent.report.signals) == (result, 700, [sent])
+    assert (sent.result, sent.sent_ns, kernel.signals) == (result, 700, [sent])
     assert kernel.lines == [*NOTED, *after]
     assert (sent.task.pending is sent) == is_pending
 
@@ -83,7 +86,7 @@ def test_a_signal_that_can_be_escaped(
 @pytest.mark.parametrize("pending", [False, True])
 def test_a_forced_signal(escape: str, pending: bool) -> None:
     kernel: Any = Log()
-    to = task(**({escape: True} if escape else {}))
+    to = task(kernel, **({escape: True} if escape else {}))
     to.pending = earlier = signal(to) if pending else None
     forced = signal(to, BUS_MCEERR_AR)
     force_sig_info(kernel, forced)
@@ -100,7 +103,7 @@ def test_a_forced_signal(escape: str, pending: bool) -> None:
 @pytest.mark.parametrize("alive", [True, False])
 def test_sigkill(alive: bool) -> None:
     kernel: Any = Log()
-    sent = signal(task(alive=alive, blocked=True, ignored=True), "", SIGKILL)
+    sent = signal(task(kernel, alive=alive, blocked=True, ignored=True), "", SIGKILL)
     force_kill(kernel, sent)
     assert kernel.lines == [*NOTED, *(["deliver SIGKILL default"] if alive else [])]
     assert sent.result == ("" if alive else "lost")
@@ -109,11 +112,11 @@ def test_sigkill(alive: bool) -> None:
 def test_unblocking_delivers_what_waits_unless_it_is_ignored() -> None:
     for ignored, after in ((False, ["deliver BUS_MCEERR_AO"]), (True, [])):
         kernel: Any = Log()
-        to = task(blocked=True, ignored=ignored)
+        to = task(kernel, blocked=True, ignored=ignored)
         to.pending = waiting = signal(to)
-        unblock(kernel, to)
+        unblock(to)
         assert (to.blocked, kernel.lines) == (False, after)
         assert (waiting.result, to.pending) == (("ignored", None) if ignored else ("", waiting))
     kernel = Log()
-    unblock(kernel, task(blocked=True))
+    unblock(task(kernel, blocked=True))
     assert kernel.lines == []

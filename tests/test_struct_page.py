@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from hwsim.kernel.mem_map import Layout, Region
-from hwsim.kernel.struct_page import CACHE, HANDLER, PIN, AddressSpace, Page
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mm_types import CACHE, HANDLER, PIN, AddressSpace, Page, Region
 
 
 def _page(pfn: int = 7) -> Page:
-    return Page(pfn, Region(0, Layout("r", "file", 0, 16)), pfn)
+    return Page(pfn, Region(0, Layout("r", "file", 0, 16)), pfn, 0)
 
 
 def test_each_holder_drops_what_it_holds_and_no_more() -> None:

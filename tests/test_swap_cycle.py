@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hwsim.kernel.mem_map import Layout, Region
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mm_types import Page, Region
 from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE
-from hwsim.kernel.struct_page import Page
 from hwsim.kernel.swap_cycle import (
     CLEAN_MAPPED,
     CLEAN_UNMAPPED,
@@ -25,7 +25,7 @@ CYCLE = SwapCycle(100_000, 0.125, 0.25, 0.125, 0.0625)  # the rest, 0.4375, outs
 
 
 def _page(flags: int, *, mapped: bool = False, swap_stage: int = PLAIN) -> Page:
-    page = Page(7, Region(0, Layout("r", "anon" if flags & ANON else "shm", 0, 16)), 7)
+    page = Page(7, Region(0, Layout("r", "anon" if flags & ANON else "shm", 0, 16)), 7, 0)
     page.flags, page.swap_stage = flags, swap_stage
     if mapped:
         page.ptes["a vma"] = None  # type: ignore[index, assignment]

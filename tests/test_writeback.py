@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
-from hwsim.kernel.mem_map import Layout, MemMap
-from hwsim.kernel.struct_page import AddressSpace
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.mm_types import AddressSpace
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.rng import Draws
 from hwsim.scenario import load

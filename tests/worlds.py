@@ -106,7 +106,7 @@ def signals(result: Replication) -> list[tuple[int, str, str, str, str]]:
 
 def ptes(result: Replication) -> dict[str, str]:
     """What the last unmapping left in the page table of each task."""
-    return {facts["task"]: facts["pte"] for _, event, facts in result.events if event == "unmapped"}
+    return {str(facts["task"]): str(facts["pte"]) for _, event, facts in result.events if event == "unmapped"}
 
 
 def heap(index: int = 0, task: str = "app.0", region: str = "heap") -> dict[str, Any]:

@@ -10,7 +10,6 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hwsim.bad_lines import discovery, frame_reuse, handled, read_again, writeback
@@ -24,12 +23,10 @@ from hwsim.engine import Agenda
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
 from hwsim.hardware.patrol_scrubber import Scrubbed
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.later_look import settle
-from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.signals import Signal
-from hwsim.kernel.struct_page import PRESENT, Page, Pte
-from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.mm_types import PRESENT, Page, Pte, Signal, Vma
 from hwsim.record import SignalRow
 from hwsim.rng import Slot
 
@@ -165,8 +162,8 @@ class BadLine(Scrubbed):
         self.region = "hidden"
         self.mappers = 0
         self.page: Page | None = None
-        self.queued: set[Report] = set()  # reports in a ring, or with memory_failure()
-        self.report: Report | None = None  # the one that poisoned the page, or the last
+        self.queued: set[MemoryFailure] = set()  # reports in a ring, or with memory_failure()
+        self.report: MemoryFailure | None = None  # the one that poisoned the page, or the last
         self.signals: list[Signal] = []  # of this boot
         self.signal_rows: list[SignalRow] = []  # of those before
         self.times: list[Candidate] = []  # the race: (time, priority, what, who)
@@ -176,13 +173,10 @@ class BadLine(Scrubbed):
 
     # -- beginning ------------------------------------------------------------------------------
 
-    def new_report(self, further: bool = False) -> Report:
+    def new_report(self, further: bool = False) -> MemoryFailure:
         """The next call of memory_failure() for this error; ``further``: for another line of the page."""
         attempt = _FURTHER + self.repeats if further else self.attempts
-        report = Report(self.error, self.pfn, self.u, self.machine.draws.extra, attempt, self)
-        report.signals = self.signals
-        report.on_unmapped = partial(handled.unmapped, self)
-        return report
+        return MemoryFailure(self.error, self.pfn, self.u, self.machine.draws.extra, attempt)
 
     def begin(self) -> None:
         """Look at the page and start the race."""
@@ -198,7 +192,7 @@ class BadLine(Scrubbed):
             return
         page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
-        page.region.pages_of_interest[self.pfn] = self
+        page.region.watched[self.pfn] = None
         writeback.look_after(page)
         if self.boot < 0:
             self.name_place()
@@ -341,9 +335,7 @@ class BadLine(Scrubbed):
             frame_reuse.first_touch(self, *who)
         elif what == "exit":
             self.times.remove(candidate)
-            who.next_exit_ns = None
-            machine.kernel.event("exit", task=who.name)
-            who.group.die(who, None)
+            who.exit()
 
     def _put_off(self, candidate: Candidate, until_ns: int) -> None:
         """No CPU runs a task while all of them meet for a machine check."""
@@ -396,14 +388,6 @@ class BadLine(Scrubbed):
         discovery.device_read(self)
 
     # -- the handler and after ----------------------------------------------------------------------
-
-    def reported(self, report: Report) -> None:
-        """memory_failure() has returned."""
-        handled.reported(self, report)
-
-    def stored_meanwhile(self, page: Page, since_ns: int) -> None:
-        """memory_failure() has slept, and is about to unmap the page."""
-        handled.stored_meanwhile(self, page, since_ns)
 
     def entries_dropped(self) -> None:
         """Some task with an entry for the page is gone."""
@@ -466,12 +450,12 @@ class BadLine(Scrubbed):
         """The signals of this boot become rows."""
         if self.signals:
             self.signal_rows += [signal_row(self, each) for each in self.signals]
-            self.signals.clear()  # reports hold the same list
+            self.signals.clear()
 
     def leave_boot(self) -> None:
         """Keep facts, and let go of everything that belongs to the kernel that ends."""
         if self.page is not None:
-            self.page.region.pages_of_interest.pop(self.pfn, None)
+            self.page.region.watched.pop(self.pfn, None)
         if self.found_ns is not None and self.first is None:
             self.first = treatment(self)
         for signal in self.signals:
@@ -495,7 +479,7 @@ class BadLine(Scrubbed):
         writeback.look_after_no_more(self)
         self.disarm()
         if self.page is not None:
-            self.page.region.pages_of_interest.pop(self.pfn, None)
+            self.page.region.watched.pop(self.pfn, None)
         if self.found_ns is None:  # otherwise a report of it may be under way
             if self.page is not None and self.page.flags == pg.BUDDY and self.page.region.kind == "free":
                 self.machine.kernel.mem_map.overlay.pop(self.pfn, None)  # a look makes it as it is

@@ -20,7 +20,7 @@ from hwsim.rng import Draws, Slot, binomial, poisson
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.memory_failure import Report
+    from hwsim.kernel.failure import MemoryFailure
     from hwsim.machine import Machine
     from hwsim.spec import DramSpec, ErrorSpec
 
@@ -215,7 +215,7 @@ class DramFaults:
         how = self._machine.spec.machine.corrected
         return polled(rate_per_s) if how.signals == "poll" else interrupted(rate_per_s, how.storms)
 
-    def bank_is_taken(self, report: Report) -> bool:
+    def bank_is_taken(self, report: MemoryFailure) -> bool:
         """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
         rate = sum(
             each.shown_per_s * each.active_share

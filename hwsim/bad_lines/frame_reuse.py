@@ -15,8 +15,8 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
+from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.page_cache import truncate_inode_page
-from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.kernel.truncate import unmap_mapping_range
@@ -25,7 +25,7 @@ from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.task_struct import Vma
+    from hwsim.kernel.mm_types import Vma
     from hwsim.machine import Machine
 
 
@@ -35,7 +35,7 @@ def owner_gone(story: BadLine) -> None:
     if page is None or story.finished:
         return
     if story.hole:  # from now on nobody owns it
-        page.region.pages_of_interest.pop(story.pfn, None)
+        page.region.watched.pop(story.pfn, None)
         return
     if page.flags & pg.HWPOISON:
         if page.region.kind == "hugetlb" and story.contained_ns is None:
@@ -163,7 +163,7 @@ def handed_out(story: BadLine, order: int) -> None:
     machine.kernel.event("allocated", error=story.error, pfn=story.pfn, order=order)
     if overwritten(story):
         return
-    page.region.pages_of_interest.pop(story.pfn, None)
+    page.region.watched.pop(story.pfn, None)
     del machine.kernel.mem_map.overlay[story.pfn]
     if page.region.kind == "free":
         change_hands(story)
@@ -176,7 +176,7 @@ def given_out(story: BadLine) -> None:
     if overwritten(story):
         return
     if story.page is not None:
-        story.page.region.pages_of_interest.pop(story.pfn, None)
+        story.page.region.watched.pop(story.pfn, None)
         story.machine.kernel.mem_map.overlay.pop(story.pfn, None)
     story.look()
     story.draw_race()

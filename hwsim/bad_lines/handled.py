@@ -14,12 +14,11 @@ from hwsim.bad_lines.writeback import look_after_no_more
 from hwsim.engine import TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES, lose_block
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import quiet_rates, store_meanwhile
-from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.struct_page import Page, Pte
-from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
 
 
-def unmapped(story: BadLine, report: Report, _page: Page, entries: list[Pte]) -> None:
+def unmapped(story: BadLine, report: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
     anchor = story.found_ns if story.found_ns is not None else report.started_ns
     _out_of_reach(story, anchor, [pte.vma for pte in entries])
@@ -42,10 +41,10 @@ def unmapped(story: BadLine, report: Report, _page: Page, entries: list[Pte]) ->
     story.arm()
 
 
-def reported(story: BadLine, report: Report) -> None:
+def done(story: BadLine, report: MemoryFailure) -> None:
     """memory_failure() has returned."""
     machine = story.machine
-    page = report.page
+    page = story.page
     story.attempts += 1
     story.queued.discard(report)
     if report.exit == "already" and story.report is not None:
@@ -120,7 +119,7 @@ def _out_of_reach(story: BadLine, found_ns: int, vmas: list[Vma]) -> None:
         return
     rate = sum(sum(quiet_rates(vma, page.pgoff, story.permanent)) for vma in vmas)
     if page.region.kind in ("file", "blockdev"):
-        rate += sum(page.region.touch_rates(page.index))  # read() and write() by system call
+        rate += sum(page.region.touch_rates(page.pgoff))  # read() and write() by system call
     u = machine.draws.extra(story.error, Slot.WINDOW, story.attempts)
     story.touched = u < -expm1(-rate * (now - found_ns))
 
@@ -142,7 +141,7 @@ def _entries(page: Page) -> list[Pte]:
     return [pte for pte in entries if pte is not None and pte.page is page]
 
 
-def is_contained(page: Page, report: Report) -> bool:
+def is_contained(page: Page, report: MemoryFailure) -> bool:
     """Whether nobody can read the page any more without the kernel noticing."""
     if report.exit == "free_or_high_order":
         return bool(page.flags & pg.BUDDY)  # a free huge page has no gatekeeper in its pool
@@ -159,7 +158,7 @@ def take_out(story: BadLine, page: Page) -> None:
     story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, 0))
 
 
-def _count_data(story: BadLine, page: Page, report: Report) -> None:
+def _count_data(story: BadLine, page: Page, report: MemoryFailure) -> None:
     if page.region.kind == "anon":
         lost = not page.swap_entry
     elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.fault import FATAL, do_page_fault, is_fatal
-from hwsim.kernel.signals import BUS_MCEERR_AO, LOOP_BOUND, Signal
-from hwsim.kernel.struct_page import NONE, Pte
+from hwsim.kernel.mm_types import NONE, Pte, Signal, Vma
+from hwsim.kernel.signals import BUS_MCEERR_AO, LOOP_BOUND
 from hwsim.kernel.swap import has_no_contents
-from hwsim.kernel.task_struct import Vma
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
     from hwsim.bad_lines.race import Candidate
-    from hwsim.kernel.memory_failure import Report
+    from hwsim.kernel.failure import MemoryFailure
 
 _SPAN = 16  # expected touches in a span of the stream
 
@@ -48,7 +47,7 @@ class LateTouches:
         """Await the task's next touch of this entry, if it comes before the task ends and the run does."""
         machine = self._story.machine
         time = self.time(pte.vma, anchor_ns)
-        last = min(machine.horizon_ns, machine.next_exit_ns(pte.vma.task.behaviour))
+        last = min(machine.horizon_ns, pte.vma.task.user.next_exit_ns())
         if time is not None and time < last:
             self.candidates.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
 
@@ -142,7 +141,7 @@ class LateTouches:
         signal.again = lambda: self.again(signal)
         self._touched.append(pte)
 
-    def _touch(self, pte: Pte, report: Report) -> str:
+    def _touch(self, pte: Pte, report: MemoryFailure) -> str:
         kernel, task = self._story.machine.kernel, pte.vma.task
         kernel.event("touch", task=task.name, pfn=self._story.pfn)
         result = do_page_fault(kernel, pte.vma, pte, report)
@@ -157,7 +156,7 @@ class LateTouches:
             return False
         self._remove(pte)
         self._touched.append(pte)
-        result = self._touch(pte, signal.report)
+        result = self._touch(pte, signal.failure)
         self._story.arm()
         return result in FATAL
 
@@ -170,7 +169,7 @@ class LateTouches:
         if self._loops >= LOOP_BOUND:
             signal.result = "looping"
             return
-        do_page_fault(self._story.machine.kernel, pte.vma, pte, signal.report)
+        do_page_fault(self._story.machine.kernel, pte.vma, pte, signal.failure)
 
     def _entry(self, signal: Signal) -> Pte | None:
         """What the signal's mapping has in place of the page."""

@@ -16,9 +16,9 @@ from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.later_look import quiet_stores, sharers
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.mm_types import Page
+from hwsim.kernel.page_cache import inode_of
 from hwsim.kernel.swap_cycle import leave_rate
-from hwsim.kernel.writeback import inode_of
 from hwsim.rng import ROW, Slot
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def draw_race(machine: Machine, story: BadLine) -> list[Candidate]:
         return times
     uniform, now = _uniforms(machine, story), machine.engine.now_ns
     target = page.head or page
-    _tasks(machine, story, target, uniform, now, times)
+    _tasks(story, target, uniform, now, times)
     if page.flags & pg.BUDDY:
         _first_touch(machine, story, page, uniform, now, times)
         rate = machine.allocation_rate
@@ -73,9 +73,7 @@ def _uniforms(machine: Machine, story: BadLine) -> Uniform:
     return lambda slot: extra(error, slot, base)
 
 
-def _tasks(
-    machine: Machine, story: BadLine, target: Page, uniform: Uniform, now: int, times: list[Candidate]
-) -> None:
+def _tasks(story: BadLine, target: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
     """Loads and partial stores read the line; a store of the whole line heals what was transient."""
     read_rate = heal_rate = 0.0
     rates = []
@@ -94,7 +92,7 @@ def _tasks(
         rates.append((read, vma))
         read_rate += read
         heal_rate += heal
-        lifetimes = lifetimes or vma.task.behaviour.group.spec.lifetime_ns is not None
+        lifetimes = lifetimes or vma.task.user.lifetime_ns is not None
     if read_rate > 0.0:
         who = rates[-1][1]
         nth = uniform(Slot.RACE_WHO) * read_rate
@@ -108,9 +106,9 @@ def _tasks(
     if heal_rate > 0.0 and not story.permanent and not shared_copy:
         times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
     if lifetimes:
-        members = [vma.task.behaviour for vma in readers]
-        member = min(members, key=machine.next_exit_ns)
-        times.append((machine.next_exit_ns(member), TASK_ACCESS | member.number, "exit", member))
+        exits = [vma.task.user.next_exit_ns() for vma in readers]
+        task = readers[exits.index(min(exits))].task
+        times.append((min(exits), TASK_ACCESS | task.number, "exit", task.user))
 
 
 def _first_touch(
@@ -123,7 +121,7 @@ def _first_touch(
     if region.kind == "anon" and is_shared(machine.kernel, region):
         extra, error = machine.draws.extra, story.error
         family = Family(
-            machine.kernel, region.fork_family or region, page.index, lambda slot, k: extra(error, slot, k)
+            machine.kernel, region.fork_family or region, page.pgoff, lambda slot, k: extra(error, slot, k)
         )
         taking = family.taking(region, now)
         if taking is not None:
@@ -147,7 +145,7 @@ def _kernel(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[
     if layout.lifetime_ns:
         time = _when(now, uniform(Slot.FREED), 1.0 / layout.lifetime_ns)
         times.append((time, KERNEL_ACCESS, "freed", None))
-    read, heal = page.region.line_rates(page.index)
+    read, heal = page.region.line_rates(page.pgoff)
     _reads(story, read, heal, uniform, now, times)
 
 
@@ -165,7 +163,7 @@ def _file(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Ca
     """Page cache: read() by system call, write() over whole lines, writeback, reclaim, truncation."""
     region = page.region
     layout, mapping = region.layout, page.mapping
-    load, write = region.touch_rates(page.index)
+    load, write = region.touch_rates(page.pgoff)
     share = min(1.0, layout.lines_per_touch / 64)
     _reads(story, load * share, write * share, uniform, now, times)
     if mapping is None:

@@ -11,13 +11,13 @@ from math import log1p
 from typing import TYPE_CHECKING, NamedTuple
 
 from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.struct_page import Page
-from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.mm_types import Page, Vma
+from hwsim.kernel.page_cache import dropped_pages, has_cached_pages
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.mem_map import Region
+    from hwsim.kernel.mm_types import Region
 
 # Names of draws of Slot.STALE; the rest of them stand in lost_write.
 FIRST_READ, OVERWRITTEN = 0, 5
@@ -35,7 +35,7 @@ def uses_of(region: Region, page: Page, barred: Container[Vma]) -> Uses:
     """All who use the page but those in ``barred``, whom a poison entry keeps from it."""
     reads = writes = stores = 0.0
     if region.kind != "shm":  # read() and write() by system call
-        reads, writes = region.touch_rates(page.index)
+        reads, writes = region.touch_rates(page.pgoff)
     for vma in region.mapping.vmas if region.mapping is not None else ():
         if vma.alive and vma not in barred and vma.covers(page.pgoff):
             load, store = vma.region.touch_rates(page.pgoff)
@@ -48,11 +48,12 @@ def dropped(story: BadLine, page: Page) -> None:
     region, mapping, machine = page.region, page.region.mapping, story.machine
     assert mapping is not None
     overlay = machine.kernel.mem_map.overlay
-    if region.has_cached_pages(overlay, machine.engine.now_ns):
+    if has_cached_pages(region, overlay, machine.engine.now_ns):
         return
-    gone = region.dropped(overlay)
-    for other in region.pages_of_interest.values():
-        if other.page is not None and other.page.index in gone - mapping.read_again.keys():
+    gone = dropped_pages(region, overlay)
+    for pfn in region.watched:
+        other = machine.by_pfn[pfn]
+        if other.page is not None and other.page.pgoff in gone - mapping.read_again.keys():
             _await(other, other.page)
 
 
@@ -77,7 +78,7 @@ def sharers_changed(story: BadLine) -> None:
     if page is None or mapping is None or page.region.kind not in ("file", "blockdev"):
         return
     due_ns = mapping.read_again.get(page.pgoff)
-    if page.region.has_cached_pages(story.machine.kernel.mem_map.overlay, now) and due_ns is None:
+    if has_cached_pages(page.region, story.machine.kernel.mem_map.overlay, now) and due_ns is None:
         return
     if page.mapping is None and (due_ns is None or due_ns > now):
         u = story.machine.draws.extra(story.error, Slot.READ_AGAIN, now)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.treatment import treatment
 from hwsim.kernel.allocator import PAGE_BYTES
-from hwsim.kernel.signals import BUS_MCEERR_AO, Signal
+from hwsim.kernel.mm_types import Signal
+from hwsim.kernel.signals import BUS_MCEERR_AO
 from hwsim.record import ErrorRow, FaultRow, LostWriteRow, ReplicationRow, SignalRow
 from hwsim.rng import Slot, poisson
 
@@ -62,7 +63,7 @@ def error_row(story: BadLine, replication: int) -> ErrorRow:
 def signal_row(story: BadLine, signal: Signal) -> SignalRow:
     """The record of one signal, made while its kernel is there: afterwards nothing of a boot is kept."""
     machine = story.machine
-    touch, needless, page = None, "", signal.report.page
+    touch, needless, failure = None, "", signal.failure
     if signal.code == BUS_MCEERR_AO:
         touch = signal.would_touch_ns
         if signal.result == "killed":
@@ -83,19 +84,19 @@ def signal_row(story: BadLine, signal: Signal) -> SignalRow:
         needless,
         *_inconsistency(signal),
         machine.boot,
-        story.kind if page is None else page.region.kind,
-        story.region if page is None else page.region.name,
+        failure.kind or story.kind,
+        failure.region or story.region,
     )
 
 
 def _inconsistency(signal: Signal) -> tuple[int | None, int]:
     """How long the task went on after its page was poisoned, in ns, and what it wrote in that time."""
-    report = signal.report
-    if signal.done_ns is None or report.poisoned_ns is None or signal.cause == "group_death":
+    failure = signal.failure
+    if signal.done_ns is None or failure.poisoned_ns is None or signal.cause == "group_death":
         return None, 0
-    window_ns = max(0, signal.done_ns - report.poisoned_ns)
-    u = signal.report.extra(Slot.STORES, signal.task.number)
-    return window_ns, poisson(u, signal.task.behaviour.group.stores_per_ns * window_ns)
+    window_ns = max(0, signal.done_ns - failure.poisoned_ns)
+    u = failure.extra(Slot.STORES, signal.task.number)
+    return window_ns, poisson(u, signal.task.user.stores_per_ns * window_ns)
 
 
 def _needless(story: BadLine, signal: Signal) -> str:
@@ -103,15 +104,13 @@ def _needless(story: BadLine, signal: Signal) -> str:
 
     In a group that dies together the touch of any member would have killed this one too.
     """
-    group = signal.task.behaviour.group
-    alike = [signal]
-    if group.spec.group_death:
-        alike = [
-            each
-            for each in story.signals  # of this boot: a group does not outlive it
-            if each.code == BUS_MCEERR_AO and each.task.behaviour.group is group
-        ]
-    touches = [each.would_touch_ns for each in alike if each.would_touch_ns is not None]
+    touches = [
+        each.would_touch_ns
+        for each in story.signals  # of this boot: a group does not outlive it
+        if each.code == BUS_MCEERR_AO
+        and each.would_touch_ns is not None
+        and (each is signal or signal.task.user.dies_with(each.task))
+    ]
     if not touches:
         return "yes"
     return "no" if min(touches) < story.machine.horizon_ns else "censored"

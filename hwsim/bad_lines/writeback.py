@@ -12,8 +12,8 @@ from hwsim.bad_lines import discovery
 from hwsim.bad_lines.race import written_back
 from hwsim.bad_lines.states import LATENT
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.struct_page import Page
-from hwsim.kernel.writeback import inode_of, set_page_dirty
+from hwsim.kernel.mm_types import Page
+from hwsim.kernel.page_cache import inode_of, set_page_dirty
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 _HEX = ("pfn", "address")  # as the kernel log prints them
 
@@ -13,7 +13,7 @@ def log_line(time_ns: int, text: str) -> str:
     return f"[{seconds:5d}.{rest // 1000:06d}] {text}"
 
 
-def event_line(time_ns: int, event: str, facts: dict[str, Any]) -> str:
+def event_line(time_ns: int, event: str, facts: Mapping[str, object]) -> str:
     """An event with its facts, to the nanosecond."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
     told = "  ".join(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from hwsim.engine import Engine
 from hwsim.explaining.question import (
@@ -23,13 +22,13 @@ from hwsim.explaining.question import (
 )
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, scan
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.mem_map import Layout, MemMap
-from hwsim.kernel.memory_failure import Report, memory_failure
-from hwsim.kernel.printk import Printk
-from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, Signal
-from hwsim.kernel.struct_page import (
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.mm_types import (
     BUFFERS,
     CACHE,
     NONE,
@@ -38,16 +37,22 @@ from hwsim.kernel.struct_page import (
     POISON,
     PRESENT,
     SWAP,
-    SWAPPER,
     AddressSpace,
     Page,
     Pte,
+    Signal,
+    Task,
+    UserSpace,
 )
+from hwsim.kernel.mmap import do_mmap
+from hwsim.kernel.printk import Printk
+from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR
 from hwsim.kernel.system import Kernel
-from hwsim.kernel.task_struct import Task
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
 
+Told = dict[str, str | int]  # one line of the answer: what it says by name
 PFN = 0x1234
 _FIRST_PID = 100
 # memory_failure() waits for both, without bound, before it looks at anything else.
@@ -81,15 +86,15 @@ class Explanation:
     handler: str
     outcome: str
     exit: str
-    signals: tuple[dict[str, Any], ...]
-    entries: tuple[dict[str, Any], ...]
+    signals: tuple[Told, ...]
+    entries: tuple[Told, ...]
     log: tuple[tuple[int, str], ...]
     still_referenced_by: int
     as_eio: bool
     flags_after: tuple[str, ...]
     counted_in_bad_pages: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
         return asdict(self)
 
@@ -167,6 +172,16 @@ def explain(
     return world.explanation(names)
 
 
+class _Told(UserSpace):
+    """Tasks that do nothing but take note of their signals."""
+
+    def __init__(self) -> None:
+        self.signals: list[Signal] = []
+
+    def deliver(self, signal: Signal, *, default: bool) -> None:
+        self.signals.append(signal)
+
+
 class _World:
     """One page, its mappers and the kernel that meets it."""
 
@@ -184,12 +199,12 @@ class _World:
         engine = Engine()
         printk = Printk(enabled=True)
         mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
-        self.kernel = kernel = Kernel(spec, engine, mem_map, printk, {})
+        self.kernel = kernel = Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, {})
         self.printk = printk
         config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         flags = config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
         region = mem_map.regions[0]
-        page = self.page = Page(PFN, region, PFN)
+        page = self.page = Page(PFN, region, PFN, region.epoch)
         page.flags = flags
         if mapping is None:
             mapping = mapping_of(flags)
@@ -201,9 +216,12 @@ class _World:
             page.get(BUFFERS)
             page.buffers_busy = buffers == "busy"
         page.unmap_failures = unmap_fails
-        self.tasks = [Task(f"app.{n}", "app", _FIRST_PID + n, n, 0) for n in range(mapped)]
+        user = _Told()
+        self.signals = user.signals
+        self.tasks = [Task(f"app.{n}", "app", _FIRST_PID + n, n, 0, user) for n in range(mapped)]
         for task in self.tasks:
-            vma = task.add_vma(
+            vma = do_mmap(
+                task,
                 "page",
                 region,
                 spec.memory_pages,
@@ -217,8 +235,7 @@ class _World:
             page.get(PIN)
         kernel.process_count = mapped
         mem_map.overlay[PFN] = page
-        self.report = Report(0, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
-        self.signals: list[Signal] = self.report.signals
+        self.report = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
         engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
@@ -260,13 +277,13 @@ class _World:
             entries=tuple(self._entry(pte) for pte in self.entries),
             log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.all_formats)),
             still_referenced_by=max(0, page.count - 1),
-            as_eio=file.as_eio if file is not None else SWAPPER.as_eio,
+            as_eio=file.as_eio if file is not None else kernel.swapper.as_eio,
             flags_after=pg.names_of(page.flags),
             counted_in_bad_pages=kernel.mce_bad_pages > 0,
         )
 
-    def _signals(self) -> list[dict[str, Any]]:
-        now = [
+    def _signals(self) -> list[Told]:
+        now: list[Told] = [
             {
                 "task": signal.task.comm,
                 "pid": signal.task.pid,
@@ -277,7 +294,7 @@ class _World:
             for signal in self.signals
         ]
         fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
-        later = [
+        later: list[Told] = [
             {
                 "task": pte.vma.task.comm,
                 "pid": pte.vma.task.pid,
@@ -290,7 +307,7 @@ class _World:
         ]
         return now + later
 
-    def _entry(self, pte: Pte) -> dict[str, Any]:
+    def _entry(self, pte: Pte) -> Told:
         task = pte.vma.task
         return {"task": task.comm, "pid": task.pid, "becomes": pte.kind, "later": self._later(pte)}
 

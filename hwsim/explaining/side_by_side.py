@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from types import FunctionType
+from typing import NamedTuple, TypedDict
 
 from hwsim.kernel.page_flags import names_of
 from hwsim.kernel.profiles import PROFILES, Profile
@@ -28,6 +29,16 @@ class Line(NamedTuple):
     def differs(self) -> bool:
         """Whether the kernels are not alike here."""
         return len(set(self.values)) > 1
+
+
+class SwitchRow(TypedDict):
+    """A switch: allowed values, each kernel's choice, where it comes from, what it changes."""
+
+    name: str
+    allowed: list[str] | str
+    kernels: dict[str, str | float]
+    source: str
+    effect: str
 
 
 def profiles() -> list[dict[str, str]]:
@@ -55,8 +66,8 @@ def side_by_side(*names: str) -> list[Line]:
     return lines
 
 
-def switches() -> list[dict[str, Any]]:
-    """Every switch: name, allowed values, each kernel's choice, source, effect."""
+def switches() -> list[SwitchRow]:
+    """Every switch of the review."""
     return [
         {
             "name": each.name,
@@ -77,9 +88,9 @@ def _profile(name: str) -> Profile:
     raise ProfileError(f"kernel = {name!r}: not known; allowed are {', '.join(PROFILES)}{hint}")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A rule of the kernel by the name of its function."""
-    return f"{value.__name__}()" if callable(value) else str(value)
+    return f"{value.__name__}()" if isinstance(value, FunctionType) else str(value)
 
 
 def _rows(chosen: list[Profile]) -> list[Line]:

@@ -6,13 +6,9 @@ A poisoned page that is met in an allocation is dropped; in an allocation of ord
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.struct_page import Page
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.mm_types import Page
+from hwsim.kernel.system import Kernel
 
 PAGE_BYTES = 4096
 
@@ -35,7 +31,8 @@ def alloc_pages(kernel: Kernel, order: int) -> int | None:
             if bad is None:
                 return first
             if bad.flags & pg.BUDDY:
-                kernel.met_poison(bad, order)
+                if not kernel.watcher.allocated(bad, order):
+                    prep_new_page(kernel, bad, order)
         first += pages
     return None
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log1p
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from hwsim.kernel.mm_types import Region, Task, Vma
+from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
-
-if TYPE_CHECKING:
-    from hwsim.kernel.mem_map import Region
-    from hwsim.kernel.system import Kernel
-    from hwsim.kernel.task_struct import Task, Vma
 
 Uniform = Callable[[Slot, int], float]
 _NEVER = float("inf")

@@ -6,17 +6,12 @@ mm/memory.c (do_swap_page(), __do_fault()), mm/shmem.c (shmem_getpage()) and arc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, Signal, force_sig_info
-from hwsim.kernel.struct_page import NONE, POISON, PRESENT, SWAP, Page, Pte
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.mm_types import NONE, POISON, PRESENT, SWAP, Page, Pte, Signal, Vma
+from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, force_sig_info
 from hwsim.kernel.swap import has_no_contents
-
-if TYPE_CHECKING:
-    from hwsim.kernel.memory_failure import Report
-    from hwsim.kernel.system import Kernel
-    from hwsim.kernel.task_struct import Vma
+from hwsim.kernel.system import Kernel
 
 # What a touch comes to.
 OK, KILLED_AR, BUS_ERROR, REREAD_SWAP, REREAD_DISK, STALE, ZEROES = (
@@ -33,6 +28,7 @@ EFAULT = 14
 
 # What a store comes to while somebody else has the page lock.
 THROUGH, DIRTIES, WAITS = "through", "dirties", "waits"
+PAGE_MKWRITE = ("ext4", "xfs", "nfs")  # ask the file system at the first store, which takes the page lock
 
 
 def store_under_page_lock(pte: Pte) -> str:
@@ -50,7 +46,7 @@ def store_under_page_lock(pte: Pte) -> str:
         return THROUGH if pte.writable and len(page.ptes) == 1 else WAITS
     if pte.writable or mapping is None or not mapping.accounts_dirty:
         return THROUGH
-    return WAITS if mapping.page_mkwrite else DIRTIES
+    return WAITS if mapping.filesystem in PAGE_MKWRITE else DIRTIES
 
 
 def meets_poison(pte: Pte) -> bool:
@@ -78,16 +74,16 @@ def _finds_no_contents(pte: Pte) -> bool:
     return pte.kind == NONE and mapping is not None and has_no_contents(mapping, page)
 
 
-def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
+def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, failure: MemoryFailure) -> str:
     """User space touches the entry; poison is answered with SIGBUS BUS_MCEERR_AR that cannot be escaped."""
     if pte.kind == PRESENT:
         return OK
     page = pte.page
     if meets_poison(pte):  # do_swap_page() asks this first
         kernel.reach(f"fault:{pte.kind}")
-        return do_sigbus(kernel, vma, page.pgoff, BUS_MCEERR_AR, report)
+        return do_sigbus(kernel, vma, page.pgoff, BUS_MCEERR_AR, failure)
     if _finds_no_contents(pte):
-        return do_sigbus(kernel, vma, page.pgoff, BUS_ADRERR, report)
+        return do_sigbus(kernel, vma, page.pgoff, BUS_ADRERR, failure)
     if pte.kind == SWAP:
         if page.flags & pg.SWAPCACHE:
             return OK
@@ -101,22 +97,22 @@ def do_page_fault(kernel: Kernel, vma: Vma, pte: Pte, report: Report) -> str:
     return ZEROES
 
 
-def do_fault(kernel: Kernel, vma: Vma, page: Page, report: Report) -> str:
+def do_fault(kernel: Kernel, vma: Vma, page: Page, failure: MemoryFailure) -> str:
     """The fault handler of a file found its page in the cache: OK, or it is poisoned (patch 6)."""
     if page.flags & pg.HWPOISON:
         kernel.reach("fault:cached")
-        return do_sigbus(kernel, vma, page.pgoff, BUS_MCEERR_AR, report)
+        return do_sigbus(kernel, vma, page.pgoff, BUS_MCEERR_AR, failure)
     return OK if page.flags & pg.UPTODATE else BUS_ERROR
 
 
-def do_sigbus(kernel: Kernel, vma: Vma, pgoff: int, code: str, report: Report) -> str:
+def do_sigbus(kernel: Kernel, vma: Vma, pgoff: int, code: str, failure: MemoryFailure) -> str:
     """A signal that cannot be escaped, for VM_FAULT_HWPOISON (with a message) or for VM_FAULT_SIGBUS."""
     address = vma.address(pgoff)
     poison = code == BUS_MCEERR_AR
     if poison:
         kernel.printk("fault", vma.task.comm, vma.task.pid, address)
     kernel.reach("signal:AR" if poison else "signal:ADRERR")
-    force_sig_info(kernel, Signal(vma.task, SIGBUS, code, "late", report, address, False, vma))
+    force_sig_info(kernel, Signal(vma.task, SIGBUS, code, "late", failure, address, False, vma))
     return KILLED_AR if poison else BUS_ERROR
 
 

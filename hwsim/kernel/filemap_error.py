@@ -10,42 +10,13 @@ opener (lib/errseq.c), and pages kept in the cache.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from hwsim.kernel.mm_types import AddressSpace, OpenFile
 from hwsim.kernel.page_flags import HWPOISON
-from hwsim.kernel.struct_page import AddressSpace
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.system import Kernel
 
 EIO = 5
-
-
-class OpenFile:
-    """struct file: one open(), shared with the children that inherit it and the VMAs made from it.
-
-    Life: :func:`open_file` -> asked about errors -> :func:`close_file`, munmap().  ``f_wb_err`` is the
-    error that its users have seen; ``users`` is f_count.
-    """
-
-    __slots__ = ("f_wb_err", "mapping", "opened_ns", "users")
-
-    def __init__(self, mapping: AddressSpace, opened_ns: int) -> None:
-        self.mapping = mapping
-        self.opened_ns = opened_ns
-        self.users = 0
-        self.f_wb_err = errseq_sample(mapping)
-
-    def get(self) -> OpenFile:
-        """get_file(): one user more."""
-        self.users += 1
-        return self
-
-    def put(self) -> None:
-        """fput(): with the last user the mapping has one open file less."""
-        self.users -= 1
-        if not self.users:
-            self.mapping.files.remove(self)
 
 
 class EioMode(NamedTuple):
@@ -58,9 +29,6 @@ class EioMode(NamedTuple):
     sync_swallows: bool
     last_close_clears: bool
     always_asked: bool = False
-
-
-FsyncAsks = Callable[[int, bool], bool]  # (length of the file in pages, whether any page is cached)
 
 
 def filemap_fdatawait(size_pages: int, _has_pages: bool) -> bool:
@@ -158,7 +126,7 @@ def wait_swallows(kernel: Kernel, mapping: AddressSpace, by: str) -> bool:
 
 def open_file(mapping: AddressSpace, now_ns: int) -> OpenFile:
     """A new struct file on the mapping, without a user yet."""
-    file = OpenFile(mapping, now_ns)
+    file = OpenFile(mapping, now_ns, errseq_sample(mapping))
     mapping.files.append(file)
     return file
 

@@ -10,36 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp
-from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
-from hwsim.kernel.struct_page import BUFFERS, CACHE, OWNER, PAGEVEC, Page
+from hwsim.kernel.failure import Chance
+from hwsim.kernel.mm_types import BUFFERS, CACHE, OWNER, PAGEVEC, Page, Vma
 from hwsim.kernel.swap_cycle import enter, stage_at
+from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
 from hwsim.rng import Slot
 
-if TYPE_CHECKING:
-    from hwsim.kernel.memory_failure import Report
-    from hwsim.kernel.system import Kernel
-    from hwsim.kernel.task_struct import Vma
 
-
-def first_look(kernel: Kernel, pfn: int, report: Report) -> Page:
+def first_look(kernel: Kernel, pfn: int, chance: Chance) -> Page:
     """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
     region, index = kernel.mem_map.region_of(pfn)
-    page = Page(pfn, region, index)
+    page = Page(pfn, region, index, region.epoch)
     page.looked_ns = kernel.engine.now_ns
     if not region.alive:
-        _free(kernel, page, report)
+        _free(kernel, page, chance)
     else:
-        _LOOK[region.kind](kernel, page, report)
+        _LOOK[region.kind](kernel, page, chance)
     page.flags = kernel.config.real_flags(page.flags)
     kernel.mem_map.overlay[pfn] = page
     return page
 
 
-def _free(kernel: Kernel, page: Page, report: Report) -> None:
+def _free(kernel: Kernel, page: Page, chance: Chance) -> None:
     page.flags = pg.BUDDY
 
 
@@ -55,34 +51,34 @@ def stored_since(vma: Vma, index: int, since_ns: int, now_ns: int, u: float) -> 
     return store > 0.0 and u < 1.0 - exp(-store * (now_ns - since_ns))
 
 
-def _anon(kernel: Kernel, page: Page, report: Report) -> None:
+def _anon(kernel: Kernel, page: Page, chance: Chance) -> None:
     region = page.region
     page.anon_vma = (region.fork_family or region).anon_vma
-    mappers = _anon_holders(kernel, page, report)
+    mappers = _anon_holders(kernel, page, chance)
     if not mappers:
         page.anon_vma = None
-        _free(kernel, page, report)
+        _free(kernel, page, chance)
         return
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
     if any(vma.mlocked for vma in mappers):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
     for vma in mappers:
         page.map(vma, dirty=True)
-    _swap(page, report)
-    _pagevec(kernel, page, report)
+    _swap(page, chance)
+    _pagevec(kernel, page, chance)
 
 
-def _anon_holders(kernel: Kernel, page: Page, report: Report) -> list[Vma]:
+def _anon_holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
     region, now = page.region, kernel.engine.now_ns
     if is_shared(kernel, region):
-        family = Family(kernel, region.fork_family or region, page.index, report.extra)
+        family = Family(kernel, region.fork_family or region, page.pgoff, chance.extra)
         return family.holders(region, now)
     return [
         vma
         for vma in region.anon_vma
         if vma.covers(page.pgoff)
-        and (vma.populated or touched_since(vma, page.index, vma.since_ns, now, report.draw(Slot.PRESENT)))
+        and (vma.populated or touched_since(vma, page.pgoff, vma.since_ns, now, chance.draw(Slot.PRESENT)))
     ]
 
 
@@ -103,18 +99,18 @@ def fault_in(page: Page, vma: Vma, *, store: bool) -> None:
     page.map(vma, dirty=store or region.kind == "anon", writable=store or region.kind == "anon")
 
 
-def _swap(page: Page, report: Report) -> None:
+def _swap(page: Page, chance: Chance) -> None:
     """Where the page stands in its round through the swap cache."""
     cycle = page.region.layout.swap
     if cycle is not None:
-        for stage in range(1, 1 + stage_at(cycle, report.draw(Slot.SWAP))):
+        for stage in range(1, 1 + stage_at(cycle, chance.draw(Slot.SWAP))):
             enter(page, stage)
 
 
-def _shm(kernel: Kernel, page: Page, report: Report) -> None:
+def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
     region, now = page.region, kernel.engine.now_ns
     if region.mapping is not None and page.pgoff in region.mapping.gone:
-        _free(kernel, page, report)
+        _free(kernel, page, chance)
         return
     page.mapping = region.mapping
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
@@ -125,9 +121,9 @@ def _shm(kernel: Kernel, page: Page, report: Report) -> None:
     for vma in region.vmas:
         if not vma.alive or not vma.covers(page.pgoff):
             continue
-        u = report.extra(Slot.PRESENT, vma.number)
-        if vma.populated or touched_since(vma, page.index, vma.since_ns, now, u):
-            stored = vma.populated or stored_since(vma, page.index, vma.since_ns, now, u)
+        u = chance.extra(Slot.PRESENT, vma.number)
+        if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, now, u):
+            stored = vma.populated or stored_since(vma, page.pgoff, vma.since_ns, now, u)
             page.map(vma, dirty=stored, writable=stored)
             written = written or stored
     if not written and not page.ptes:
@@ -135,23 +131,23 @@ def _shm(kernel: Kernel, page: Page, report: Report) -> None:
         if region.mapping is not None:
             del region.mapping.pages[page.pgoff]
         page.mapping = None
-        _free(kernel, page, report)
+        _free(kernel, page, chance)
         return
     if written:
         page.flags |= pg.DIRTY
     if any(vma.mlocked for vma in page.ptes):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
-    _swap(page, report)
-    _pagevec(kernel, page, report)
+    _swap(page, chance)
+    _pagevec(kernel, page, chance)
 
 
-def _file(kernel: Kernel, page: Page, report: Report) -> None:
+def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
     region, now = page.region, kernel.engine.now_ns
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
     if page.pgoff in mapping.gone:
-        _free(kernel, page, report)
+        _free(kernel, page, chance)
         return
     page.mapping = mapping
     mapping.pages[page.pgoff] = page
@@ -162,17 +158,17 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
         page.flags |= pg.SWAPBACKED
     written = region.since_ns if inode is None else inode.clean_at(now)
     sharers = [vma for vma in mapping.vmas if vma.covers(page.pgoff)]
-    write = region.touch_rates(page.index)[1]
+    write = region.touch_rates(page.pgoff)[1]
     dirty, after, first = _stored_first(page, sharers, write, now)
-    if write and report.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - after)):
+    if write and chance.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - after)):
         dirty = True
     for vma in sharers:
-        u = report.extra(Slot.DIRTY, vma.number)
-        stored = vma is first or stored_since(vma, page.index, max(after, vma.since_ns), now, u)
+        u = chance.extra(Slot.DIRTY, vma.number)
+        stored = vma is first or stored_since(vma, page.pgoff, max(after, vma.since_ns), now, u)
         if (
             stored
             or vma.populated
-            or _touched_before(vma, page.index, max(written, vma.since_ns), now, report)
+            or _touched_before(vma, page.pgoff, max(written, vma.since_ns), now, chance)
         ):
             page.map(vma, dirty=stored, writable=stored)
             dirty = dirty or stored
@@ -180,22 +176,22 @@ def _file(kernel: Kernel, page: Page, report: Report) -> None:
         page.flags |= pg.DIRTY
     elif inode is not None and written > region.since_ns:
         _writeback(
-            kernel, page, write + sum(vma.region.touch_rates(page.index)[1] for vma in sharers), inode, report
+            kernel, page, write + sum(vma.region.touch_rates(page.pgoff)[1] for vma in sharers), inode, chance
         )
     if layout.buffers != "none":
         page.flags |= pg.PRIVATE
         page.get(BUFFERS)
-        page.buffers_busy = layout.buffers == "busy" or report.draw(Slot.BUFFERS) < layout.buffers_busy
+        page.buffers_busy = layout.buffers == "busy" or chance.draw(Slot.BUFFERS) < layout.buffers_busy
     if any(vma.mlocked for vma in page.ptes):
         page.flags |= pg.MLOCKED | pg.UNEVICTABLE
-    _pagevec(kernel, page, report)
+    _pagevec(kernel, page, chance)
 
 
-def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, report: Report) -> bool:
+def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, chance: Chance) -> bool:
     """Whether a task that has not stored since the flush has touched the page all the same."""
     load, store = vma.region.touch_rates(index)
     expected = load * (now_ns - vma.since_ns) + store * (flushed_ns - vma.since_ns)
-    return report.extra(Slot.PRESENT, vma.number) < 1.0 - exp(-expected)
+    return chance.extra(Slot.PRESENT, vma.number) < 1.0 - exp(-expected)
 
 
 def _stored_first(page: Page, sharers: list[Vma], write: float, now: int) -> tuple[bool, int, Vma | None]:
@@ -218,58 +214,58 @@ def _stored_first(page: Page, sharers: list[Vma], write: float, now: int) -> tup
     return True, first_ns, None
 
 
-def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, report: Report) -> None:
+def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, chance: Chance) -> None:
     """The last write-out may still be writing this page."""
-    u = report.draw(Slot.WRITEBACK)
-    chance = 1.0 - exp(-stores * inode.dirty_span_ns())  # that the page was dirty then
-    if chance <= 0.0 or u >= chance:
+    u = chance.draw(Slot.WRITEBACK)
+    was_dirty = 1.0 - exp(-stores * inode.dirty_span_ns())  # that the page was dirty then
+    if was_dirty <= 0.0 or u >= was_dirty:
         return
-    done = inode.clean_ns + kernel.times.writeback.draw(u / chance)
+    done = inode.clean_ns + kernel.times.writeback.draw(u / was_dirty)
     if done > kernel.engine.now_ns:
         page.flags |= pg.WRITEBACK
         page.writeback_until_ns = done
 
 
-def _hugetlb(kernel: Kernel, page: Page, report: Report) -> None:
+def _hugetlb(kernel: Kernel, page: Page, chance: Chance) -> None:
     region = page.region
-    offset = page.index % (1 << region.layout.order)
+    offset = page.pgoff % (1 << region.layout.order)
     if offset:
         page.flags = pg.TAIL
-        page.head = _head(kernel, page, offset, report)
+        page.head = _head(kernel, page, offset, chance)
         page.mapping = page.head.mapping
         return
     page.flags = pg.HEAD
-    if report.draw(Slot.HUGE_FREE) < region.layout.huge_free:
+    if chance.draw(Slot.HUGE_FREE) < region.layout.huge_free:
         return  # free in the pool: count 0
     page.mapping = region.mapping
     page.get(CACHE)
     for vma in region.vmas:
-        if vma.alive and vma.covers(page.index):
-            u = report.extra(Slot.PRESENT, vma.number)
-            if vma.populated or touched_since(vma, page.index, vma.since_ns, kernel.engine.now_ns, u):
+        if vma.alive and vma.covers(page.pgoff):
+            u = chance.extra(Slot.PRESENT, vma.number)
+            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.engine.now_ns, u):
                 page.map(vma, dirty=True)
 
 
-def _head(kernel: Kernel, tail: Page, offset: int, report: Report) -> Page:
+def _head(kernel: Kernel, tail: Page, offset: int, chance: Chance) -> Page:
     """The head of a compound page: one for all its tails, so that its references are counted once."""
     pfn, region = tail.pfn - offset, tail.region
     head = kernel.mem_map.overlay.get(pfn)
     if head is None or head.region is not region or head.epoch != region.epoch:
-        head = Page(pfn, region, tail.index - offset)
-        _LOOK[region.kind](kernel, head, report)
+        head = Page(pfn, region, tail.pgoff - offset, region.epoch)
+        _LOOK[region.kind](kernel, head, chance)
         kernel.mem_map.overlay[pfn] = head
     return head
 
 
-def _kernel_pool(kernel: Kernel, page: Page, report: Report) -> None:
+def _kernel_pool(kernel: Kernel, page: Page, chance: Chance) -> None:
     region = page.region
     kind, order = region.kind, region.layout.order
-    offset = page.index % (1 << order)
+    offset = page.pgoff % (1 << order)
     if kind == "slab" or kind == "slab_multi":
         # SLUB sets PG_slab on the first page only; the others are compound tails.
         if order and offset:
             page.flags = pg.TAIL
-            page.head = _head(kernel, page, offset, report)
+            page.head = _head(kernel, page, offset, chance)
             return
         page.flags = pg.SLAB | (pg.HEAD if order else 0)
     elif kind == "reserved":
@@ -278,20 +274,20 @@ def _kernel_pool(kernel: Kernel, page: Page, report: Report) -> None:
         page.get(OWNER)  # the other pages of a non-compound allocation have count 0
 
 
-def _pagevec(kernel: Kernel, page: Page, report: Report) -> None:
+def _pagevec(kernel: Kernel, page: Page, chance: Chance) -> None:
     """A page just added may still wait in a CPU's pagevec: not yet on the LRU, one reference more."""
-    chance = page.region.layout.pagevec
-    if not chance:
+    share = page.region.layout.pagevec
+    if not share:
         return
-    u = report.draw(Slot.PAGEVEC)
-    if u >= chance:
+    u = chance.draw(Slot.PAGEVEC)
+    if u >= share:
         return
     page.flags &= ~(pg.LRU | pg.UNEVICTABLE)
     page.get(PAGEVEC)
-    page.pagevec_cpu = int(u / chance * kernel.cpus)
+    page.pagevec_cpu = int(u / share * kernel.cpus)
 
 
-_LOOK: dict[str, Callable[[Kernel, Page, Report], None]] = {
+_LOOK: dict[str, Callable[[Kernel, Page, Chance], None]] = {
     "anon": _anon,
     "shm": _shm,
     "file": _file,

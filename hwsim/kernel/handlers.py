@@ -7,16 +7,13 @@ one of the four outcomes, numbered as in v5.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from hwsim.kernel.filemap_error import mapping_set_error
-from hwsim.kernel.page_cache import delete_from_swap_cache, isolate_lru_page, page_cache_release
+from hwsim.kernel.mm_types import Page
+from hwsim.kernel.page_cache import delete_from_swap_cache, isolate_lru_page, page_cache_release, page_mapping
 from hwsim.kernel.page_flags import DIRTY, ERROR, UPTODATE
 from hwsim.kernel.pagecache_drop import DROPS, keep_poisoned
-from hwsim.kernel.struct_page import Page
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.system import Kernel
 
 FAILED, DELAYED, IGNORED, RECOVERED = 0, 1, 2, 3
 ACTION_NAME = ("Failed", "Delayed", "Ignored", "Recovered")
@@ -58,7 +55,7 @@ def me_pagecache_clean(kernel: Kernel, page: Page) -> int:
 def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
     """Dirty page cache: leave an I/O error for fsync() in the mapping, then drop the page."""
     page.flags |= ERROR
-    mapping = page.page_mapping
+    mapping = page_mapping(kernel, page)
     if mapping is None:
         return me_pagecache_clean(kernel, page)
     mapping_set_error(mapping)

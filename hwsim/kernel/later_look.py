@@ -12,9 +12,8 @@ from math import exp, log1p
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
-from hwsim.kernel.struct_page import Page
-from hwsim.kernel.task_struct import Vma
-from hwsim.kernel.writeback import end_io, inode_of
+from hwsim.kernel.mm_types import Page, Vma
+from hwsim.kernel.page_cache import end_io, inode_of
 
 _KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
@@ -41,7 +40,7 @@ def quiet_stores(page: Page, permanent: bool) -> list[tuple[float, Vma | None]]:
         (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in sharers(page)
     ]
     if page.region.kind != "shm":
-        write = page.region.touch_rates(page.index)[1]
+        write = page.region.touch_rates(page.pgoff)[1]
         share = min(1.0, page.region.layout.lines_per_touch / 64)
         rates.append((write if permanent else write * (1.0 - share), None))
     return rates

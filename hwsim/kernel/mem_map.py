@@ -3,7 +3,7 @@
 *base*: dense numpy arrays, built once per scenario, read-only: which region a frame belongs to, its
 index there, its structural flags and counts.  *regions*: per replication, each with an epoch and
 clocks; a kill, exit or truncation raises the epoch in O(1), whatever the size.  *overlay*: the pages
-of this replication's stories as :class:`~hwsim.kernel.struct_page.Page`; forgetting a replication
+of this replication's stories as :class:`~hwsim.kernel.mm_types.Page`; forgetting a replication
 is dropping it.  Volatile bits (dirty, mapped, swap cache, ...) are never in the base: they are drawn
 when a page is first looked at (``kernel/first_look``).
 """
@@ -12,22 +12,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.page_ranges import PageRanges
-from hwsim.kernel.struct_page import AddressSpace, Page
-from hwsim.spec import SwapCycle, Touch
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mm_types import Page, Region
 
-if TYPE_CHECKING:
-    from hwsim.kernel.task_struct import Vma
-
-LINES_PER_PAGE = 64
-_NS = 1e-9
 _CHUNK = 1 << 22  # pages filled at a time when the base is built
 
 # What a frame is structurally, by kind of region: (flags, references, entries in page tables).
@@ -46,160 +39,6 @@ _STRUCTURE: dict[str, tuple[int, int, int]] = {
     "free": (pg.BUDDY, 0, 0),
 }
 KINDS = tuple(_STRUCTURE)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """One region as the machine is built: a run of ``pages`` frames from ``first_pfn``.
-
-    ``first_pfn`` -1: no frames of its own (a file mapping: the frames are the file's).
-    ``order`` is that of its allocations (hugetlb, multi-page slab, stacks, high order).
-    """
-
-    name: str
-    kind: str
-    first_pfn: int
-    pages: int
-    touch: tuple[Touch, ...] = (Touch(1.0),)
-    order: int = 0
-    lines_per_touch: float = 1.0
-    full_line: float = 0.1
-    mlock: bool = False
-    swap: SwapCycle | None = None
-    pagevec: float = 0.0
-    buffers: str = "none"
-    buffers_busy: float = 0.0
-    filesystem: str = ""
-    turnover_per_s: float = 0.0
-    truncate_per_s: float = 0.0
-    evict_per_s: float = 0.0
-    flush_every_ns: int | None = None  # in place of vm.dirty_expire_centisecs; 0: never
-    lifetime_ns: int | None = None
-    huge_free: float = 0.0
-    unmap_fail: float = 0.0
-    populate: bool = True
-    cow_of: int = -1  # number of the region this one holds copy-on-write copies of
-
-
-class Region:
-    """A run of frames with one owner, one epoch and its clocks, in one replication.
-
-    Life: alive since ``since_ns`` -> :meth:`release` (killed, exited, truncated as a whole): the
-    frames are free and the epoch rises -> :meth:`revive` gives the same frames out again, without the
-    poisoned holes.  ``pages_of_interest`` are those with a story; nobody else needs to hear of it.
-    """
-
-    __slots__ = (
-        "alive",
-        "anon_vma",
-        "bands",
-        "epoch",
-        "fork_family",
-        "holes",
-        "kind",
-        "layout",
-        "mapping",
-        "name",
-        "number",
-        "pages_of_interest",
-        "rates",
-        "since_ns",
-        "vmas",
-    )
-
-    def __init__(self, number: int, layout: Layout) -> None:
-        self.number = number
-        self.layout = layout
-        self.name = layout.name
-        self.kind = layout.kind
-        self.epoch = 0
-        self.alive = True
-        self.since_ns = 0
-        self.vmas: list[Vma] = []
-        self.anon_vma: list[Vma] = []
-        self.mapping: AddressSpace | None = None
-        self.pages_of_interest: dict[int, Any] = {}  # pfn -> story
-        self.holes = 0
-        self.fork_family: Region | None = None  # of a copy-on-write region: the originals
-        self.bands, self.rates = _bands(layout)
-
-    def holds(self, pfn: int) -> bool:
-        """Whether the frame lies in this region."""
-        return 0 <= pfn - self.layout.first_pfn < self.layout.pages
-
-    def touch_rates(self, index: int) -> tuple[float, float]:
-        """(loads, stores) per ns of one page by one task."""
-        return self.rates[min(bisect_right(self.bands, index), len(self.rates) - 1)]
-
-    def line_rates(self, index: int) -> tuple[float, float]:
-        """Per ns and task: accesses that read a given line, and stores that overwrite it unread."""
-        load, store = self.touch_rates(index)
-        share = min(1.0, self.layout.lines_per_touch / LINES_PER_PAGE)
-        full = self.layout.full_line
-        return (load + store * (1.0 - full)) * share, store * full * share
-
-    def stores_per_ns(self, first: int, end: int) -> float:
-        """Stores per ns by one task to the pages from ``first`` to before ``end`` together."""
-        total = 0.0
-        for band, (_, store) in enumerate(self.rates):
-            stop = end if band == len(self.rates) - 1 else min(end, self.bands[band])
-            if stop > first:
-                total += (stop - first) * store
-                first = stop
-        return total
-
-    @property
-    def size_pages(self) -> int:
-        """Length of a file in pages, as truncate() has left it."""
-        mapping = self.mapping
-        return self.layout.pages if mapping is None or mapping.size_pages is None else mapping.size_pages
-
-    def has_cached_pages(self, overlay: dict[int, Page], now_ns: int) -> bool:
-        """mapping->nrpages is not zero: all of a file is cached but what was cut out of it or dropped."""
-        mapping = self.mapping
-        assert mapping is not None
-        if mapping.pages or any(time <= now_ns for time in mapping.read_again.values()):
-            return True
-        left = self.layout.pages - mapping.gone.within(range(self.layout.pages))
-        return left > len(overlay) or left > len(self.dropped(overlay))
-
-    def dropped(self, overlay: dict[int, Page]) -> set[int]:
-        """Page offsets that memory_failure() has taken out of the cache, and no script after it."""
-        mapping = self.mapping
-        assert mapping is not None
-        return {
-            page.index
-            for page in overlay.values()
-            if page.region is self
-            and page.flags & pg.HWPOISON
-            and not page.flags & pg.BUDDY
-            and page.mapping is None
-            and page.index not in mapping.gone
-        }
-
-    def release(self) -> None:
-        """The owner is gone: every frame is free.  O(1) in the size of the region."""
-        self.epoch += 1
-        self.alive = False
-        if self.mapping is not None:
-            self.mapping.gone = PageRanges()
-
-    def revive(self, now_ns: int) -> None:
-        """A new owner takes the frames."""
-        self.epoch += 1
-        self.alive = True
-        self.since_ns = now_ns
-
-
-def _bands(layout: Layout) -> tuple[list[int], list[tuple[float, float]]]:
-    bounds, rates, share = [], [], 0.0
-    for touch in layout.touch:
-        share += touch.share
-        bounds.append(round(share * layout.pages))
-        rates.append((touch.load_per_s * _NS, touch.store_per_s * _NS))
-    if share < 1.0 - 1e-9:
-        rates.append((0.0, 0.0))
-    return bounds, rates or [(0.0, 0.0)]
 
 
 class Base:
@@ -332,7 +171,7 @@ class MemMap:
         for region in self.regions:
             region.vmas, region.fork_family = [], None
             region.anon_vma.clear()
-            region.pages_of_interest.clear()
+            region.watched.clear()
             if region.mapping is not None:
                 region.mapping.tear_down()
 
@@ -360,5 +199,5 @@ class MemMap:
         for pfn, page in self.overlay.items():
             flags[pfn] = page.flags
             refcount[pfn] = min(page.count, 0xFFFF)
-            mapcount[pfn] = min(page.mapcount, 0xFFFF)
+            mapcount[pfn] = min(len(page.ptes), 0xFFFF)
         return {"flags": flags, "refcount": refcount, "mapcount": mapcount, "epoch": epoch}

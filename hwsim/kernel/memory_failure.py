@@ -7,15 +7,24 @@ Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org.  The functions carry
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Generator
+from typing import Any, NamedTuple
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import take_page_off_buddy
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED, RECOVERED
-from hwsim.kernel.page_cache import isolate_lru_page, lru_add_drain, lru_add_drain_all, page_cache_release
-from hwsim.kernel.panic import Halted
+from hwsim.kernel.mm_types import HANDLER, Page, Signal, Task, Vma
+from hwsim.kernel.page_cache import (
+    end_io,
+    isolate_lru_page,
+    lru_add_drain,
+    lru_add_drain_all,
+    page_cache_release,
+    page_mapping,
+)
+from hwsim.kernel.ports import Halted
 from hwsim.kernel.rmap import (
     SWAP_SUCCESS,
     TTU_IGNORE_ACCESS,
@@ -27,88 +36,11 @@ from hwsim.kernel.rmap import (
     page_mkclean,
     try_to_unmap,
 )
-from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, Signal, force_kill, send_sig_info
-from hwsim.kernel.struct_page import HANDLER, Page, Pte
-from hwsim.kernel.task_struct import Task, Vma
-from hwsim.kernel.writeback import end_io
-from hwsim.rng import ROW, Slot
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
+from hwsim.kernel.system import Kernel
+from hwsim.rng import Slot
 
 Steps = Generator[Any, Any, None]
-
-
-class Report:
-    """One call of memory_failure() on one page: its draws, and what became of it.
-
-    ``attempt`` counts reports of the same error; the first uses the error's row of uniforms, later
-    ones extra draws.  ``exit`` is one of outside, already, free_or_high_order, already_unmapped,
-    table.  ``on_unmapped(report, page, entries)`` is called once, when the page is out of the page tables.
-    """
-
-    __slots__ = (
-        "_extra",
-        "_row",
-        "attempt",
-        "context",
-        "cpu",
-        "dirty",
-        "error",
-        "exit",
-        "mappers",
-        "message",
-        "on_unmapped",
-        "outcome",
-        "page",
-        "pfn",
-        "poisoned_ns",
-        "row",
-        "signals",
-        "started_ns",
-        "story",
-        "unmap_failed",
-    )
-
-    def __init__(
-        self,
-        error: int,
-        pfn: int,
-        row: list[float],
-        extra: Callable[[int, int, int], float],
-        attempt: int = 0,
-        story: Any = None,
-    ) -> None:
-        self.error = error
-        self.pfn = pfn
-        self._row = row
-        self._extra = extra
-        self.attempt = attempt
-        self.story = story
-        self.context = ""
-        self.cpu = 0
-        self.exit = ""
-        self.row = 0
-        self.message = ""
-        self.outcome = -1
-        self.dirty = False
-        self.mappers = 0
-        self.poisoned_ns: int | None = None
-        self.started_ns = 0
-        self.unmap_failed = False
-        self.page: Page | None = None
-        self.signals: list[Signal] = []
-        self.on_unmapped: Callable[[Report, Page, list[Pte]], None] | None = None
-
-    def draw(self, slot: Slot) -> float:
-        """The uniform of ``slot`` for this report."""
-        if self.attempt == 0:
-            return self._row[slot]
-        return self._extra(self.error, slot, self.attempt * ROW)
-
-    def extra(self, slot: Slot, k: int) -> float:
-        """A further uniform of this error, one per ``k`` (a VMA, a task)."""
-        return self._extra(self.error, slot, k)
 
 
 class ToKill(NamedTuple):
@@ -119,28 +51,28 @@ class ToKill(NamedTuple):
     address: int | None
 
 
-def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report, ref: int = 0) -> Steps:
-    """Handle the failure of one page in process context; see :class:`Report` for what comes out.
+def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure, ref: int = 0) -> Steps:
+    """Handle the failure of one page in process context; see :class:`MemoryFailure` for what comes out.
 
     ``ref``: the references that the caller holds, as __memory_failure() of 2.6.32 has it.
     """
-    report.started_ns = kernel.engine.now_ns
+    failure.started_ns = kernel.engine.now_ns
     if not kernel.recovery:
-        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", report)
+        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure)
         raise Halted
     traced = kernel.trace is not None
     if traced:
-        kernel.event("memory_failure", pfn=pfn, context=report.context, cpu=report.cpu)
+        kernel.event("memory_failure", pfn=pfn, context=failure.context, cpu=failure.cpu)
     if not kernel.mem_map.pfn_valid(pfn):
-        action_result(kernel, report, None, "memory outside kernel control", IGNORED, "outside")
+        action_result(kernel, failure, None, "memory outside kernel control", IGNORED, "outside")
         return
-    page = kernel.pfn_to_page(pfn, report)
-    report.page = page
+    page = kernel.pfn_to_page(pfn, failure)
+    failure.kind, failure.region = page.region.kind, page.region.name
     if page.flags & pg.HWPOISON:  # TestSetPageHWPoison
-        action_result(kernel, report, page, "already hardware poisoned", IGNORED, "already")
+        action_result(kernel, failure, page, "already hardware poisoned", IGNORED, "already")
         return
     page.flags |= pg.HWPOISON
-    report.poisoned_ns = kernel.engine.now_ns
+    failure.poisoned_ns = kernel.engine.now_ns
     kernel.poisoned_pages += 1
     if traced:
         kernel.event("poisoned", pfn=pfn)
@@ -149,43 +81,44 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, report: Report, ref: i
         kernel.mce_bad_pages += 1
     if page.count == 0:  # get_page_unless_zero(compound_head(p))
         if switches.free_page_policy == "take_off_buddy" and take_page_off_buddy(page):
-            action_result(kernel, report, page, "free buddy", RECOVERED, "free_buddy")
+            action_result(kernel, failure, page, "free buddy", RECOVERED, "free_buddy")
             return
-        action_result(kernel, report, page, "free or high order kernel", IGNORED, "free_or_high_order")
+        action_result(kernel, failure, page, "free or high order kernel", IGNORED, "free_or_high_order")
         return
     page.get(HANDLER)  # never dropped again: it keeps the page from the allocator
-    report.mappers = len((page.head or page).ptes)
+    failure.mappers = len((page.head or page).ptes)
     lru = page.flags & pg.LRU
     if profile.rejects_non_lru:
         if not lru:
             lru_add_drain_all(page)
         lru = page.flags & pg.LRU
         if not isolate_lru_page(page):
-            action_result(kernel, report, page, "non LRU", IGNORED, "non_lru")
+            action_result(kernel, failure, page, "non LRU", IGNORED, "non_lru")
             page.put(HANDLER)
             return
         page_cache_release(page)
-    yield from lock_page_nosync(kernel, page, report)
+    yield from lock_page_nosync(kernel, page, failure)
     if page.flags & pg.WRITEBACK:
         yield from wait_on_page_writeback(kernel, page)
-    if kernel.engine.now_ns > report.started_ns:
-        kernel.waited(page, report)
-    yield from hwpoison_user_mappings(kernel, page, pfn, trapno, report)
-    report.dirty = bool(page.flags & pg.DIRTY)
+    if kernel.engine.now_ns > failure.started_ns:
+        for watcher in kernel.handler_watchers:
+            watcher.waited(failure, page)
+    yield from hwpoison_user_mappings(kernel, page, pfn, trapno, failure)
+    failure.dirty = bool(page.flags & pg.DIRTY)
     lru = lru if profile.rejects_non_lru else page.flags & pg.LRU  # isolated before, or still on its list
-    if lru and not page.flags & pg.SWAPCACHE and page.raw_mapping_is_null:
-        action_result(kernel, report, page, switches.null_mapping_message, IGNORED, "already_unmapped")
+    if lru and not page.flags & pg.SWAPCACHE and page.mapping is None and page.anon_vma is None:
+        action_result(kernel, failure, page, switches.null_mapping_message, IGNORED, "already_unmapped")
     else:
-        duration = kernel.times.page_handler.draw(report.draw(Slot.HANDLER))
+        duration = kernel.times.page_handler.draw(failure.draw(Slot.HANDLER))
         if duration:
             yield from kernel.pause(duration)
-        page_action(kernel, report, page, kernel.error_state(page.flags | lru), ref)
+        page_action(kernel, failure, page, kernel.error_state(page.flags | lru), ref)
     unlock_page(kernel, page)
 
 
-def lock_page_nosync(kernel: Kernel, page: Page, report: Report) -> Steps:
+def lock_page_nosync(kernel: Kernel, page: Page, failure: MemoryFailure) -> Steps:
     """Wait, uninterruptibly and without bound, for the page lock (of the page, not of the head)."""
-    delay = kernel.times.lock_wait.draw(report.draw(Slot.LOCK_WAIT))
+    delay = kernel.times.lock_wait.draw(failure.draw(Slot.LOCK_WAIT))
     if delay:
         yield from kernel.pause(delay)
     while page.flags & pg.LOCKED:
@@ -208,7 +141,9 @@ def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
         yield from kernel.wait_on_page(page)
 
 
-def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, report: Report) -> Steps:
+def hwpoison_user_mappings(
+    kernel: Kernel, page: Page, pfn: int, trapno: int, failure: MemoryFailure
+) -> Steps:
     """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
     ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
     switches = kernel.switches
@@ -217,7 +152,7 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
         kernel.reach("mappings:not_mappable")
         return
     if not page.flags & pg.LRU:
-        lru_add_drain(page, report.cpu)
+        lru_add_drain(page, failure.cpu)
     if not page_mapped(page):
         kernel.reach("mappings:not_mapped")
         return
@@ -225,7 +160,7 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
         kernel.printk("swapcache", pfn)
         ttu |= TTU_IGNORE_HWPOISON
     # Only file pages with dirty accounting can be known to be clean: the rest goes as dirty.
-    mapping = page.page_mapping
+    mapping = page_mapping(kernel, page)
     if (
         not page.flags & (pg.DIRTY | (pg.ANON | pg.SWAPBACKED if switches.anon_test == "kept" else 0))
         and mapping is not None
@@ -240,9 +175,9 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
             kernel.printk("clean", pfn)
             kernel.reach("mappings:clean")
     to_kill: list[ToKill] = []
-    walked = collect_procs(kernel, page, to_kill, report) if kill else 0
-    duration = walked * kernel.times.rmap_per_vma.draw(report.draw(Slot.RMAP))
-    duration += len(page.ptes) * kernel.times.unmap.draw(report.draw(Slot.UNMAP))
+    walked = collect_procs(kernel, page, to_kill, failure) if kill else 0
+    duration = walked * kernel.times.rmap_per_vma.draw(failure.draw(Slot.RMAP))
+    duration += len(page.ptes) * kernel.times.unmap.draw(failure.draw(Slot.UNMAP))
     if duration:
         yield from kernel.pause(duration)
     entries = list(page.ptes.values())
@@ -250,25 +185,25 @@ def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, trapno: int, re
     fail = max(fail, switches.unmap_retry_chance)
     result = SWAP_SUCCESS
     for attempt in range(kernel.profile.n_unmap_tries):
-        if fail and report.extra(Slot.UNMAP_FAIL, attempt) < fail and page.unmap_failures == 0:
+        if fail and failure.extra(Slot.UNMAP_FAIL, attempt) < fail and page.unmap_failures == 0:
             page.unmap_failures = 1
         result = try_to_unmap(page, ttu)
         if result == SWAP_SUCCESS:
             break
         kernel.printk(kernel.retry_format, pfn, result)
         kernel.reach("unmap:retry")
-    report.unmap_failed = result != SWAP_SUCCESS
-    if report.unmap_failed and "failed_to_unmap" in kernel.profile.formats:
-        kernel.printk("failed_to_unmap", pfn, page.mapcount)
-    kernel.reach("unmap:failed" if report.unmap_failed else "unmap:done")
+    failure.unmap_failed = result != SWAP_SUCCESS
+    if failure.unmap_failed and "failed_to_unmap" in kernel.profile.formats:
+        kernel.printk("failed_to_unmap", pfn, len(page.ptes))
+    kernel.reach("unmap:failed" if failure.unmap_failed else "unmap:done")
     kind = _pte_kind(page)
     for pte in entries:
         kernel.reach(f"pte:{kind}->{pte.kind}")
         if kernel.trace is not None:
             kernel.event("unmapped", pfn=pfn, task=pte.vma.task.name, pte=pte.kind)
-    if report.on_unmapped is not None:
-        report.on_unmapped(report, page, entries)
-    kill_procs_ao(kernel, to_kill, bool(page.flags & pg.DIRTY), trapno, report.unmap_failed, pfn, report)
+    for watcher in kernel.handler_watchers:
+        watcher.unmapped(failure, page, entries)
+    kill_procs_ao(kernel, page, to_kill, trapno, failure)
 
 
 def _pte_kind(page: Page) -> str:
@@ -279,37 +214,41 @@ def _pte_kind(page: Page) -> str:
     return "file_dirty" if page.flags & pg.DIRTY else "file_clean"
 
 
-def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report) -> int:
+def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure) -> int:
     """Enter every process that could map the page; returns the process x VMA pairs walked.
 
     One entry is allocated up front with GFP_KERNEL, so that at least one task can be killed; the
     others are atomic and may fail.
     """
-    spare = kernel.kmalloc(report, 0)
+    spare = kernel.kmalloc(failure, 0)
     if not spare and kernel.profile.first_entry_needed:
         return 0
     if page.flags & pg.ANON:
-        return collect_procs_anon(kernel, page, to_kill, report, spare)
-    return collect_procs_file(kernel, page, to_kill, report, spare)
+        return collect_procs_anon(kernel, page, to_kill, failure, spare)
+    return collect_procs_file(kernel, page, to_kill, failure, spare)
 
 
-def collect_procs_anon(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report, spare: bool) -> int:
+def collect_procs_anon(
+    kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
+) -> int:
     """Every process with a VMA on the page's anon_vma, whether or not the page is mapped there."""
     vmas = page.anon_vma or []
     wide = kernel.switches.collect_anon == "anon_vma_wide"
     for vma in sorted(vmas, key=_task_number):
         if (wide or vma in page.ptes) and task_early_kill(kernel, vma.task):
-            spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
+            spare = add_to_kill(kernel, page, vma, to_kill, failure, spare)
     return kernel.process_count * len(vmas)
 
 
-def collect_procs_file(kernel: Kernel, page: Page, to_kill: list[ToKill], report: Report, spare: bool) -> int:
+def collect_procs_file(
+    kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
+) -> int:
     """Every process with a VMA that covers the page's offset in the file, touched or not."""
-    mapping = page.page_mapping  # of a shmem page in swap cache the swapper, which nobody maps
+    mapping = page_mapping(kernel, page)  # of a shmem page in swap cache the swapper, which nobody maps
     vmas = [vma for vma in mapping.vmas if vma.covers(page.pgoff)] if mapping is not None else []
     for vma in sorted(vmas, key=_task_number):
         if task_early_kill(kernel, vma.task):
-            spare = add_to_kill(kernel, page, vma, to_kill, report, spare)
+            spare = add_to_kill(kernel, page, vma, to_kill, failure, spare)
     return kernel.process_count * len(vmas)
 
 
@@ -328,10 +267,10 @@ def _task_number(vma: Vma) -> tuple[int, int]:
 
 
 def add_to_kill(
-    kernel: Kernel, page: Page, vma: Vma, to_kill: list[ToKill], report: Report, spare: bool
+    kernel: Kernel, page: Page, vma: Vma, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
 ) -> bool:
     """Enter one pair of task and VMA; returns whether the entry allocated up front is still there."""
-    if not spare and not kernel.kmalloc(report, 1 + len(to_kill)):
+    if not spare and not kernel.kmalloc(failure, 1 + len(to_kill)):
         kernel.printk("out_of_memory")
         kernel.reach("collect:out_of_memory")
         return False
@@ -344,35 +283,37 @@ def add_to_kill(
 
 
 def kill_procs_ao(
-    kernel: Kernel, to_kill: list[ToKill], doit: bool, trapno: int, fail: bool, pfn: int, report: Report
+    kernel: Kernel, page: Page, to_kill: list[ToKill], trapno: int, failure: MemoryFailure
 ) -> None:
     """SIGBUS BUS_MCEERR_AO to each collected task; SIGKILL if unmapping failed or it has no address."""
-    if not doit:
+    if not page.flags & pg.DIRTY:
         return
+    pfn, fail = failure.pfn, failure.unmap_failed
     for task, vma, address in to_kill:
-        innocent = not _was_mapped(report, vma)
+        entry = vma.ptes.get(page.pgoff)
+        innocent = entry is None or entry.page is not page
         if fail or address is None:
             kernel.printk("killing_forcibly", pfn, task.comm, task.pid)
             kernel.reach("signal:SIGKILL unmap failed" if fail else "signal:SIGKILL no address")
-            force_kill(kernel, Signal(task, SIGKILL, "", "forced", report, address, innocent, vma))
-        elif kill_proc_ao(kernel, task, vma, address, trapno, pfn, report, innocent) < 0:
+            force_kill(kernel, Signal(task, SIGKILL, "", "forced", failure, address, innocent, vma))
+        elif kill_proc_ao(kernel, task, vma, address, trapno, pfn, failure, innocent) < 0:
             kernel.printk("cannot_send", pfn, task.comm, task.pid)
             kernel.reach("signal:AO not sent")
 
 
-def _was_mapped(report: Report, vma: Vma) -> bool:
-    page = report.page
-    assert page is not None
-    entry = vma.ptes.get(page.pgoff)
-    return entry is not None and entry.page is page
-
-
 def kill_proc_ao(
-    kernel: Kernel, task: Task, vma: Vma, address: int, trapno: int, pfn: int, report: Report, innocent: bool
+    kernel: Kernel,
+    task: Task,
+    vma: Vma,
+    address: int,
+    trapno: int,
+    pfn: int,
+    failure: MemoryFailure,
+    innocent: bool,
 ) -> int:
     """Send the advisory signal: not forced, so it can be blocked or ignored; 0 or a negative errno."""
     kernel.printk("killing_early", pfn, task.comm, task.pid)
-    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, "early", report, address, innocent, vma)
+    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, "early", failure, address, innocent, vma)
     result = send_sig_info(kernel, signal)
     if result < 0:
         kernel.printk("send_error", task.comm, task.pid, result)
@@ -381,12 +322,12 @@ def kill_proc_ao(
     return result
 
 
-def page_action(kernel: Kernel, report: Report, page: Page, state: ErrorState, ref: int) -> None:
-    """Run the row's handler, print its result, report odd references, count the page."""
+def page_action(kernel: Kernel, failure: MemoryFailure, page: Page, state: ErrorState, ref: int) -> None:
+    """Run the row's handler, print its result, failure odd references, count the page."""
     kernel.reach(f"row:{state.row}")
-    report.row = state.row
+    failure.row = state.row
     result = HANDLERS[state.handler](kernel, page)
-    action_result(kernel, report, page, state.message, result, "table")
+    action_result(kernel, failure, page, state.message, result, "table")
     users = page.count - 1 - ref
     if users:
         kernel.printk("still_referenced", page.pfn, state.message, users)
@@ -395,7 +336,7 @@ def page_action(kernel: Kernel, report: Report, page: Page, state: ErrorState, r
 
 
 def action_result(
-    kernel: Kernel, report: Report, page: Page | None, message: str, result: int, exit_name: str
+    kernel: Kernel, failure: MemoryFailure, page: Page | None, message: str, result: int, exit_name: str
 ) -> None:
     """Print the result line and note the outcome.
 
@@ -403,10 +344,10 @@ def action_result(
     pfn prints as not dirty.
     """
     dirty = "dirty " if page is not None and page.flags & pg.DIRTY else ""
-    kernel.printk(kernel.result_format, report.pfn, dirty, message, ACTION_NAME[result])
+    kernel.printk(kernel.result_format, failure.pfn, dirty, message, ACTION_NAME[result])
     if kernel.trace is not None:  # here and above: building the facts costs more than a test
-        kernel.event("result", pfn=report.pfn, exit=exit_name, message=message, outcome=ACTION_NAME[result])
+        kernel.event("result", pfn=failure.pfn, exit=exit_name, message=message, outcome=ACTION_NAME[result])
     kernel.reach(f"exit:{exit_name}")
-    report.exit = exit_name
-    report.message = message
-    report.outcome = result
+    failure.exit = exit_name
+    failure.message = message
+    failure.outcome = result

@@ -2,9 +2,51 @@
 
 from __future__ import annotations
 
+from hwsim.kernel.mm_types import PRESENT, AddressSpace, OpenFile, Page, Region, Task, Vma
 from hwsim.kernel.page_flags import ANON, DIRTY
-from hwsim.kernel.struct_page import PRESENT, Page
-from hwsim.kernel.task_struct import Task, Vma
+
+
+def do_mmap(
+    task: Task,
+    name: str,
+    region: Region,
+    pages: int,
+    *,
+    since_ns: int,
+    start: int | None = None,
+    shared: bool = False,
+    mapping: AddressSpace | None = None,
+    anon_vma: list[Vma] | None = None,
+    mlocked: bool = False,
+    populated: bool = True,
+    pgoff: int = 0,
+    file: OpenFile | None = None,
+) -> Vma:
+    """mmap(): a new VMA, after the last one unless it is told where to ``start``."""
+    if start is None:
+        start = task.next_start
+        task.next_start += pages + 16
+    number = task.number * 64 + task.vmas_made
+    if task.vmas_made >= 64:  # out of the way of the next task's
+        number = 1 << 40 | task.number << 20 | task.vmas_made
+    task.vmas_made += 1
+    task.vmas[name] = vma = Vma(
+        task,
+        name,
+        region,
+        start,
+        pages,
+        since_ns=since_ns,
+        shared=shared,
+        mapping=mapping,
+        anon_vma=anon_vma,
+        mlocked=mlocked,
+        populated=populated,
+        pgoff=pgoff,
+        file=file,
+        number=number,
+    )
+    return vma
 
 
 def find_vma(task: Task, name: str, pgoff: int) -> Vma | None:
@@ -93,7 +135,8 @@ def _copy(task: Task, vma: Vma, start: int, pages: int, pgoff: int, name: str = 
     while key in task.vmas:
         number += 1
         key = f"{name or vma.name}#{number}"
-    copy = task.add_vma(
+    copy = do_mmap(
+        task,
         key,
         vma.region,
         pages,

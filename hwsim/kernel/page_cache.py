@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.page_flags import ANON, DIRTY, HWPOISON, LRU, MLOCKED, PRIVATE, SWAPCACHE, WRITEBACK
-from hwsim.kernel.struct_page import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page
+from hwsim.kernel.mm_types import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page, Region
+from hwsim.kernel.page_flags import ANON, BUDDY, DIRTY, HWPOISON, LRU, MLOCKED, PRIVATE, SWAPCACHE, WRITEBACK
+from hwsim.kernel.system import Kernel
+from hwsim.kernel.writeback import Inode
+
+
+def page_mapping(kernel: Kernel, page: Page) -> AddressSpace | None:
+    """The swapper for a page in swap cache, none for anonymous memory, else the file's (mm/util.c)."""
+    if page.flags & SWAPCACHE:
+        return kernel.swapper
+    return None if page.flags & ANON else page.mapping
 
 
 def isolate_lru_page(page: Page) -> bool:
@@ -100,3 +109,63 @@ def lru_add_drain(page: Page, cpu: int) -> None:
         page.put(PAGEVEC)
         page.pagevec_cpu = -1
         page.flags |= LRU
+
+
+def writes_inode(mapping: AddressSpace, call: str) -> bool:
+    """Whether a call that has written all pages of a file clears I_DIRTY, so that its age starts anew.
+
+    sync() and the eviction of the inode write it as a whole; fsync() and msync() do so with sync_inode() on
+    ext2, ext3 and ext4.  On XFS, NFS and block devices they write pages and no more, and so do fdatasync(),
+    O_SYNC and sync_file_range() everywhere: the flusher still comes at the old age.  2.6.3x: fs/libfs.c
+    (simple_fsync()), fs/ext3/fsync.c, fs/xfs/xfs_vnodeops.c, fs/nfs/file.c, fs/block_dev.c.  Left out: a file
+    that has grown is I_DIRTY_DATASYNC, which fdatasync() and O_SYNC clear as well.
+    """
+    if mapping.filesystem in ("ext2", "ext3", "ext4") and call in ("fsync", "msync"):
+        return True
+    return call in ("sync", "evict")
+
+
+def inode_of(page: Page) -> Inode | None:
+    """page->mapping->host, where dirty pages are accounted and written back."""
+    return page.mapping.host if page.mapping is not None else None
+
+
+def end_io(page: Page, now_ns: int) -> None:
+    """A write-out that was under way when somebody first looked at the page is over by now."""
+    if page.writeback_until_ns and page.writeback_until_ns <= now_ns:
+        page.flags &= ~WRITEBACK
+        page.writeback_until_ns = 0
+
+
+def set_page_dirty(page: Page, now_ns: int) -> None:
+    """__set_page_dirty(): the page is dirty, and so is its inode since now if it was clean."""
+    page.flags |= DIRTY
+    inode = inode_of(page)
+    if inode is not None:
+        inode.advance(now_ns)
+        inode.mark_dirty(now_ns)
+
+
+def has_cached_pages(region: Region, overlay: dict[int, Page], now_ns: int) -> bool:
+    """mapping->nrpages is not zero: all of a file is cached but what was cut out of it or dropped."""
+    mapping = region.mapping
+    assert mapping is not None
+    if mapping.pages or any(time <= now_ns for time in mapping.read_again.values()):
+        return True
+    left = region.layout.pages - mapping.gone.within(range(region.layout.pages))
+    return left > len(overlay) or left > len(dropped_pages(region, overlay))
+
+
+def dropped_pages(region: Region, overlay: dict[int, Page]) -> set[int]:
+    """Page offsets that memory_failure() has taken out of the cache, and no script after it."""
+    mapping = region.mapping
+    assert mapping is not None
+    return {
+        page.pgoff
+        for page in overlay.values()
+        if page.region is region
+        and page.flags & HWPOISON
+        and not page.flags & BUDDY
+        and page.mapping is None
+        and page.pgoff not in mapping.gone
+    }

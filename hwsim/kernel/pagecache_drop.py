@@ -9,21 +9,23 @@ ntfs: Message-ID 20090805093643.E0C00B15D8@basil.firstfloor.org, besides NFS and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from hwsim.kernel.page_cache import invalidate_inode_page, truncate_inode_page, try_to_release_page
+from hwsim.kernel.mm_types import AddressSpace, Page
+from hwsim.kernel.page_cache import (
+    invalidate_inode_page,
+    page_mapping,
+    truncate_inode_page,
+    try_to_release_page,
+)
 from hwsim.kernel.page_flags import ANON, DIRTY, PRIVATE
-from hwsim.kernel.struct_page import AddressSpace, Page
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.system import Kernel
 
 _HOOKED = ("ext2", "ext3", "ext4", "xfs", "nfs", "tmpfs")
 
 
 def truncate(kernel: Kernel, page: Page) -> bool:
     """v5: anonymous memory is done; a block device is tested; everything else is truncated."""
-    mapping = page.page_mapping
+    mapping = page_mapping(kernel, page)
     if mapping is None:
         return True
     if mapping.is_block_device:
@@ -35,7 +37,7 @@ def error_remove_page(kernel: Kernel, page: Page) -> bool:
     """2.6.32: as the file system says, or what is clean and unused is invalidated."""
     if page.flags & ANON:
         return True
-    mapping = page.page_mapping
+    mapping = page_mapping(kernel, page)
     if mapping is None:
         return False  # torn down meanwhile
     if mapping.is_block_device:

@@ -8,14 +8,12 @@ whatever task that is, and, as an insurance, by a work item on the CPU's shared 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from hwsim.engine import HANDLER_STEP, Sleeper, Steps
-from hwsim.kernel.memory_failure import Report, memory_failure
-from hwsim.kernel.panic import Halted
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.ports import Halted
+from hwsim.kernel.system import Kernel
 
 
 def mce_notify_irq(kernel: Kernel) -> None:
@@ -31,7 +29,9 @@ class _Drainer(Sleeper):
 
     context = ""
 
-    def __init__(self, kernel: Kernel, number: int, ring: deque[Report], helper: Worker | None) -> None:
+    def __init__(
+        self, kernel: Kernel, number: int, ring: deque[MemoryFailure], helper: Worker | None
+    ) -> None:
         super().__init__(kernel.engine)
         self.kernel = kernel
         self.number = number
@@ -51,13 +51,14 @@ class _Drainer(Sleeper):
                 if kernel.halted or kernel.stalled_until_ns > self.engine.now_ns:
                     yield from kernel.stalled()
                 while ring:
-                    report = ring.popleft()
+                    failure = ring.popleft()
                     if ring and self._helper is not None:
-                        self._helper.kick(kernel.workqueue_delay(report))
-                    report.context = self.context
-                    report.cpu = self.number
-                    yield from memory_failure(kernel, report.pfn, kernel.profile.trapno, report)
-                    kernel.reported(report)
+                        self._helper.kick(kernel.workqueue_delay(failure))
+                    failure.context = self.context
+                    failure.cpu = self.number
+                    yield from memory_failure(kernel, failure.pfn, kernel.profile.trapno, failure)
+                    for watcher in kernel.handler_watchers:
+                        watcher.done(failure)
                 yield self.sleep()
         except Halted:
             return
@@ -83,7 +84,7 @@ class Cpu(_Drainer):
     context = "return_to_user"
 
     def __init__(self, kernel: Kernel, number: int) -> None:
-        ring: deque[Report] = deque()
+        ring: deque[MemoryFailure] = deque()
         self.worker = Worker(kernel, number, ring, None)
         self.slots = kernel.profile.ring_slots
         super().__init__(kernel, number, ring, self.worker)
@@ -94,9 +95,9 @@ class Cpu(_Drainer):
         self.worker.tear_down()
         super().tear_down()
 
-    def mce_ring_add(self, report: Report) -> bool:
+    def mce_ring_add(self, failure: MemoryFailure) -> bool:
         """Queue a page; False if the ring is full, and nobody is told."""
         if len(self.ring) >= self.slots:
             return False
-        self.ring.append(report)
+        self.ring.append(failure)
         return True

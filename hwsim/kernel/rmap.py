@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from hwsim.kernel.mm_types import NONE, POISON, SWAP, Page, Vma
 from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE
-from hwsim.kernel.struct_page import NONE, POISON, SWAP, Page
-from hwsim.kernel.task_struct import Vma
 
 SWAP_SUCCESS, SWAP_AGAIN = 0, 1
 

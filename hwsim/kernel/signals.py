@@ -7,68 +7,13 @@ that is pending kills, with its own siginfo (legacy_queue()).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from hwsim.kernel.system import Kernel
-    from hwsim.kernel.task_struct import Task, Vma
+from hwsim.kernel.mm_types import Signal, Task
+from hwsim.kernel.system import Kernel
 
 SIGBUS, SIGKILL = "SIGBUS", "SIGKILL"
 BUS_MCEERR_AR, BUS_MCEERR_AO, BUS_ADRERR = "BUS_MCEERR_AR", "BUS_MCEERR_AO", "BUS_ADRERR"
 ESRCH = 3
 LOOP_BOUND = 3  # a handler that returns to the same fatal access would loop for ever
-
-
-class Signal:
-    """One signal from being sent to its end.
-
-    ``cause``: early, late, forced, group_death.  ``result``: '' while under way, then killed,
-    handled, ignored, pending (still blocked at the end), merged, lost (the target was dead) or
-    looping (the handler returned to the same access again and again).  ``address`` is si_addr; ``again`` is
-    what the task does when the handler returns, if it is not the fault of the report's page.
-    """
-
-    __slots__ = (
-        "address",
-        "again",
-        "cause",
-        "code",
-        "done_ns",
-        "innocent",
-        "report",
-        "result",
-        "sent_ns",
-        "signal",
-        "task",
-        "vma",
-        "would_touch_ns",
-    )
-
-    def __init__(
-        self,
-        task: Task,
-        signal: str,
-        code: str,
-        cause: str,
-        report: Any,
-        address: int | None,
-        innocent: bool,
-        vma: Vma | None,
-    ) -> None:
-        self.task = task
-        self.signal = signal
-        self.code = code
-        self.cause = cause
-        self.report = report
-        self.address = address
-        self.innocent = innocent
-        self.vma = vma
-        self.sent_ns = 0
-        self.result = ""
-        self.done_ns: int | None = None
-        self.again: Callable[[], None] | None = None
-        self.would_touch_ns: int | None = None  # set by who knows the future: see page_story
 
 
 def send_sig_info(kernel: Kernel, signal: Signal) -> int:
@@ -88,9 +33,7 @@ def send_sig_info(kernel: Kernel, signal: Signal) -> int:
         task.pending = signal
         if task.blocked:
             kernel.event("pending", task=task.name, signal=signal.signal)
-            kernel.signal_blocked(task, signal)
-        else:
-            kernel.deliver(task, signal)
+        task.user.deliver(signal, default=False)
     return 0
 
 
@@ -114,19 +57,19 @@ def force_sig_info(kernel: Kernel, signal: Signal) -> None:
         signal.result = "merged"
         kernel.event("merged", task=task.name, signal=signal.signal)
     if escaped or task.pending is signal:
-        kernel.deliver(task, task.pending, default=escaped)
+        task.user.deliver(task.pending, default=escaped)
 
 
 def force_kill(kernel: Kernel, signal: Signal) -> None:
     """SIGKILL: cannot be caught, blocked or ignored."""
     _note(kernel, signal)
     if signal.task.alive:
-        kernel.deliver(signal.task, signal, default=True)
+        signal.task.user.deliver(signal, default=True)
     else:
         signal.result = "lost"
 
 
-def unblock(kernel: Kernel, task: Task) -> None:
+def unblock(task: Task) -> None:
     """sigprocmask(SIG_UNBLOCK): a pending signal is delivered now."""
     task.blocked = False
     signal = task.pending
@@ -136,12 +79,11 @@ def unblock(kernel: Kernel, task: Task) -> None:
         signal.result = "ignored"
         task.pending = None
     else:
-        kernel.deliver(task, signal)
+        task.user.deliver(signal, default=False)
 
 
 def _note(kernel: Kernel, signal: Signal) -> None:
     signal.sent_ns = kernel.engine.now_ns
-    signal.report.signals.append(signal)
     kernel.event(
         "signal",
         task=signal.task.name,
@@ -151,4 +93,5 @@ def _note(kernel: Kernel, signal: Signal) -> None:
         cause=signal.cause,
         address=signal.address,
     )
-    kernel.signal_sent(signal)
+    for watcher in kernel.handler_watchers:
+        watcher.signalled(signal)

@@ -6,8 +6,7 @@ segment leaves the segment's page cache for the swap cache, and its entries just
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hwsim.kernel.mm_types import CACHE, SWAP, AddressSpace, Page, Pte, Region, Vma
 from hwsim.kernel.page_cache import delete_from_swap_cache
 from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE, UPTODATE, WRITEBACK
 from hwsim.kernel.rmap import (
@@ -17,11 +16,6 @@ from hwsim.kernel.rmap import (
     page_mkclean,
     try_to_unmap,
 )
-from hwsim.kernel.struct_page import CACHE, SWAP, AddressSpace, Page, Pte
-from hwsim.kernel.task_struct import Vma
-
-if TYPE_CHECKING:
-    from hwsim.kernel.mem_map import Region
 
 
 def add_to_swap(page: Page) -> None:

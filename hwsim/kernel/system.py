@@ -1,8 +1,7 @@
 """One booted kernel: its profile, sysctls, counters, tasks and memory map.
 
-The functions of the other files take it as their first argument.  Behaviour that is not the kernel's
-(what a task does with a signal, what follows from a handled page) is registered as hooks by the
-machine; this package never imports it.
+The functions of the other files take it as their first argument.  What is not the kernel's (what a task does
+with a signal, what follows from a handled page) is told to those who have registered at its :mod:`ports`.
 """
 
 from __future__ import annotations
@@ -12,19 +11,14 @@ from typing import Any
 
 from hwsim.engine import HANDLER_STEP, Bell, Engine
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import prep_new_page
 from hwsim.kernel.error_states import Config, ErrorState, row_bytes
-from hwsim.kernel.first_look import first_look
+from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.panic import Halted
+from hwsim.kernel.mm_types import AddressSpace, Page, Task
+from hwsim.kernel.ports import FileWatcher, Halted, HandlerWatcher, PageWatcher
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.ring import Cpu
-from hwsim.kernel.signals import Signal
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.profile import Profile
 from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
-from hwsim.kernel.task_struct import Task
 from hwsim.kernel.writeback import SET_INTERVAL, Flusher
 from hwsim.rng import Slot
 from hwsim.spec import MachineSpec
@@ -32,19 +26,25 @@ from hwsim.spec import MachineSpec
 EINVAL = 22
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 _CENTISEC_NS = 10_000_000
-Hook = Callable[..., Any]
 
 
 class Kernel:
     """A kernel from boot to halt.
 
-    Life: made by the machine at boot with all tasks not yet started -> runs -> :attr:`halted` at a
+    Life: made at boot with all tasks not yet started -> its ports are wired -> runs -> :attr:`halted` at a
     panic, after which everything that was under way in it stops.  ``mce_bad_pages`` counts as the
     profile counts; ``poisoned_pages`` is the true number of frames with PG_hwpoison.
     """
 
+    # Wired by who boots: who looks at a frame first, who goes down with the kernel, who watches.
+    look: Callable[[Kernel, int, Chance], Page]
+    panic: Callable[[str, MemoryFailure], None]
+    watcher: PageWatcher
+    files: FileWatcher
+
     def __init__(
         self,
+        profile: Profile,
         spec: MachineSpec,
         engine: Engine,
         mem_map: MemMap,
@@ -55,8 +55,9 @@ class Kernel:
         self.spec = spec
         self.engine = engine
         self.mem_map = mem_map
+        self.swapper = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
         self.flusher = flusher or Flusher(0, 0, 0)
-        self.profile = PROFILES[spec.kernel]
+        self.profile = profile
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         self.error_states = self.config.build(self.profile.error_states)
         self._rows = row_bytes(self.error_states)
@@ -70,7 +71,6 @@ class Kernel:
         self.result_format = "result" if order == own.result_order else f"result_{order}"
         self.retry_format = "retry" if level == own.unmap_retry_level else f"retry_{level}"
         self.cpus = spec.cpus
-        self._cpu: list[Cpu | None] = [None] * spec.cpus  # made when first needed
         self.mce_bad_pages = 0
         self.poisoned_pages = 0
         self.lost_blocks: set[tuple[int, int]] = set()  # (first pfn, order) that no allocation gets again
@@ -82,24 +82,11 @@ class Kernel:
         self._printk = printk
         self._reached = reached
         self.trace: list[tuple[int, str, dict[str, Any]]] | None = None
-        self.deliver: Hook = _nobody
-        self.signal_blocked: Hook = _nobody
-        self.signal_sent: Hook = _nobody
-        self.reported: Hook = _nobody
-        self.waited: Hook = _nobody
-        self.panic: Hook = _nobody
-        self.met_poison: Hook = lambda page, order: prep_new_page(self, page, order)
+        self.handler_watchers: tuple[HandlerWatcher, ...] = ()
 
     def error_state(self, flags: int) -> ErrorState:
         """The row of error_states that a page with these flags matches."""
         return self._states[self._rows[flags & pg.TABLE_MASK]]
-
-    def cpu(self, number: int) -> Cpu:
-        """CPU ``number`` with its ring."""
-        cpu = self._cpu[number]
-        if cpu is None:
-            cpu = self._cpu[number] = Cpu(self, number)
-        return cpu
 
     def printk(self, name: str, *args: Any) -> None:
         """One line for the kernel log: a format id of the profile and its arguments."""
@@ -115,17 +102,17 @@ class Kernel:
         """Count that an exit, row, page-table result or path was met."""
         self._reached[what] = self._reached.get(what, 0) + 1
 
-    def pfn_to_page(self, pfn: int, report: Report) -> Page:
+    def pfn_to_page(self, pfn: int, failure: MemoryFailure) -> Page:
         """The struct page; a frame nobody has looked at since it got its owner is settled first."""
         page = self.mem_map.overlay.get(pfn)
         if page is None or (
             page.epoch != page.region.epoch
             and not page.flags & pg.HWPOISON
-            and pfn not in page.region.pages_of_interest
+            and pfn not in page.region.watched
         ):
-            return first_look(self, pfn, report)
-        if report.story is not None:
-            report.story.settle()
+            return self.look(self, pfn, failure)
+        if failure.error >= 0:
+            self.watcher.look(failure)
         return page
 
     def set_sysctl(self, name: str, value: int) -> int:
@@ -169,17 +156,17 @@ class Kernel:
         """The line of /proc/meminfo about bad pages, in 4 KiB pages turned to kB."""
         return MEMINFO_FORMATS[self.switches.meminfo_name] % (self.mce_bad_pages << 2)
 
-    def kmalloc(self, report: Report, number: int) -> bool:
+    def kmalloc(self, failure: MemoryFailure, number: int) -> bool:
         """Whether allocation ``number`` of a kill list succeeds."""
         if self.alloc_failures > 0:
             self.alloc_failures -= 1
             return False
         fail = self.atomic_alloc_fail
-        return not fail or number == 0 or report.extra(Slot.ATOMIC_ALLOC, number) >= fail
+        return not fail or number == 0 or failure.extra(Slot.ATOMIC_ALLOC, number) >= fail
 
-    def workqueue_delay(self, report: Report) -> int:
+    def workqueue_delay(self, failure: MemoryFailure) -> int:
         """How long the shared workqueue takes to run the work item, in ns."""
-        return self.times.workqueue.draw(report.draw(Slot.NOTIFY))
+        return self.times.workqueue.draw(failure.draw(Slot.NOTIFY))
 
     def pause(self, delay_ns: int) -> Generator[Any, Any, None]:
         """Let ``delay_ns`` pass in process context; longer if a machine check stops all CPUs meanwhile."""
@@ -209,10 +196,6 @@ class Kernel:
 
     def tear_down(self) -> None:
         """The boot is over: what it is made of lets go of one another."""
-        for cpu in self._cpu:
-            if cpu is not None:
-                cpu.tear_down()
-        self._cpu = []
         self.mem_map.tear_down()
 
     def end_page_writeback(self, page: Page) -> None:
@@ -220,10 +203,3 @@ class Kernel:
         page.flags &= ~pg.WRITEBACK
         page.writeback_until_ns = 0
         self.wake_up_page(page)
-
-
-def _nobody(*_args: Any, **_kwargs: Any) -> None:
-    """A hook nobody has registered for."""
-
-
-__all__ = ["Kernel", "Signal"]

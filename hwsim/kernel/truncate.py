@@ -6,13 +6,10 @@ entries too, in every kernel.  Who can punch a hole, and what that leaves, is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.mmap import zap_entries
-from hwsim.kernel.struct_page import AddressSpace, Page
 
 ENOSYS = 38
-PunchHole = Callable[[AddressSpace, range], "list[Page] | None"]
 
 
 def unmap_mapping_range(mapping: AddressSpace, pages: range, *, even_cows: bool) -> list[Page]:

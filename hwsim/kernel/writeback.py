@@ -30,14 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp, expm1, log1p
-from typing import TYPE_CHECKING
 
-from hwsim.kernel.page_flags import DIRTY, WRITEBACK
-from hwsim.kernel.struct_page import AddressSpace, Page
+from mypy_extensions import trait
+
+from hwsim.kernel.layout import Layout
 from hwsim.rng import Slot
-
-if TYPE_CHECKING:
-    from hwsim.kernel.mem_map import Region
 
 _FAR = 64  # mean cycles after which the last known write-out tells nothing about the present
 
@@ -88,6 +85,23 @@ SET_INTERVAL: dict[str, Callable[[Flusher, int, int], None]] = {
 }
 
 
+@trait
+class Stored:
+    """What an inode has to know of the pages of its file; a Region does."""
+
+    __slots__ = ()
+    layout: Layout
+    since_ns: int
+
+    def stores_before(self, end: int) -> float:
+        """Stores per ns to the pages below ``end``, by write() and through all mappings."""
+        raise NotImplementedError
+
+    def stores_to(self, pgoff: int) -> float:
+        """Stores per ns to one page, by write() and through all mappings."""
+        raise NotImplementedError
+
+
 class Inode:
     """struct inode of a file with dirty accounting, as far as writeback goes.
 
@@ -112,7 +126,7 @@ class Inode:
     )
 
     def __init__(
-        self, region: Region, flusher: Flusher, now_ns: int, uniform: Callable[[int, int], float]
+        self, region: Stored, flusher: Flusher, now_ns: int, uniform: Callable[[int, int], float]
     ) -> None:
         self._region = region
         self._flusher = flusher
@@ -277,9 +291,11 @@ class Inode:
 
     def stored_first(self, pgoff: int) -> float | None:
         """Whether that store was to this page: None, or a draw below the page's stores per ns."""
-        nth = self._uniform(Slot.DIRTIED_BY, self.clean_ns) * self._stores_before(self._region.layout.pages)
-        nth -= self._stores_before(pgoff)
-        return nth if 0.0 <= nth < self._page_stores(pgoff) else None
+        nth = self._uniform(Slot.DIRTIED_BY, self.clean_ns) * self._region.stores_before(
+            self._region.layout.pages
+        )
+        nth -= self._region.stores_before(pgoff)
+        return nth if 0.0 <= nth < self._region.stores_to(pgoff) else None
 
     def rates_changed(self) -> None:
         """Other tasks map the file than before."""
@@ -289,7 +305,7 @@ class Inode:
     def look_after(self, pgoff: int) -> None:
         """A page with a bad line stands apart: somebody else draws the stores to it from now on."""
         if pgoff not in self._apart:
-            self._apart[pgoff] = self._page_stores(pgoff)
+            self._apart[pgoff] = self._region.stores_to(pgoff)
             self._rates_are_old = True
             if self._rate is not None:
                 self._rate = max(0.0, self._rate - self._apart[pgoff])
@@ -304,63 +320,12 @@ class Inode:
 
     def _stores_per_ns(self) -> float:
         if self._rate is None:
-            self._apart = {pgoff: self._page_stores(pgoff) for pgoff in self._apart}
-            total = self._stores_before(self._region.layout.pages)
+            self._apart = {pgoff: self._region.stores_to(pgoff) for pgoff in self._apart}
+            total = self._region.stores_before(self._region.layout.pages)
             self._rate = max(0.0, total - sum(self._apart.values()))
         return self._rate
-
-    def _stores_before(self, end: int) -> float:
-        """Stores per ns to the pages below ``end``, by write() and through all mappings."""
-        region, mapping = self._region, self._region.mapping
-        assert mapping is not None
-        total = region.stores_per_ns(0, end)
-        for vma in mapping.vmas:
-            total += vma.region.stores_per_ns(vma.pgoff, min(end, vma.pgoff + vma.pages))
-        return total
-
-    def _page_stores(self, pgoff: int) -> float:
-        region, mapping = self._region, self._region.mapping
-        assert mapping is not None
-        return region.touch_rates(pgoff)[1] + sum(
-            vma.region.touch_rates(pgoff)[1] for vma in mapping.vmas if vma.covers(pgoff)
-        )
 
 
 def next_tick_ns(now_ns: int, phase_ns: int, period_ns: int) -> int:
     """The first tick after now of what happens at ``phase_ns`` and every ``period_ns`` from there on."""
     return phase_ns if now_ns < phase_ns else now_ns + period_ns - (now_ns - phase_ns) % period_ns
-
-
-def writes_inode(mapping: AddressSpace, call: str) -> bool:
-    """Whether a call that has written all pages of a file clears I_DIRTY, so that its age starts anew.
-
-    sync() and the eviction of the inode write it as a whole; fsync() and msync() do so with sync_inode() on
-    ext2, ext3 and ext4.  On XFS, NFS and block devices they write pages and no more, and so do fdatasync(),
-    O_SYNC and sync_file_range() everywhere: the flusher still comes at the old age.  2.6.3x: fs/libfs.c
-    (simple_fsync()), fs/ext3/fsync.c, fs/xfs/xfs_vnodeops.c, fs/nfs/file.c, fs/block_dev.c.  Left out: a file
-    that has grown is I_DIRTY_DATASYNC, which fdatasync() and O_SYNC clear as well.
-    """
-    if mapping.filesystem in ("ext2", "ext3", "ext4") and call in ("fsync", "msync"):
-        return True
-    return call in ("sync", "evict")
-
-
-def inode_of(page: Page) -> Inode | None:
-    """page->mapping->host, where dirty pages are accounted and written back."""
-    return page.mapping.host if page.mapping is not None else None
-
-
-def end_io(page: Page, now_ns: int) -> None:
-    """A write-out that was under way when somebody first looked at the page is over by now."""
-    if page.writeback_until_ns and page.writeback_until_ns <= now_ns:
-        page.flags &= ~WRITEBACK
-        page.writeback_until_ns = 0
-
-
-def set_page_dirty(page: Page, now_ns: int) -> None:
-    """__set_page_dirty(): the page is dirty, and so is its inode since now if it was clean."""
-    page.flags |= DIRTY
-    inode = inode_of(page)
-    if inode is not None:
-        inode.advance(now_ns)
-        inode.mark_dirty(now_ns)

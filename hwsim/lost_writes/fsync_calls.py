@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwsim.bad_lines.frame_reuse import drop_pages
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
 from hwsim.kernel.filemap_error import (
-    OpenFile,
     asks_mapping,
     close_file,
     eio_mode,
@@ -22,7 +21,8 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
+from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite, asks
 from hwsim.record import LostWriteRow
@@ -31,7 +31,7 @@ from hwsim.userspace.open_files import file_left
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.mem_map import Region
+    from hwsim.kernel.mm_types import Region
     from hwsim.machine import Machine
     from hwsim.userspace.user_task import UserTask
 
@@ -144,7 +144,7 @@ class Watch:
         return min(self.mapping.read_again.values(), default=None)
 
     def _has_pages(self, now: int) -> bool:
-        return self.region.has_cached_pages(self.machine.kernel.mem_map.overlay, now)
+        return has_cached_pages(self.region, self.machine.kernel.mem_map.overlay, now)
 
     def _asks(self, call: str, *, has_pages: bool) -> bool:
         return asks_mapping(self.machine.kernel, call, self.region.size_pages, has_pages)
@@ -342,7 +342,7 @@ class LostWrites:
         """
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
-        cached = region.has_cached_pages(kernel.mem_map.overlay, kernel.engine.now_ns)
+        cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
         drop_pages(self.machine, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")

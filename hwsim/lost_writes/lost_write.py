@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
 from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.filemap_error import OpenFile
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
 from hwsim.kernel.page_cache import answers_eio
-from hwsim.kernel.struct_page import AddressSpace, Page
 from hwsim.kernel.swap import has_no_contents
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot, poisson
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.mem_map import Region
+    from hwsim.kernel.mm_types import Region
     from hwsim.machine import Machine
 
 WRITER, BYSTANDER, LATER_SESSION, NOBODY = "writer", "bystander", "later_session", "nobody"
@@ -244,7 +243,7 @@ def asks(task: Any, file: str) -> bool:
 
 def _draw_writer(machine: Machine, story: BadLine, page: Page, users: list[str]) -> str:
     """Who stored last, in proportion to the rates of all who store to the page."""
-    written = page.region.touch_rates(page.index)[1]
+    written = page.region.touch_rates(page.pgoff)[1]
     rates = [(written / len(users), name) for name in users] if users else []
     mapping = page.region.mapping
     rates += [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hwsim.kernel.mem_map import MemMap, Region
-from hwsim.kernel.struct_page import AddressSpace
+from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.mm_types import AddressSpace, Region
+from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.rng import Slot
@@ -42,7 +43,9 @@ def boot_kernel(machine: Machine) -> Kernel:
         for region in mem_map.regions:
             if region.mapping is not None and region.mapping.host is not None:
                 region.mapping.host.calls.append((machine.sync_ns, spec.sync_every_ns))
-    kernel = Kernel(spec, machine.engine, mem_map, machine.printk, machine.reached, flusher)
+    kernel = Kernel(
+        PROFILES[spec.kernel], spec, machine.engine, mem_map, machine.printk, machine.reached, flusher
+    )
     kernel.trace = machine.events
     return kernel
 
@@ -86,6 +89,8 @@ def tear_down(machine: Machine) -> None:
             member.tear_down()
         group.members, group.empty, group.shared = [], [], []
     machine.check.tear_down()
+    for cpu in machine.cpus.values():
+        cpu.tear_down()
     machine.kernel.tear_down()
 
 

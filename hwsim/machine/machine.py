@@ -6,7 +6,6 @@ reboot makes a new kernel and starts the tasks again.
 
 from __future__ import annotations
 
-from math import log1p
 from typing import Any
 
 from hwsim.bad_lines import discovery, frame_reuse
@@ -15,34 +14,28 @@ from hwsim.bad_lines.dram_faults import DramFaults
 from hwsim.bad_lines.later_sweeps import count_repeats
 from hwsim.bad_lines.rows import error_row, replication_row
 from hwsim.bad_lines.states import OVER
-from hwsim.engine import MACHINE_CHECK, SIGNAL_DELIVERY, Engine
+from hwsim.engine import MACHINE_CHECK, Engine
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
-from hwsim.kernel.allocator import prep_new_page
-from hwsim.kernel.mem_map import Region
-from hwsim.kernel.memory_failure import Report
-from hwsim.kernel.page_flags import HEAD
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.first_look import first_look
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.ring import mce_notify_irq
-from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
-from hwsim.kernel.struct_page import Page
+from hwsim.kernel.ring import Cpu, mce_notify_irq
 from hwsim.kernel.system import Kernel
-from hwsim.kernel.task_struct import Task, Vma
 from hwsim.lost_writes.fsync_calls import LostWrites
 from hwsim.machine.boot import boot_kernel, start_groups, tear_down
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.quiet import uneventful
+from hwsim.machine.watch import ErrorWatch
 from hwsim.plan import Plan
 from hwsim.record import Replication, StepMistake
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
 from hwsim.spec import Spec
 from hwsim.userspace.task_group import TaskGroup
-from hwsim.userspace.user_task import UserTask
 
 _FIRST_PID = 100
-_FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
 
 
 class Machine:
@@ -70,11 +63,13 @@ class Machine:
         self.allocation_rate = (
             machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
         )
-        self.stories: list[BadLine] = []  # all of them, for the record
+        self.stories: dict[int, BadLine] = {}  # all of them by error, for the record
         self.open: dict[int, BadLine] = {}  # those that may go on, by error
         self.lost_writes = LostWrites(self)
         self.sync_ns = 0  # phase of the periodic sync()
         self.by_pfn: dict[int, BadLine] = {}
+        self.watch = ErrorWatch(self.stories, self.by_pfn, self.lost_writes)
+        self.cpus: dict[int, Cpu] = {}  # of this boot, made when first needed
         self.error_count = 0
         self.boot = -1  # number of the boot, from 0
         self.panics = 0
@@ -102,13 +97,11 @@ class Machine:
             self.spec.machine.tolerant,
         )
         self.kernel = boot_kernel(self)
-        self.kernel.deliver = self._deliver
-        self.kernel.signal_blocked = self._signal_blocked
-        self.kernel.signal_sent = self._signal_sent
-        self.kernel.reported = _reported
-        self.kernel.waited = _waited
+        self.kernel.watcher = self.watch
+        self.kernel.handler_watchers = (self.watch,)
+        self.kernel.look = first_look
         self.kernel.panic = self._memory_failure_panics
-        self.kernel.met_poison = self._met_poison
+        self.cpus = {}
         self.groups = start_groups(self)
 
     def next_pid(self) -> int:
@@ -143,8 +136,8 @@ class Machine:
         self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now_ns)
         self.engine.at(self.engine.now_ns + reboot, MACHINE_CHECK, self._reboot)
 
-    def _memory_failure_panics(self, reason: str, report: Report) -> None:
-        self.panic(reason, report.story, "Memory failure")
+    def _memory_failure_panics(self, reason: str, failure: MemoryFailure) -> None:
+        self.panic(reason, self.stories.get(failure.error), "Memory failure")
 
     def restart(self) -> None:
         """An orderly reboot."""
@@ -204,7 +197,7 @@ class Machine:
         number = self.error_count
         self.error_count += 1
         story = BadLine(self, number, source, pfn, line, permanent, u or self.draws.row(number), line_is_bad)
-        self.stories.append(story)
+        self.stories[number] = story
         other = self.by_pfn.get(pfn)
         if other is not None and other.state != OVER:
             story.end, story.end_ns, story.state = "duplicate", self.engine.now_ns, OVER
@@ -280,80 +273,29 @@ class Machine:
             kernel.reach("rendezvous:timeout")
         return False
 
-    def _queue(self, story: BadLine, report: Report, further: bool) -> None:
+    def _queue(self, story: BadLine, report: MemoryFailure, further: bool) -> None:
         """The end of do_machine_check(): into the CPU's ring, and somebody is asked to empty it."""
         kernel = self.kernel
-        cpu = kernel.cpu(int(report.draw(Slot.CPU) * kernel.cpus))
+        number = int(report.draw(Slot.CPU) * kernel.cpus)
+        cpu = self.cpus.get(number)
+        if cpu is None:
+            cpu = self.cpus[number] = Cpu(kernel, number)
         if not cpu.mce_ring_add(report):
             kernel.reach("ring:overflow")
             if not further:
                 discovery.lost(story)
             return
-        story.queued.add(report)
+        self.watch.queued(report)
         if self.notified_user(report) and cpu.wakes_ns is None:
             cpu.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
         else:
             cpu.worker.kick(kernel.workqueue_delay(report))
 
-    def notified_user(self, report: Report) -> bool:
+    def notified_user(self, report: MemoryFailure) -> bool:
         """Whether the check interrupts user space, so that the ring is drained on the way back."""
         return report.draw(Slot.CONTEXT) < self.spec.machine.user_share
 
-    # -- what the kernel reports --------------------------------------------------------------------
-
-    def _deliver(self, task: Task, signal: Signal, default: bool = False) -> None:
-        member: UserTask = task.behaviour
-        u = signal.report.extra(Slot.DELIVERY, task.number)
-        member.deliver(signal, default, self.spec.machine.times.signal_delivery.draw(u))
-
-    def _signal_blocked(self, task: Task, signal: Signal) -> None:
-        delay = task.behaviour.group.spec.sigbus.unblock_ns
-        if delay is None or task.handler_ends_ns:  # held back by a handler: its end delivers it
-            return
-        boot = self.boot
-
-        def later(_event: Any) -> None:
-            if boot == self.boot and task.alive and not self.kernel.halted and task.pending is signal:
-                unblock(self.kernel, task)
-
-        self.engine.at(self.engine.now_ns + delay, SIGNAL_DELIVERY | task.number, later)
-
-    def _signal_sent(self, signal: Signal) -> None:
-        if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
-            story: BadLine = signal.report.story
-            anchor = story.found_ns if story.found_ns is not None else signal.report.started_ns
-            touch = story.touches.time(signal.vma, anchor)
-            exit_ns = self.next_exit_ns(signal.task.behaviour)
-            signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
-
-    def next_exit_ns(self, member: UserTask) -> int:
-        """When the process ends by itself; drawn when somebody waits for it."""
-        life = member.group.spec.lifetime_ns
-        if life is None:
-            return _FOR_EVER_NS
-        now = self.engine.now_ns
-        if member.next_exit_ns is None or member.next_exit_ns <= now:
-            u = self.draws.extra(-3_000_000 - member.number, Slot.LIFETIME, now)
-            member.next_exit_ns = now + int(-log1p(-u) * life) + 1
-        return member.next_exit_ns
-
-    def entries_dropped(self, pages: list[Any]) -> None:
-        """Page-table entries of a dead task pointed to these pages."""
-        for page in pages:
-            story = self.by_pfn.get(page.pfn)
-            if story is not None:
-                story.entries_dropped()
-            if page.flags & HEAD:  # the entries of a compound page are its head's
-                for tail in list(page.region.pages_of_interest.values()):
-                    if tail.page is not None and tail.page.head is page:
-                        tail.entries_dropped()
-
-    def entries_copied(self, vma: Vma) -> None:
-        """A forked child has inherited entries of pages with a story."""
-        for pte in list(vma.ptes.values()):
-            story = self.by_pfn.get(pte.page.pfn)
-            if story is not None:
-                story.entry_copied(vma)
+    # -- stories ------------------------------------------------------------------------------------
 
     def story_over(self, story: BadLine) -> None:
         """Nothing of the error is under way any more: only its facts are kept."""
@@ -367,13 +309,6 @@ class Machine:
         story = self.by_pfn.get(pfn)
         return None if story is None or story.finished else story
 
-    def _met_poison(self, page: Page, order: int) -> None:
-        story = self.live_story(page.pfn)
-        if story is not None:
-            frame_reuse.handed_out(story, order)
-        else:
-            prep_new_page(self.kernel, page, order)
-
     def given_out(self, first_pfn: int, pages: int) -> None:
         """A script's allocation has taken these frames."""
         overlay, taken = self.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
@@ -382,34 +317,6 @@ class Machine:
             story = self.live_story(pfn)
             if story is not None:
                 frame_reuse.given_out(story)
-
-    def frame_freed(self, pfn: int) -> None:
-        """The last user of the frame has dropped it."""
-        story = self.live_story(pfn)
-        if story is not None:
-            frame_reuse.freed(story)
-
-    def settle(self, region: Region) -> None:
-        """Bring the pages of the region that have a story up to now."""
-        for story in region.pages_of_interest.values():
-            story.settle()
-
-    def draw_races(self, region: Region) -> None:
-        """Draw the open races for pages of the region anew: it is used by others than before."""
-        for story in list(region.pages_of_interest.values()):
-            story.sharers_changed()
-
-    def region_released(self, region: Region) -> None:
-        """The frames of a region are free."""
-        if region.kind == "shm":
-            self.lost_writes.released(region)
-        for story in list(region.pages_of_interest.values()):
-            frame_reuse.owner_gone(story)
-
-    def region_revived(self, region: Region) -> None:
-        """The frames of a region have a new owner."""
-        for story in list(region.pages_of_interest.values()):
-            frame_reuse.region_revived(story)
 
     # -- the run ------------------------------------------------------------------------------------
 
@@ -426,8 +333,8 @@ class Machine:
         lost = self.lost_writes.result(end)
         for story in self.open.values():
             story.book_signals()
-        errors = [error_row(story, self.index) for story in self.stories]
-        signals = [row for story in self.stories for row in story.signal_rows]
+        errors = [error_row(story, self.index) for story in self.stories.values()]
+        signals = [row for story in self.stories.values() for row in story.signal_rows]
         faults = self.dram.rows(self.index, end)
         row = replication_row(self, end, errors, signals, lost, faults)
         log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
@@ -443,16 +350,6 @@ class Machine:
             self.kernel.meminfo(),
             faults,
         )
-
-
-def _waited(page: Page, report: Report) -> None:
-    if report.story is not None:
-        report.story.stored_meanwhile(page, report.started_ns)
-
-
-def _reported(report: Report) -> None:
-    if report.story is not None:
-        report.story.reported(report)
 
 
 def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:

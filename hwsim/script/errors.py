@@ -13,8 +13,8 @@ from hwsim.kernel.do_machine_check import HANDLING
 from hwsim.kernel.mce_printed import play_text
 from hwsim.kernel.mce_raise import Played
 from hwsim.kernel.memory_failure import memory_failure
-from hwsim.kernel.panic import Halted
-from hwsim.kernel.struct_page import INJECTOR
+from hwsim.kernel.mm_types import INJECTOR
+from hwsim.kernel.ports import Halted
 from hwsim.script.step import ScriptError, Step
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def start_injector(step: Step, stories: Iterator[BadLine | Event], trapno: int) 
                 yield from memory_failure(kernel, story.pfn, trapno, report, ref)
                 if page is not None:
                     page.put(INJECTOR)
-                kernel.reported(report)
+                for watcher in kernel.handler_watchers:
+                    watcher.done(report)
         except Halted:
             return
         except ScriptError as error:

@@ -8,7 +8,6 @@ from typing import Any
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import STALE, ZEROES
 from hwsim.kernel.filemap_error import (
-    OpenFile,
     asks_mapping,
     close_file,
     close_reports,
@@ -17,12 +16,10 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import wait_on_page_writeback
-from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, truncate_inode_page
-from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
+from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, has_cached_pages, truncate_inode_page
 from hwsim.kernel.swap import shmem_getpage
-from hwsim.kernel.task_struct import Task
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.script.names import within
 from hwsim.script.step import Step, carry_out, let_go, returns
@@ -143,7 +140,7 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
         return
     lost_writes = step.machine.lost_writes
     kernel, now = step.kernel, step.kernel.engine.now_ns
-    has_pages = region.has_cached_pages(kernel.mem_map.overlay, now)
+    has_pages = has_cached_pages(region, kernel.mem_map.overlay, now)
     asked = asks_mapping(kernel, call, region.size_pages, has_pages)
     error = filemap_check_errors(kernel, mapping, file) if asked else 0
     if error:
@@ -186,7 +183,7 @@ def _sync(step: Step) -> Sleeps:
             yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
-            has_pages = region.has_cached_pages(kernel.mem_map.overlay, kernel.engine.now_ns)
+            has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hwsim.kernel.mm_types import Task
 from hwsim.kernel.mmap import find_range
-from hwsim.kernel.task_struct import Task
 from hwsim.script.step import ScriptError, Step
 
 # These verbs may name a frame that does not exist: memory_failure() has an exit for it.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.mem_map import Region
 from hwsim.kernel.memory_failure import unlock_page
+from hwsim.kernel.mm_types import BUFFERS, OWNER, PAGEVEC, PIN, SWAP, Page, Region
 from hwsim.kernel.page_cache import try_to_release_page
-from hwsim.kernel.struct_page import BUFFERS, OWNER, PAGEVEC, PIN, SWAP, Page
 from hwsim.kernel.swap import (
     clear_page_dirty_for_io,
     end_swap_writepage,
@@ -120,7 +119,7 @@ def _locked_of_file(step: Step) -> Page | None:
         return None
     region = step.kernel.mem_map.by_name[f"file:{ref['file']}"]
     for page in step.kernel.mem_map.overlay.values():
-        if page.locked_by_script and page.region is region and page.index == ref["index"]:
+        if page.locked_by_script and page.region is region and page.pgoff == ref["index"]:
             return page
     return None
 
@@ -216,7 +215,8 @@ def free(step: Step) -> None:
         if page is not None:
             lost = lost or bool(page.flags & pg.HWPOISON)
             (page.head or page).holders.pop(OWNER, None)
-            step.machine.frame_freed(pfn)
+            if step.kernel.watcher.watches(pfn):
+                step.kernel.watcher.freed(page)
     region.release()
     mem_map.carved.remove(region)
     if not lost:
@@ -231,8 +231,8 @@ def free_page(step: Step) -> None:
         raise step.error("the page does not belong to the kernel")
     poisoned = bool(page.flags & pg.HWPOISON)
     page.put(OWNER)
-    if step.machine.live_story(page.pfn) is not None:
-        step.machine.frame_freed(page.pfn)
+    if step.kernel.watcher.watches(page.pfn):
+        step.kernel.watcher.freed(page)
     else:
         step.drop_if_unused(page)
     step.result("isolated" if poisoned else "freed", pfn=page.pfn)

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.later_look import clean_if_written
-from hwsim.kernel.mem_map import Region
-from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.mm_types import PAGE_SHIFT, AddressSpace, Page, Region, Task, Vma
 from hwsim.kernel.mmap import find_vma
-from hwsim.kernel.panic import Halted
-from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.page_cache import set_page_dirty
+from hwsim.kernel.ports import Halted
 from hwsim.kernel.swap import is_on_swap
-from hwsim.kernel.task_struct import PAGE_SHIFT, Task, Vma
-from hwsim.kernel.writeback import set_page_dirty
 from hwsim.record import StepMistake
 from hwsim.userspace.frames import free_swap_and_cache, put_page
+from hwsim.userspace.user_task import user_task
 
 if TYPE_CHECKING:
     from hwsim.kernel.system import Kernel
@@ -91,9 +90,9 @@ class Step:
         if self.kernel.engine.now_ns > self.spec.at_ns:
             self.facts["answered_ns"] = self.kernel.engine.now_ns
 
-    def report(self, pfn: int) -> Report:
+    def report(self, pfn: int) -> MemoryFailure:
         """The draws with which a page is looked at that has no story."""
-        return Report(_FIRST_ERROR_ID - self.number, pfn, [], self.machine.draws.extra, attempt=1)
+        return MemoryFailure(_FIRST_ERROR_ID - self.number, pfn, [], self.machine.draws.extra, attempt=1)
 
     def look(self, pfn: int) -> Page:
         """The struct page of the frame as it is now."""
@@ -281,7 +280,7 @@ class Step:
     @staticmethod
     def _anon_regions(vma: Vma) -> list[Region]:
         """Where the task's page may lie: in the original frames or in its own copies."""
-        copies = vma.task.behaviour.copies.get(vma.name)
+        copies = user_task(vma.task).copies.get(vma.name)
         return [vma.region] if copies is None else [vma.region, copies]
 
     def frames_of(self, vma: Vma) -> Region:
@@ -340,14 +339,14 @@ class Step:
                 self.machine.given_out(pfn, 1)
         if pfn < 0:
             pfn = self.free_page()
-        page = Page(pfn, region, pgoff)
+        page = Page(pfn, region, pgoff, region.epoch)
         page.looked_ns = self.kernel.engine.now_ns
         page.flags = self.kernel.config.real_flags(flags)
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
         if story is not None:  # a permanent fault stays with the frame
             story.page = page
-            region.pages_of_interest[pfn] = story
+            region.watched[pfn] = None
         return page
 
     def drop_if_unused(self, page: Page) -> None:
@@ -388,7 +387,7 @@ def let_go(step: Step, pages: list[Page]) -> None:
     for page in pages:
         free_swap_and_cache(page)
         step.drop_if_unused(page)
-    step.machine.entries_dropped(pages)
+    step.kernel.watcher.entries_dropped(pages)
     for page in pages:
         step.changed(page)
 

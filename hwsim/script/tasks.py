@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 from simpy import Event
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.mem_map import Layout, Region
-from hwsim.kernel.mmap import find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
+from hwsim.kernel.layout import Layout
+from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
+from hwsim.kernel.mmap import do_mmap, find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
 from hwsim.kernel.signals import unblock
-from hwsim.kernel.struct_page import PRESENT, AddressSpace, Page
 from hwsim.kernel.system import EINVAL
-from hwsim.kernel.task_struct import Task, Vma
 from hwsim.script.errors import TRAP_MADVISE, software_story, start_injector
 from hwsim.script.files import punch_hole
 from hwsim.script.step import Step, let_go
 from hwsim.script.touch import touch
 from hwsim.userspace.open_files import file_left, file_to_map
-from hwsim.userspace.user_task import UserTask
+from hwsim.userspace.user_task import UserTask, user_task
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -65,7 +64,8 @@ def mmap(step: Step) -> None:
         file = step.file(args["file"])
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
-        task.add_vma(
+        do_mmap(
+            task,
             name,
             region,
             pages,
@@ -77,10 +77,11 @@ def mmap(step: Step) -> None:
         )
         return
     region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
-    member: UserTask = task.behaviour
+    member = user_task(task)
     if kind == "anon":
         member.private[name] = region
-        task.add_vma(
+        do_mmap(
+            task,
             name,
             region,
             args["pages"],
@@ -91,7 +92,8 @@ def mmap(step: Step) -> None:
         return
     region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
     member.group.shared.append(region)
-    vma = task.add_vma(
+    vma = do_mmap(
+        task,
         name,
         region,
         args["pages"],
@@ -144,7 +146,7 @@ def _pieces(step: Step, task: Task) -> list[tuple[Vma, range]]:
 
 def _settle_copies(task: Task) -> None:
     """The region of a child's own copies knows the VMAs that lead to it."""
-    for name, copies in task.behaviour.copies.items():
+    for name, copies in user_task(task).copies.items():
         copies.vmas = [vma for vma in task.vmas.values() if vma.name == name]
 
 
@@ -166,9 +168,9 @@ def mremap(step: Step) -> None:
     base = step.base(task, step.args["region"])
     for vma in _range(step, task):
         moved = move_vma(task, vma, name)
-        copies = task.behaviour.copies.get(vma.name)
+        copies = user_task(task).copies.get(vma.name)
         if copies is not None:
-            task.behaviour.copies[name] = copies
+            user_task(task).copies[name] = copies
         step.facts["address"] = moved.start << 12
     task.offsets[name] = base + step.args["first"]
 
@@ -267,7 +269,7 @@ def mask(step: Step) -> None:
 
 def unmask(step: Step) -> None:
     """The task unblocks SIGBUS; a pending one is delivered."""
-    unblock(step.kernel, step.task())
+    unblock(step.task())
 
 
 def sysctl(step: Step) -> None:
@@ -276,7 +278,7 @@ def sysctl(step: Step) -> None:
     if step.args["name"].startswith("vm.dirty_"):
         for region in step.kernel.mem_map.regions:
             if region.mapping is not None and region.mapping.host is not None:
-                step.machine.draw_races(region)
+                step.kernel.watcher.sharers_changed(region)
     step.result("EINVAL" if result == -EINVAL else result)
 
 

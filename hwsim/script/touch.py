@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import (
     BUS_ERROR,
     DIRTIES,
@@ -24,14 +25,12 @@ from hwsim.kernel.fault import (
     meets_poison,
     store_under_page_lock,
 )
-from hwsim.kernel.mem_map import Region
-from hwsim.kernel.memory_failure import Report
+from hwsim.kernel.mm_types import CACHE, POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
 from hwsim.kernel.signals import LOOP_BOUND
-from hwsim.kernel.struct_page import CACHE, POISON, PRESENT, SWAP, Page, Pte
 from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
-from hwsim.kernel.task_struct import Task, Vma
 from hwsim.script.step import Step, carry_out, returns
 from hwsim.userspace.sigbus import wait_for_user_space
+from hwsim.userspace.user_task import user_task
 
 Sleeps = Generator[Any, Any, None]
 CONSUMED, SIGSEGV = "consumed", "SIGSEGV"
@@ -130,8 +129,8 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, An
             break
         while locked.flags & pg.LOCKED:
             yield from step.kernel.wait_on_page(locked)
-        while vma.task.alive and vma.task.sigbus_is_due:  # signals come before user space goes on
-            yield wait_for_user_space(vma.task.behaviour)
+        while vma.task.alive and _sigbus_is_due(vma.task):  # signals come before user space goes on
+            yield wait_for_user_space(user_task(vma.task))
         if not returns(step, vma.task):
             return None
     result = OK
@@ -198,7 +197,7 @@ def set_dirty(step: Step, pte: Pte, page: Page, *, only_entry: bool = False) -> 
 def do_wp_page(step: Step, vma: Vma, pte: Pte) -> None:
     """Copy on write: the task gets a frame of its own and leaves the old one to the others."""
     old = pte.page
-    copies: Region = vma.task.behaviour.copies.get(vma.name) or old.region
+    copies: Region = user_task(vma.task).copies.get(vma.name) or old.region
     del old.ptes[vma]
     page = step.new_page(copies, old.pgoff, old.flags & (pg.MLOCKED | pg.UNEVICTABLE) | ANON_PAGE)
     page.anon_vma = old.anon_vma
@@ -217,7 +216,7 @@ def fault(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool) -> 
     return _file_page(step, vma, pgoff, store=store)
 
 
-def report_of(step: Step, page: Page) -> Report:
+def report_of(step: Step, page: Page) -> MemoryFailure:
     """To whom a signal about the page is booked."""
     story = step.machine.live_story(page.pfn)
     if story is None:
@@ -253,7 +252,7 @@ def swap_in_frame(step: Step, old: Page) -> Page:
 
 def anonymous_page(step: Step, vma: Vma, pgoff: int) -> str:
     """do_anonymous_page(): a cleared page."""
-    region = vma.task.behaviour.copies.get(vma.name) or vma.region
+    region = user_task(vma.task).copies.get(vma.name) or vma.region
     flags = ANON_PAGE | (pg.MLOCKED | pg.UNEVICTABLE if vma.mlocked else 0)
     page = step.new_page(region, pgoff, flags)
     page.anon_vma = vma.anon_vma
@@ -347,15 +346,20 @@ def read_result(step: Step, region: Region, pgoff: int) -> str:
     return REREAD_DISK
 
 
+def _sigbus_is_due(task: Task) -> bool:
+    """Whether a SIGBUS, or the handler of one, comes before the task goes on in user space."""
+    return (task.pending is not None and not task.blocked) or task.handler_ends_ns > 0
+
+
 def lost_pages(step: Step, region: Region, pgoff: int) -> list[Page]:
     """Frames that held a newer version of this page of the file than the disk has."""
     pages = step.kernel.mem_map.overlay.values()
-    return [page for page in pages if page.region is region and page.index == pgoff and page.lost_bytes]
+    return [page for page in pages if page.region is region and page.pgoff == pgoff and page.lost_bytes]
 
 
 def die_of(step: Step, task: Task, what: str) -> str:
     """A signal that no task of a scenario catches."""
-    member = task.behaviour
+    member = user_task(task)
     step.kernel.event("killed", task=task.name, pid=task.pid, cause=what)
     member.group.die(member, None, by_step=True)
     return what

@@ -7,9 +7,10 @@ from typing import Any
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.memory_failure import unlock_page, wait_on_page_writeback
-from hwsim.kernel.struct_page import AddressSpace, Page
+from hwsim.kernel.mm_types import AddressSpace, Page
+from hwsim.kernel.page_cache import writes_inode
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
-from hwsim.kernel.writeback import Inode, writes_inode
+from hwsim.kernel.writeback import Inode
 from hwsim.script.step import Step
 
 

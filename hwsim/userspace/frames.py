@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import free_pages_check
+from hwsim.kernel.mm_types import PRESENT, SWAP, Page
 from hwsim.kernel.page_cache import delete_from_swap_cache
-from hwsim.kernel.struct_page import PRESENT, SWAP, Page
 
 if TYPE_CHECKING:
-    from hwsim.kernel.task_struct import Vma
+    from hwsim.kernel.mm_types import Vma
     from hwsim.machine import Machine
 
 
@@ -34,8 +34,9 @@ def put_page(machine: Machine, page: Page) -> None:
     if page.count or page.flags & pg.BUDDY:
         return
     mem_map = machine.kernel.mem_map
-    if machine.live_story(page.pfn) is not None:
-        machine.frame_freed(page.pfn)
+    watcher = machine.kernel.watcher
+    if watcher.watches(page.pfn):
+        watcher.freed(page)
     elif not free_pages_check(machine.kernel, page):
         return
     else:

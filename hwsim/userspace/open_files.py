@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hwsim.kernel.filemap_error import OpenFile, close_file, last_close, open_file
-from hwsim.kernel.struct_page import AddressSpace
+from hwsim.kernel.filemap_error import close_file, last_close, open_file
+from hwsim.kernel.mm_types import AddressSpace, OpenFile
 
 if TYPE_CHECKING:
-    from hwsim.kernel.task_struct import Task
+    from hwsim.kernel.mm_types import Task
     from hwsim.machine import Machine
     from hwsim.spec import ScriptStep
     from hwsim.userspace.user_task import UserTask

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY, Bell
 from hwsim.kernel.fault import do_sigbus
+from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.mmap import zap_entries
-from hwsim.kernel.signals import BUS_MCEERR_AO, Signal, unblock
+from hwsim.kernel.signals import BUS_MCEERR_AO, unblock
 from hwsim.rng import Slot
 from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.task_struct import Task, Vma
+    from hwsim.kernel.mm_types import Task, Vma
     from hwsim.machine import Machine
     from hwsim.userspace.user_task import UserTask
 
@@ -38,9 +39,9 @@ def take_signal(machine: Machine, member: UserTask, signal: Signal) -> Generator
         _killed(machine, member, signal)
         return
     duration = machine.spec.machine.times.sigbus_handler.draw(
-        signal.report.extra(Slot.SIGBUS_HANDLER, task.number)
+        signal.failure.extra(Slot.SIGBUS_HANDLER, task.number)
     )
-    kernel, story = machine.kernel, signal.report.story
+    kernel, story = machine.kernel, machine.stories.get(signal.failure.error)
     kernel.event("handler", task=task.name, code=signal.code, action=action)
     task.blocked = True
     if duration:
@@ -72,7 +73,7 @@ def _sigreturn(machine: Machine, member: UserTask, signal: Signal, action: str) 
     if action != "remap" and (signal.again is not None or signal.code != BUS_MCEERR_AO):
         member.access = signal
     if task.blocked:
-        unblock(machine.kernel, task)
+        unblock(task)
     if task.pending is not None:
         return
     access, member.access = member.access, None
@@ -81,8 +82,8 @@ def _sigreturn(machine: Machine, member: UserTask, signal: Signal, action: str) 
         return
     if access.again is not None:
         access.again()
-    elif access.report.story is not None:
-        access.report.story.touches.again(access)
+    elif (story := machine.stories.get(access.failure.error)) is not None:
+        story.touches.again(access)
 
 
 def wait_for_user_space(member: UserTask) -> Any:
@@ -101,12 +102,12 @@ def back_in_user_space(member: UserTask) -> None:
 
 def _touches_in_handler(machine: Machine, signal: Signal) -> bool:
     """The handler touches the page that it is told about: whether that is fatal, as SIGBUS is blocked."""
-    story, vma = signal.report.story, signal.vma
+    story, vma = machine.stories.get(signal.failure.error), signal.vma
     if story is not None:
         return bool(story.touches.by_handler(signal))
     if vma is None or signal.address is None:
         return False
-    do_sigbus(machine.kernel, vma, vma.pgoff_of(signal.address), signal.code, signal.report)
+    do_sigbus(machine.kernel, vma, vma.pgoff_of(signal.address), signal.code, signal.failure)
     return True
 
 
@@ -118,7 +119,7 @@ def _map_fresh_page(machine: Machine, vma: Vma, story: BadLine) -> None:
             free_swap_and_cache(page)
             if machine.live_story(page.pfn) is None:
                 put_page(machine, page)
-        machine.entries_dropped(pages)
+        machine.kernel.watcher.entries_dropped(pages)
     story.touches.remapped(vma)
 
 
@@ -138,7 +139,7 @@ def _killed(machine: Machine, member: UserTask, signal: Signal) -> None:
     task = signal.task
     signal.result = "killed"
     signal.done_ns = machine.engine.now_ns
-    by_step = signal.report.story is None  # beyond the end of a file: no error has done it
+    by_step = signal.failure.error < 0  # beyond the end of a file: no error has done it
     cause = signal.code if by_step else signal.cause
     machine.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)
     member.group.die(member, None if by_step else signal, by_step=by_step)

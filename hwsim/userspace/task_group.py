@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
-from hwsim.kernel.mem_map import Region
-from hwsim.kernel.signals import SIGKILL, Signal
-from hwsim.kernel.task_struct import Task
+from hwsim.kernel.mm_types import Region, Signal, Task
+from hwsim.kernel.signals import SIGKILL
 from hwsim.kernel.writeback import Inode
 from hwsim.spec import TaskSpec
 from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
@@ -63,7 +62,7 @@ class TaskGroup:
         for root in dict.fromkeys(member.parent or member for member in waiting):
             for each in (root, *root.children) if root.children else ():
                 for region in (*each.private.values(), *each.copies.values()):
-                    self.machine.draw_races(region)
+                    self.machine.kernel.watcher.sharers_changed(region)
 
     def sharers_change(self) -> AbstractContextManager[None]:
         """Around anything that changes who uses the group's shared memory or files.
@@ -80,10 +79,10 @@ class TaskGroup:
         regions = list(self.shared)
         regions += [by_name[f"file:{name}"] for name in self.files]
         for region in regions:
-            machine.settle(region)
+            machine.kernel.watcher.settle(region)
         yield
         for region in regions:
-            machine.draw_races(region)
+            machine.kernel.watcher.sharers_changed(region)
 
     def die(
         self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
@@ -105,12 +104,12 @@ class TaskGroup:
                 if other.alive and other.task is not None:
                     if signal is not None:
                         death = Signal(
-                            other.task, SIGKILL, "", "group_death", signal.report, None, True, None
+                            other.task, SIGKILL, "", "group_death", signal.failure, None, True, None
                         )
                         death.sent_ns = death.done_ns = now
                         death.result = "killed"
-                        signal.report.signals.append(death)
-                        machine.kernel.signal_sent(death)
+                        for watcher in machine.kernel.handler_watchers:
+                            watcher.signalled(death)
                     machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
                     self._bury(other, killed=signal is not None, by_step=by_step)
         self._release_shared()
@@ -164,13 +163,13 @@ class TaskGroup:
         for region in self._orphans(member, task):
             region.release()
             region.vmas = []
-            machine.region_released(region)
+            machine.kernel.watcher.released(region)
         for page in changed:
             if page.epoch == page.region.epoch:  # others go with their region
                 free_swap_and_cache(page)
                 if machine.live_story(page.pfn) is None:
                     put_page(machine, page)
-        machine.entries_dropped(changed)
+        machine.kernel.watcher.entries_dropped(changed)
         close_files(member)
         inode = self._fsynced()
         if inode is not None and member.fsync_call is not None:
@@ -201,7 +200,7 @@ class TaskGroup:
             return
         for region in self.shared:
             region.release()
-            self.machine.region_released(region)
+            self.machine.kernel.watcher.released(region)
 
 
 def _start_order(member: UserTask) -> tuple[bool, int]:

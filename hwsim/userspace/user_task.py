@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
+from math import log1p
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY, Bell
 from hwsim.kernel.fault import copy_page_range
-from hwsim.kernel.filemap_error import OpenFile
-from hwsim.kernel.mem_map import Region
-from hwsim.kernel.signals import SIGKILL, Signal
-from hwsim.kernel.task_struct import Task
+from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
+from hwsim.kernel.mmap import do_mmap
+from hwsim.kernel.signals import SIGKILL, unblock
+from hwsim.rng import Slot
 from hwsim.spec import RegionSpec
 from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
 from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from hwsim.machine import Machine
     from hwsim.userspace.task_group import TaskGroup
 
+_FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
+_EXIT = -3_000_000  # and below, one for each place: names of draws
 
-class UserTask:
+
+class UserTask(UserSpace):
     """One place for a process in a group.
 
     Life: :meth:`start` (or :meth:`fork` from its parent) makes a Task -> signals come through
@@ -37,15 +41,16 @@ class UserTask:
         "bell",
         "children",
         "copies",
+        "exit_ns",
         "file",
         "fsync_call",
         "fsync_ns",
         "group",
         "inbox",
         "kernel",
+        "lifetime_ns",
         "machine",
         "name",
-        "next_exit_ns",
         "number",
         "once",
         "parent",
@@ -54,6 +59,7 @@ class UserTask:
         "revived",
         "ringing",
         "started",
+        "stores_per_ns",
         "struck",
         "task",
     )
@@ -79,16 +85,13 @@ class UserTask:
         self.file: OpenFile | None = None  # of its fsync table: one session after another
         self.fsync_ns = 0  # phase of its periodic fsync
         self.fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
-        self.next_exit_ns: int | None = None
+        self.exit_ns: int | None = None  # when it ends by itself, once that is drawn
+        self.lifetime_ns = group.spec.lifetime_ns
+        self.stores_per_ns = group.stores_per_ns
         self.once = False  # forked by a script: no supervisor brings it back
         self.struck = False  # an error, or its own end, has ended a process here in this boot
         self.revived: list[Region] = []
         self.returning: list[Any] = []  # accesses that wait for the handlers to be through
-
-    @property
-    def alive(self) -> bool:
-        """Whether there is a process in this place."""
-        return self.task is not None and self.task.alive
 
     def start(self) -> None:
         """A new process: exec, map everything, populate."""
@@ -112,7 +115,8 @@ class UserTask:
         for copies in self.copies.values():
             copies.vmas = []
         for key, origin in parent.task.vmas.items():
-            vma = task.add_vma(
+            vma = do_mmap(
+                task,
                 key,
                 origin.region,
                 origin.pages,
@@ -136,7 +140,7 @@ class UserTask:
                 own.vmas.append(vma)
                 self._take(own, now)
             copy_page_range(machine.kernel, origin, vma)
-            machine.entries_copied(vma)
+            machine.kernel.watcher.entries_copied(vma)
         inherit_files(self, parent)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
@@ -145,16 +149,21 @@ class UserTask:
     def _new_task(self, parent: Task | None = None) -> Task:
         machine = self.machine
         task = Task(
-            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now_ns, parent
+            self.name,
+            self.group.spec.name,
+            machine.next_pid(),
+            self.number,
+            machine.engine.now_ns,
+            self,
+            parent,
         )
-        task.behaviour = self
         sigbus = self.group.spec.sigbus
         task.ignored = sigbus.on_ao == "ignored"
         task.blocked = sigbus.on_ao == "blocked"
         task.caught = sigbus.on_ao not in UNCAUGHT
         if parent is None:
             task.mce_kill = self.group.spec.mce_kill
-        self.next_exit_ns = None
+        self.exit_ns = None
         return task
 
     def _map(self, task: Task, spec: RegionSpec, now: int, first: bool) -> None:
@@ -164,7 +173,8 @@ class UserTask:
             region = self.private[spec.name]
             self._take(region, now)
             if spec.kind == "anon":
-                task.add_vma(
+                do_mmap(
+                    task,
                     spec.name,
                     region,
                     spec.pages,
@@ -174,14 +184,21 @@ class UserTask:
                     populated=populated,
                 )
             else:
-                vma = task.add_vma(
-                    spec.name, region, spec.pages, since_ns=now, populated=populated, mapping=region.mapping
+                vma = do_mmap(
+                    task,
+                    spec.name,
+                    region,
+                    spec.pages,
+                    since_ns=now,
+                    populated=populated,
+                    mapping=region.mapping,
                 )
                 region.vmas = [vma]
         elif spec.kind == "file":
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
             file = kernel.mem_map.by_name[f"file:{spec.file}"]
-            task.add_vma(
+            do_mmap(
+                task,
                 spec.name,
                 region,
                 spec.pages,
@@ -195,7 +212,8 @@ class UserTask:
         else:  # shm and shared hugetlb: one segment of the group
             region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
             self._take(region, now)
-            vma = task.add_vma(
+            vma = do_mmap(
+                task,
                 spec.name,
                 region,
                 spec.pages,
@@ -216,16 +234,40 @@ class UserTask:
         """Once all is mapped: frames with a story have a new owner."""
         revived, self.revived = self.revived, []
         for region in revived:
-            self.machine.region_revived(region)
+            self.machine.kernel.watcher.revived(region)
 
-    def deliver(self, signal: Signal, default: bool, delay_ns: int) -> None:
+    @property
+    def alive(self) -> bool:
+        return self.task is not None and self.task.alive
+
+    def next_exit_ns(self) -> int:
+        life, now = self.lifetime_ns, self.machine.engine.now_ns
+        if life is None:
+            return _FOR_EVER_NS
+        if self.exit_ns is None or self.exit_ns <= now:
+            u = self.machine.draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
+            self.exit_ns = now + int(-log1p(-u) * life) + 1
+        return self.exit_ns
+
+    def exit(self) -> None:
+        self.exit_ns = None
+        self.kernel.event("exit", task=self.name)
+        self.group.die(self, None)
+
+    def dies_with(self, other: Task) -> bool:
+        return self.group.spec.group_death and user_task(other).group is self.group
+
+    def deliver(self, signal: Signal, *, default: bool) -> None:
         """A signal is on its way: the process notices it when it next returns to user space."""
-        engine = self.machine.engine
+        machine, engine = self.machine, self.machine.engine
+        if signal.task.blocked and not default:
+            self._hold_back(signal)
+            return
+        u = signal.failure.extra(Slot.DELIVERY, self.number)
+        delay_ns = machine.spec.machine.times.signal_delivery.draw(u)
         if signal.signal == SIGKILL or default:
             due = engine.now_ns + delay_ns
-            engine.at(
-                due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(self.machine, self, signal)
-            )
+            engine.at(due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(machine, self, signal))
             return
         self.inbox.append(signal)
         if self.ringing:
@@ -237,6 +279,19 @@ class UserTask:
         self.ringing = True
         self.bell.ring(delay_ns, SIGNAL_DELIVERY | self.number)
 
+    def _hold_back(self, signal: Signal) -> None:
+        """SIGBUS is blocked: by the task, which unblocks it one day, or by a handler, whose end does."""
+        task, delay_ns = signal.task, self.group.spec.sigbus.unblock_ns
+        if delay_ns is None or task.handler_ends_ns:
+            return
+
+        def later(_event: Any) -> None:
+            if task.alive and not self.kernel.halted and task.pending is signal:
+                unblock(task)
+
+        engine = self.machine.engine
+        engine.at(engine.now_ns + delay_ns, SIGNAL_DELIVERY | self.number, later)
+
     def tear_down(self) -> None:
         """The boot is over: see boot.tear_down()."""
         task, self.task, self.parent = self.task, None, None
@@ -246,7 +301,7 @@ class UserTask:
         if self.bell is not None and self.bell.callbacks:
             self.bell.callbacks.clear()
         if task is not None:
-            task.pending = task.behaviour = None
+            task.pending = None
             for vma in task.vmas.values():
                 vma.ptes.clear()
             task.vmas.clear()
@@ -259,3 +314,9 @@ class UserTask:
             while self.inbox:
                 yield from take_signal(self.machine, self, self.inbox.popleft())
             self.ringing = False
+
+
+def user_task(task: Task) -> UserTask:
+    """What runs in the task."""
+    assert isinstance(task.user, UserTask)
+    return task.user

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.profiles.profile import Profile
+from hwsim.kernel.profile import Profile
 from hwsim.kernel.profiles.v2_6_32 import V2_6_32
 from hwsim.kernel.profiles.v5 import V5
 

@@ -27,7 +27,7 @@ from hwsim.kernel.page_flags import (
     TAIL,
     UNEVICTABLE,
 )
-from hwsim.kernel.profiles.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
+from hwsim.kernel.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
 from hwsim.kernel.profiles.v5 import V5
 from hwsim.kernel.truncate import vmtruncate_range
 

@@ -24,7 +24,7 @@ from hwsim.kernel.page_flags import (
     TAIL,
     UNEVICTABLE,
 )
-from hwsim.kernel.profiles.profile import (
+from hwsim.kernel.profile import (
     KERN_DEBUG,
     KERN_EMERG,
     KERN_ERR,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hwsim.kernel.error_states import ErrorState
-from hwsim.kernel.filemap_error import FsyncAsks
+from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.switches import Switches
-from hwsim.kernel.truncate import PunchHole
 
 KERN_EMERG, KERN_ERR, KERN_INFO, KERN_DEBUG = 0, 3, 6, 7
 Formats = dict[str, tuple[int, str]]
+FsyncAsks = Callable[[int, bool], bool]  # (length of the file in pages, whether any page is cached)
+PunchHole = Callable[[AddressSpace, range], list[Page] | None]
 
 # What a kernel prints only with a switch that is not as the kernel itself has it.
 SWITCH_FORMATS: Formats = {

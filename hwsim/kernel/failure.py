@@ -1,0 +1,65 @@
+"""One call of memory_failure(): which page, with which draws, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mypy_extensions import trait
+
+from hwsim.rng import ROW, Slot
+
+
+@trait
+class Chance:
+    """The draws with which somebody looks at a page; those of one error are its :class:`MemoryFailure`."""
+
+    __slots__ = ()
+
+    def draw(self, slot: Slot) -> float:
+        """The uniform of ``slot``."""
+        raise NotImplementedError
+
+    def extra(self, slot: Slot, k: int) -> float:
+        """A further uniform, one per ``k`` (a VMA, a task)."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True, eq=False)
+class MemoryFailure(Chance):
+    """One call of memory_failure() on one page.
+
+    Life: made for a machine check or an injector -> waits in a ring -> handled, which fills in the rest.
+    ``error`` names the bad line, below zero none; ``attempt`` counts calls for the same error: the first uses
+    the error's own ``uniforms``, later ones further draws.  ``exit`` is one of outside, already,
+    free_or_high_order, already_unmapped, table, ...; ``kind`` and ``region`` say whose page it was.
+    """
+
+    error: int
+    pfn: int
+    uniforms: list[float]
+    further: Callable[[int, int, int], float]  # (error, slot, k)
+    attempt: int = 0
+    context: str = ""
+    cpu: int = 0
+    started_ns: int = 0
+    poisoned_ns: int | None = None
+    kind: str = ""
+    region: str = ""
+    mappers: int = 0
+    unmap_failed: bool = False
+    dirty: bool = False  # PG_dirty once unmapped
+    exit: str = ""
+    row: int = 0  # of error_states; 0: it did not come to that
+    message: str = ""
+    outcome: int = -1  # index into ACTION_NAME
+
+    def draw(self, slot: Slot) -> float:
+        """The uniform of ``slot`` for this call."""
+        if self.attempt == 0:
+            return self.uniforms[slot]
+        return self.further(self.error, slot, self.attempt * ROW)
+
+    def extra(self, slot: Slot, k: int) -> float:
+        """A further uniform of this error, one per ``k`` (a VMA, a task)."""
+        return self.further(self.error, slot, k)

@@ -1,0 +1,91 @@
+"""How a run of frames is laid out when the machine is built, and how often its pages are touched."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from hwsim.spec import SwapCycle, Touch
+
+LINES_PER_PAGE = 64
+_NS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One region as the machine is built: a run of ``pages`` frames from ``first_pfn``.
+
+    ``first_pfn`` -1: no frames of its own (a file mapping: the frames are the file's).
+    ``order`` is that of its allocations (hugetlb, multi-page slab, stacks, high order).
+    """
+
+    name: str
+    kind: str
+    first_pfn: int
+    pages: int
+    touch: tuple[Touch, ...] = (Touch(1.0),)
+    order: int = 0
+    lines_per_touch: float = 1.0
+    full_line: float = 0.1
+    mlock: bool = False
+    swap: SwapCycle | None = None
+    pagevec: float = 0.0
+    buffers: str = "none"
+    buffers_busy: float = 0.0
+    filesystem: str = ""
+    turnover_per_s: float = 0.0
+    truncate_per_s: float = 0.0
+    evict_per_s: float = 0.0
+    flush_every_ns: int | None = None  # in place of vm.dirty_expire_centisecs; 0: never
+    lifetime_ns: int | None = None
+    huge_free: float = 0.0
+    unmap_fail: float = 0.0
+    populate: bool = True
+    cow_of: int = -1  # number of the region this one holds copy-on-write copies of
+
+
+@dataclass(slots=True, eq=False)
+class Frames:
+    """A run of frames in one replication: where it lies, and how often a task touches its pages."""
+
+    number: int
+    layout: Layout
+    name: str = field(init=False)
+    kind: str = field(init=False)
+    bands: list[int] = field(init=False)  # where each run of pages that are touched alike ends
+    rates: list[tuple[float, float]] = field(init=False)  # of each: (loads, stores) per ns of a page
+
+    def __post_init__(self) -> None:
+        layout, share = self.layout, 0.0
+        self.name, self.kind, self.bands, self.rates = layout.name, layout.kind, [], []
+        for touch in layout.touch:
+            share += touch.share
+            self.bands.append(round(share * layout.pages))
+            self.rates.append((touch.load_per_s * _NS, touch.store_per_s * _NS))
+        if share < 1.0 - 1e-9 or not self.rates:
+            self.rates.append((0.0, 0.0))
+
+    def holds(self, pfn: int) -> bool:
+        """Whether the frame lies in this region."""
+        return 0 <= pfn - self.layout.first_pfn < self.layout.pages
+
+    def touch_rates(self, pgoff: int) -> tuple[float, float]:
+        """(loads, stores) per ns of one page by one task."""
+        return self.rates[min(bisect_right(self.bands, pgoff), len(self.rates) - 1)]
+
+    def line_rates(self, pgoff: int) -> tuple[float, float]:
+        """Per ns and task: accesses that read a given line, and stores that overwrite it unread."""
+        load, store = self.touch_rates(pgoff)
+        share = min(1.0, self.layout.lines_per_touch / LINES_PER_PAGE)
+        full = self.layout.full_line
+        return (load + store * (1.0 - full)) * share, store * full * share
+
+    def stores_per_ns(self, first: int, end: int) -> float:
+        """Stores per ns by one task to the pages from ``first`` to before ``end`` together."""
+        total = 0.0
+        for band, (_, store) in enumerate(self.rates):
+            stop = end if band == len(self.rates) - 1 else min(end, self.bands[band])
+            if stop > first:
+                total += (stop - first) * store
+                first = stop
+        return total

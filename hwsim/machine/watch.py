@@ -1,0 +1,125 @@
+"""What the kernel tells of frames and of their handling, turned into calls on the bad lines concerned."""
+
+from __future__ import annotations
+
+from hwsim.bad_lines import discovery, frame_reuse, handled
+from hwsim.bad_lines.bad_line import BadLine
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.mm_types import Page, Pte, Region, Signal, Vma
+from hwsim.kernel.page_flags import HEAD
+from hwsim.kernel.ports import HandlerWatcher, PageWatcher
+from hwsim.kernel.signals import BUS_MCEERR_AO
+from hwsim.lost_writes.fsync_calls import LostWrites
+
+
+class ErrorWatch(PageWatcher, HandlerWatcher):
+    """The listener of one machine; every boot's kernel has it.
+
+    ``lines`` are all bad lines by error number, ``by_pfn`` those that stand for a frame; both are the
+    machine's, which adds to them.
+    """
+
+    __slots__ = ("_by_pfn", "_lines", "_lost_writes")
+
+    def __init__(
+        self, lines: dict[int, BadLine], by_pfn: dict[int, BadLine], lost_writes: LostWrites
+    ) -> None:
+        self._lines = lines
+        self._by_pfn = by_pfn
+        self._lost_writes = lost_writes
+
+    def _of(self, region: Region) -> list[BadLine]:
+        by_pfn = self._by_pfn
+        return [by_pfn[pfn] for pfn in region.watched]
+
+    # -- frames -------------------------------------------------------------------------------------
+
+    def watches(self, pfn: int) -> bool:
+        line = self._by_pfn.get(pfn)
+        return line is not None and not line.finished
+
+    def look(self, failure: MemoryFailure) -> None:
+        line = self._lines.get(failure.error)
+        if line is not None:
+            line.settle()
+
+    def settle(self, region: Region) -> None:
+        for line in self._of(region):
+            line.settle()
+
+    def sharers_changed(self, region: Region) -> None:
+        for line in self._of(region):
+            line.sharers_changed()
+
+    def entries_copied(self, child: Vma) -> None:
+        for pte in list(child.ptes.values()):
+            line = self._by_pfn.get(pte.page.pfn)
+            if line is not None:
+                line.entry_copied(child)
+
+    def entries_dropped(self, pages: list[Page]) -> None:
+        for page in pages:
+            line = self._by_pfn.get(page.pfn)
+            if line is not None:
+                line.entries_dropped()
+            if page.flags & HEAD:  # the entries of a compound page are its head's
+                for tail in self._of(page.region):
+                    if tail.page is not None and tail.page.head is page:
+                        tail.entries_dropped()
+
+    def freed(self, page: Page) -> None:
+        frame_reuse.freed(self._by_pfn[page.pfn])
+
+    def allocated(self, page: Page, order: int) -> bool:
+        if not self.watches(page.pfn):
+            return False
+        frame_reuse.handed_out(self._by_pfn[page.pfn], order)
+        return True
+
+    def released(self, region: Region) -> None:
+        if region.kind == "shm":
+            self._lost_writes.released(region)
+        for line in self._of(region):
+            frame_reuse.owner_gone(line)
+
+    def revived(self, region: Region) -> None:
+        for line in self._of(region):
+            frame_reuse.region_revived(line)
+
+    # -- the handler --------------------------------------------------------------------------------
+
+    def queued(self, failure: MemoryFailure) -> None:
+        self._lines[failure.error].queued.add(failure)
+
+    def lost(self, failure: MemoryFailure) -> None:
+        discovery.lost(self._lines[failure.error])
+
+    def survived(self, failure: MemoryFailure) -> None:
+        discovery.survived(self._lines[failure.error])
+
+    def waited(self, failure: MemoryFailure, page: Page) -> None:
+        line = self._lines.get(failure.error)
+        if line is not None:
+            handled.stored_meanwhile(line, page, failure.started_ns)
+
+    def unmapped(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+        line = self._lines.get(failure.error)
+        if line is not None:
+            handled.unmapped(line, failure, entries)
+
+    def signalled(self, signal: Signal) -> None:
+        failure = signal.failure
+        line = self._lines.get(failure.error)
+        if line is None:
+            return
+        line.signals.append(signal)
+        if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
+            anchor = line.found_ns if line.found_ns is not None else failure.started_ns
+            touch = line.touches.time(signal.vma, anchor)
+            exit_ns = signal.task.user.next_exit_ns()
+            signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
+
+    def done(self, failure: MemoryFailure) -> None:
+        line = self._lines.get(failure.error)
+        if line is not None:
+            handled.done(line, failure)
