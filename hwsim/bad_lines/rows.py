@@ -166,5 +166,5 @@ def replication_row(
         dram_faults=len(faults),
         corrected=sum(row.corrected for row in faults),
         records=sum(row.records - row.dropped for row in faults),
-        restarts=machine.restarts,
+        restarts=machine.processes.restarts,
     )

@@ -24,7 +24,7 @@ from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.ring import Cpu, mce_notify_irq
 from hwsim.kernel.system import Kernel
 from hwsim.lost_writes.fsync_calls import LostWrites
-from hwsim.machine.boot import boot_kernel, start_groups, tear_down
+from hwsim.machine.boot import boot_kernel, tear_down
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.quiet import uneventful
 from hwsim.machine.watch import ErrorWatch
@@ -33,9 +33,7 @@ from hwsim.record import Replication, StepMistake
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
 from hwsim.spec import Spec
-from hwsim.userspace.task_group import TaskGroup
-
-_FIRST_PID = 100
+from hwsim.userspace.process_table import ProcessTable
 
 
 class Machine:
@@ -73,15 +71,13 @@ class Machine:
         self.error_count = 0
         self.boot = -1  # number of the boot, from 0
         self.panics = 0
-        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0
         self.poisoned_pages = 0
         self._waiting: list[BadLine] = []  # errors whose onset fell into a reboot
-        self._pid = _FIRST_PID
         self.kernel: Kernel
-        self.groups: list[TaskGroup] = []
+        self.processes = ProcessTable(self.draws, spec.tasks, spec.script)
         self._boot()
         self.dram = DramFaults(self)
         self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
@@ -103,12 +99,7 @@ class Machine:
         self.kernel.look = first_look
         self.kernel.panic = self._memory_failure_panics
         self.cpus = {}
-        self.groups = start_groups(self)
-
-    def next_pid(self) -> int:
-        """Process ids count up from 100 and are not used twice."""
-        self._pid += 1
-        return self._pid - 1
+        self.processes.boot(self.kernel)
 
     def panic(self, reason: str, story: BadLine | None = None, kind: str = "") -> None:
         """mce_panic(): the machine stops; it reboots after ``reboot_ns`` or the run ends here.
