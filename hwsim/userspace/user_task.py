@@ -215,9 +215,10 @@ class UserTask(UserSpace):
         return self.task is not None and self.task.alive
 
     def next_exit_ns(self) -> int:
-        life, now = self.lifetime_ns, self.machine.engine.now
+        life = self.lifetime_ns
         if life is None:
             return _FOR_EVER_NS
+        now = self.machine.engine.now
         if self._exit_ns is None or self._exit_ns <= now:
             u = self.machine.draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
             self._exit_ns = now + int(-log1p(-u) * life) + 1
