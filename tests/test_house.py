@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "hwsim").rglob("*.py"))
 LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
 
 # A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
 LONG_FILES: dict[str, str] = {
@@ -20,6 +21,13 @@ LONG_FILES: dict[str, str] = {
     "hwsim/bad_lines/bad_line.py": "one life cycle, read from top to bottom; what could leave has left",
     "tests/oracle_mce.py": "mce-inject and do_machine_check() of two kernels, which share their records",
     "tests/twin.py": "one machine that is read in one go; what moves by itself and its memory are elsewhere",
+}
+
+# A function over FUNCTION_LINES_MAX lines, likewise.
+LONG_FUNCTIONS = {
+    "hwsim/kernel/memory_failure.py memory_failure": "the kernel's own function, in its order",
+    "hwsim/kernel/memory_failure.py hwpoison_user_mappings": "the kernel's own function, in its order",
+    "hwsim/bad_lines/bad_line.py __init__": "the slots of a line",  # not for long
 }
 
 MODEL = (
@@ -52,6 +60,16 @@ def test_long_files_have_a_reason() -> None:
     assert too_long - set(LONG_FILES) == set(), "split the file, or say in LONG_FILES why it is one idea"
     assert set(LONG_FILES) - too_long == set(), "no longer long: remove the entry"
     assert all(reason.strip() for reason in LONG_FILES.values())
+
+
+def test_long_functions_have_a_reason() -> None:
+    too_long = {
+        f"{_name(f)} {node.name}"
+        for f in SOURCES
+        for node in ast.walk(ast.parse(f.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES_MAX
+    }
+    assert too_long == set(LONG_FUNCTIONS), "take it apart, or say why it is one; no longer long: remove it"
 
 
 def test_every_module_says_what_it_is() -> None:

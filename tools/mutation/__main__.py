@@ -1,6 +1,6 @@
 """``python -m tools.mutation``: change the model at one point, and see whether a test notices.
 
-Mutants are drawn by a seed over hwsim's hardware, kernel, story and study.  Each meets the tests that run
+Mutants are drawn by a seed over the places of tools/mutation/covering.py.  Each meets the tests that run
 its line, the quick ones first, up to the first failure; what survives meets all others.  Tests of golden
 numbers and printed output do not count.  Mutants live in a copy of the tree, one at a time, at the lowest
 priority.  What is known stands in ``.mutation/results.jsonl``: an interrupted run goes on where it was.

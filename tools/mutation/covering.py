@@ -48,7 +48,7 @@ class Covering:
     def nearest(self, tests: list[str]) -> list[list[str]]:
         """``tests`` in two parts: those of the few files whose tests run least besides, and the rest.
 
-        A change is mostly noticed by its own unit tests, and to import a test file takes longer than its tests.
+        A change is mostly noticed by its own unit tests; importing a test file takes longer than its tests.
         """
         files: dict[str, None] = {}
         for test in sorted(tests, key=lambda test: (self.breadth[test], test)):
