@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.discovery import consumed, device_read
 from hwsim.bad_lines.writeback import look_after_no_more
+from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import (
     free_one_page,
@@ -84,7 +85,7 @@ def freed(story: BadLine) -> None:
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
         story.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
-            bell = story.machine.engine.sleep()
+            bell = Bell(story.machine.engine)
             bell.callbacks.append(lambda _event: freed(story))
             page.waiters.append(bell)
             return
@@ -115,7 +116,7 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
             truncate_inode_page(mapping, page)
             put_page(machine.kernel, page)
     if mapping.host is not None:
-        mapping.host.written(machine.engine.now)
+        mapping.host.written(machine.engine.now_ns)
 
 
 def overwritten(story: BadLine) -> bool:
@@ -135,7 +136,7 @@ def swap_round(story: BadLine) -> None:
     if page.flags & pg.HWPOISON:
         story.arm()
         return
-    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now
+    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now_ns
     story.settle()
     for stage in next_stages(page, page.region.layout.swap):
         if stage == CLEAN_MAPPED and overwritten(story):
@@ -211,7 +212,7 @@ def change_hands(story: BadLine) -> None:
 
 def _isolate(story: BadLine, page: Page, order: int) -> None:
     if story.contained_ns is None:
-        story.contained_ns = story.machine.engine.now
+        story.contained_ns = story.machine.engine.now_ns
     story.hole = True
     story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, order))
     take_page_off_buddy(page)

@@ -237,7 +237,7 @@ class _World:
         self.report = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
-        engine.env.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
+        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:

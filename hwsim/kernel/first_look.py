@@ -26,7 +26,7 @@ def first_look(kernel: Kernel, pfn: int, chance: Chance) -> Page:
     """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
     region, index = kernel.mem_map.region_of(pfn)
     page = Page(pfn, region, index, region.epoch)
-    page.looked_ns = kernel.now
+    page.looked_ns = kernel.engine.now_ns
     if not region.alive:
         _free(kernel, page, chance)
     else:
@@ -71,7 +71,7 @@ def _anon(kernel: Kernel, page: Page, chance: Chance) -> None:
 
 def _anon_holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     if is_shared(kernel, region):
         family = Family(kernel, region.fork_family or region, page.pgoff, chance.extra)
         return family.holders(region, now)
@@ -99,7 +99,7 @@ def fault_in(kernel: Kernel, page: Page, vma: Vma, *, store: bool) -> None:
         mlock_vma_page(page)
     page.map(vma, dirty=store or region.kind == "anon", writable=store or region.kind == "anon")
     page.flags = kernel.config.real_flags(page.flags)
-    page.looked_ns = kernel.now
+    page.looked_ns = kernel.engine.now_ns
 
 
 def _swap(page: Page, chance: Chance) -> None:
@@ -111,7 +111,7 @@ def _swap(page: Page, chance: Chance) -> None:
 
 
 def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     if region.mapping is not None and page.pgoff in region.mapping.gone:
         _free(kernel, page, chance)
         return
@@ -145,7 +145,7 @@ def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
 
 
 def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
@@ -223,7 +223,7 @@ def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, chance: 
     if was_dirty <= 0.0 or u >= was_dirty:
         return
     done = inode.clean_ns + kernel.times.writeback.draw(u / was_dirty)
-    if done > kernel.now:
+    if done > kernel.engine.now_ns:
         page.flags |= pg.WRITEBACK
         page.writeback_until_ns = done
 
@@ -244,7 +244,7 @@ def _hugetlb(kernel: Kernel, page: Page, chance: Chance) -> None:
     for vma in region.vmas:
         if vma.alive and vma.covers(page.pgoff):
             u = chance.extra(Slot.PRESENT, vma.number)
-            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.now, u):
+            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.engine.now_ns, u):
                 page.map(vma, dirty=True)
 
 

@@ -53,7 +53,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
 
     ``ref``: the references that the caller holds, as __memory_failure() of 2.6.32 has it.
     """
-    failure.started_ns = kernel.now
+    failure.started_ns = kernel.engine.now_ns
     if not kernel.recovery:
         kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure)
         raise Halted
@@ -69,7 +69,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
         action_result(kernel, failure, page, "already hardware poisoned", IGNORED, "already")
         return
     page.flags |= pg.HWPOISON
-    failure.poisoned_ns = kernel.now
+    failure.poisoned_ns = kernel.engine.now_ns
     kernel.poisoned_pages += 1
     if traced:
         kernel.event("poisoned", pfn=pfn)
@@ -97,7 +97,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     yield from lock_page_nosync(kernel, page, failure)
     if page.flags & pg.WRITEBACK:
         yield from wait_on_page_writeback(kernel, page)
-    if kernel.now > failure.started_ns:
+    if kernel.engine.now_ns > failure.started_ns:
         for watcher in kernel.handler_watchers:
             watcher.waited(failure, page)
     yield from hwpoison_user_mappings(kernel, page, pfn, trapno, failure)
@@ -131,9 +131,9 @@ def unlock_page(kernel: Kernel, page: Page) -> None:
 
 def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
     """Wait, without bound, until the page is no longer under I/O."""
-    if page.writeback_until_ns > kernel.now:
-        yield from kernel.pause(page.writeback_until_ns - kernel.now)
-    end_io(page, kernel.now)
+    if page.writeback_until_ns > kernel.engine.now_ns:
+        yield from kernel.pause(page.writeback_until_ns - kernel.engine.now_ns)
+    end_io(page, kernel.engine.now_ns)
     while page.flags & pg.WRITEBACK:
         yield from kernel.wait_on_page(page)
 

@@ -135,7 +135,7 @@ def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
     key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     file = task.files.get(key)
     if file is None:
-        file = task.files[key] = open_file(mapping, step.kernel.now).get()
+        file = task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
     return file
 
 
@@ -146,7 +146,7 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     if not returns(step, task):
         return
     lost_writes = step.machine.lost_writes
-    kernel, now = step.kernel, step.kernel.now
+    kernel, now = step.kernel, step.kernel.engine.now_ns
     has_pages = has_cached_pages(region, kernel.mem_map.overlay, now)
     asked = asks_mapping(kernel, call, region.size_pages, has_pages)
     error = filemap_check_errors(kernel, mapping, file) if asked else 0
@@ -190,7 +190,7 @@ def _sync(step: Step) -> Sleeps:
             yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
-            has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.now)
+            has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")
@@ -227,7 +227,7 @@ def open_(step: Step) -> None:
     key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     if task.files.get(key) is not None:
         raise step.error("this descriptor is open already", "fd", allowed="another name")
-    task.files[key] = open_file(mapping, step.kernel.now).get()
+    task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
     step.result(0)
 
 

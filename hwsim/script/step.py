@@ -86,8 +86,8 @@ class Step:
     def result(self, result: str | int, **facts: Any) -> None:
         """What came of the step; when, if it had to wait or was made again by a handler's return."""
         self.facts.update({"result": result}, **facts)
-        if self.kernel.now > self.spec.at_ns:
-            self.facts["answered_ns"] = self.kernel.now
+        if self.kernel.engine.now_ns > self.spec.at_ns:
+            self.facts["answered_ns"] = self.kernel.engine.now_ns
 
     def report(self, pfn: int) -> MemoryFailure:
         """The draws with which a page is looked at that has no story."""
@@ -108,13 +108,13 @@ class Step:
         story = self.machine.live_story(page.pfn)
         if story is not None:
             story.settle()
-        if (at_ns := clean_if_written(page, self.kernel.now)) is not None:
+        if (at_ns := clean_if_written(page, self.kernel.engine.now_ns)) is not None:
             self.kernel.event("written_back", pfn=page.pfn, at_ns=at_ns)
 
     def set_page_dirty(self, page: Page) -> None:
         """The step stores to a page of a file or of a segment."""
         self.up_to_now(page)
-        set_page_dirty(page, self.kernel.now)
+        set_page_dirty(page, self.kernel.engine.now_ns)
 
     # -- tasks --------------------------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ class Step:
         if pfn < 0:
             pfn = self.free_page()
         page = Page(pfn, region, pgoff, region.epoch, self.kernel.config.real_flags(flags))
-        page.looked_ns = self.kernel.now
+        page.looked_ns = self.kernel.engine.now_ns
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
         if story is not None:  # a permanent fault stays with the frame
@@ -370,7 +370,7 @@ def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
         except StepSkipped as reason:
             step.facts["skipped"] = str(reason)
 
-    step.kernel.engine.env.process(rest())
+    step.kernel.engine.process(rest())
 
 
 def returns(step: Step, task: Task) -> bool:

@@ -78,11 +78,11 @@ def mmap(step: Step) -> None:
             name,
             region,
             pages,
-            since_ns=kernel.now,
+            since_ns=kernel.engine.now_ns,
             shared=True,
             mapping=file.mapping,
             populated=False,
-            file=file_to_map(task, args["file"], file.mapping, kernel.now),
+            file=file_to_map(task, args["file"], file.mapping, kernel.engine.now_ns),
         )
         return
     region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
@@ -90,7 +90,13 @@ def mmap(step: Step) -> None:
     if kind == "anon":
         member.private[name] = region
         do_mmap(
-            task, name, region, args["pages"], since_ns=kernel.now, anon_vma=region.anon_vma, populated=False
+            task,
+            name,
+            region,
+            args["pages"],
+            since_ns=kernel.engine.now_ns,
+            anon_vma=region.anon_vma,
+            populated=False,
         )
         return
     region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
@@ -100,7 +106,7 @@ def mmap(step: Step) -> None:
         name,
         region,
         args["pages"],
-        since_ns=kernel.now,
+        since_ns=kernel.engine.now_ns,
         shared=args.get("shared", True),
         mapping=region.mapping,
         populated=kind == "hugetlb",  # there is no other moment when a huge page would come
@@ -115,7 +121,7 @@ def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: 
         order = _HUGE_ORDER
     first = step.free_run(pages, order, key)
     region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
-    region.since_ns = kernel.now
+    region.since_ns = kernel.engine.now_ns
     step.machine.given_out(first, pages)
     return region
 

@@ -313,7 +313,7 @@ def read_slot(step: Step, region: Region, pgoff: int) -> Page:
     step.kernel.reach("fault:reread_swap")
     del mapping.slots[pgoff]
     page = add_to_page_cache(step, region, pgoff)
-    set_page_dirty(page, step.kernel.now)
+    set_page_dirty(page, step.kernel.engine.now_ns)
     return page
 
 

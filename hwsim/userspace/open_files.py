@@ -42,7 +42,7 @@ def open_own_files(member: UserTask) -> None:
     """open() when the process starts: the file of its fsync table, and what the script takes as open."""
     task, machine, fsync = member.task, member.machine, member.group.spec.fsync
     assert task is not None
-    by_name, now = machine.kernel.mem_map.by_name, machine.engine.now
+    by_name, now = machine.kernel.mem_map.by_name, machine.engine.now_ns
     if fsync is not None:
         mapping = by_name[f"file:{fsync.file}"].mapping
         assert mapping is not None

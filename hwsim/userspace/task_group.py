@@ -95,7 +95,7 @@ class TaskGroup:
         (``by_step``), or (none of these) its life time was over.
         """
         machine = self.machine
-        now = machine.engine.now
+        now = machine.engine.now_ns
         waiting = len(self.empty)
         with self.sharers_change():
             self._bury(member, killed=signal is not None, by_step=by_step)
@@ -131,7 +131,7 @@ class TaskGroup:
 
     def _go_on_to_fsync(self, started: list[UserTask]) -> None:
         """A new process calls fsync() in the phase of the one before it."""
-        fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now
+        fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now_ns
         if fsync is None or inode is None:
             return
         for member in started:
@@ -166,7 +166,7 @@ class TaskGroup:
         close_files(member)
         inode = self._fsynced()
         if inode is not None and member.fsync_call is not None:
-            inode.call_ends(machine.engine.now, member.fsync_call)
+            inode.call_ends(machine.engine.now_ns, member.fsync_call)
             member.fsync_call = None
         task.vmas = {}  # they know their task: together they would stay until the run is over
 

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.engine import SIGNAL_DELIVERY, Bell
 from hwsim.kernel.fault import copy_page_range
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
 from hwsim.kernel.mmap import do_mmap, dup_vma
@@ -96,7 +96,7 @@ class UserTask(UserSpace):
     def start(self) -> None:
         """A new process: exec, map everything, populate."""
         machine, spec = self.machine, self.group.spec
-        now = machine.engine.now
+        now = machine.engine.now_ns
         self.task = task = self._new_task()
         first = self is self.group.members[0]
         open_own_files(self)
@@ -108,7 +108,7 @@ class UserTask(UserSpace):
     def fork(self) -> None:
         """A new child of the parent's process: its mappings are copied, poison entries with them."""
         machine = self.machine
-        now = machine.engine.now
+        now = machine.engine.now_ns
         parent = self.parent
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
@@ -129,7 +129,13 @@ class UserTask(UserSpace):
     def _new_task(self, parent: Task | None = None) -> Task:
         machine = self.machine
         task = Task(
-            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now, self, parent
+            self.name,
+            self.group.spec.name,
+            machine.next_pid(),
+            self.number,
+            machine.engine.now_ns,
+            self,
+            parent,
         )
         sigbus = self.group.spec.sigbus
         task.ignored = sigbus.on_ao == "ignored"
@@ -218,7 +224,7 @@ class UserTask(UserSpace):
         life = self.lifetime_ns
         if life is None:
             return _FOR_EVER_NS
-        now = self.machine.engine.now
+        now = self.machine.engine.now_ns
         if self._exit_ns is None or self._exit_ns <= now:
             u = self.machine.draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
             self._exit_ns = now + int(-log1p(-u) * life) + 1
@@ -241,7 +247,7 @@ class UserTask(UserSpace):
         u = signal.failure.extra(Slot.DELIVERY, self.number)
         delay_ns = machine.spec.machine.times.signal_delivery.draw(u)
         if signal.signal == SIGKILL or default:
-            due = engine.now + delay_ns
+            due = engine.now_ns + delay_ns
             engine.at(due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(machine, self, signal))
             return
         self._inbox.append(signal)
@@ -249,10 +255,10 @@ class UserTask(UserSpace):
             return
         if not self._started:
             self._started = True
-            self._bell = engine.sleep()
-            engine.env.process(self._life())
+            self._bell = Bell(engine)
+            engine.process(self._life())
         self._ringing = True
-        engine.wake(self._bell, delay_ns, SIGNAL_DELIVERY | self.number)
+        self._bell.ring(delay_ns, SIGNAL_DELIVERY | self.number)
 
     def _hold_back(self, signal: Signal) -> None:
         """SIGBUS is blocked: by the task, which unblocks it one day, or by a handler, whose end does."""
@@ -265,7 +271,7 @@ class UserTask(UserSpace):
                 unblock(task)
 
         engine = self.machine.engine
-        engine.at(engine.now + delay_ns, SIGNAL_DELIVERY | self.number, later)
+        engine.at(engine.now_ns + delay_ns, SIGNAL_DELIVERY | self.number, later)
 
     def tear_down(self) -> None:
         """The boot is over: see boot.tear_down()."""
@@ -285,7 +291,7 @@ class UserTask(UserSpace):
         engine = self.machine.engine
         while True:
             yield self._bell
-            self._bell = engine.sleep()
+            self._bell = Bell(engine)
             while self._inbox:
                 yield from take_signal(self.machine, self, self._inbox.popleft())
             self._ringing = False
