@@ -1,4 +1,4 @@
-"""One event loop on SimPy: integer nanoseconds and a stated rule for ties.
+"""One event loop on SimPy: integer nanoseconds and a stated rule for ties; what sleeps in it, and until when.
 
 SimPy orders events by (time, priority, running number).  hwsim puts its tie rule into the priority:
 the class of the event first, then an id (CPU or task number), so that what happens at one
@@ -9,10 +9,13 @@ script step.  The horizon is half-open: an event at the horizon does not happen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from heapq import heappop, heappush
+from typing import Any, Generic, TypeVar
 
 import simpy
+from simpy.core import StopSimulation
+from simpy.events import PENDING
 
 _CLASS_SHIFT = 24
 
@@ -25,67 +28,175 @@ KERNEL_ACCESS = 6 << _CLASS_SHIFT
 TASK_ACCESS = 7 << _CLASS_SHIFT
 SCRIPT_STEP = 8 << _CLASS_SHIFT
 
+Steps = Generator[simpy.Event, Any, None]  # a process, or a part of one
+Due = TypeVar("Due", bound=tuple[int, int, *tuple[object, ...]])
 
-class Engine:
+
+class Engine(simpy.Environment):
     """A SimPy environment with absolute times and explicit priorities.
 
-    ``now`` is an int in ns.  :meth:`at` runs a callback, :meth:`wait` gives an event to yield from
-    a process, :meth:`wake` fires an event that a process sleeps on.  ``scheduled`` counts events,
-    for the benchmarks that pin exact numbers.
+    Life: made at 0 -> :meth:`run` up to a time, as often as one likes -> the horizon, or :meth:`stop`.
+    ``now_ns`` is the simulated time, a plain attribute: it is read many times an error, and SimPy's ``now``
+    is a property.
     """
 
-    __slots__ = ("env",)
-
     def __init__(self) -> None:
-        self.env = simpy.Environment(0)
-
-    @property
-    def now(self) -> int:
-        """Simulated time in ns."""
-        return self.env._now  # type: ignore[return-value]  # SimPy types time as float; ours is int
+        super().__init__(0)
+        self.now_ns = 0
 
     @property
     def pending(self) -> int:
         """Events that wait in the heap."""
-        return len(self.env._queue)
+        return len(self._queue)
 
     @property
     def scheduled(self) -> int:
-        """Events ever scheduled (reading it uses up one running number)."""
-        return next(self.env._eid)
+        """Events ever scheduled, for budgets that pin the number (reading it uses one up)."""
+        return next(self._eid)
 
-    def at(self, time_ns: int, priority: int, callback: Callable[[Any], None]) -> None:
+    def at(self, time_ns: int, priority: int, callback: Callable[[Any], None]) -> Alarm:
         """Run ``callback(event)`` at ``time_ns`` (not before now)."""
-        event = simpy.Event(self.env)
-        event._ok = True
-        event._value = None
-        event.callbacks.append(callback)
-        self.env.schedule(event, priority, time_ns - self.env._now)  # type: ignore[arg-type]
+        alarm = Alarm(self)
+        alarm.callbacks.append(callback)
+        heappush(self._queue, (time_ns, priority, next(self._eid), alarm))  # type: ignore[misc]
+        return alarm
 
-    def wait(self, delay_ns: int, priority: int) -> simpy.Event:
-        """An event that fires after ``delay_ns``; for ``yield`` in a process."""
-        event = simpy.Event(self.env)
-        event._ok = True
-        event._value = None
-        self.env.schedule(event, priority, delay_ns)  # type: ignore[arg-type]
-        return event
+    def wait(self, delay_ns: int, priority: int) -> Alarm:
+        """An event that happens after ``delay_ns``; for ``yield`` in a process."""
+        alarm = Alarm(self)
+        heappush(self._queue, (self.now_ns + delay_ns, priority, next(self._eid), alarm))  # type: ignore[misc]
+        return alarm
 
-    def sleep(self) -> simpy.Event:
-        """An event that nobody has scheduled yet: a process sleeps on it until :meth:`wake`."""
-        return simpy.Event(self.env)
-
-    def wake(self, event: simpy.Event, delay_ns: int, priority: int, value: Any = None) -> None:
-        """Fire ``event`` after ``delay_ns``; a second wake of the same event is an error in the model."""
-        if event.triggered:
-            raise RuntimeError("a sleeping process was woken twice")
-        event._ok = True
-        event._value = value
-        self.env.schedule(event, priority, delay_ns)  # type: ignore[arg-type]
-
-    def run(self, until_ns: int) -> None:
+    def run(self, until_ns: int) -> None:  # type: ignore[override]  # to a time, never to an event
         """Process every event before ``until_ns``, unless :meth:`stop` comes first."""
-        self.env.run(until=until_ns)
+        queue = self._queue
+        try:
+            while queue and queue[0][0] < until_ns:
+                time_ns, _, _, event = heappop(queue)
+                self.now_ns = self._now = time_ns  # type: ignore[assignment]  # a float only for SimPy's types
+                callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+                for callback in callbacks:
+                    callback(event)
+                if not callbacks and not event.ok:  # a process has failed, and nobody waits for it
+                    raise event.value  # type: ignore[misc]  # SimPy has typed it as anything
+        except StopSimulation:
+            return
+        self.now_ns = self._now = until_ns
 
     def stop(self) -> None:
-        """End :meth:`run` after the current event."""
-        raise simpy.core.StopSimulation(None)
+        """End :meth:`run` here and now: what has called this does not go on."""
+        raise StopSimulation(None)
+
+
+class Alarm(simpy.Event):
+    """An event whose time is set when it is made: :meth:`Engine.at`, :meth:`Engine.wait`."""
+
+    _ok = True
+    _value = None
+
+
+class Bell(simpy.Event):
+    """An event that nobody has scheduled yet: a process sleeps on it until somebody rings, once."""
+
+    def ring(self, delay_ns: int, priority: int) -> None:
+        """Wake who sleeps on it after ``delay_ns``; a second ring is an error in the model."""
+        if self._value is not PENDING:
+            raise RuntimeError("a bell was rung twice")
+        self._ok = True
+        self._value = None
+        self.env.schedule(self, priority, delay_ns)  # type: ignore[arg-type]
+
+
+class Agenda(Generic[Due]):
+    """What is to come for one thing: many times that come and go, and one callback for the earliest.
+
+    Life: :meth:`expect` says what comes first now, as often as that changes -> ``happens(due)`` at its time
+    -> nothing, until the next :meth:`expect`.  A due is (time in ns, priority, whatever else).  The callback
+    stands at the due or before it: one that comes too early, because what it stood for went away, only
+    stands again, which is rarer than times that change while the earliest stays.
+    """
+
+    __slots__ = ("_alarm", "_engine", "_happens", "_horizon_ns", "_stands_at", "next")
+
+    def __init__(self, engine: Engine, horizon_ns: int, happens: Callable[[Due], None]) -> None:
+        self._engine = engine
+        self._horizon_ns = horizon_ns
+        self._happens = happens
+        self._alarm: Alarm | None = None
+        self._stands_at: tuple[int, int] | None = None
+        self.next: Due | None = None
+
+    def expect(self, due: Due | None) -> None:
+        """From now on this comes first; None, and nothing comes: the callback stays, for what follows."""
+        self.next = due
+        if due is None or due[0] >= self._horizon_ns:
+            return
+        if self._stands_at is not None and self._stands_at <= due[:2]:
+            return
+        self._stands_at = due[:2]
+        self._alarm = self._engine.at(max(due[0], self._engine.now_ns), due[1], self._fire)
+
+    def _fire(self, alarm: Alarm) -> None:
+        if alarm is not self._alarm:
+            return
+        self._alarm, stood_at, self._stands_at = None, self._stands_at, None
+        due = self.next
+        if due is None or stood_at is None:
+            return
+        if due[:2] > (self._engine.now_ns, stood_at[1]):
+            self.expect(due)
+        else:
+            self._happens(due)
+
+
+class Sleeper(simpy.Process):
+    """A process of SimPy that sleeps unless it has something to do.
+
+    Life: made asleep, which costs no event -> :meth:`wake_at` sets its alarm -> :meth:`life` runs, from its
+    start or from where it sleeps -> ``yield self.sleep()``, or :meth:`sleep_until` -> the next alarm -> ...
+    -> :meth:`tear_down`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.env = self.engine = engine
+        self.callbacks = []
+        self._generator = self.life()
+        self._sleep = simpy.Event(engine)  # never happens: the alarm goes to the process itself
+        self._alarm: Alarm | None = None
+        self.wakes_ns: int | None = None  # when its alarm goes off, or went off if it is awake
+
+    def life(self) -> Steps:
+        """What it does each time it wakes, and then ``yield self.sleep()``."""
+        raise NotImplementedError
+
+    def wake_at(self, time_ns: int, priority: int) -> None:
+        """Wake it then, unless it is awake or wakes before that."""
+        if self.wakes_ns is not None:
+            if self.wakes_ns <= time_ns:
+                return
+            self._forget_alarm()
+        self.wakes_ns = time_ns
+        self._alarm = self.engine.at(time_ns, priority, self._resume)
+
+    def sleep(self) -> simpy.Event:
+        """What to yield when there is nothing more to do, until somebody calls :meth:`wake_at`."""
+        self.wakes_ns = None
+        self._sleep.callbacks.clear()
+        return self._sleep
+
+    def sleep_until(self, time_ns: int, priority: int) -> simpy.Event:
+        """What to yield when there is nothing more to do before ``time_ns``."""
+        self.wakes_ns = time_ns
+        self._alarm = self.engine.at(time_ns, priority, self._resume)
+        self._sleep.callbacks.clear()
+        return self._sleep
+
+    def tear_down(self) -> None:
+        """It goes with its boot: nobody wakes it any more, and it holds nothing."""
+        self._forget_alarm()
+        self._sleep.callbacks.clear()
+        self._generator.close()
+
+    def _forget_alarm(self) -> None:
+        if self._alarm is not None and self._alarm.callbacks:  # otherwise it has gone off
+            self._alarm.callbacks.clear()

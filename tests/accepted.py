@@ -15,7 +15,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.engine import Engine
+from hwsim.engine import Bell, Engine
 from hwsim.kernel.switches import SWITCHES
 from hwsim.machine import run_replication
 from hwsim.record import Replication
@@ -126,7 +126,6 @@ class TooMany(AssertionError):
 def limits(events: int, calls: int | None = None) -> Iterator[None]:
     """Raise TooMany beyond so many engine events or Python calls; to count these takes its time."""
     left = [events, calls or 0]
-    schedule = Engine.at, Engine.wait, Engine.wake
 
     def counted(method: Any) -> Any:
         def call(*args: Any, **more: Any) -> Any:
@@ -145,9 +144,9 @@ def limits(events: int, calls: int | None = None) -> Iterator[None]:
 
     before = sys.getprofile()
     with (
-        mock.patch.object(Engine, "at", counted(schedule[0])),
-        mock.patch.object(Engine, "wait", counted(schedule[1])),
-        mock.patch.object(Engine, "wake", counted(schedule[2])),
+        mock.patch.object(Engine, "at", counted(Engine.at)),
+        mock.patch.object(Engine, "wait", counted(Engine.wait)),
+        mock.patch.object(Bell, "ring", counted(Bell.ring)),
     ):
         if calls is not None:
             sys.setprofile(called)

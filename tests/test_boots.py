@@ -127,7 +127,7 @@ def alive(*names: str) -> Counter[str]:
 def test_nothing_of_an_earlier_boot_is_kept() -> None:
     """Kernel, tasks, mappings, pages and reports go with their boot, without the collector."""
     classes = ["Kernel", "Cpu", "UserTask", "Task", "Vma", "Region", "Page", "Pte", "MemoryFailure", "Signal"]
-    classes.append("Process")  # of SimPy: a bell that nobody rings any more
+    classes += ["Process", "Worker", "MachineCheckInterrupt"]  # asleep, and nobody wakes them any more
     with no_collector():
         before = alive(*classes)
         built = Machine(storm(400, permanent=0.3), 0, Plan(storm(400)))
@@ -140,6 +140,8 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
     assert built.error_count > 300
     assert found["Kernel"] == 1
     assert found["Cpu"] <= 4
+    assert found["Worker"] == found["Cpu"]
+    assert found["MachineCheckInterrupt"] == 1
     assert found["Process"] <= 8 + members
     assert found["UserTask"] == members
     assert (

@@ -9,9 +9,10 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from hwsim.engine import Engine
 from hwsim.hardware.address_map import CoordinateRange
 from hwsim.hardware.dram_fault import Dimms
-from hwsim.hardware.scrubber import Scrubber
+from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.plan import Plan
 from hwsim.rng import Draws, Slot
 from hwsim.spec import (
@@ -82,7 +83,9 @@ def test_reads_of_a_line_are_those_of_all_who_map_it() -> None:
 def test_a_corrected_transient_is_gone_when_the_sweep_has_passed_its_line() -> None:
     spec = world(of("bit", transient=1.0, permanent=0.0), per_s=1e-4)
     result = play(spec)
-    scrubber = Scrubber(spec.machine.scrub, PAGES, Draws(spec.seed, 0).extra(-1, Slot.PHASE))
+    scrubber = PatrolScrubber(
+        Engine(), spec.machine.scrub, PAGES, Draws(spec.seed, 0).extra(-1, Slot.PHASE), print
+    )
     ended = [fault for fault in result.faults if fault.end == "scrubbed"]
     assert len(ended) >= len(result.faults) - 1
     made = Dimms(of("bit"))

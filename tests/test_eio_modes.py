@@ -20,6 +20,7 @@ class Bits:
             switches=SimpleNamespace(eio_mode=mode, close_reports="nfs"),
             reach=lambda _key: None,
             event=lambda *_args, **_facts: None,
+            files=SimpleNamespace(evicted=lambda *_args, **_facts: None),
         )
         self.mapping = AddressSpace("file:data", "ext4")
         self.files = [fe.open_file(self.mapping, 0).get() for _ in range(2)]

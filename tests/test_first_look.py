@@ -24,7 +24,8 @@ from hwsim.kernel.mm_types import Page, Region
 def test_the_last_write_out_may_still_be_writing_the_page(now_ns: int, u: float, until_ns: int) -> None:
     page = Page(7, Region(0, Layout("r", "file", 0, 16)), 7, 0)
     kernel: Any = SimpleNamespace(
-        now=now_ns, times=SimpleNamespace(writeback=SimpleNamespace(draw=lambda _: 50))
+        engine=SimpleNamespace(now_ns=now_ns),
+        times=SimpleNamespace(writeback=SimpleNamespace(draw=lambda _: 50)),
     )
     inode: Any = SimpleNamespace(clean_ns=100, dirty_span_ns=lambda: 1.0)
     report: Any = SimpleNamespace(draw=lambda _: u)

@@ -44,13 +44,13 @@ def test_a_pause_ends_when_the_cpus_go_on() -> None:
 
     def handler(delay_ns: int) -> Any:
         yield from kernel.pause(delay_ns)
-        ends.append(kernel.now)
+        ends.append(kernel.engine.now_ns)
 
     def stall(at_ns: int, until_ns: int) -> None:
         kernel.engine.at(at_ns, HANDLER_STEP, lambda _event: setattr(kernel, "stalled_until_ns", until_ns))
 
     for delay_ns in (10, 50, 100, 200):
-        kernel.engine.env.process(handler(delay_ns))
+        kernel.engine.process(handler(delay_ns))
     stall(40, 90)
     stall(80, 120)
     kernel.engine.run(1_000)
@@ -65,10 +65,10 @@ def test_nothing_goes_on_after_a_panic() -> None:
         try:
             yield from kernel.pause(delay_ns)
         except Halted:
-            ends.append(f"halted {kernel.now}")
+            ends.append(f"halted {kernel.engine.now_ns}")
 
     kernel.engine.at(5, HANDLER_STEP, lambda _event: setattr(kernel, "halted", True))
-    kernel.engine.env.process(handler(10))
+    kernel.engine.process(handler(10))
     kernel.engine.run(1_000)
     assert ends == ["halted 10"]
 

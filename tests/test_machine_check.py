@@ -1,4 +1,4 @@
-"""Scrubber arithmetic, rendezvous, ring: tiny worlds with the exact times."""
+"""Rendezvous, bank, ring: tiny worlds with the exact times."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hwsim.engine import Engine
-from hwsim.hardware.machine_check import GRADED, PANIC, TIMED_OUT, MachineCheck
-from hwsim.hardware.scrubber import Scrubber
+from hwsim.hardware.machine_check_interrupt import GRADED, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
 from hwsim.record import Replication
@@ -31,38 +28,6 @@ from tests.worlds import DATA, MEMORY, NO_TIME, P0, PFN, heap, play, run, world
 SECOND = 1_000_000_000
 
 
-def test_the_scrubber_visits_each_line_once_a_sweep_in_order_of_address() -> None:
-    scrubber = Scrubber(ScrubSpec(period_ns=6400), 1, 0.0)  # 64 lines, one every 100 ns
-    assert [scrubber.next_visit_ns(0, line, -1) for line in (0, 1, 63)] == [0, 100, 6300]
-    assert scrubber.next_visit_ns(0, 1, 100) == 6500  # strictly after
-    assert scrubber.visits_between(0, 1, 100, 6500) == 0
-    assert scrubber.visits_between(0, 1, 100, 6501) == 1
-    assert scrubber.visits_between(0, 1, 0, 6400 * 10) == 10
-    assert scrubber.visits_between(0, 1, 100, 100) == 0  # the next one is a whole period away
-
-
-@given(
-    st.integers(1, 10**6),
-    st.integers(0, 63),
-    st.floats(0, 0.999),
-    st.integers(0, 10**15),
-    st.integers(10**3, 10**14),
-)
-def test_the_next_visit_is_after_now_and_within_a_period(
-    pages: int, line: int, phase: float, now: int, period: int
-) -> None:
-    scrubber = Scrubber(ScrubSpec(period_ns=period), pages, phase)
-    visit = scrubber.next_visit_ns(pages - 1, line, now)
-    assert visit is not None
-    assert now < visit <= now + period
-
-
-def test_no_scrubber_no_visit() -> None:
-    scrubber = Scrubber(ScrubSpec(period_ns=None), 4, 0.5)
-    assert scrubber.next_visit_ns(0, 0, 0) is None
-    assert scrubber.visits_between(0, 0, 0, 10**18) == 0
-
-
 @pytest.mark.parametrize(
     ("tolerant", "duration", "outcome"),
     [(1, SECOND, GRADED), (1, SECOND + 1, TIMED_OUT), (0, SECOND, GRADED), (0, SECOND + 1, PANIC)],
@@ -71,10 +36,10 @@ def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, o
     engine = Engine()
     log: list[tuple[int, str, bool]] = []
     stalls: list[int] = []
-    check = MachineCheck(engine, SECOND, tolerant)
+    check = MachineCheckInterrupt(engine, SECOND, tolerant)
 
     def done(how: str, overflowed: bool) -> None:
-        log.append((engine.now, how, overflowed))
+        log.append((engine.now_ns, how, overflowed))
 
     check.raise_srao(Delay(mean_ns=duration), 0.5, done, stalls.append)
     engine.run(10 * SECOND)
@@ -93,7 +58,7 @@ def test_a_consumption_overflows_no_bank_and_reads_none_out(
     """What a core met is in a bank of the core; a find waits in the memory controller's meanwhile."""
     engine = Engine()
     log: list[tuple[str, bool]] = []
-    check = MachineCheck(engine, SECOND, tolerant)
+    check = MachineCheckInterrupt(engine, SECOND, tolerant)
 
     def done(how: str, overflowed: bool) -> None:
         log.append((how, overflowed))
@@ -109,11 +74,11 @@ def test_a_consumption_overflows_no_bank_and_reads_none_out(
 def test_a_bank_holds_one_record_and_a_further_find_spoils_it() -> None:
     engine = Engine()
     log: list[tuple[int, int, bool]] = []
-    check = MachineCheck(engine, SECOND, 1)
+    check = MachineCheckInterrupt(engine, SECOND, 1)
 
     def raised(number: int) -> bool:
         def done(_how: str, overflowed: bool) -> None:
-            log.append((engine.now, number, overflowed))
+            log.append((engine.now_ns, number, overflowed))
 
         return check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
 
@@ -128,10 +93,10 @@ def test_a_bank_holds_one_record_and_a_further_find_spoils_it() -> None:
 def test_a_consumption_waits_for_the_check_before_it_and_uses_another_bank() -> None:
     engine = Engine()
     log: list[tuple[int, str, bool]] = []
-    check = MachineCheck(engine, SECOND, 1)
+    check = MachineCheckInterrupt(engine, SECOND, 1)
 
     def done(how: str, overflowed: bool) -> None:
-        log.append((engine.now, how, overflowed))
+        log.append((engine.now_ns, how, overflowed))
 
     check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
     check.raise_fatal(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)

@@ -82,4 +82,4 @@ def test_the_quick_form_plays_every_shipped_scenario_under_both_policies(tmp_pat
     for file in (ROOT / "scenarios").glob("*.toml"):
         for policy in (0, 1):
             key = f"vm.memory_failure_early_kill={policy}"
-            assert ["world", f"scenarios/{file.name}", [key], 1] in jobs
+            assert ["world", f"scenarios/{file.name}", [key], 2] in jobs

@@ -26,7 +26,7 @@ NOTED = ["event signal", "sent"]
 class Log:
     """A kernel that writes down what the signal code asks of it, at 700 ns."""
 
-    now = 700
+    engine = SimpleNamespace(now_ns=700)
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -3,14 +3,14 @@
 Before detection the line is in a race: the scrubber's visit (computed), a task's or the kernel's or a
 device's read of *that line*, a store that overwrites the whole line, the page being freed and filled
 anew.  After memory_failure() has unmapped the page, any touch of the *page* counts.  Every candidate
-has an absolute time; one callback with a generation number stands at the earliest of them.
+has an absolute time and stands in the agenda of the line.
 
 Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (kernel).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwsim.bad_lines import discovery, frame_reuse, handled, read_again, writeback
 from hwsim.bad_lines.late_touch import LateTouches
@@ -19,8 +19,9 @@ from hwsim.bad_lines.race import Candidate, draw_race
 from hwsim.bad_lines.rows import signal_row
 from hwsim.bad_lines.states import CHECKING, HANDLED, LATENT, OVER
 from hwsim.bad_lines.treatment import Treatment, treatment
-from hwsim.engine import SCRUB_VISIT
-from hwsim.hardware.machine_check import NEVER_PANIC
+from hwsim.engine import Agenda
+from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
+from hwsim.hardware.patrol_scrubber import Scrubbed
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import meets_poison
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
-_WITHOUT_CPU = ("scrub", "device_read", "refilled", "dirtied")
+_WITHOUT_CPU = ("device_read", "refilled", "dirtied")
 _FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
-class BadLine:
+class BadLine(Scrubbed):
     """The story of one error on one line of one page.
 
     Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
@@ -49,7 +50,7 @@ class BadLine:
     """
 
     __slots__ = (
-        "armed",
+        "agenda",
         "attempts",
         "boot",
         "contained_ns",
@@ -66,7 +67,6 @@ class BadLine:
         "first",
         "found",
         "found_ns",
-        "generation",
         "hole",
         "isolated_pages",
         "kind",
@@ -77,7 +77,6 @@ class BadLine:
         "logged_only",
         "machine",
         "mappers",
-        "next",
         "onset_ns",
         "other_lines",
         "page",
@@ -104,6 +103,7 @@ class BadLine:
         "touches",
         "u",
         "unmapped_ns",
+        "visit_ns",
     )
 
     def __init__(
@@ -120,16 +120,15 @@ class BadLine:
         self.machine = machine
         self.error = error
         self.source = source
-        self.onset_ns = machine.engine.now
+        self.onset_ns = machine.engine.now_ns
         self.pfn = pfn
         self.line = line
         self.permanent = permanent
         self.line_is_bad = line_is_bad  # False: a software injector, which sets only PG_hwpoison
         self.u = u
         self.state = LATENT
-        self.generation = 0
-        self.armed: tuple[int, int] | None = None
-        self.next: Candidate | None = None
+        self.visit_ns: int | None = None  # when the scrubber will find it
+        self.agenda: Agenda[Candidate] = Agenda(machine.engine, machine.horizon_ns, self._happens)
         self.first: Treatment | None = None  # of the boot in which it was found, once that is over
         self.attempts = 0
         self.fatal_checks = 0
@@ -215,7 +214,7 @@ class BadLine:
         self.end = "panic"
         self.panics += 1
         if self.panic_ns is None:
-            self.panic_ns, self.panic_boot = self.machine.engine.now, self.machine.boot
+            self.panic_ns, self.panic_boot = self.machine.engine.now_ns, self.machine.boot
             self.panic_kind, self.panic_region = self.place()
 
     def draw_race(self) -> None:
@@ -229,44 +228,32 @@ class BadLine:
         page, machine = self.page, self.machine
         if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
             extra, error = machine.draws.extra, self.error
-            now, since, was = machine.engine.now, page.looked_ns, page.flags
+            now, since, was = machine.engine.now_ns, page.looked_ns, page.flags
             settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
             if machine.kernel.trace is not None and now > since:
                 _tell_what_changed(machine, page, since, was)
 
     def arm(self) -> None:
-        """See to it that one callback stands at the earliest candidate, or before it.
+        """Wait for what comes first: the earliest candidate, or the scrubber if its find changes anything.
 
-        A callback that comes too early, because its candidate went away, only arms again: that is
-        rarer than candidates that change while the earliest stays.
+        Only that one stands anywhere: the other is asked for again when it has happened.
         """
-        if self.state != LATENT and not self.times and not self.touches.candidates:
-            self.next = None  # nothing to come: the common case once a page has been dealt with
-            return
-        best = self._earliest()
-        self.next = best
-        if best is None or best[0] >= self.machine.horizon_ns:
-            return
-        time, priority = best[0], best[1]
-        if self.armed is not None and self.armed <= (time, priority):
-            return
-        self.armed = (time, priority)
-        self.generation += 1
-        generation = self.generation
-
-        def fire(_event: Any) -> None:
-            if generation != self.generation:
-                return
-            self.armed = None
-            candidate = self.next
-            if candidate is None:
-                return
-            if candidate[:2] > (self.machine.engine.now, priority):
-                self.arm()
+        visit_ns = None
+        if self.state == LATENT and self.line_is_bad:
+            scrubber = self.machine.scrubber
+            if scrubber.signals != "none" and not self.sweeps_change_nothing:
+                after_ns = max(self.machine.engine.now_ns, self.last_report_ns)
+                visit_ns = scrubber.next_visit_ns(self.pfn, self.line, after_ns)
+        # Nothing may be to come: the common case once a page has been dealt with.
+        first = self._earliest() if self.times or self.touches.candidates else None
+        if first is not None and visit_ns is not None:
+            if visit_ns <= first[0]:
+                first = None
             else:
-                self._happens(candidate)
-
-        self.machine.engine.at(max(time, self.machine.engine.now), priority, fire)
+                visit_ns = None
+        if visit_ns != self.visit_ns:
+            self.machine.scrubber.expect(self, visit_ns)
+        self.agenda.expect(first)
 
     def _earliest(self) -> Candidate | None:
         best: Candidate | None = None
@@ -277,22 +264,11 @@ class BadLine:
         for candidate in self.touches.candidates:
             if best is None or candidate[:2] < best[:2]:
                 best = candidate
-        if self.state == LATENT and self.line_is_bad:
-            machine = self.machine
-            signals = machine.scrubber.signals
-            if signals != "none" and not self.sweeps_change_nothing:
-                after = max(machine.engine.now, self.last_report_ns)
-                visit = machine.scrubber.next_visit_ns(self.pfn, self.line, after)
-                if visit is not None and (best is None or (visit, SCRUB_VISIT) < best[:2]):
-                    best = (visit, SCRUB_VISIT, "scrub", None)
         return best
 
     def disarm(self) -> None:
-        """Nothing happens until the next arm(): the machine is down, or the story over.
-
-        The callback stays where it stands, for the arm() after the reboot to use.
-        """
-        self.next = None
+        """Nothing happens until the next arm(): the machine is down, or the story over."""
+        self.agenda.next = self.visit_ns = None
 
     @property
     def handled(self) -> bool:
@@ -325,10 +301,8 @@ class BadLine:
         what, who = candidate[2], candidate[3]
         machine = self.machine
         stalled_ns = machine.kernel.stalled_until_ns
-        if stalled_ns > machine.engine.now and what not in _WITHOUT_CPU:
+        if stalled_ns > machine.engine.now_ns and what not in _WITHOUT_CPU:
             self._put_off(candidate, stalled_ns)
-        elif what == "scrub":
-            discovery.scrub_visit(self)
         elif what == "touch":
             self.touches.happens(who)
         elif what == "truncated":
@@ -422,7 +396,7 @@ class BadLine:
             page = self.page
             if page is not None and not (page.head or page).ptes and self.report is not None:
                 if handled.is_contained(page, self.report):
-                    self.contained_ns = self.machine.engine.now
+                    self.contained_ns = self.machine.engine.now_ns
                     handled.take_out(self, page)
         if self.state == OVER:
             return
@@ -445,7 +419,7 @@ class BadLine:
         if pte.kind == PRESENT:
             self.draw_race()
         elif meets_poison(pte):
-            self.touches.expect(pte, self.machine.engine.now)
+            self.touches.expect(pte, self.machine.engine.now_ns)
             self.arm()
 
     def sharers_changed(self) -> None:
@@ -488,7 +462,8 @@ class BadLine:
             if not (signal.result or (signal.task.blocked and signal.task.pending is signal)):
                 signal.result = "lost"  # it was on its way
         self.book_signals()
-        self.report = self.page = self.next = None
+        self.report = self.page = None
+        self.disarm()
         self.queued.clear()
         self.entries, self.times, self.stores_waiting = [], [], []
         self.touches.clear()
@@ -497,9 +472,9 @@ class BadLine:
 
     def finish(self, end: str) -> None:
         """The story is over before the horizon."""
-        count_repeats(self, self.machine.engine.now)
+        count_repeats(self, self.machine.engine.now_ns)
         self.end = end
-        self.end_ns = self.machine.engine.now
+        self.end_ns = self.machine.engine.now_ns
         self.state = OVER
         writeback.look_after_no_more(self)
         self.disarm()

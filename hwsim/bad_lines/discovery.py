@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.engine import SCRUB_VISIT
-from hwsim.kernel.workqueue import mce_notify_irq
+from hwsim.kernel.ring import mce_notify_irq
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -22,7 +22,7 @@ _READS_PLAYED = 16  # of one line that nobody panics for
 
 def note_found(story: BadLine, how: str) -> None:
     """Somebody has met the bad line."""
-    now = story.machine.engine.now
+    now = story.machine.engine.now_ns
     story.last_report_ns = now
     if story.found_ns is None:
         story.found, story.found_ns = how, now
@@ -57,7 +57,7 @@ def _sweep_goes_on(story: BadLine) -> None:
     find is read out, and take slots of the ring.
     """
     machine = story.machine
-    now, kernel, scrubber = machine.engine.now, machine.kernel, machine.scrubber
+    now, kernel, scrubber = machine.engine.now_ns, machine.kernel, machine.scrubber
     for other in story.other_lines:
         visit = scrubber.next_visit_ns(story.pfn, other.line, now)
         if visit is not None and visit - now < scrubber.page_pass_ns():
@@ -154,7 +154,7 @@ def device_read(story: BadLine) -> bool:
         note_found(story, "device_read")
         _logged(story)
     if story.disk_ns is None:
-        story.disk_ns = machine.engine.now  # no bus of the time tells the device that the data is bad
+        story.disk_ns = machine.engine.now_ns  # no bus of the time tells the device that the data is bad
         story.disk_boot = machine.boot
         machine.kernel.reach("disk:bad bytes written")
         machine.kernel.event("disk", error=story.error, pfn=story.pfn)

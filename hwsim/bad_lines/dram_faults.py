@@ -108,7 +108,7 @@ class DramFaults:
 
     def onset(self, source: int, dram: DramSpec) -> None:
         """A fault comes: alone or with an earlier one it may be more than the ECC corrects."""
-        machine, now, dimms = self._machine, self._machine.engine.now, dimms_of(dram)
+        machine, now, dimms = self._machine, self._machine.engine.now_ns, dimms_of(dram)
         number = len(self.faults)
         chance = machine.draws.generator(_NAME - number, Slot.FAULT)
         fault = dimms.draw(chance)
@@ -136,7 +136,7 @@ class DramFaults:
 
     def _meet_reads(self, story: FaultStory, chance: np.random.Generator) -> None:
         """How often its lines are read, from a sample; when a transient is gone, and a row spared."""
-        machine, now, fault = self._machine, self._machine.engine.now, story.fault
+        machine, now, fault = self._machine, self._machine.engine.now_ns, story.fault
         rates_of = machine.plan.line_reads.of
         lines = dimms_of(story.dram).lines(fault.where, _SAMPLE, chance).tolist()
         rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
@@ -167,7 +167,7 @@ class DramFaults:
             story.fades_ns, story.fades_as = min(ends)
 
     def _is_there(self, story: FaultStory) -> bool:
-        self._let_fade(story, self._machine.engine.now)
+        self._let_fade(story, self._machine.engine.now_ns)
         return not story.gone
 
     def _let_fade(self, story: FaultStory, now_ns: int) -> None:
@@ -255,7 +255,7 @@ class DramFaults:
     def _later(self, story: FaultStory, mean_ns: int, slot: Slot, then: Callable[[], None]) -> None:
         machine = self._machine
         u = machine.draws.extra(_NAME - story.number, slot, story.errors)
-        at = machine.engine.now + max(1, int(-mean_ns * log1p(-u)))
+        at = machine.engine.now_ns + max(1, int(-mean_ns * log1p(-u)))
         if at < machine.horizon_ns:
             machine.engine.at(at, FAULT_ONSET | story.source, lambda _event: then())
 
@@ -266,7 +266,7 @@ class DramFaults:
 
         ``on_panic.repair`` is the chance that the DIMM of a panic is; every fault of it goes with it.
         """
-        machine, now = self._machine, self._machine.engine.now
+        machine, now = self._machine, self._machine.engine.now_ns
         for error in machine.open.values():
             if error.faults and error.end == "panic" and not error.finished:
                 u = machine.draws.extra(error.error, Slot.REPAIR, error.races)

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.discovery import consumed, device_read
 from hwsim.bad_lines.writeback import look_after_no_more
+from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import free_pages_check, lose_block, prep_new_page
+from hwsim.kernel.allocator import (
+    free_one_page,
+    free_pages_check,
+    lose_block,
+    prep_new_page,
+    put_page,
+    take_page_off_buddy,
+)
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
 from hwsim.kernel.mm_types import AddressSpace, Page
@@ -20,7 +28,6 @@ from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
-from hwsim.userspace.frames import put_page
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -49,16 +56,7 @@ def becomes_free(story: BadLine, page: Page) -> None:
     """The frame goes to the free lists with its bad line."""
     look_after_no_more(story)
     story.machine.kernel.event("freed", error=story.error, pfn=story.pfn)
-    page.flags = page.flags & pg.HWPOISON | pg.BUDDY
-    page.holders.clear()
-    page.ptes.clear()
-    for mapping in (page.mapping, page.region.mapping):
-        if mapping is not None and mapping.pages.get(page.pgoff) is page:
-            del mapping.pages[page.pgoff]
-        if mapping is not None and mapping.swapped.get(page.pgoff) is page:
-            del mapping.swapped[page.pgoff]
-    page.mapping = page.anon_vma = page.head = None
-    page.swap_entry, page.swap_stage = False, 0
+    free_one_page(page)
     story.draw_race()
 
 
@@ -87,7 +85,7 @@ def freed(story: BadLine) -> None:
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
         story.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
-            bell = story.machine.engine.sleep()
+            bell = Bell(story.machine.engine)
             bell.callbacks.append(lambda _event: freed(story))
             page.waiters.append(bell)
             return
@@ -116,9 +114,9 @@ def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
             freed(story)
         else:
             truncate_inode_page(mapping, page)
-            put_page(machine, page)
+            put_page(machine.kernel, page)
     if mapping.host is not None:
-        mapping.host.written(machine.engine.now)
+        mapping.host.written(machine.engine.now_ns)
 
 
 def overwritten(story: BadLine) -> bool:
@@ -138,7 +136,7 @@ def swap_round(story: BadLine) -> None:
     if page.flags & pg.HWPOISON:
         story.arm()
         return
-    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now
+    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now_ns
     story.settle()
     for stage in next_stages(page, page.region.layout.swap):
         if stage == CLEAN_MAPPED and overwritten(story):
@@ -195,9 +193,7 @@ def first_touch(story: BadLine, vma: Vma, copied: bool) -> None:
     touches = store if copied else load + store
     u = machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races)
     stores = copied or u * touches < store
-    fault_in(page, vma, store=stores)
-    page.flags = machine.kernel.config.real_flags(page.flags)
-    page.looked_ns = machine.engine.now
+    fault_in(machine.kernel, page, vma, store=stores)
     layout = vma.region.layout
     reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
     if machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races | 1 << 32) < reads:
@@ -216,10 +212,10 @@ def change_hands(story: BadLine) -> None:
 
 def _isolate(story: BadLine, page: Page, order: int) -> None:
     if story.contained_ns is None:
-        story.contained_ns = story.machine.engine.now
+        story.contained_ns = story.machine.engine.now_ns
     story.hole = True
     story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, order))
-    page.flags &= ~pg.BUDDY
+    take_page_off_buddy(page)
     story.times = []
     story.arm()
 

@@ -67,7 +67,7 @@ def done(story: BadLine, report: MemoryFailure) -> None:
         anchor = story.found_ns if story.found_ns is not None else report.started_ns
         _out_of_reach(story, anchor, [])
     if is_contained(page, report):
-        story.contained_ns = machine.engine.now
+        story.contained_ns = machine.engine.now_ns
         if report.exit != "free_or_high_order":
             take_out(story, page)
         if report.exit not in ("free_or_high_order", "free_buddy"):
@@ -104,7 +104,7 @@ def file_truncated(story: BadLine) -> None:
     story.touches.candidates = []
     page.lost_bytes = 0
     machine.lost_writes.truncated(region, cut)
-    region.mapping.read_again[page.pgoff] = machine.engine.now
+    region.mapping.read_again[page.pgoff] = machine.engine.now_ns
     machine.lost_writes.rearm(region.mapping)
     story.arm()
 
@@ -114,7 +114,7 @@ def _out_of_reach(story: BadLine, found_ns: int, vmas: list[Vma]) -> None:
     machine, page = story.machine, story.page
     if story.first is not None:  # the record is of the boot in which the error was found
         return
-    story.unmapped_ns = now = machine.engine.now
+    story.unmapped_ns = now = machine.engine.now_ns
     if page is None or now <= found_ns:
         return
     rate = sum(sum(quiet_rates(vma, page.pgoff, story.permanent)) for vma in vmas)
@@ -127,7 +127,7 @@ def _out_of_reach(story: BadLine, found_ns: int, vmas: list[Vma]) -> None:
 def stored_meanwhile(story: BadLine, page: Page, since_ns: int) -> None:
     """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
     extra, error, was = story.machine.draws.extra, story.error, page.flags
-    now = story.machine.engine.now
+    now = story.machine.engine.now_ns
     story.stores_waiting = store_meanwhile(
         page, since_ns, now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
     )

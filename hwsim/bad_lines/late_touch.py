@@ -75,7 +75,7 @@ class LateTouches:
         rate = load + store
         if rate <= 0.0:
             return None
-        extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now
+        extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now_ns
         # The stream is cut into spans of _SPAN expected touches, each with draws of its own: so a late
         # look need not walk through all touches since the detection, and finds the same ones.
         span = _SPAN / rate
@@ -108,7 +108,7 @@ class LateTouches:
         """A task touches the entry that replaced the page; nothing by chance while its handler runs."""
         story, task = self._story, pte.vma.task
         self._remove(pte)
-        if task.handler_ends_ns > story.machine.engine.now:
+        if task.handler_ends_ns > story.machine.engine.now_ns:
             self.candidates.append((task.handler_ends_ns, TASK_ACCESS | task.number, "touch", pte))
             story.arm()
             return
@@ -128,12 +128,12 @@ class LateTouches:
         if task.pending is not None and not task.blocked:  # signals come before user space goes on
             self._repeats_after(task.pending, pte)
             return
-        now = self._story.machine.engine.now
+        now = self._story.machine.engine.now_ns
         self.candidates.append((now, TASK_ACCESS | task.number, "touch", pte))
 
     def expect_truncation(self, rate_per_ns: float) -> None:
         """The file will be cut, by chance, and the entries dropped with the page that they stand for."""
-        story, now = self._story, self._story.machine.engine.now
+        story, now = self._story, self._story.machine.engine.now_ns
         u = story.machine.draws.extra(story.error, Slot.TRUNCATED, story.attempts)
         self.candidates.append((now + int(-log1p(-u) / rate_per_ns) + 1, KERNEL_ACCESS, "truncated", None))
 

@@ -37,7 +37,7 @@ def draw_race(machine: Machine, story: BadLine) -> list[Candidate]:
     page = story.page
     if page is None:
         return times
-    uniform, now = _uniforms(machine, story), machine.engine.now
+    uniform, now = _uniforms(machine, story), machine.engine.now_ns
     target = page.head or page
     _tasks(story, target, uniform, now, times)
     if page.flags & pg.BUDDY:

@@ -48,7 +48,7 @@ def dropped(story: BadLine, page: Page) -> None:
     region, mapping, machine = page.region, page.region.mapping, story.machine
     assert mapping is not None
     overlay = machine.kernel.mem_map.overlay
-    if has_cached_pages(region, overlay, machine.engine.now):
+    if has_cached_pages(region, overlay, machine.engine.now_ns):
         return
     gone = dropped_pages(region, overlay)
     for pfn in region.watched:
@@ -60,7 +60,7 @@ def dropped(story: BadLine, page: Page) -> None:
 def _await(story: BadLine, page: Page) -> None:
     """The same draws as for the record of a lost write: who reads old data has read the page in."""
     uses = uses_of(page.region, page, _barred(page))
-    now = story.machine.engine.now
+    now = story.machine.engine.now_ns
     start_ns = now if story.contained_ns is None else story.contained_ns
     draw, error = story.machine.draws.extra, story.error
     times = [
@@ -73,7 +73,7 @@ def _await(story: BadLine, page: Page) -> None:
 
 def sharers_changed(story: BadLine) -> None:
     """Other tasks than before map the file: a page that is not back yet is waited for anew."""
-    page, now = story.page, story.machine.engine.now
+    page, now = story.page, story.machine.engine.now_ns
     mapping = page.region.mapping if page is not None else None
     if page is None or mapping is None or page.region.kind not in ("file", "blockdev"):
         return

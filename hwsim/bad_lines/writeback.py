@@ -36,7 +36,7 @@ def look_after_no_more(story: BadLine) -> None:
 def stored_to(story: BadLine) -> None:
     """A store has overwritten the bad line: it makes the inode dirty, too."""
     if story.page is not None and inode_of(story.page) is not None:
-        set_page_dirty(story.page, story.machine.engine.now)
+        set_page_dirty(story.page, story.machine.engine.now_ns)
 
 
 def dirtied(story: BadLine) -> None:
@@ -44,7 +44,7 @@ def dirtied(story: BadLine) -> None:
     story.settle()
     page = story.page
     if page is not None and page.flags & pg.DIRTY:
-        candidate = written_back(page, story.machine.engine.now)
+        candidate = written_back(page, story.machine.engine.now_ns)
         if candidate is not None:
             story.times.append(candidate)
     story.arm()
@@ -52,7 +52,7 @@ def dirtied(story: BadLine) -> None:
 
 def written_out(story: BadLine) -> None:
     """The flusher, or a call by chance, writes the inode, unless somebody did before; the page if dirty."""
-    page, now = story.page, story.machine.engine.now
+    page, now = story.page, story.machine.engine.now_ns
     inode = None if page is None else inode_of(page)
     if page is None or inode is None:
         story.arm()

@@ -29,7 +29,6 @@ from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.mm_types import (
-    BUFFERS,
     CACHE,
     NONE,
     OWNER,
@@ -45,6 +44,7 @@ from hwsim.kernel.mm_types import (
     UserSpace,
 )
 from hwsim.kernel.mmap import do_mmap
+from hwsim.kernel.page_cache import attach_page_buffers
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR
@@ -204,16 +204,15 @@ class _World:
         config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         flags = config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
         region = mem_map.regions[0]
-        page = self.page = Page(PFN, region, PFN, region.epoch)
-        page.flags = flags
         if mapping is None:
             mapping = mapping_of(flags)
+        anon = pg.ANON if mapping == "anon" and not flags & KERNEL_OWNED else 0
+        page = self.page = Page(PFN, region, PFN, region.epoch, flags | anon)
         self.file = self._owner(page, mapping)
         for _ in range(pins):
             page.get(PIN)
         if buffers != "none":
-            page.flags |= pg.PRIVATE
-            page.get(BUFFERS)
+            attach_page_buffers(page)
             page.buffers_busy = buffers == "busy"
         page.unmap_failures = unmap_fails
         user = _Told()
@@ -238,7 +237,7 @@ class _World:
         self.report = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
-        engine.env.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
+        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
@@ -248,7 +247,6 @@ class _World:
                 page.mapping = AddressSpace("other", "ext4")
             return None
         if mapping == "anon":
-            page.flags |= pg.ANON
             page.anon_vma = []
             if page.flags & pg.SWAPCACHE:
                 page.get(CACHE)

@@ -7,7 +7,7 @@ A poisoned page that is met in an allocation is dropped; in an allocation of ord
 from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.mm_types import Page
+from hwsim.kernel.mm_types import Page, Region
 from hwsim.kernel.system import Kernel
 
 PAGE_BYTES = 4096
@@ -61,6 +61,44 @@ def take_page_off_buddy(page: Page) -> bool:
         return False
     page.flags &= ~pg.BUDDY
     return True
+
+
+def put_page(kernel: Kernel, page: Page) -> None:
+    """If the last reference is gone, the frame goes to the free lists, unless it is poisoned."""
+    if page.count or page.flags & pg.BUDDY:
+        return
+    mem_map = kernel.mem_map
+    if kernel.watcher.watches(page.pfn):
+        kernel.watcher.freed(page)
+    elif not free_pages_check(kernel, page):
+        return
+    else:
+        free_one_page(page)
+        if mem_map.taken.get(page.pfn) == 1:
+            del mem_map.overlay[page.pfn]
+    if mem_map.taken.get(page.pfn) == 1 and not page.flags & pg.HWPOISON:
+        del mem_map.taken[page.pfn]
+
+
+def free_one_page(page: Page) -> None:
+    """The frame goes to the free lists: nobody holds it, nothing leads to it."""
+    page.flags = page.flags & pg.HWPOISON | pg.BUDDY
+    page.holders.clear()
+    page.ptes.clear()
+    for mapping in (page.mapping, page.region.mapping):
+        if mapping is not None and mapping.pages.get(page.pgoff) is page:
+            del mapping.pages[page.pgoff]
+        if mapping is not None and mapping.swapped.get(page.pgoff) is page:
+            del mapping.swapped[page.pgoff]
+    page.mapping = page.anon_vma = page.head = None
+    page.swap_entry, page.swap_stage = False, 0
+
+
+def release_region(kernel: Kernel, region: Region) -> None:
+    """All frames of the region are free: nobody has it any more."""
+    region.release()
+    region.vmas = []
+    kernel.watcher.released(region)
 
 
 def free_pages_check(kernel: Kernel, page: Page) -> bool:

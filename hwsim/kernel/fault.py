@@ -125,14 +125,14 @@ def copy_user(kernel: Kernel, vma: Vma, pte: Pte) -> int:
     return 0
 
 
-def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> int:
-    """fork(): poison and swap entries are copied to the child; returns how many poisoned ones.
+def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> None:
+    """fork(): poison and swap entries are copied to the child.
 
     Page tables of shared mappings are not copied: a fault will fill them (mm/memory.c, 2.6.30).
     """
     if parent.shared and parent.region.kind != "hugetlb":
-        return 0
-    inherited = 0
+        return
+    inherited = False
     for pgoff, pte in parent.ptes.items():
         if pte.kind == PRESENT:
             if pte.page.ptes.get(parent) is pte:
@@ -143,7 +143,7 @@ def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> int:
         copy = Pte(child, pte.page)
         copy.kind = pte.kind
         child.ptes[pgoff] = copy
-        inherited += meets_poison(copy)
+        inherited = inherited or meets_poison(copy)
     if inherited:
         kernel.reach("fork:poison_copied")
-    return inherited
+    kernel.watcher.entries_copied(child)

@@ -146,6 +146,14 @@ def last_close(kernel: Kernel, mapping: AddressSpace) -> None:
         kernel.event("forgotten", file=mapping.name, by="last close")
 
 
+def file_left(kernel: Kernel, mapping: AddressSpace, *, unheard: bool = False) -> None:
+    """A descriptor or a mapping of the file has gone: what comes of it if that was the last."""
+    last_close(kernel, mapping)
+    if mapping.is_block_device and not mapping.files:
+        kernel.files.last_close(mapping)
+    kernel.files.closed(mapping, unheard=unheard)
+
+
 def close_reports(kernel: Kernel, mapping: AddressSpace) -> bool:
     """Whether close() writes back and asks for errors: NFS does, local file systems do not."""
     rule = kernel.switches.close_reports
@@ -159,4 +167,5 @@ def evict_inode(kernel: Kernel, mapping: AddressSpace) -> bool:
     mapping.wb_err, mapping.wb_seen = 0, False
     if lost:
         kernel.reach("eio:lost_with_inode")
+    kernel.files.evicted(mapping, lost=lost)
     return lost

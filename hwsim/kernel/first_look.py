@@ -14,7 +14,8 @@ from math import exp
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.failure import Chance
-from hwsim.kernel.mm_types import BUFFERS, CACHE, OWNER, PAGEVEC, Page, Vma
+from hwsim.kernel.mm_types import CACHE, OWNER, Page, Vma
+from hwsim.kernel.page_cache import attach_page_buffers, lru_cache_add, mlock_vma_page
 from hwsim.kernel.swap_cycle import enter, stage_at
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
@@ -25,7 +26,7 @@ def first_look(kernel: Kernel, pfn: int, chance: Chance) -> Page:
     """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
     region, index = kernel.mem_map.region_of(pfn)
     page = Page(pfn, region, index, region.epoch)
-    page.looked_ns = kernel.now
+    page.looked_ns = kernel.engine.now_ns
     if not region.alive:
         _free(kernel, page, chance)
     else:
@@ -61,7 +62,7 @@ def _anon(kernel: Kernel, page: Page, chance: Chance) -> None:
         return
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
     if any(vma.mlocked for vma in mappers):
-        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+        mlock_vma_page(page)
     for vma in mappers:
         page.map(vma, dirty=True)
     _swap(page, chance)
@@ -70,7 +71,7 @@ def _anon(kernel: Kernel, page: Page, chance: Chance) -> None:
 
 def _anon_holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     if is_shared(kernel, region):
         family = Family(kernel, region.fork_family or region, page.pgoff, chance.extra)
         return family.holders(region, now)
@@ -82,7 +83,7 @@ def _anon_holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     ]
 
 
-def fault_in(page: Page, vma: Vma, *, store: bool) -> None:
+def fault_in(kernel: Kernel, page: Page, vma: Vma, *, store: bool) -> None:
     """The first touch of anonymous memory or of a hole in a shared segment: the free frame is taken."""
     region = page.region
     page.flags = page.flags & pg.HWPOISON | pg.LRU | pg.SWAPBACKED | pg.UPTODATE
@@ -95,8 +96,10 @@ def fault_in(page: Page, vma: Vma, *, store: bool) -> None:
         page.get(CACHE)
         page.flags |= pg.DIRTY if store else 0
     if region.layout.mlock:
-        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+        mlock_vma_page(page)
     page.map(vma, dirty=store or region.kind == "anon", writable=store or region.kind == "anon")
+    page.flags = kernel.config.real_flags(page.flags)
+    page.looked_ns = kernel.engine.now_ns
 
 
 def _swap(page: Page, chance: Chance) -> None:
@@ -108,7 +111,7 @@ def _swap(page: Page, chance: Chance) -> None:
 
 
 def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     if region.mapping is not None and page.pgoff in region.mapping.gone:
         _free(kernel, page, chance)
         return
@@ -136,13 +139,13 @@ def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
     if written:
         page.flags |= pg.DIRTY
     if any(vma.mlocked for vma in page.ptes):
-        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+        mlock_vma_page(page)
     _swap(page, chance)
     _pagevec(kernel, page, chance)
 
 
 def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.now
+    region, now = page.region, kernel.engine.now_ns
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
@@ -179,11 +182,10 @@ def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
             kernel, page, write + sum(vma.region.touch_rates(page.pgoff)[1] for vma in sharers), inode, chance
         )
     if layout.buffers != "none":
-        page.flags |= pg.PRIVATE
-        page.get(BUFFERS)
+        attach_page_buffers(page)
         page.buffers_busy = layout.buffers == "busy" or chance.draw(Slot.BUFFERS) < layout.buffers_busy
     if any(vma.mlocked for vma in page.ptes):
-        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+        mlock_vma_page(page)
     _pagevec(kernel, page, chance)
 
 
@@ -221,7 +223,7 @@ def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, chance: 
     if was_dirty <= 0.0 or u >= was_dirty:
         return
     done = inode.clean_ns + kernel.times.writeback.draw(u / was_dirty)
-    if done > kernel.now:
+    if done > kernel.engine.now_ns:
         page.flags |= pg.WRITEBACK
         page.writeback_until_ns = done
 
@@ -242,7 +244,7 @@ def _hugetlb(kernel: Kernel, page: Page, chance: Chance) -> None:
     for vma in region.vmas:
         if vma.alive and vma.covers(page.pgoff):
             u = chance.extra(Slot.PRESENT, vma.number)
-            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.now, u):
+            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.engine.now_ns, u):
                 page.map(vma, dirty=True)
 
 
@@ -282,9 +284,7 @@ def _pagevec(kernel: Kernel, page: Page, chance: Chance) -> None:
     u = chance.draw(Slot.PAGEVEC)
     if u >= share:
         return
-    page.flags &= ~(pg.LRU | pg.UNEVICTABLE)
-    page.get(PAGEVEC)
-    page.pagevec_cpu = int(u / share * kernel.cpus)
+    lru_cache_add(page, int(u / share * kernel.cpus))
 
 
 _LOOK: dict[str, Callable[[Kernel, Page, Chance], None]] = {

@@ -13,7 +13,7 @@ from math import exp, log1p
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.kernel.page_cache import end_io, inode_of
+from hwsim.kernel.page_cache import end_io, inode_of, mlock_vma_page
 
 _KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
@@ -153,7 +153,7 @@ def _next(since_ns: int, rate: float, u: float) -> int | None:
 def _map(page: Page, vma: Vma) -> None:
     page.map(vma, dirty=False, writable=False)
     if vma.mlocked:
-        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+        mlock_vma_page(page)
 
 
 def _store(page: Page, rates: list[tuple[float, Vma | None]], nth: float) -> None:

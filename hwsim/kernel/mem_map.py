@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +82,7 @@ class Base:
         for array in (self.flags, self.region, self.index, self.refcount, self.mapcount):
             array.flags.writeable = False
 
-    def _allocations(self, here: slice, layout: Layout) -> None:
+    def _allocations(self, here: slice[int, int, None], layout: Layout) -> None:
         """Pages that are not the first of their allocation: compound tails, or count 0."""
         tail = {"hugetlb": pg.TAIL, "slab_multi": pg.TAIL}.get(layout.kind, 0)
         step = 1 << layout.order
@@ -94,7 +93,8 @@ class Base:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays together."""
-        return sum(getattr(self, name).nbytes for name in self.__slots__)
+        arrays = (self.flags, self.region, self.index, self.refcount, self.mapcount)
+        return sum(each.nbytes for each in arrays)
 
 
 class MemMap:
@@ -175,7 +175,7 @@ class MemMap:
             if region.mapping is not None:
                 region.mapping.tear_down()
 
-    def materialise(self) -> dict[str, npt.NDArray[Any]]:
+    def materialise(self) -> dict[str, npt.NDArray[np.uint16] | npt.NDArray[np.uint32]]:
         """The whole machine now, as dense arrays: base, then dead regions, then the overlay.
 
         Keys ``flags`` (uint32), ``refcount``, ``mapcount`` (uint16), ``epoch`` (uint32), each of shape

@@ -7,8 +7,7 @@ Message-ID 20090603184648.2E2131D028F@basil.firstfloor.org.  The functions carry
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import take_page_off_buddy
@@ -37,10 +36,8 @@ from hwsim.kernel.rmap import (
     try_to_unmap,
 )
 from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.system import Kernel, Steps
 from hwsim.rng import Slot
-
-Steps = Generator[Any, Any, None]
 
 
 class ToKill(NamedTuple):
@@ -56,7 +53,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
 
     ``ref``: the references that the caller holds, as __memory_failure() of 2.6.32 has it.
     """
-    failure.started_ns = kernel.now
+    failure.started_ns = kernel.engine.now_ns
     if not kernel.recovery:
         kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure)
         raise Halted
@@ -72,7 +69,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
         action_result(kernel, failure, page, "already hardware poisoned", IGNORED, "already")
         return
     page.flags |= pg.HWPOISON
-    failure.poisoned_ns = kernel.now
+    failure.poisoned_ns = kernel.engine.now_ns
     kernel.poisoned_pages += 1
     if traced:
         kernel.event("poisoned", pfn=pfn)
@@ -100,7 +97,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     yield from lock_page_nosync(kernel, page, failure)
     if page.flags & pg.WRITEBACK:
         yield from wait_on_page_writeback(kernel, page)
-    if kernel.now > failure.started_ns:
+    if kernel.engine.now_ns > failure.started_ns:
         for watcher in kernel.handler_watchers:
             watcher.waited(failure, page)
     yield from hwpoison_user_mappings(kernel, page, pfn, trapno, failure)
@@ -134,9 +131,9 @@ def unlock_page(kernel: Kernel, page: Page) -> None:
 
 def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
     """Wait, without bound, until the page is no longer under I/O."""
-    if page.writeback_until_ns > kernel.now:
-        yield from kernel.pause(page.writeback_until_ns - kernel.now)
-    end_io(page, kernel.now)
+    if page.writeback_until_ns > kernel.engine.now_ns:
+        yield from kernel.pause(page.writeback_until_ns - kernel.engine.now_ns)
+    end_io(page, kernel.engine.now_ns)
     while page.flags & pg.WRITEBACK:
         yield from kernel.wait_on_page(page)
 
@@ -323,7 +320,7 @@ def kill_proc_ao(
 
 
 def page_action(kernel: Kernel, failure: MemoryFailure, page: Page, state: ErrorState, ref: int) -> None:
-    """Run the row's handler, print its result, failure odd references, count the page."""
+    """Run the row's handler, print its result, report odd references, count the page."""
     kernel.reach(f"row:{state.row}")
     failure.row = state.row
     result = HANDLERS[state.handler](kernel, page)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
 from mypy_extensions import trait
-from simpy import Event
 
+from hwsim.engine import Bell
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.layout import Frames
 from hwsim.kernel.page_ranges import PageRanges
@@ -198,7 +198,7 @@ class Page:
     looks: int = 0
     writer: str = ""  # the task whose script step stored last; chance draws it when it is asked for
     dirtied_ns: int | None = None  # drawn: the next store that dirties the page
-    waiters: list[Event] = field(default_factory=list)  # fire when the lock or writeback state changes
+    waiters: list[Bell] = field(default_factory=list)  # fire when the lock or writeback state changes
 
     @property
     def count(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, OpenFile, Page, Region, Task, Vma
-from hwsim.kernel.page_flags import ANON, DIRTY
+from hwsim.kernel.page_flags import ANON, DIRTY, LRU, MLOCKED, UNEVICTABLE
+from hwsim.kernel.system import Kernel
 
 
 def do_mmap(
@@ -114,9 +115,63 @@ def remove_vma(task: Task, vma: Vma) -> None:
     for key, each in list(task.vmas.items()):
         if each is vma:
             del task.vmas[key]
+    _unlink(vma)
+
+
+def _unlink(vma: Vma) -> None:
     vma.close()
     if vma in vma.region.vmas:
         vma.region.vmas.remove(vma)
+
+
+def exit_mm(task: Task) -> list[Page]:
+    """Every mapping goes; dirty entries of shared pages leave their bit in PG_dirty.
+
+    Returns the pages that have lost an entry, for free_pages_and_swap_cache().
+    """
+    pages = []
+    for vma in task.vmas.values():
+        pages += zap_entries(vma, range(vma.pgoff, vma.pgoff + vma.pages))
+        _unlink(vma)
+    return pages
+
+
+def dup_vma(child: Task, key: str, origin: Vma, now_ns: int) -> Vma:
+    """fork() copies a mapping (dup_mmap(), kernel/fork.c); its entries go with copy_page_range()."""
+    vma = do_mmap(
+        child,
+        key,
+        origin.region,
+        origin.pages,
+        start=origin.start,
+        since_ns=now_ns,
+        shared=origin.shared,
+        mapping=origin.mapping,
+        anon_vma=origin.anon_vma,
+        mlocked=origin.mlocked,
+        populated=origin.populated and not origin.shared,
+        pgoff=origin.pgoff,
+        file=origin.file,
+    )
+    vma.name, vma.writable = origin.name, origin.writable
+    if origin.region.kind in ("shm", "hugetlb"):
+        origin.region.vmas.append(vma)
+    origin.forked_ns = now_ns
+    return vma
+
+
+def mlock_fixup(kernel: Kernel, vma: Vma, *, locked: bool) -> None:
+    """mlock(), munlock(): the pages that the mapping has cannot be reclaimed, or can be again."""
+    flags = kernel.config.real_flags(MLOCKED | UNEVICTABLE)
+    vma.mlocked = locked
+    for pte in vma.ptes.values():
+        page = pte.page
+        if pte.kind != PRESENT or not page.flags & LRU:
+            continue
+        if locked:
+            page.flags |= flags
+        elif not any(each.mlocked for each in page.ptes):
+            page.flags &= ~flags
 
 
 def move_vma(task: Task, vma: Vma, name: str) -> Vma:

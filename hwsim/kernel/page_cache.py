@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from hwsim.kernel.mm_types import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page, Region
-from hwsim.kernel.page_flags import ANON, BUDDY, DIRTY, HWPOISON, LRU, MLOCKED, PRIVATE, SWAPCACHE, WRITEBACK
+from hwsim.kernel.page_flags import (
+    ANON,
+    BUDDY,
+    DIRTY,
+    HWPOISON,
+    LOCKED,
+    LRU,
+    MLOCKED,
+    PRIVATE,
+    SWAPCACHE,
+    UNEVICTABLE,
+    UPTODATE,
+    WRITEBACK,
+)
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
 
@@ -69,6 +82,51 @@ def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
         return False
     truncate_inode_page(mapping, page)
     return True
+
+
+def trylock_page(page: Page) -> bool:
+    """Take the page lock; False if somebody else has it."""
+    if page.flags & LOCKED:
+        return False
+    page.flags |= LOCKED
+    return True
+
+
+def set_page_writeback(page: Page) -> None:
+    """I/O of the page begins, and ends when end_page_writeback() is told."""
+    page.flags |= WRITEBACK
+    page.writeback_until_ns = 0
+
+
+def set_page_uptodate(page: Page) -> None:
+    """The page has been read in or written as a whole; of a poisoned one only the flag (patch 10)."""
+    page.flags |= UPTODATE
+
+
+def attach_page_buffers(page: Page) -> None:
+    """The page has buffer heads, which hold a reference."""
+    page.flags |= PRIVATE
+    page.get(BUFFERS)
+
+
+def mlock_vma_page(page: Page) -> None:
+    """A mapping that is locked in memory has the page now."""
+    page.flags |= MLOCKED | UNEVICTABLE
+
+
+def lru_cache_add(page: Page, cpu: int) -> None:
+    """The page waits in the pagevec of a CPU: not on the LRU yet, one reference more."""
+    page.flags &= ~(LRU | UNEVICTABLE)
+    page.get(PAGEVEC)
+    page.pagevec_cpu = cpu
+
+
+def change_flags(kernel: Kernel, page: Page, to_set: int, to_clear: int) -> None:
+    """No act of the kernel: a script changes flags, whatever they mean."""
+    poisoned = page.flags & HWPOISON
+    page.flags = kernel.config.real_flags((page.flags | to_set) & ~to_clear)
+    if page.flags & HWPOISON and not poisoned:
+        kernel.poisoned_pages += 1
 
 
 def answers_eio(page: Page, policy: str) -> bool:

@@ -121,8 +121,8 @@ class FileWatcher:
         """Nobody has the device open any more: it is written back and its pages go."""
         raise NotImplementedError
 
-    def evicted(self, mapping: AddressSpace) -> None:
-        """The inode has left memory, with the error that it remembered."""
+    def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
+        """The inode has left memory; ``lost``: with an error that nobody will hear of."""
         raise NotImplementedError
 
 

@@ -7,8 +7,6 @@ their lines late, and only the whole log in order of time shows which of them a 
 
 from __future__ import annotations
 
-from typing import Any
-
 # DEFINE_RATELIMIT_STATE of mce_notify_irq(), mce.c of 2.6.32: (window in ns, lines in it).  The count of
 # what was held back, which the kernel prints in its own line, is left out.
 _RATELIMIT: dict[str, tuple[int, int]] = {"logged": (60_000_000_000, 2)}
@@ -21,7 +19,7 @@ class Printk:
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
-        self.facts: list[tuple[int, str, tuple[Any, ...]]] = []
+        self.facts: list[tuple[int, str, tuple[int | str, ...]]] = []
 
     def render(self, formats: dict[str, tuple[int, str]]) -> list[tuple[int, int, str]]:
         """All lines as (time_ns, level, text)."""
@@ -45,5 +43,5 @@ def _ratelimit(windows: dict[str, tuple[int, int]], name: str, time_ns: int) -> 
     return printed < burst
 
 
-def _time(fact: tuple[int, str, tuple[Any, ...]]) -> int:
+def _time(fact: tuple[int, str, tuple[int | str, ...]]) -> int:
     return fact[0]

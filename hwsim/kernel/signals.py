@@ -83,7 +83,7 @@ def unblock(task: Task) -> None:
 
 
 def _note(kernel: Kernel, signal: Signal) -> None:
-    signal.sent_ns = kernel.now
+    signal.sent_ns = kernel.engine.now_ns
     kernel.event(
         "signal",
         task=signal.task.name,

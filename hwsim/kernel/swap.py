@@ -6,9 +6,10 @@ segment leaves the segment's page cache for the swap cache, and its entries just
 
 from __future__ import annotations
 
+from hwsim.kernel.allocator import put_page
 from hwsim.kernel.mm_types import CACHE, SWAP, AddressSpace, Page, Pte, Region, Vma
 from hwsim.kernel.page_cache import delete_from_swap_cache
-from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE, UPTODATE, WRITEBACK
+from hwsim.kernel.page_flags import ANON, DIRTY, HWPOISON, SWAPCACHE, UPTODATE, WRITEBACK
 from hwsim.kernel.rmap import (
     TTU_IGNORE_ACCESS,
     TTU_IGNORE_HWPOISON,
@@ -16,6 +17,7 @@ from hwsim.kernel.rmap import (
     page_mkclean,
     try_to_unmap,
 )
+from hwsim.kernel.system import Kernel
 
 
 def add_to_swap(page: Page) -> None:
@@ -74,6 +76,31 @@ def reuse_swap_page(page: Page) -> None:
         delete_from_swap_cache(page)
         page.swap_entry = False
         page.flags |= DIRTY
+
+
+def free_swap_and_cache(page: Page) -> None:
+    """The last entry that led to a page of the swap cache is gone: so is its slot."""
+    if page.flags & SWAPCACHE and page.flags & ANON and not page.flags & HWPOISON and not _has_entries(page):
+        delete_from_swap_cache(page)
+
+
+def _has_entries(page: Page) -> bool:
+    """Whether a page table, or a swap entry in one, still leads to the page."""
+    entries = (vma.ptes.get(page.pgoff) for vma in page.anon_vma or ())
+    return bool(page.ptes) or any(
+        pte is not None and pte.kind == SWAP and pte.page is page for pte in entries
+    )
+
+
+def free_pages_and_swap_cache(kernel: Kernel, pages: list[Page]) -> None:
+    """These pages have lost an entry: slots and frames that nobody else uses are given back."""
+    watcher = kernel.watcher
+    for page in pages:
+        if page.epoch == page.region.epoch:  # others go with their region
+            free_swap_and_cache(page)
+            if not watcher.watches(page.pfn):
+                put_page(kernel, page)
+    watcher.entries_dropped(pages)
 
 
 def has_no_contents(mapping: AddressSpace, page: Page) -> bool:

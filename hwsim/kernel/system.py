@@ -7,9 +7,10 @@ with a signal, what follows from a handled page) is told to those who have regis
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
 
-from hwsim.engine import HANDLER_STEP, Engine
+from simpy import Event
+
+from hwsim.engine import HANDLER_STEP, Bell, Engine
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, ErrorState, row_bytes
 from hwsim.kernel.failure import Chance, MemoryFailure
@@ -26,6 +27,7 @@ from hwsim.spec import MachineSpec
 EINVAL = 22
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 _CENTISEC_NS = 10_000_000
+Steps = Generator[Event, object, None]  # of what may sleep in the kernel
 
 
 class Kernel:
@@ -81,27 +83,22 @@ class Kernel:
         self.atomic_alloc_fail = spec.atomic_alloc_fail
         self._printk = printk
         self._reached = reached
-        self.trace: list[tuple[int, str, dict[str, Any]]] | None = None
+        self.trace: list[tuple[int, str, dict[str, object]]] | None = None
         self.handler_watchers: tuple[HandlerWatcher, ...] = ()
-
-    @property
-    def now(self) -> int:
-        """Simulated time in ns."""
-        return self.engine.env._now  # type: ignore[return-value]  # as Engine.now, one call less
 
     def error_state(self, flags: int) -> ErrorState:
         """The row of error_states that a page with these flags matches."""
         return self._states[self._rows[flags & pg.TABLE_MASK]]
 
-    def printk(self, name: str, *args: Any) -> None:
+    def printk(self, name: str, *args: int | str) -> None:
         """One line for the kernel log: a format id of the profile and its arguments."""
         if self._printk.enabled:
-            self._printk.facts.append((self.engine.now, name, args))
+            self._printk.facts.append((self.engine.now_ns, name, args))
 
-    def event(self, name: str, **facts: Any) -> None:
+    def event(self, name: str, **facts: object) -> None:
         """One entry of the event log, if somebody wants it."""
         if self.trace is not None:
-            self.trace.append((self.engine.now, name, facts))
+            self.trace.append((self.engine.now_ns, name, facts))
 
     def reach(self, what: str) -> None:
         """Count that an exit, row, page-table result or path was met."""
@@ -132,11 +129,11 @@ class Kernel:
             return 0 if value in (0, 1) else -EINVAL
         if name == "vm.dirty_expire_centisecs" and value >= 0:
             self._advance_inodes()
-            self.flusher.set_expire(self.now, value * _CENTISEC_NS)
+            self.flusher.set_expire(self.engine.now_ns, value * _CENTISEC_NS)
             return 0
         if name == "vm.dirty_writeback_centisecs" and value >= 0:
             self._advance_inodes()
-            SET_INTERVAL[self.profile.flusher](self.flusher, self.now, value * _CENTISEC_NS)
+            SET_INTERVAL[self.profile.flusher](self.flusher, self.engine.now_ns, value * _CENTISEC_NS)
             return 0
         return -EINVAL if name.startswith("vm.dirty_") else -2  # ENOENT: there is no such file
 
@@ -144,7 +141,7 @@ class Kernel:
         """What has been written out so far went by the sysctls as they were."""
         for region in self.mem_map.regions:
             if region.mapping is not None and region.mapping.host is not None:
-                region.mapping.host.advance(self.now)
+                region.mapping.host.advance(self.engine.now_ns)
 
     def prctl(self, task: Task, option: str, value: str) -> int:
         """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 as posted has neither."""
@@ -173,22 +170,22 @@ class Kernel:
         """How long the shared workqueue takes to run the work item, in ns."""
         return self.times.workqueue.draw(failure.draw(Slot.NOTIFY))
 
-    def pause(self, delay_ns: int) -> Generator[Any, Any, None]:
+    def pause(self, delay_ns: int) -> Steps:
         """Let ``delay_ns`` pass in process context; longer if a machine check stops all CPUs meanwhile."""
         yield self.engine.wait(delay_ns, HANDLER_STEP)
-        if self.halted or self.stalled_until_ns > self.now:
+        if self.halted or self.stalled_until_ns > self.engine.now_ns:
             yield from self.stalled()
 
-    def stalled(self) -> Generator[Any, Any, None]:
+    def stalled(self) -> Steps:
         """Wait for the end of a rendezvous; raises Halted if the kernel has panicked."""
-        while self.stalled_until_ns > self.engine.now and not self.halted:
-            yield self.engine.wait(self.stalled_until_ns - self.engine.now, HANDLER_STEP)
+        while self.stalled_until_ns > self.engine.now_ns and not self.halted:
+            yield self.engine.wait(self.stalled_until_ns - self.engine.now_ns, HANDLER_STEP)
         if self.halted:
             raise Halted
 
-    def wait_on_page(self, page: Page) -> Generator[Any, Any, None]:
+    def wait_on_page(self, page: Page) -> Steps:
         """Sleep until the page's lock or writeback state changes."""
-        bell = self.engine.sleep()
+        bell = Bell(self.engine)
         page.waiters.append(bell)
         yield bell
         yield from self.stalled()
@@ -197,7 +194,7 @@ class Kernel:
         """Wake those who sleep in wait_on_page(), in the order they came."""
         waiters, page.waiters = page.waiters, []
         for bell in waiters:
-            self.engine.wake(bell, 0, HANDLER_STEP)
+            bell.ring(0, HANDLER_STEP)
 
     def tear_down(self) -> None:
         """The boot is over: what it is made of lets go of one another."""

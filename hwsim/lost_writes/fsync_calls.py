@@ -11,23 +11,24 @@ from math import log1p
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.bad_lines.frame_reuse import drop_pages
-from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
 from hwsim.kernel.filemap_error import (
     asks_mapping,
     close_file,
     eio_mode,
     evict_inode,
+    file_left,
     filemap_check_errors,
     open_file,
     wait_swallows,
 )
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
 from hwsim.kernel.page_cache import has_cached_pages
+from hwsim.kernel.ports import FileWatcher
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite, asks
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
-from hwsim.userspace.open_files import file_left
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -40,11 +41,11 @@ class Watch:
     """One file while an error waits in its mapping: the calls to come that could meet it.
 
     Life: made with the first lost write of a boot -> :meth:`add`, and :meth:`arm` whenever tasks come or
-    go -> idle when nobody is left to be told.  One callback with a generation number stands at the
-    earliest call.  Sessions are followed only meanwhile: before, they are known from their phase.
+    go -> idle when nobody is left to be told.  Sessions are followed only meanwhile: before, they are
+    known from their phase.
     """
 
-    __slots__ = ("_armed", "_generation", "_idle", "_next", "machine", "mapping", "name", "pending", "region")
+    __slots__ = ("_agenda", "_idle", "machine", "mapping", "name", "pending", "region")
 
     def __init__(self, machine: Machine, region: Region) -> None:
         assert region.mapping is not None
@@ -53,9 +54,7 @@ class Watch:
         self.mapping: AddressSpace = region.mapping
         self.name = region.name.removeprefix("file:")
         self.pending: list[LostWrite] = []
-        self._generation = 0
-        self._armed: tuple[int, int] | None = None  # where the callback stands
-        self._next: Call | None = None
+        self._agenda: Agenda[Call] = Agenda(machine.engine, machine.horizon_ns, self._due)
         self._idle = True  # nobody to come could be told: sessions are not followed
 
     def add(self, lost: LostWrite) -> None:
@@ -94,7 +93,8 @@ class Watch:
 
     def end(self) -> None:
         """The mapping went with its kernel."""
-        self.pending, self._next = [], None
+        self.pending = []
+        self._agenda.expect(None)
 
     @property
     def _shared_bit(self) -> bool:
@@ -104,38 +104,14 @@ class Watch:
     # -- what comes next ---------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """One callback at the earliest call that can meet the error, or before it."""
-        self._next = min(self._candidates(), key=lambda each: each[:2], default=None)
-        self._idle = self._next is None
-        self._stand()
-
-    def _stand(self) -> None:
-        best = self._next
-        if best is None or best.time_ns >= self.machine.horizon_ns:
-            return
-        if self._armed is not None and self._armed <= best[:2]:
-            return  # that one comes too early, and stands again
-        self._armed = best[:2]
-        self._generation += 1
-        generation = self._generation
-        self.machine.engine.at(*best[:2], lambda _event: self._fire(generation))
-
-    def _fire(self, generation: int) -> None:
-        if generation != self._generation:
-            return
-        armed, self._armed = self._armed, None
-        due = self._next
-        if due is None or self.machine.kernel.halted:
-            return
-        if due[:2] != armed:
-            self._stand()
-            return
-        self._happens(due.what, due.who)
-        self.arm()
+        """Wait for the earliest call that can meet the error."""
+        call = min(self._candidates(), key=lambda each: each[:2], default=None)
+        self._idle = call is None
+        self._agenda.expect(call)
 
     def _candidates(self) -> list[Call]:
         """Every call to come that could change who knows; none, and the watch is idle."""
-        machine, now = self.machine, self.machine.engine.now
+        machine, now = self.machine, self.machine.engine.now_ns
         members = [each for each in self._members() if self._could_hear(each)]
         if not self.pending or not (self.mapping.as_eio or members):
             return []
@@ -187,7 +163,7 @@ class Watch:
             return self.mapping.wb_err != 0 and (not self.mapping.wb_seen or stale)
         if not eio_mode(kernel).check(self.mapping, member.file):  # these modes only look
             return False
-        opened = kernel.now if member.file is None else member.file.opened_ns
+        opened = kernel.engine.now_ns if member.file is None else member.file.opened_ns
         return any(_is_told(lost, member.name, opened) for lost in self.pending)
 
     def _members(self) -> list[UserTask]:
@@ -199,26 +175,31 @@ class Watch:
             if member.alive
         ]
 
+    def _due(self, call: Call) -> None:
+        if not self.machine.kernel.halted:
+            self._happens(call.what, call.who)
+            self.arm()
+
     def _happens(self, what: str, member: UserTask) -> None:
         kernel = self.machine.kernel
         if what == "ask":
             spec = member.group.spec.fsync
             assert spec is not None
-            asked = self._asks(spec.call, has_pages=self._has_pages(kernel.now))
+            asked = self._asks(spec.call, has_pages=self._has_pages(kernel.engine.now_ns))
             if asked and filemap_check_errors(kernel, self.mapping, member.file):
                 self._answer(member, spec.call)
         elif what in ("open", "close"):
             self._close(member)
             if what == "open":
-                member.file = open_file(self.mapping, self.machine.engine.now).get()
+                member.file = open_file(self.mapping, self.machine.engine.now_ns).get()
         elif what == "sync":
-            if self._has_pages(kernel.now) and wait_swallows(kernel, self.mapping, "sync"):
+            if self._has_pages(kernel.engine.now_ns) and wait_swallows(kernel, self.mapping, "sync"):
                 self.swallowed("sync")
         else:
             kernel.event("evicted", file=self.name)
             drop_pages(self.machine, self.mapping)
             if not kernel.halted:
-                self.machine.lost_writes.evicted(self.region, lost=evict_inode(kernel, self.mapping))
+                evict_inode(kernel, self.mapping)
 
     def _answer(self, member: UserTask, call: str) -> None:
         spec = member.group.spec.fsync
@@ -237,7 +218,7 @@ class Watch:
         if close_file(self.machine.kernel, file):
             self._answer(member, "close")
         member.file = None
-        file_left(self.machine, self.mapping)
+        file_left(self.machine.kernel, self.mapping)
 
 
 class Call(NamedTuple):
@@ -280,7 +261,7 @@ def _refresh(member: UserTask, mapping: AddressSpace, now: int) -> None:
         member.file.f_wb_err = mapping.wb_err - 1  # it has seen all but the error that is new
 
 
-class LostWrites:
+class LostWrites(FileWatcher):
     """All lost writes of a machine: those of this boot with their watches, those before as rows."""
 
     __slots__ = ("_before", "_watches", "machine", "rows")
@@ -305,7 +286,7 @@ class LostWrites:
         """The segment is gone with all who mapped it."""
         for lost in self.rows:
             if lost.region is region:
-                lost.finish("released", self.machine.engine.now)
+                lost.finish("released", self.machine.engine.now_ns)
 
     def watch(self, region: Region) -> Watch:
         """The watch of a file."""
@@ -328,18 +309,18 @@ class LostWrites:
     def script_read(self, region: Region, index: int) -> None:
         """A script's step has read old data."""
         for lost in self._at(region, index):
-            lost.reads.append(self.machine.engine.now)
+            lost.reads.append(self.machine.engine.now_ns)
 
     def overwritten(self, region: Region, index: int) -> None:
         """A script's step has written the page as a whole."""
         for lost in self._at(region, index):
-            lost.finish("overwritten", self.machine.engine.now)
+            lost.finish("overwritten", self.machine.engine.now_ns)
 
     def truncated(self, region: Region, cut: range) -> None:
         """Pages were cut out of their file: nobody can read what was there before."""
         for lost in self.rows:
             if lost.region is region and lost.index in cut:
-                lost.finish("truncated", self.machine.engine.now)
+                lost.finish("truncated", self.machine.engine.now_ns)
 
     def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
         """A call has returned -EIO because of PG_error of this page."""
@@ -347,22 +328,28 @@ class LostWrites:
             if not lost.heard(task):
                 lost.tell(task, file, by)
 
-    def evicted(self, region: Region, *, lost: bool) -> None:
+    def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """The inode has left memory: its error with it, and the pages kept as markers."""
         for each in self.rows:
-            if each.region is region and not each.end:
+            if each.region.mapping is mapping and not each.end:
                 each.marker_dropped()
         if lost:
-            self.watch(region).swallowed("inode")
+            self.watch(self.machine.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
 
-    def blkdev_put(self, mapping: AddressSpace) -> None:
+    def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
+        watch = self.of(mapping)
+        if watch is not None:
+            watch.closed(unheard=unheard)
+            watch.arm()
+
+    def last_close(self, mapping: AddressSpace) -> None:
         """The last close of a block device: sync_blockdev() waits for its pages, and kill_bdev() drops them.
 
         __blkdev_put() looks at no answer, so that an error is gone (fs/block_dev.c, 2.6.30).
         """
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
-        cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.now)
+        cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
         drop_pages(self.machine, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")
@@ -380,8 +367,8 @@ class LostWrites:
             if not lost.end:
                 if not lost.tellings and not lost.swallowed:
                     lost.swallowed = "reboot"
-                lost.finish("reboot", self.machine.engine.now)
-        self._before = self.result(self.machine.engine.now)
+                lost.finish("reboot", self.machine.engine.now_ns)
+        self._before = self.result(self.machine.engine.now_ns)
         self.rows = []
         for watch in self._watches.values():
             watch.end()

@@ -69,7 +69,7 @@ class LostWrite:
         self.story = story
         self.region = region
         self.index = page.pgoff
-        self.lost_ns = machine.engine.now
+        self.lost_ns = machine.engine.now_ns
         self.eio = _sets_eio(story)
         self.swallowed = ""
         self.tellings: list[Telling] = []
@@ -90,7 +90,7 @@ class LostWrite:
 
     def tell(self, task: str, file: OpenFile | None, by: str) -> None:
         """A call of ``task`` on ``file`` has returned the error."""
-        now = self.story.machine.engine.now
+        now = self.story.machine.engine.now_ns
         later = file is not None and file.opened_ns > self.lost_ns
         role = LATER_SESSION if later else WRITER if task == self.writer else BYSTANDER
         self.tellings.append(Telling(now, task, role, by))
@@ -100,7 +100,7 @@ class LostWrite:
     def marker_dropped(self) -> None:
         """The page that answered EIO has left the cache: from now on reads find what the disk has."""
         if self.reads_find == "EIO" and self.stale_from_ns is None:
-            self.stale_from_ns = self.story.machine.engine.now
+            self.stale_from_ns = self.story.machine.engine.now_ns
 
     def finish(self, end: str, now_ns: int) -> None:
         """From now on nobody can read the old contents."""

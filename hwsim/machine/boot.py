@@ -24,7 +24,7 @@ _INODE = -3  # and below, one for each region
 
 def boot_kernel(machine: Machine) -> Kernel:
     """A kernel that has just come up: every region with its mapping and its clocks, no task yet."""
-    spec, now = machine.spec.machine, machine.engine.now
+    spec, now = machine.spec.machine, machine.engine.now_ns
     mem_map = MemMap(machine.plan.layouts, spec.memory_pages)
     wake_ns = now + int(machine.draws.extra(_FLUSHER, Slot.PHASE, now) * spec.dirty_writeback_ns)
     flusher = Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns)
@@ -88,6 +88,7 @@ def tear_down(machine: Machine) -> None:
         for member in group.members:
             member.tear_down()
         group.members, group.empty, group.shared = [], [], []
+    machine.check.tear_down()
     for cpu in machine.cpus.values():
         cpu.tear_down()
     machine.kernel.tear_down()
@@ -110,7 +111,7 @@ def _fsync_phases(machine: Machine, group: TaskGroup) -> None:
     fsync = group.spec.fsync
     if fsync is None:
         return
-    now = machine.engine.now
+    now = machine.engine.now_ns
     mapping = machine.kernel.mem_map.by_name[f"file:{fsync.file}"].mapping
     assert mapping is not None
     for member in group.members:

@@ -14,25 +14,25 @@ from hwsim.bad_lines.dram_faults import DramFaults
 from hwsim.bad_lines.later_sweeps import count_repeats
 from hwsim.bad_lines.rows import error_row, replication_row
 from hwsim.bad_lines.states import OVER
-from hwsim.engine import FAULT_ONSET, MACHINE_CHECK, Engine
-from hwsim.hardware.machine_check import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheck
-from hwsim.hardware.scrubber import Scrubber
+from hwsim.engine import MACHINE_CHECK, Engine
+from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
+from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.first_look import first_look
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.ring import Cpu, mce_notify_irq
 from hwsim.kernel.system import Kernel
-from hwsim.kernel.workqueue import Cpu, mce_notify_irq
 from hwsim.lost_writes.fsync_calls import LostWrites
-from hwsim.machine.arrivals import onsets
 from hwsim.machine.boot import boot_kernel, start_groups, tear_down
+from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.quiet import uneventful
 from hwsim.machine.watch import ErrorWatch
 from hwsim.plan import Plan
 from hwsim.record import Replication, StepMistake
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
-from hwsim.spec import ErrorSpec, Spec
+from hwsim.spec import Spec
 from hwsim.userspace.task_group import TaskGroup
 
 _FIRST_PID = 100
@@ -57,7 +57,8 @@ class Machine:
         self.reached: dict[str, int] = {}
         machine = spec.machine
         frames = machine.memory_pages + machine.hidden_pages
-        self.scrubber = Scrubber(machine.scrub, frames, self.draws.extra(-1, Slot.PHASE))
+        phase = self.draws.extra(-1, Slot.PHASE)
+        self.scrubber = PatrolScrubber(self.engine, machine.scrub, frames, phase, discovery.scrub_visit)
         # How often one free page is handed out, per ns.
         self.allocation_rate = (
             machine.alloc_per_s * 1e-9 * (1 << machine.alloc_order) / max(1, plan.free_pages)
@@ -83,24 +84,21 @@ class Machine:
         self.groups: list[TaskGroup] = []
         self._boot()
         self.dram = DramFaults(self)
-        self._onsets = [
-            onsets(self.draws, source, each, self.horizon_ns) for source, each in enumerate(spec.errors)
-        ]
-        for source in range(len(spec.errors)):
-            self._next_arrival(source)
+        self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
         self.script = Script(self, spec.script)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
     def _boot(self) -> None:
         self.boot += 1
-        self.check = MachineCheck(
+        self.check = MachineCheckInterrupt(
             self.engine,
             PROFILES[self.spec.machine.kernel].rendezvous_timeout_ns,
             self.spec.machine.tolerant,
         )
         self.kernel = boot_kernel(self)
         self.kernel.watcher = self.watch
+        self.kernel.files = self.lost_writes
         self.kernel.handler_watchers = (self.watch,)
         self.kernel.look = first_look
         self.kernel.panic = self._memory_failure_panics
@@ -133,11 +131,11 @@ class Machine:
             each.disarm()
         reboot = self.spec.machine.reboot_ns
         if reboot is None:
-            self.ended_ns = self.engine.now
+            self.ended_ns = self.engine.now_ns
             self.engine.stop()
             return
-        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now)
-        self.engine.at(self.engine.now + reboot, MACHINE_CHECK, self._reboot)
+        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now_ns)
+        self.engine.at(self.engine.now_ns + reboot, MACHINE_CHECK, self._reboot)
 
     def _memory_failure_panics(self, reason: str, failure: MemoryFailure) -> None:
         self.panic(reason, self.stories.get(failure.error), "Memory failure")
@@ -148,15 +146,15 @@ class Machine:
         for each in self.open.values():
             each.disarm()
         down = self.spec.machine.reboot_ns or 0
-        self.downtime_ns += min(down, self.horizon_ns - self.engine.now)
-        self.engine.at(self.engine.now + down, MACHINE_CHECK, self._reboot)
+        self.downtime_ns += min(down, self.horizon_ns - self.engine.now_ns)
+        self.engine.at(self.engine.now_ns + down, MACHINE_CHECK, self._reboot)
 
     def _reboot(self, _event: Any) -> None:
         self._count_kernel()
         self.lost_writes.rebooted()
         self.dram.rebooted()
         for story in list(self.open.values()):
-            count_repeats(story, self.engine.now)
+            count_repeats(story, self.engine.now_ns)
             story.leave_boot()
             if story.finished:
                 self.story_over(story)
@@ -183,29 +181,6 @@ class Machine:
 
     # -- errors -------------------------------------------------------------------------------------
 
-    def _next_arrival(self, source: int) -> None:
-        """Only the next onset of a source waits in the heap."""
-        error = self.spec.errors[source]
-        time = next(self._onsets[source], None)
-        if time is not None:
-            self.engine.at(time, FAULT_ONSET | source, lambda _event: self._onset(source, error))
-
-    def _onset(self, source: int, error: ErrorSpec) -> None:
-        if error.dram is not None:
-            self.dram.onset(source, error.dram)
-            self._next_arrival(source)
-            return
-        u = self.draws.row(self.error_count)
-        first = self.plan.place(error.where, u[Slot.PLACE])
-        machine = self.spec.machine
-        fitted = machine.memory_pages + machine.hidden_pages
-        for offset in range(min(error.burst_pages, fitted - first)):
-            if offset:
-                u = self.draws.row(self.error_count)
-            line = int(u[Slot.LINE] * 64)
-            self.add_error(source, first + offset, line, u[Slot.PERMANENT] < error.permanent, u)
-        self._next_arrival(source)
-
     def add_error(
         self,
         source: int,
@@ -226,7 +201,7 @@ class Machine:
         self.stories[number] = story
         other = self.by_pfn.get(pfn)
         if other is not None and other.state != OVER:
-            story.end, story.end_ns, story.state = "duplicate", self.engine.now, OVER
+            story.end, story.end_ns, story.state = "duplicate", self.engine.now_ns, OVER
             story.kind, story.region = other.kind, other.region
             other.line_is_bad = other.line_is_bad or line_is_bad
             if line_is_bad and line not in {other.line, *(each.line for each in other.other_lines)}:
@@ -312,8 +287,8 @@ class Machine:
                 discovery.lost(story)
             return
         self.watch.queued(report)
-        if self.notified_user(report) and not cpu.user.busy:
-            cpu.user.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
+        if self.notified_user(report) and cpu.wakes_ns is None:
+            cpu.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
         else:
             cpu.worker.kick(kernel.workqueue_delay(report))
 

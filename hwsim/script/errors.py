@@ -89,7 +89,7 @@ def start_injector(step: Step, stories: Iterator[BadLine | Event], trapno: int) 
         except ScriptError as error:
             step.machine.script.refuse(error)
 
-    kernel.engine.env.process(run())
+    kernel.engine.process(run())
 
 
 def mce(step: Step) -> None:

@@ -12,13 +12,20 @@ from hwsim.kernel.filemap_error import (
     close_file,
     close_reports,
     evict_inode,
+    file_left,
     filemap_check_errors,
     open_file,
     wait_swallows,
 )
 from hwsim.kernel.memory_failure import wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
-from hwsim.kernel.page_cache import answers_eio, delete_from_swap_cache, has_cached_pages, truncate_inode_page
+from hwsim.kernel.page_cache import (
+    answers_eio,
+    delete_from_swap_cache,
+    has_cached_pages,
+    set_page_uptodate,
+    truncate_inode_page,
+)
 from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.script.names import within
@@ -31,7 +38,7 @@ from hwsim.script.touch import (
     user_buffer,
 )
 from hwsim.script.writeback import is_locked, write_back
-from hwsim.userspace.open_files import DEFAULT_FD, file_left
+from hwsim.userspace.open_files import DEFAULT_FD
 
 Sleeps = Generator[Any, Any, None]
 
@@ -107,7 +114,7 @@ def _write(step: Step, task: Task) -> Sleeps:
         step.kernel.event("healed", error=story.error, pfn=story.pfn)
         story.finish("healed")
     step.set_page_dirty(page)
-    page.flags |= pg.UPTODATE  # of a poisoned page only the flag (patch 10)
+    set_page_uptodate(page)
     mapping.holes.discard(range(index, index + 1))
     if mapping.size_pages is not None:
         mapping.size_pages = max(mapping.size_pages, index + 1)
@@ -128,7 +135,7 @@ def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
     key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     file = task.files.get(key)
     if file is None:
-        file = task.files[key] = open_file(mapping, step.kernel.now).get()
+        file = task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
     return file
 
 
@@ -139,7 +146,7 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     if not returns(step, task):
         return
     lost_writes = step.machine.lost_writes
-    kernel, now = step.kernel, step.kernel.now
+    kernel, now = step.kernel, step.kernel.engine.now_ns
     has_pages = has_cached_pages(region, kernel.mem_map.overlay, now)
     asked = asks_mapping(kernel, call, region.size_pages, has_pages)
     error = filemap_check_errors(kernel, mapping, file) if asked else 0
@@ -183,7 +190,7 @@ def _sync(step: Step) -> Sleeps:
             yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
-            has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.now)
+            has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")
@@ -211,7 +218,6 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
     if step.kernel.halted:
         return
     lost = evict_inode(step.kernel, mapping)
-    step.machine.lost_writes.evicted(region, lost=lost)
     step.result("an error is lost" if lost else 0)
 
 
@@ -221,7 +227,7 @@ def open_(step: Step) -> None:
     key = step.args["file"], step.args.get("fd", DEFAULT_FD)
     if task.files.get(key) is not None:
         raise step.error("this descriptor is open already", "fd", allowed="another name")
-    task.files[key] = open_file(mapping, step.kernel.now).get()
+    task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
     step.result(0)
 
 
@@ -242,7 +248,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
     task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
     if failed:
         step.machine.lost_writes.watch(region).told(task.name, file, "close")
-    file_left(step.machine, mapping)
+    file_left(step.kernel, mapping)
     step.result("EIO" if failed else 0)
 
 

@@ -53,7 +53,7 @@ class Script:
         kernel = self.machine.kernel
         facts: dict[str, Any] = {"where": step.spec.where, "verb": step.spec.verb, **_plain(step.args)}
         if kernel.trace is not None:
-            kernel.trace.append((kernel.now, "script", facts))
+            kernel.trace.append((kernel.engine.now_ns, "script", facts))
         if kernel.halted:
             facts["skipped"] = "the machine is down"
             # Error numbers are the same under every policy, and so under every fate of the machine.

@@ -6,8 +6,15 @@ from collections.abc import Callable
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.memory_failure import unlock_page
-from hwsim.kernel.mm_types import BUFFERS, OWNER, PAGEVEC, PIN, SWAP, Page, Region
-from hwsim.kernel.page_cache import try_to_release_page
+from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
+from hwsim.kernel.page_cache import (
+    attach_page_buffers,
+    change_flags,
+    lru_cache_add,
+    set_page_writeback,
+    try_to_release_page,
+    trylock_page,
+)
 from hwsim.kernel.swap import (
     clear_page_dirty_for_io,
     end_swap_writepage,
@@ -88,8 +95,7 @@ def start_writeback(step: Step) -> None:
     if page.flags & pg.WRITEBACK:
         raise step.error("the page is under writeback already")
     clear_page_dirty_for_io(page)  # the inode stays dirty until it is written as a whole
-    page.flags |= pg.WRITEBACK
-    page.writeback_until_ns = 0
+    set_page_writeback(page)
     read_by_device(step, page)
 
 
@@ -106,9 +112,8 @@ def end_writeback(step: Step) -> None:
 def lock_page(step: Step) -> None:
     """Somebody takes the page lock and keeps it until unlock_page."""
     page = step.page()
-    if page.flags & pg.LOCKED:
+    if not trylock_page(page):
         raise step.error("the page is locked already")
-    page.flags |= pg.LOCKED
     page.locked_by_script = True
 
 
@@ -152,9 +157,7 @@ def pagevec(step: Step) -> None:
     page = _in_use(step)
     if not page.flags & pg.LRU:
         raise step.error("the page is not on an LRU list")
-    page.flags &= ~(pg.LRU | pg.UNEVICTABLE)
-    page.get(PAGEVEC)
-    page.pagevec_cpu = step.args.get("cpu", 1)
+    lru_cache_add(page, step.args.get("cpu", 1))
 
 
 def buffers(step: Step) -> None:
@@ -167,20 +170,15 @@ def buffers(step: Step) -> None:
         try_to_release_page(page)
         return
     if not page.flags & pg.PRIVATE:
-        page.flags |= pg.PRIVATE
-        page.get(BUFFERS)
+        attach_page_buffers(page)
     page.buffers_busy = state == "busy"
 
 
 def flags(step: Step) -> None:
     """Set and clear flags, whatever they mean; holders and page tables stay as they are."""
     page = step.page()
-    poisoned = page.flags & pg.HWPOISON
-    page.flags |= pg.flags_of(step.args.get("set", ()))
-    page.flags &= ~pg.flags_of(step.args.get("clear", ()))
-    page.flags = step.kernel.config.real_flags(page.flags)
-    if page.flags & pg.HWPOISON and not poisoned:
-        step.kernel.poisoned_pages += 1
+    to_set, to_clear = (pg.flags_of(step.args.get(key, ())) for key in ("set", "clear"))
+    change_flags(step.kernel, page, to_set, to_clear)
     step.result("set", flags=pg.names_of(page.flags))
 
 

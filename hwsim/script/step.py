@@ -6,16 +6,15 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import alloc_pages
+from hwsim.kernel.allocator import alloc_pages, put_page
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.later_look import clean_if_written
 from hwsim.kernel.mm_types import PAGE_SHIFT, AddressSpace, Page, Region, Task, Vma
 from hwsim.kernel.mmap import find_vma
 from hwsim.kernel.page_cache import set_page_dirty
 from hwsim.kernel.ports import Halted
-from hwsim.kernel.swap import is_on_swap
+from hwsim.kernel.swap import free_swap_and_cache, is_on_swap
 from hwsim.record import StepMistake
-from hwsim.userspace.frames import free_swap_and_cache, put_page
 from hwsim.userspace.user_task import user_task
 
 if TYPE_CHECKING:
@@ -87,8 +86,8 @@ class Step:
     def result(self, result: str | int, **facts: Any) -> None:
         """What came of the step; when, if it had to wait or was made again by a handler's return."""
         self.facts.update({"result": result}, **facts)
-        if self.kernel.now > self.spec.at_ns:
-            self.facts["answered_ns"] = self.kernel.now
+        if self.kernel.engine.now_ns > self.spec.at_ns:
+            self.facts["answered_ns"] = self.kernel.engine.now_ns
 
     def report(self, pfn: int) -> MemoryFailure:
         """The draws with which a page is looked at that has no story."""
@@ -109,13 +108,13 @@ class Step:
         story = self.machine.live_story(page.pfn)
         if story is not None:
             story.settle()
-        if (at_ns := clean_if_written(page, self.kernel.now)) is not None:
+        if (at_ns := clean_if_written(page, self.kernel.engine.now_ns)) is not None:
             self.kernel.event("written_back", pfn=page.pfn, at_ns=at_ns)
 
     def set_page_dirty(self, page: Page) -> None:
         """The step stores to a page of a file or of a segment."""
         self.up_to_now(page)
-        set_page_dirty(page, self.kernel.now)
+        set_page_dirty(page, self.kernel.engine.now_ns)
 
     # -- tasks --------------------------------------------------------------------------------------
 
@@ -339,9 +338,8 @@ class Step:
                 self.machine.given_out(pfn, 1)
         if pfn < 0:
             pfn = self.free_page()
-        page = Page(pfn, region, pgoff, region.epoch)
-        page.looked_ns = self.kernel.now
-        page.flags = self.kernel.config.real_flags(flags)
+        page = Page(pfn, region, pgoff, region.epoch, self.kernel.config.real_flags(flags))
+        page.looked_ns = self.kernel.engine.now_ns
         mem_map.overlay[pfn] = page
         story = self.machine.live_story(pfn)
         if story is not None:  # a permanent fault stays with the frame
@@ -351,7 +349,7 @@ class Step:
 
     def drop_if_unused(self, page: Page) -> None:
         """put_page(): the last reference is gone, the frame goes to the free lists if it may."""
-        put_page(self.machine, page)
+        put_page(self.kernel, page)
 
 
 def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
@@ -372,7 +370,7 @@ def carry_out(step: Step, steps: Generator[Any, Any, None]) -> None:
         except StepSkipped as reason:
             step.facts["skipped"] = str(reason)
 
-    step.kernel.engine.env.process(rest())
+    step.kernel.engine.process(rest())
 
 
 def returns(step: Step, task: Task) -> bool:

@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING
 
 from simpy import Event
 
-from hwsim.kernel import page_flags as pg
+from hwsim.kernel.filemap_error import file_left
 from hwsim.kernel.layout import Layout
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
-from hwsim.kernel.mmap import do_mmap, find_range, find_vma, isolate_range, move_vma, remove_vma, zap_entries
+from hwsim.kernel.mmap import (
+    do_mmap,
+    find_range,
+    find_vma,
+    isolate_range,
+    mlock_fixup,
+    move_vma,
+    remove_vma,
+    zap_entries,
+)
 from hwsim.kernel.signals import unblock
 from hwsim.kernel.system import EINVAL
 from hwsim.script.errors import TRAP_MADVISE, software_story, start_injector
 from hwsim.script.files import punch_hole
 from hwsim.script.step import Step, let_go
 from hwsim.script.touch import touch
-from hwsim.userspace.open_files import file_left, file_to_map
+from hwsim.userspace.open_files import file_to_map
 from hwsim.userspace.user_task import UserTask, user_task
 
 if TYPE_CHECKING:
@@ -69,11 +78,11 @@ def mmap(step: Step) -> None:
             name,
             region,
             pages,
-            since_ns=kernel.now,
+            since_ns=kernel.engine.now_ns,
             shared=True,
             mapping=file.mapping,
             populated=False,
-            file=file_to_map(task, args["file"], file.mapping, kernel.now),
+            file=file_to_map(task, args["file"], file.mapping, kernel.engine.now_ns),
         )
         return
     region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
@@ -81,7 +90,13 @@ def mmap(step: Step) -> None:
     if kind == "anon":
         member.private[name] = region
         do_mmap(
-            task, name, region, args["pages"], since_ns=kernel.now, anon_vma=region.anon_vma, populated=False
+            task,
+            name,
+            region,
+            args["pages"],
+            since_ns=kernel.engine.now_ns,
+            anon_vma=region.anon_vma,
+            populated=False,
         )
         return
     region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
@@ -91,7 +106,7 @@ def mmap(step: Step) -> None:
         name,
         region,
         args["pages"],
-        since_ns=kernel.now,
+        since_ns=kernel.engine.now_ns,
         shared=args.get("shared", True),
         mapping=region.mapping,
         populated=kind == "hugetlb",  # there is no other moment when a huge page would come
@@ -106,7 +121,7 @@ def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: 
         order = _HUGE_ORDER
     first = step.free_run(pages, order, key)
     region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
-    region.since_ns = kernel.now
+    region.since_ns = kernel.engine.now_ns
     step.machine.given_out(first, pages)
     return region
 
@@ -119,7 +134,7 @@ def munmap(step: Step) -> None:
         remove_vma(task, vma)  # before anybody looks at the pages again: a mapping that lives may be used
         let_go(step, pages)
         if vma.file is not None:
-            file_left(step.machine, vma.file.mapping)
+            file_left(step.kernel, vma.file.mapping)
     _settle_copies(task)
 
 
@@ -179,27 +194,14 @@ def mprotect(step: Step) -> None:
 
 def mlock(step: Step) -> None:
     """Every page of the region is locked in memory."""
-    _mlock(step, locked=True)
+    for vma in step.vmas(step.task(), step.args["region"]):
+        mlock_fixup(step.kernel, vma, locked=True)
 
 
 def munlock(step: Step) -> None:
     """The pages can be reclaimed again."""
-    _mlock(step, locked=False)
-
-
-def _mlock(step: Step, *, locked: bool) -> None:
-    task = step.task()
-    flags = step.kernel.config.real_flags(pg.MLOCKED | pg.UNEVICTABLE)
-    for vma in step.vmas(task, step.args["region"]):
-        vma.mlocked = locked
-        for pte in vma.ptes.values():
-            page = pte.page
-            if pte.kind != PRESENT or not page.flags & pg.LRU:
-                continue
-            if locked:
-                page.flags |= flags
-            elif not any(each.mlocked for each in page.ptes):
-                page.flags &= ~flags
+    for vma in step.vmas(step.task(), step.args["region"]):
+        mlock_fixup(step.kernel, vma, locked=False)
 
 
 def madvise(step: Step) -> None:

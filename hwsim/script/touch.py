@@ -26,6 +26,7 @@ from hwsim.kernel.fault import (
     store_under_page_lock,
 )
 from hwsim.kernel.mm_types import CACHE, POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
+from hwsim.kernel.page_cache import mlock_vma_page, set_page_dirty
 from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.script.step import Step, carry_out, returns
@@ -277,7 +278,7 @@ def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
         step.machine.lost_writes.script_read(region, pgoff)
     page.map(vma, dirty=False, writable=store)
     if vma.mlocked:
-        page.flags |= pg.MLOCKED | pg.UNEVICTABLE
+        mlock_vma_page(page)
     step.changed(page)
     return result
 
@@ -312,7 +313,7 @@ def read_slot(step: Step, region: Region, pgoff: int) -> Page:
     step.kernel.reach("fault:reread_swap")
     del mapping.slots[pgoff]
     page = add_to_page_cache(step, region, pgoff)
-    page.flags |= pg.DIRTY
+    set_page_dirty(page, step.kernel.engine.now_ns)
     return page
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.memory_failure import unlock_page, wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, Page
-from hwsim.kernel.page_cache import writes_inode
+from hwsim.kernel.page_cache import trylock_page, writes_inode
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.writeback import Inode
 from hwsim.script.step import Step
@@ -34,7 +34,7 @@ def write_back(
     for page in mapping.pages.values():
         step.up_to_now(page)
     if covered is None and mapping.host is not None:  # pages not looked at yet are clean, too
-        mapping.host.written(step.kernel.now, whole_inode=writes_inode(mapping, step.spec.verb))
+        mapping.host.written(step.kernel.engine.now_ns, whole_inode=writes_inode(mapping, step.spec.verb))
     pages = [page for page in mapping.pages.values() if covered is None or page.pgoff in covered]
     for page in pages:
         while is_dirty(page) and is_locked(page):
@@ -53,7 +53,7 @@ def write_back(
     for page in pages:
         yield from wait_on_page_writeback(step.kernel, page)
     if covered is not None and mapping.host is not None and not _more_is_dirty(step, mapping, mapping.host):
-        mapping.host.written(step.kernel.now, whole_inode=False)
+        mapping.host.written(step.kernel.engine.now_ns, whole_inode=False)
     return failed
 
 
@@ -61,8 +61,7 @@ def _end_of_io(step: Step, page: Page) -> Generator[Any, Any, None]:
     """Wait, with the page locked, until a write-out of older data is over."""
     if not page.flags & pg.WRITEBACK:
         return
-    ours = not page.flags & pg.LOCKED
-    page.flags |= pg.LOCKED
+    ours = trylock_page(page)
     yield from wait_on_page_writeback(step.kernel, page)
     if ours:
         unlock_page(step.kernel, page)
@@ -70,7 +69,7 @@ def _end_of_io(step: Step, page: Page) -> Generator[Any, Any, None]:
 
 def _more_is_dirty(step: Step, mapping: AddressSpace, inode: Inode) -> bool:
     """mapping_tagged(PAGECACHE_TAG_DIRTY): then an inode of which a range was written keeps its age."""
-    stored = inode.first_store_ns(step.kernel.now) is not None
+    stored = inode.first_store_ns(step.kernel.engine.now_ns) is not None
     return stored or any(is_dirty(page) for page in mapping.pages.values())
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hwsim.kernel.filemap_error import close_file, last_close, open_file
+from hwsim.kernel.filemap_error import close_file, file_left, open_file
 from hwsim.kernel.mm_types import AddressSpace, OpenFile
 
 if TYPE_CHECKING:
     from hwsim.kernel.mm_types import Task
-    from hwsim.machine import Machine
     from hwsim.spec import ScriptStep
     from hwsim.userspace.user_task import UserTask
 
@@ -43,7 +42,7 @@ def open_own_files(member: UserTask) -> None:
     """open() when the process starts: the file of its fsync table, and what the script takes as open."""
     task, machine, fsync = member.task, member.machine, member.group.spec.fsync
     assert task is not None
-    by_name, now = machine.kernel.mem_map.by_name, machine.engine.now
+    by_name, now = machine.kernel.mem_map.by_name, machine.engine.now_ns
     if fsync is not None:
         mapping = by_name[f"file:{fsync.file}"].mapping
         assert mapping is not None
@@ -82,18 +81,7 @@ def close_files(member: UserTask) -> None:
     for file in files:
         if file is not None:
             unheard = close_file(machine.kernel, file) != 0
-            file_left(machine, file.mapping, unheard=unheard)
+            file_left(machine.kernel, file.mapping, unheard=unheard)
     for vma in task.vmas.values():
         if vma.file is not None:
-            file_left(machine, vma.file.mapping)
-
-
-def file_left(machine: Machine, mapping: AddressSpace, *, unheard: bool = False) -> None:
-    """A descriptor or a mapping of the file has gone: what comes of it if that was the last."""
-    last_close(machine.kernel, mapping)
-    if mapping.is_block_device and not mapping.files:
-        machine.lost_writes.blkdev_put(mapping)
-    watch = machine.lost_writes.of(mapping)
-    if watch is not None:
-        watch.closed(unheard=unheard)
-        watch.arm()
+            file_left(machine.kernel, vma.file.mapping)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.engine import SIGNAL_DELIVERY, Bell
 from hwsim.kernel.fault import do_sigbus
 from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.mmap import zap_entries
 from hwsim.kernel.signals import BUS_MCEERR_AO, unblock
+from hwsim.kernel.swap import free_pages_and_swap_cache
 from hwsim.rng import Slot
-from hwsim.userspace.frames import free_swap_and_cache, put_page
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -45,7 +45,7 @@ def take_signal(machine: Machine, member: UserTask, signal: Signal) -> Generator
     kernel.event("handler", task=task.name, code=signal.code, action=action)
     task.blocked = True
     if duration:
-        task.handler_ends_ns = machine.engine.now + duration
+        task.handler_ends_ns = machine.engine.now_ns + duration
         yield machine.engine.wait(duration, SIGNAL_DELIVERY | member.number)
         task.handler_ends_ns = 0
     if task.sig_dfl or not _still_there(member, task):  # it dies while the handler runs
@@ -56,7 +56,7 @@ def take_signal(machine: Machine, member: UserTask, signal: Signal) -> Generator
         signal.result = "lost"
         return
     signal.result = "handled"
-    signal.done_ns = machine.engine.now
+    signal.done_ns = machine.engine.now_ns
     kernel.event("handled", task=task.name, code=signal.code, action=action)
     if action == "exit":
         kernel.event("exit", task=task.name, pid=task.pid)
@@ -88,7 +88,7 @@ def _sigreturn(machine: Machine, member: UserTask, signal: Signal, action: str) 
 
 def wait_for_user_space(member: UserTask) -> Any:
     """An event for ``yield``: no handler runs any more, and no signal waits for one."""
-    bell = member.machine.engine.sleep()
+    bell = Bell(member.machine.engine)
     member.returning.append(bell)
     return bell
 
@@ -97,7 +97,7 @@ def back_in_user_space(member: UserTask) -> None:
     """What has waited for the task's handlers goes on."""
     waiting, member.returning = member.returning, []
     for bell in waiting:
-        member.machine.engine.wake(bell, 0, SIGNAL_DELIVERY | member.number)
+        bell.ring(0, SIGNAL_DELIVERY | member.number)
 
 
 def _touches_in_handler(machine: Machine, signal: Signal) -> bool:
@@ -115,11 +115,7 @@ def _map_fresh_page(machine: Machine, vma: Vma, story: BadLine) -> None:
     """mmap(MAP_FIXED) over the page: whatever the entry led to, a healthy copy too, loses it."""
     if story.page is not None:
         pages = zap_entries(vma, range(story.page.pgoff, story.page.pgoff + 1))
-        for page in pages:
-            free_swap_and_cache(page)
-            if machine.live_story(page.pfn) is None:
-                put_page(machine, page)
-        machine.kernel.watcher.entries_dropped(pages)
+        free_pages_and_swap_cache(machine.kernel, pages)
     story.touches.remapped(vma)
 
 
@@ -138,7 +134,7 @@ def _still_there(member: UserTask, task: Task) -> bool:
 def _killed(machine: Machine, member: UserTask, signal: Signal) -> None:
     task = signal.task
     signal.result = "killed"
-    signal.done_ns = machine.engine.now
+    signal.done_ns = machine.engine.now_ns
     by_step = signal.failure.error < 0  # beyond the end of a file: no error has done it
     cause = signal.code if by_step else signal.cause
     machine.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)

@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.kernel.allocator import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
+from hwsim.kernel.mmap import exit_mm
 from hwsim.kernel.signals import SIGKILL
+from hwsim.kernel.swap import free_pages_and_swap_cache
 from hwsim.kernel.writeback import Inode
 from hwsim.spec import TaskSpec
-from hwsim.userspace.frames import close_vma, free_swap_and_cache, put_page
 from hwsim.userspace.open_files import close_files
 from hwsim.userspace.sigbus import back_in_user_space
 
@@ -93,7 +95,7 @@ class TaskGroup:
         (``by_step``), or (none of these) its life time was over.
         """
         machine = self.machine
-        now = machine.engine.now
+        now = machine.engine.now_ns
         waiting = len(self.empty)
         with self.sharers_change():
             self._bury(member, killed=signal is not None, by_step=by_step)
@@ -129,7 +131,7 @@ class TaskGroup:
 
     def _go_on_to_fsync(self, started: list[UserTask]) -> None:
         """A new process calls fsync() in the phase of the one before it."""
-        fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now
+        fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now_ns
         if fsync is None or inode is None:
             return
         for member in started:
@@ -144,7 +146,7 @@ class TaskGroup:
         return None if mapping is None else mapping.host
 
     def _bury(self, member: UserTask, *, killed: bool, by_step: bool) -> None:
-        """exit_mm(): every mapping goes; dirty entries of shared pages leave their bit in PG_dirty."""
+        """do_exit(): mappings, frames and files go."""
         machine, task = self.machine, member.task
         assert task is not None
         task.alive = False
@@ -157,23 +159,14 @@ class TaskGroup:
         if not member.once:
             self.empty.append(member)
         machine.kernel.process_count -= 1
-        changed = []
-        for vma in task.vmas.values():
-            changed += close_vma(vma)
+        changed = exit_mm(task)
         for region in self._orphans(member, task):
-            region.release()
-            region.vmas = []
-            machine.kernel.watcher.released(region)
-        for page in changed:
-            if page.epoch == page.region.epoch:  # others go with their region
-                free_swap_and_cache(page)
-                if machine.live_story(page.pfn) is None:
-                    put_page(machine, page)
-        machine.kernel.watcher.entries_dropped(changed)
+            release_region(machine.kernel, region)
+        free_pages_and_swap_cache(machine.kernel, changed)
         close_files(member)
         inode = self._fsynced()
         if inode is not None and member.fsync_call is not None:
-            inode.call_ends(machine.engine.now, member.fsync_call)
+            inode.call_ends(machine.engine.now_ns, member.fsync_call)
             member.fsync_call = None
         task.vmas = {}  # they know their task: together they would stay until the run is over
 
@@ -199,8 +192,7 @@ class TaskGroup:
         if any(member.alive for member in self.members):
             return
         for region in self.shared:
-            region.release()
-            self.machine.kernel.watcher.released(region)
+            release_region(self.machine.kernel, region)
 
 
 def _start_order(member: UserTask) -> tuple[bool, int]:

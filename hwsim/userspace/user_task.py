@@ -11,10 +11,10 @@ from collections.abc import Generator
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.engine import SIGNAL_DELIVERY, Bell
 from hwsim.kernel.fault import copy_page_range
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
-from hwsim.kernel.mmap import do_mmap
+from hwsim.kernel.mmap import do_mmap, dup_vma
 from hwsim.kernel.signals import SIGKILL, unblock
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec
@@ -37,16 +37,19 @@ class UserTask(UserSpace):
     """
 
     __slots__ = (
+        "_bell",
+        "_exit_ns",
+        "_inbox",
+        "_revived",
+        "_ringing",
+        "_started",
         "access",
-        "bell",
         "children",
         "copies",
-        "exit_ns",
         "file",
         "fsync_call",
         "fsync_ns",
         "group",
-        "inbox",
         "kernel",
         "lifetime_ns",
         "machine",
@@ -56,9 +59,6 @@ class UserTask(UserSpace):
         "parent",
         "private",
         "returning",
-        "revived",
-        "ringing",
-        "started",
         "stores_per_ns",
         "struck",
         "task",
@@ -77,26 +77,26 @@ class UserTask(UserSpace):
         self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
         self.task: Task | None = None
-        self.inbox: deque[Signal] = deque()
+        self._inbox: deque[Signal] = deque()
         self.access: Signal | None = None  # of the access that a handler is about to return to
-        self.ringing = False
-        self.started = False
-        self.bell: Any = None
+        self._ringing = False
+        self._started = False
+        self._bell: Any = None
         self.file: OpenFile | None = None  # of its fsync table: one session after another
         self.fsync_ns = 0  # phase of its periodic fsync
         self.fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
-        self.exit_ns: int | None = None  # when it ends by itself, once that is drawn
+        self._exit_ns: int | None = None  # when it ends by itself, once that is drawn
         self.lifetime_ns = group.spec.lifetime_ns
         self.stores_per_ns = group.stores_per_ns
         self.once = False  # forked by a script: no supervisor brings it back
         self.struck = False  # an error, or its own end, has ended a process here in this boot
-        self.revived: list[Region] = []
+        self._revived: list[Region] = []
         self.returning: list[Any] = []  # accesses that wait for the handlers to be through
 
     def start(self) -> None:
         """A new process: exec, map everything, populate."""
         machine, spec = self.machine, self.group.spec
-        now = machine.engine.now
+        now = machine.engine.now_ns
         self.task = task = self._new_task()
         first = self is self.group.members[0]
         open_own_files(self)
@@ -108,39 +108,19 @@ class UserTask(UserSpace):
     def fork(self) -> None:
         """A new child of the parent's process: its mappings are copied, poison entries with them."""
         machine = self.machine
-        now = machine.engine.now
+        now = machine.engine.now_ns
         parent = self.parent
         assert parent is not None and parent.task is not None
         self.task = task = self._new_task(parent.task)
         for copies in self.copies.values():
             copies.vmas = []
         for key, origin in parent.task.vmas.items():
-            vma = do_mmap(
-                task,
-                key,
-                origin.region,
-                origin.pages,
-                start=origin.start,
-                since_ns=now,
-                shared=origin.shared,
-                mapping=origin.mapping,
-                anon_vma=origin.anon_vma,
-                mlocked=origin.mlocked,
-                populated=origin.populated,
-                pgoff=origin.pgoff,
-                file=origin.file,
-            )
-            vma.name, vma.writable = origin.name, origin.writable
-            if origin.region.kind in ("shm", "hugetlb"):
-                origin.region.vmas.append(vma)
-            origin.forked_ns = now
-            vma.populated = origin.populated and not origin.shared
+            vma = dup_vma(task, key, origin, now)
             own = self.copies.get(origin.name)
             if own is not None:
                 own.vmas.append(vma)
                 self._take(own, now)
             copy_page_range(machine.kernel, origin, vma)
-            machine.kernel.watcher.entries_copied(vma)
         inherit_files(self, parent)
         machine.kernel.process_count += 1
         self._tell_of_new_owner()
@@ -149,7 +129,13 @@ class UserTask(UserSpace):
     def _new_task(self, parent: Task | None = None) -> Task:
         machine = self.machine
         task = Task(
-            self.name, self.group.spec.name, machine.next_pid(), self.number, machine.engine.now, self, parent
+            self.name,
+            self.group.spec.name,
+            machine.next_pid(),
+            self.number,
+            machine.engine.now_ns,
+            self,
+            parent,
         )
         sigbus = self.group.spec.sigbus
         task.ignored = sigbus.on_ao == "ignored"
@@ -157,7 +143,7 @@ class UserTask(UserSpace):
         task.caught = sigbus.on_ao not in UNCAUGHT
         if parent is None:
             task.mce_kill = self.group.spec.mce_kill
-        self.exit_ns = None
+        self._exit_ns = None
         return task
 
     def _map(self, task: Task, spec: RegionSpec, now: int, first: bool) -> None:
@@ -222,11 +208,11 @@ class UserTask(UserSpace):
     def _take(self, region: Region, now: int) -> None:
         if not region.alive:
             region.revive(now)
-            self.revived.append(region)
+            self._revived.append(region)
 
     def _tell_of_new_owner(self) -> None:
         """Once all is mapped: frames with a story have a new owner."""
-        revived, self.revived = self.revived, []
+        revived, self._revived = self._revived, []
         for region in revived:
             self.machine.kernel.watcher.revived(region)
 
@@ -235,16 +221,16 @@ class UserTask(UserSpace):
         return self.task is not None and self.task.alive
 
     def next_exit_ns(self) -> int:
-        life, now = self.lifetime_ns, self.machine.engine.now
+        life, now = self.lifetime_ns, self.machine.engine.now_ns
         if life is None:
             return _FOR_EVER_NS
-        if self.exit_ns is None or self.exit_ns <= now:
+        if self._exit_ns is None or self._exit_ns <= now:
             u = self.machine.draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
-            self.exit_ns = now + int(-log1p(-u) * life) + 1
-        return self.exit_ns
+            self._exit_ns = now + int(-log1p(-u) * life) + 1
+        return self._exit_ns
 
     def exit(self) -> None:
-        self.exit_ns = None
+        self._exit_ns = None
         self.kernel.event("exit", task=self.name)
         self.group.die(self, None)
 
@@ -260,18 +246,18 @@ class UserTask(UserSpace):
         u = signal.failure.extra(Slot.DELIVERY, self.number)
         delay_ns = machine.spec.machine.times.signal_delivery.draw(u)
         if signal.signal == SIGKILL or default:
-            due = engine.now + delay_ns
+            due = engine.now_ns + delay_ns
             engine.at(due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(machine, self, signal))
             return
-        self.inbox.append(signal)
-        if self.ringing:
+        self._inbox.append(signal)
+        if self._ringing:
             return
-        if not self.started:
-            self.started = True
-            self.bell = engine.sleep()
-            engine.env.process(self._life())
-        self.ringing = True
-        engine.wake(self.bell, delay_ns, SIGNAL_DELIVERY | self.number)
+        if not self._started:
+            self._started = True
+            self._bell = Bell(engine)
+            engine.process(self._life())
+        self._ringing = True
+        self._bell.ring(delay_ns, SIGNAL_DELIVERY | self.number)
 
     def _hold_back(self, signal: Signal) -> None:
         """SIGBUS is blocked: by the task, which unblocks it one day, or by a handler, whose end does."""
@@ -284,16 +270,16 @@ class UserTask(UserSpace):
                 unblock(task)
 
         engine = self.machine.engine
-        engine.at(engine.now + delay_ns, SIGNAL_DELIVERY | self.number, later)
+        engine.at(engine.now_ns + delay_ns, SIGNAL_DELIVERY | self.number, later)
 
     def tear_down(self) -> None:
         """The boot is over: see boot.tear_down()."""
         task, self.task, self.parent = self.task, None, None
         self.children, self.private, self.copies, self.access = [], {}, {}, None
-        self.inbox.clear()
+        self._inbox.clear()
         self.returning.clear()
-        if self.bell is not None and self.bell.callbacks:
-            self.bell.callbacks.clear()
+        if self._bell is not None and self._bell.callbacks:
+            self._bell.callbacks.clear()
         if task is not None:
             task.pending = None
             for vma in task.vmas.values():
@@ -303,11 +289,11 @@ class UserTask(UserSpace):
     def _life(self) -> Generator[Any, Any, None]:
         engine = self.machine.engine
         while True:
-            yield self.bell
-            self.bell = engine.sleep()
-            while self.inbox:
-                yield from take_signal(self.machine, self, self.inbox.popleft())
-            self.ringing = False
+            yield self._bell
+            self._bell = Bell(engine)
+            while self._inbox:
+                yield from take_signal(self.machine, self, self._inbox.popleft())
+            self._ringing = False
 
 
 def user_task(task: Task) -> UserTask:

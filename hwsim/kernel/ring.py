@@ -1,0 +1,103 @@
+"""From machine check to process context: the per-CPU ring and the two who empty it.
+
+arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32: a ring of 16 slots of which 15 can be used, dropped
+silently when full.  It is drained when the interrupted CPU returns to user space, in the context of
+whatever task that is, and, as an insurance, by a work item on the CPU's shared workqueue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hwsim.engine import HANDLER_STEP, Sleeper, Steps
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.ports import Halted
+from hwsim.kernel.system import Kernel
+
+
+def mce_notify_irq(kernel: Kernel) -> None:
+    """Tell user space that something was logged.  printk limits how often the line is printed."""
+    kernel.printk("logged")
+
+
+class _Drainer(Sleeper):
+    """What Cpu and Worker have in common: mce_process_work(), which empties one CPU's ring.
+
+    It may block in memory_failure() without bound; then only the other one of the CPU takes entries out.
+    """
+
+    context = ""
+
+    def __init__(
+        self, kernel: Kernel, number: int, ring: deque[MemoryFailure], helper: Worker | None
+    ) -> None:
+        super().__init__(kernel.engine)
+        self.kernel = kernel
+        self.number = number
+        self.ring = ring
+        self._helper = helper
+
+    def kick(self, delay_ns: int) -> None:
+        """Empty the ring after ``delay_ns``, unless that is under way or about to be."""
+        if self.wakes_ns is None:
+            self.wake_at(self.engine.now_ns + delay_ns, HANDLER_STEP | self.number)
+
+    def life(self) -> Steps:
+        """memory_failure() for one entry after another."""
+        kernel, ring = self.kernel, self.ring
+        try:
+            while True:
+                if kernel.halted or kernel.stalled_until_ns > self.engine.now_ns:
+                    yield from kernel.stalled()
+                while ring:
+                    failure = ring.popleft()
+                    if ring and self._helper is not None:
+                        self._helper.kick(kernel.workqueue_delay(failure))
+                    failure.context = self.context
+                    failure.cpu = self.number
+                    yield from memory_failure(kernel, failure.pfn, kernel.profile.trapno, failure)
+                    for watcher in kernel.handler_watchers:
+                        watcher.done(failure)
+                yield self.sleep()
+        except Halted:
+            return
+
+
+class Worker(_Drainer):
+    """The shared workqueue of one CPU.
+
+    Life: asleep -> :meth:`kick` queues the work item -> awake when it runs: memory_failure() for one entry
+    after another -> asleep.
+    """
+
+    context = "workqueue"
+
+
+class Cpu(_Drainer):
+    """One CPU: its ring of page frame numbers, and its way back to user space.
+
+    Life: asleep -> :meth:`kick` when a machine check has interrupted user space -> awake on the way back:
+    memory_failure() for one entry after another, with the worker asked to help if there are more -> asleep.
+    """
+
+    context = "return_to_user"
+
+    def __init__(self, kernel: Kernel, number: int) -> None:
+        ring: deque[MemoryFailure] = deque()
+        self.worker = Worker(kernel, number, ring, None)
+        self.slots = kernel.profile.ring_slots
+        super().__init__(kernel, number, ring, self.worker)
+
+    def tear_down(self) -> None:
+        """The boot is over: nobody rings for the two any more."""
+        self.ring.clear()
+        self.worker.tear_down()
+        super().tear_down()
+
+    def mce_ring_add(self, failure: MemoryFailure) -> bool:
+        """Queue a page; False if the ring is full, and nobody is told."""
+        if len(self.ring) >= self.slots:
+            return False
+        self.ring.append(failure)
+        return True
