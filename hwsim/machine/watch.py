@@ -29,8 +29,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         self._lost_writes = lost_writes
 
     def _of(self, region: Region) -> list[BadLine]:
-        by_pfn = self._by_pfn
-        return [by_pfn[pfn] for pfn in region.watched]
+        return list(map(self._by_pfn.__getitem__, region.watched))
 
     # -- frames -------------------------------------------------------------------------------------
 

@@ -89,9 +89,10 @@ class UserTask(Sleeper, UserSpace):
         self._exit_ns = None
 
     def next_exit_ns(self) -> int:
-        life, now = self.lifetime_ns, self.engine.now_ns
+        life = self.lifetime_ns
         if life is None:
             return _FOR_EVER_NS
+        now = self.engine.now_ns
         if self._exit_ns is None or self._exit_ns <= now:
             u = self._draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
             self._exit_ns = now + int(-log1p(-u) * life) + 1
