@@ -81,7 +81,7 @@ def done(story: BadLine, report: MemoryFailure) -> None:
         dropped = story.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
         if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
-            machine.lost_writes.add(story, page, entries)
+            machine.kernel.files.lost(report, page, entries)
     anchor = story.found_ns if story.found_ns is not None else report.started_ns
     for pte in _entries(page):
         if meets_poison(pte) and not story.touches.awaits(pte):
@@ -103,9 +103,9 @@ def file_truncated(story: BadLine) -> None:
     unmap_mapping_range(region.mapping, cut, even_cows=True)
     story.touches.candidates = []
     page.lost_bytes = 0
-    machine.lost_writes.truncated(region, cut)
+    machine.kernel.files.truncated(region, cut)
     region.mapping.read_again[page.pgoff] = machine.engine.now_ns
-    machine.lost_writes.rearm(region.mapping)
+    machine.kernel.files.asks_changed(region.mapping)
     story.arm()
 
 

@@ -84,7 +84,7 @@ def sharers_changed(story: BadLine) -> None:
         u = story.machine.draws.extra(story.error, Slot.READ_AGAIN, now)
         time = _first_ns(now, sum(uses_of(page.region, page, _barred(page))), u)
         _expect(page, [] if time is None else [time])
-        story.machine.lost_writes.rearm(mapping)
+        story.machine.kernel.files.asks_changed(mapping)
 
 
 def _barred(page: Page) -> list[Vma]:

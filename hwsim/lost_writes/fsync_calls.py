@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.bad_lines.frame_reuse import drop_pages
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.filemap_error import (
     asks_mapping,
     close_file,
@@ -22,7 +23,7 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte
 from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.ports import FileWatcher
 from hwsim.kernel.writeback import next_tick_ns
@@ -31,7 +32,6 @@ from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
     from hwsim.kernel.mm_types import Region
     from hwsim.machine import Machine
     from hwsim.userspace.user_task import UserTask
@@ -272,18 +272,14 @@ class LostWrites(FileWatcher):
         self._before: list[LostWriteRow] = []
         self._watches: dict[AddressSpace, Watch] = {}
 
-    def add(self, story: BadLine, page: Page, entries: list[Any]) -> None:
-        """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
-
-        A segment has no descriptor: nobody can ask it for errors.
-        """
-        lost = LostWrite(story, page, entries)
+    def lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+        """A segment has no descriptor: nobody can ask it for errors."""
+        lost = LostWrite(self.machine.stories[failure.error], page, entries)
         self.rows.append(lost)
         if page.region.kind != "shm":
             self.watch(page.region).add(lost)
 
     def released(self, region: Region) -> None:
-        """The segment is gone with all who mapped it."""
         for lost in self.rows:
             if lost.region is region:
                 lost.finish("released", self.machine.engine.now_ns)
@@ -300,8 +296,7 @@ class LostWrites(FileWatcher):
         """The watch of the mapping, if anything of it was ever lost in this boot."""
         return self._watches.get(mapping)
 
-    def rearm(self, mapping: AddressSpace) -> None:
-        """Other calls than before can meet an error of this mapping."""
+    def asks_changed(self, mapping: AddressSpace) -> None:
         watch = self.of(mapping)
         if watch is not None:
             watch.arm()
@@ -317,7 +312,6 @@ class LostWrites(FileWatcher):
             lost.finish("overwritten", self.machine.engine.now_ns)
 
     def truncated(self, region: Region, cut: range) -> None:
-        """Pages were cut out of their file: nobody can read what was there before."""
         for lost in self.rows:
             if lost.region is region and lost.index in cut:
                 lost.finish("truncated", self.machine.engine.now_ns)

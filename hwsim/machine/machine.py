@@ -68,7 +68,7 @@ class Machine:
         self.lost_writes = LostWrites(self)
         self.sync_ns = 0  # phase of the periodic sync()
         self.by_pfn: dict[int, BadLine] = {}
-        self.watch = ErrorWatch(self.stories, self.by_pfn, self.lost_writes)
+        self.watch = ErrorWatch(self.stories, self.by_pfn)
         self.cpus: dict[int, Cpu] = {}  # of this boot, made when first needed
         self.error_count = 0
         self.boot = -1  # number of the boot, from 0

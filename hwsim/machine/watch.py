@@ -9,7 +9,6 @@ from hwsim.kernel.mm_types import Page, Pte, Region, Signal, Vma
 from hwsim.kernel.page_flags import HEAD
 from hwsim.kernel.ports import HandlerWatcher, PageWatcher
 from hwsim.kernel.signals import BUS_MCEERR_AO
-from hwsim.lost_writes.fsync_calls import LostWrites
 
 
 class ErrorWatch(PageWatcher, HandlerWatcher):
@@ -19,14 +18,11 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
     machine's, which adds to them.
     """
 
-    __slots__ = ("_by_pfn", "_lines", "_lost_writes")
+    __slots__ = ("_by_pfn", "_lines")
 
-    def __init__(
-        self, lines: dict[int, BadLine], by_pfn: dict[int, BadLine], lost_writes: LostWrites
-    ) -> None:
+    def __init__(self, lines: dict[int, BadLine], by_pfn: dict[int, BadLine]) -> None:
         self._lines = lines
         self._by_pfn = by_pfn
-        self._lost_writes = lost_writes
 
     def _of(self, region: Region) -> list[BadLine]:
         by_pfn = self._by_pfn
@@ -77,8 +73,6 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         return True
 
     def released(self, region: Region) -> None:
-        if region.kind == "shm":
-            self._lost_writes.released(region)
         for line in self._of(region):
             frame_reuse.owner_gone(line)
 
