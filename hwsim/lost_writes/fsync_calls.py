@@ -129,9 +129,9 @@ class Watch:
                     found.append(Call(next_tick_ns(now, start, period), tie, "open", member))
                 else:
                     found.append(Call(next_tick_ns(now, start + length, period), tie, "close", member))
-        every = machine.spec.machine.sync_every_ns
-        if every is not None and self._shared_bit and cached_ns is not None:
-            found.append(Call(next_tick_ns(cached_ns, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
+        sync = machine.kernel.flusher.sync
+        if sync is not None and self._shared_bit and cached_ns is not None:
+            found.append(Call(next_tick_ns(cached_ns, *sync), KERNEL_ACCESS, "sync", None))
         rate = self.region.layout.evict_per_s * 1e-9
         if rate > 0.0 and not self.mapping.files and not self.mapping.vmas:
             u = machine.draws.extra(self.pending[0].story.error, Slot.EVICT, now)

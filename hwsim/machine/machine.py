@@ -66,7 +66,6 @@ class Machine:
         self.stories: dict[int, BadLine] = {}  # all of them by error, for the record
         self.open: dict[int, BadLine] = {}  # those that may go on, by error
         self.lost_writes = LostWrites(self)
-        self.sync_ns = 0  # phase of the periodic sync()
         self.by_pfn: dict[int, BadLine] = {}
         self.watch = ErrorWatch(self.stories, self.by_pfn)
         self.cpus: dict[int, Cpu] = {}  # of this boot, made when first needed
