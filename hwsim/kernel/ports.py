@@ -109,7 +109,10 @@ class HandlerWatcher:
 
 @trait
 class FileWatcher:
-    """Open files come and go: told by mm/filemap, answered by who keeps lost writes.  ``kernel.files``."""
+    """Open files and dirty pages go: told by mm/filemap and the handler, answered by who keeps lost writes.
+
+    ``kernel.files``.
+    """
 
     __slots__ = ()
 
@@ -123,6 +126,22 @@ class FileWatcher:
 
     def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """The inode has left memory; ``lost``: with an error that nobody will hear of."""
+        raise NotImplementedError
+
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+        """A page is gone, or given up, that was dirty; ``entries`` are what mapped it."""
+        raise NotImplementedError
+
+    def truncated(self, region: Region, cut: range) -> None:
+        """These pages of the file are cut off, with what was lost of them."""
+        raise NotImplementedError
+
+    def readers_changed(self, mapping: AddressSpace) -> None:
+        """When a dropped page is back in the cache has changed, and so has who can ask for its error."""
+        raise NotImplementedError
+
+    def released(self, region: Region) -> None:
+        """A shared segment is gone with all who mapped it."""
         raise NotImplementedError
 
 

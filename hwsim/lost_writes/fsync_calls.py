@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.bad_lines.frame_reuse import drop_pages
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.filemap_error import (
     asks_mapping,
     close_file,
@@ -22,7 +23,7 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte
 from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.ports import FileWatcher
 from hwsim.kernel.writeback import next_tick_ns
@@ -31,7 +32,6 @@ from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
     from hwsim.kernel.mm_types import Region
     from hwsim.machine import Machine
     from hwsim.userspace.user_task import UserTask
@@ -197,7 +197,7 @@ class Watch:
                 self.swallowed("sync")
         else:
             kernel.event("evicted", file=self.name)
-            drop_pages(self.machine, self.mapping)
+            drop_pages(self.machine.around, self.mapping)
             if not kernel.halted:
                 evict_inode(kernel, self.mapping)
 
@@ -272,12 +272,12 @@ class LostWrites(FileWatcher):
         self._before: list[LostWriteRow] = []
         self._watches: dict[AddressSpace, Watch] = {}
 
-    def add(self, story: BadLine, page: Page, entries: list[Any]) -> None:
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
         """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
 
         A segment has no descriptor: nobody can ask it for errors.
         """
-        lost = LostWrite(story, page, entries)
+        lost = LostWrite(self.machine, self.machine.bad_lines.all[failure.error], page, entries)
         self.rows.append(lost)
         if page.region.kind != "shm":
             self.watch(page.region).add(lost)
@@ -300,7 +300,7 @@ class LostWrites(FileWatcher):
         """The watch of the mapping, if anything of it was ever lost in this boot."""
         return self._watches.get(mapping)
 
-    def rearm(self, mapping: AddressSpace) -> None:
+    def readers_changed(self, mapping: AddressSpace) -> None:
         """Other calls than before can meet an error of this mapping."""
         watch = self.of(mapping)
         if watch is not None:
@@ -350,7 +350,7 @@ class LostWrites(FileWatcher):
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
         cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
-        drop_pages(self.machine, mapping)
+        drop_pages(self.machine.around, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")
 
