@@ -116,14 +116,14 @@ class FileWatcher:
 
     __slots__ = ()
 
-    def lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
         """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
 
         ``entries`` are what mapped it.
         """
         raise NotImplementedError
 
-    def asks_changed(self, mapping: AddressSpace) -> None:
+    def readers_changed(self, mapping: AddressSpace) -> None:
         """Other calls than before can meet an error: pages are back, or awaited at another time."""
         raise NotImplementedError
 

@@ -197,7 +197,7 @@ class Watch:
                 self.swallowed("sync")
         else:
             kernel.event("evicted", file=self.name)
-            drop_pages(self.machine, self.mapping)
+            drop_pages(self.machine.around, self.mapping)
             if not kernel.halted:
                 evict_inode(kernel, self.mapping)
 
@@ -272,9 +272,12 @@ class LostWrites(FileWatcher):
         self._before: list[LostWriteRow] = []
         self._watches: dict[AddressSpace, Watch] = {}
 
-    def lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
-        """A segment has no descriptor: nobody can ask it for errors."""
-        lost = LostWrite(self.machine.stories[failure.error], page, entries)
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+        """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
+
+        A segment has no descriptor: nobody can ask it for errors.
+        """
+        lost = LostWrite(self.machine, self.machine.bad_lines.all[failure.error], page, entries)
         self.rows.append(lost)
         if page.region.kind != "shm":
             self.watch(page.region).add(lost)
@@ -296,7 +299,8 @@ class LostWrites(FileWatcher):
         """The watch of the mapping, if anything of it was ever lost in this boot."""
         return self._watches.get(mapping)
 
-    def asks_changed(self, mapping: AddressSpace) -> None:
+    def readers_changed(self, mapping: AddressSpace) -> None:
+        """Other calls than before can meet an error of this mapping."""
         watch = self.of(mapping)
         if watch is not None:
             watch.arm()
@@ -344,7 +348,7 @@ class LostWrites(FileWatcher):
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
         cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
-        drop_pages(self.machine, mapping)
+        drop_pages(self.machine.around, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")
 

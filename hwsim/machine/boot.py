@@ -86,9 +86,7 @@ def tear_down(machine: Machine) -> None:
         for member in group.members:
             member.tear_down()
         group.members, group.empty, group.shared = [], [], []
-    machine.check.tear_down()
-    for cpu in machine.cpus.values():
-        cpu.tear_down()
+    machine.delivery.tear_down()
     machine.kernel.tear_down()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwsim.bad_lines import discovery, frame_reuse, handled
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm_types import Page, Pte, Region, Signal, Vma
 from hwsim.kernel.page_flags import HEAD
@@ -12,17 +13,14 @@ from hwsim.kernel.signals import BUS_MCEERR_AO
 
 
 class ErrorWatch(PageWatcher, HandlerWatcher):
-    """The listener of one machine; every boot's kernel has it.
+    """The listener of one machine; every boot's kernel has it."""
 
-    ``lines`` are all bad lines by error number, ``by_pfn`` those that stand for a frame; both are the
-    machine's, which adds to them.
-    """
+    __slots__ = ("_around", "_by_pfn", "_lines")
 
-    __slots__ = ("_by_pfn", "_lines")
-
-    def __init__(self, lines: dict[int, BadLine], by_pfn: dict[int, BadLine]) -> None:
-        self._lines = lines
-        self._by_pfn = by_pfn
+    def __init__(self, bad_lines: BadLines) -> None:
+        self._around = bad_lines.around
+        self._lines = bad_lines.all
+        self._by_pfn = bad_lines.by_pfn
 
     def _of(self, region: Region) -> list[BadLine]:
         by_pfn = self._by_pfn
