@@ -23,8 +23,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         self._by_pfn = bad_lines.by_pfn
 
     def _of(self, region: Region) -> list[BadLine]:
-        by_pfn = self._by_pfn
-        return [by_pfn[pfn] for pfn in region.watched]
+        return list(map(self._by_pfn.__getitem__, region.watched))
 
     # -- frames -------------------------------------------------------------------------------------
 
@@ -78,7 +77,22 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         for line in self._of(region):
             frame_reuse.region_revived(line)
 
-    # -- the handler --------------------------------------------------------------------------------
+    # -- what a SIGBUS handler does -------------------------------------------------------------------
+
+    def handler_touches(self, signal: Signal) -> bool:
+        return self._lines[signal.failure.error].touches.by_handler(signal)
+
+    def page_of(self, signal: Signal) -> Page | None:
+        return self._lines[signal.failure.error].page
+
+    def remapped(self, signal: Signal) -> None:
+        if signal.vma is not None:
+            self._lines[signal.failure.error].touches.remapped(signal.vma)
+
+    def access_repeated(self, signal: Signal) -> None:
+        self._lines[signal.failure.error].touches.again(signal)
+
+    # -- memory_failure() --------------------------------------------------------------------------------
 
     def queued(self, failure: MemoryFailure) -> None:
         self._lines[failure.error].queued.add(failure)

@@ -52,7 +52,7 @@ from hwsim.kernel.system import Kernel
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
 
-Told = dict[str, str | int]  # one line of the answer: what it says by name
+Facts = dict[str, str | int]  # one line of the answer: what it says by name
 PFN = 0x1234
 _FIRST_PID = 100
 # memory_failure() waits for both, without bound, before it looks at anything else.
@@ -86,8 +86,8 @@ class Explanation:
     handler: str
     outcome: str
     exit: str
-    signals: tuple[Told, ...]
-    entries: tuple[Told, ...]
+    signals: tuple[Facts, ...]
+    entries: tuple[Facts, ...]
     log: tuple[tuple[int, str], ...]
     still_referenced_by: int
     as_eio: bool
@@ -280,8 +280,8 @@ class _World:
             counted_in_bad_pages=kernel.mce_bad_pages > 0,
         )
 
-    def _signals(self) -> list[Told]:
-        now: list[Told] = [
+    def _signals(self) -> list[Facts]:
+        now: list[Facts] = [
             {
                 "task": signal.task.comm,
                 "pid": signal.task.pid,
@@ -292,7 +292,7 @@ class _World:
             for signal in self.signals
         ]
         fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
-        later: list[Told] = [
+        later: list[Facts] = [
             {
                 "task": pte.vma.task.comm,
                 "pid": pte.vma.task.pid,
@@ -305,7 +305,7 @@ class _World:
         ]
         return now + later
 
-    def _entry(self, pte: Pte) -> Told:
+    def _entry(self, pte: Pte) -> Facts:
         task = pte.vma.task
         return {"task": task.comm, "pid": task.pid, "becomes": pte.kind, "later": self._later(pte)}
 

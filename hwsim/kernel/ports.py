@@ -68,6 +68,22 @@ class PageWatcher:
         """The frames of the region have a new owner."""
         raise NotImplementedError
 
+    def handler_touches(self, signal: Signal) -> bool:
+        """A handler touches the page that it is told about: whether that is fatal."""
+        raise NotImplementedError
+
+    def page_of(self, signal: Signal) -> Page | None:
+        """The page that a handler is told about, as long as anybody looks after it."""
+        raise NotImplementedError
+
+    def remapped(self, signal: Signal) -> None:
+        """A handler has mapped a fresh page over the one that it is told about."""
+        raise NotImplementedError
+
+    def access_repeated(self, signal: Signal) -> None:
+        """A handler has returned to the access that faulted."""
+        raise NotImplementedError
+
 
 @trait
 class HandlerWatcher:

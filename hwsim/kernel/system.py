@@ -6,11 +6,9 @@ with a signal, what follows from a handled page) is told to those who have regis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-from simpy import Event
-
-from hwsim.engine import HANDLER_STEP, Bell, Engine
+from hwsim.engine import HANDLER_STEP, Bell, Engine, Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, ErrorState, row_bytes
 from hwsim.kernel.failure import Chance, MemoryFailure
@@ -27,7 +25,6 @@ from hwsim.spec import MachineSpec
 EINVAL = 22
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 _CENTISEC_NS = 10_000_000
-Steps = Generator[Event, object, None]  # of what may sleep in the kernel
 
 
 class Kernel:

@@ -169,7 +169,7 @@ class Watch:
     def _members(self) -> list[UserTask]:
         return [
             member
-            for group in self.machine.groups
+            for group in self.machine.processes.groups
             if asks(group.spec, self.name)
             for member in group.members
             if member.alive

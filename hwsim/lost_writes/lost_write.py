@@ -229,7 +229,7 @@ def users_of(machine: Machine, region: Region) -> list[str]:
     writers = next((file.writers for file in machine.spec.files if file.name == name), ())
     groups = [
         group
-        for group in machine.groups
+        for group in machine.processes.groups
         if group.spec.name in writers or (not writers and asks(group.spec, name))
     ]
     return [member.name for group in groups for member in group.members if member.alive]

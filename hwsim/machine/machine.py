@@ -23,7 +23,7 @@ from hwsim.kernel.first_look import first_look
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.system import Kernel
 from hwsim.lost_writes.fsync_calls import LostWrites
-from hwsim.machine.boot import boot_kernel, start_groups, tear_down
+from hwsim.machine.boot import boot_kernel, tear_down
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.quiet import uneventful
 from hwsim.machine.sums import replication_row
@@ -32,9 +32,7 @@ from hwsim.record import Replication, StepMistake
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
 from hwsim.spec import Spec
-from hwsim.userspace.task_group import TaskGroup
-
-_FIRST_PID = 100
+from hwsim.userspace.process_table import ProcessTable
 
 
 class Machine:
@@ -68,14 +66,12 @@ class Machine:
         self.watch = ErrorWatch(self.bad_lines)
         self.lost_writes = LostWrites(self)
         self.panics = 0
-        self.restarts = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0
         self.poisoned_pages = 0
-        self._pid = _FIRST_PID
         self.kernel: Kernel
-        self.groups: list[TaskGroup] = []
+        self.processes = ProcessTable(self.draws, spec.tasks, spec.script)
         self.dram = DramFaults(self)
         self._boot()
         self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
@@ -94,12 +90,7 @@ class Machine:
         self.kernel.look = first_look
         self.kernel.panic = self.panic
         self.bad_lines.booted(self.kernel, self.delivery)
-        self.groups = start_groups(self)
-
-    def next_pid(self) -> int:
-        """Process ids count up from 100 and are not used twice."""
-        self._pid += 1
-        return self._pid - 1
+        self.processes.boot(self.kernel)
 
     @property
     def boot(self) -> int:
@@ -184,7 +175,7 @@ class Machine:
             "bad_pages": self.bad_pages,
             "poisoned_pages": self.poisoned_pages,
             "events": self.engine.scheduled,
-            "restarts": self.restarts,
+            "restarts": self.processes.restarts,
         }
         row = replication_row(self.index, end, counts, errors, signals, lost, faults)
         log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
