@@ -25,7 +25,10 @@ def boot_kernel(machine: Machine) -> Kernel:
     spec, now = machine.spec.machine, machine.engine.now_ns
     mem_map = MemMap(machine.plan.layouts, spec.memory_pages)
     wake_ns = now + int(machine.draws.extra(_FLUSHER, Slot.PHASE, now) * spec.dirty_writeback_ns)
-    flusher = Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns)
+    every_ns, sync = spec.sync_every_ns, None
+    if every_ns is not None:
+        sync = now + int(machine.draws.extra(_SYNC, Slot.PHASE) * every_ns), every_ns
+    flusher = Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns, sync)
     for region in mem_map.regions:
         region.since_ns = now
         region.mapping = _mapping(region)
@@ -36,11 +39,6 @@ def boot_kernel(machine: Machine) -> Kernel:
             region.mapping.host = Inode(
                 region, flusher, now, partial(machine.draws.extra, _INODE - region.number)
             )
-    if spec.sync_every_ns is not None:
-        machine.sync_ns = now + int(machine.draws.extra(_SYNC, Slot.PHASE) * spec.sync_every_ns)
-        for region in mem_map.regions:
-            if region.mapping is not None and region.mapping.host is not None:
-                region.mapping.host.calls.append((machine.sync_ns, spec.sync_every_ns))
     kernel = Kernel(
         PROFILES[spec.kernel], spec, machine.engine, mem_map, machine.printk, machine.reached, flusher
     )
@@ -59,7 +57,5 @@ def tear_down(machine: Machine) -> None:
     What refers to itself in a circle would stay until the run is over, as nobody collects it meanwhile.
     """
     machine.processes.tear_down()
-    machine.check.tear_down()
-    for cpu in machine.cpus.values():
-        cpu.tear_down()
+    machine.delivery.tear_down()
     machine.kernel.tear_down()

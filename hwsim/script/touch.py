@@ -329,7 +329,7 @@ def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     mapping.read_again.pop(pgoff, None)
     page.get(CACHE)
     step.changed(page)
-    step.machine.lost_writes.rearm(mapping)  # fsync() may ask from now on
+    step.machine.lost_writes.readers_changed(mapping)  # fsync() may ask from now on
     return page
 
 
