@@ -208,7 +208,7 @@ class LostWrite:
 
 def _sets_eio(story: BadLine) -> bool:
     """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
-    report = story.report
+    report = story.failure
     assert report is not None
     states = story.around.kernel.error_states
     handler = next((state.handler for state in states if state.row == report.row), "")
