@@ -38,7 +38,6 @@ FOR_THE_TYPE_CHECKER = {
         "bad_line", "discovery", "dram_faults", "frame_reuse", "handled", "late_touch", "later_sweeps",
         "race", "read_again", "rows", "treatment", "writeback",
     )),
-    "lost_writes/fsync_calls.py", "lost_writes/lost_write.py",
     "machine/arrivals.py", "machine/boot.py", "machine/error_source.py",
     "script/errors.py", "script/script.py", "script/step.py", "script/tasks.py",
 }  # fmt: skip
@@ -46,7 +45,6 @@ FOR_THE_TYPE_CHECKER = {
 # not yet: files outside machine/ that know the type Machine
 KNOW_THE_MACHINE = {
     "bad_lines/dram_faults.py",
-    "lost_writes/fsync_calls.py", "lost_writes/lost_write.py",
     "script/errors.py", "script/script.py", "script/step.py",
 }  # fmt: skip
 
