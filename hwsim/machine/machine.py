@@ -23,7 +23,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.first_look import first_look
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.system import Kernel
-from hwsim.lost_writes.fsync_calls import LostWrites
+from hwsim.lost_writes.lost_writes import LostWrites
 from hwsim.machine.boot import boot_kernel, tear_down
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.quiet import uneventful
@@ -65,7 +65,6 @@ class Machine:
         self.add_error, self.live_story = self.bad_lines.add, self.bad_lines.live
         self.given_out = self.bad_lines.given_out
         self.watch = ErrorWatch(self.bad_lines)
-        self.lost_writes = LostWrites(self)
         self.panics = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
@@ -73,6 +72,7 @@ class Machine:
         self.poisoned_pages = 0
         self.kernel: Kernel
         self.processes = ProcessTable(self.draws, spec.tasks, spec.script)
+        self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self.dram = DramFaults(self.bad_lines, plan)
         self._boot()
         self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
