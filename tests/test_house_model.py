@@ -34,7 +34,6 @@ WIDE_CLASSES = {
 
 # not yet: files that import a name only for its type
 FOR_THE_TYPE_CHECKER = {
-    "machine/arrivals.py", "machine/boot.py", "machine/error_source.py",
     "script/errors.py", "script/script.py", "script/step.py", "script/tasks.py",
 }  # fmt: skip
 
