@@ -84,6 +84,14 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     assert story.times[0][0] != time
 
 
+def test_reports_of_further_lines_have_draws_of_their_own_however_many_came_before() -> None:
+    story = _bad_line()
+    draws = [story.new_report().draw(Slot.CPU)]
+    for story.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
+        draws.append(story.new_report(further=True).draw(Slot.CPU))
+    assert len(set(draws)) == 4
+
+
 @pytest.mark.parametrize("more", [0, pg.LOCKED])
 def test_a_line_that_heals_leaves_its_free_frame_as_it_was(more: int) -> None:
     """LOCKED: a script can set any flag, and a further look would not find it again."""
