@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import take_page_off_buddy
 from hwsim.kernel.error_states import ErrorState
@@ -36,7 +37,7 @@ from hwsim.kernel.rmap import (
     try_to_unmap,
 )
 from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
-from hwsim.kernel.system import Kernel, Steps
+from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
 
@@ -55,7 +56,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     """
     failure.started_ns = kernel.engine.now_ns
     if not kernel.recovery:
-        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure)
+        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure, "Memory failure")
         raise Halted
     traced = kernel.trace is not None
     if traced:

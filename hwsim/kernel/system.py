@@ -6,11 +6,9 @@ with a signal, what follows from a handled page) is told to those who have regis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-from simpy import Event
-
-from hwsim.engine import HANDLER_STEP, Bell, Engine
+from hwsim.engine import HANDLER_STEP, Bell, Engine, Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, ErrorState, row_bytes
 from hwsim.kernel.failure import Chance, MemoryFailure
@@ -27,7 +25,6 @@ from hwsim.spec import MachineSpec
 EINVAL = 22
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 _CENTISEC_NS = 10_000_000
-Steps = Generator[Event, object, None]  # of what may sleep in the kernel
 
 
 class Kernel:
@@ -40,7 +37,7 @@ class Kernel:
 
     # Wired by who boots: who looks at a frame first, who goes down with the kernel, who watches.
     look: Callable[[Kernel, int, Chance], Page]
-    panic: Callable[[str, MemoryFailure], None]
+    panic: Callable[[str, MemoryFailure | None, str], None]  # reason, because of what, and its kind
     watcher: PageWatcher
     files: FileWatcher
 
@@ -81,7 +78,7 @@ class Kernel:
         self.process_count = 0
         self.alloc_failures = 0
         self.atomic_alloc_fail = spec.atomic_alloc_fail
-        self._printk = printk
+        self.log = printk
         self._reached = reached
         self.trace: list[tuple[int, str, dict[str, object]]] | None = None
         self.handler_watchers: tuple[HandlerWatcher, ...] = ()
@@ -92,8 +89,8 @@ class Kernel:
 
     def printk(self, name: str, *args: int | str) -> None:
         """One line for the kernel log: a format id of the profile and its arguments."""
-        if self._printk.enabled:
-            self._printk.facts.append((self.engine.now_ns, name, args))
+        if self.log.enabled:
+            self.log.facts.append((self.engine.now_ns, name, args))
 
     def event(self, name: str, **facts: object) -> None:
         """One entry of the event log, if somebody wants it."""
