@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simpy import Event
 
+from hwsim.bad_lines import discovery
 from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.do_machine_check import HANDLING
 from hwsim.kernel.mce_printed import play_text
@@ -54,7 +55,7 @@ def software_story(step: Step, pfn: int) -> BadLine:
     else:
         machine.error_count += 1
         story.repeats += story.found_ns is not None
-    story.note_found("injected")
+    discovery.note_found(story, "injected")
     return story
 
 
@@ -74,7 +75,7 @@ def start_injector(step: Step, stories: Iterator[BadLine | Event], trapno: int) 
                 if isinstance(story, Event):
                     yield story
                     continue
-                report = story.new_report()
+                report = story.new_failure()
                 report.context = "injector"
                 page = story.page if ref else None
                 if page is not None:
@@ -136,7 +137,7 @@ def _report(machine: Machine, pfn: int) -> None:
     else:
         machine.error_count += 1
         story.line_is_bad = is_fitted
-    story.report_check()
+    discovery.report_check(story)
 
 
 def scrub(step: Step) -> None:
@@ -146,7 +147,7 @@ def scrub(step: Step) -> None:
         step.result("no bad line")
         return
     step.result("found")
-    story.scrub_visit()
+    discovery.scrub_visit(story)
 
 
 VERBS: dict[str, Callable[[Step], None]] = {

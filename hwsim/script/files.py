@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
+from hwsim.bad_lines import discovery
+from hwsim.bad_lines.ending import finish
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import STALE, ZEROES
 from hwsim.kernel.filemap_error import (
@@ -71,7 +73,7 @@ def read(step: Step) -> None:
     story = step.machine.live_story(page.pfn)
     if story is not None and story.line_is_bad:
         step.result(CONSUMED)  # now: the run may end in the next line
-        story.consumed("kernel_load", step.args["task"])
+        discovery.consumed(story, "kernel_load", step.args["task"])
         return
     if user_buffer(step):
         step.result("EFAULT")
@@ -112,7 +114,7 @@ def _write(step: Step, task: Task) -> Sleeps:
     story = step.machine.live_story(page.pfn)
     if story is not None and story.line_is_bad and not story.permanent:
         step.kernel.event("healed", error=story.error, pfn=story.pfn)
-        story.finish("healed")
+        finish(story, "healed")
     step.set_page_dirty(page)
     set_page_uptodate(page)
     mapping.holes.discard(range(index, index + 1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
+from hwsim.bad_lines import discovery, late_touch
+from hwsim.bad_lines.ending import finish
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import (
@@ -170,7 +172,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     full_line = store and bool(step.args.get("full_line")) and not copied
     if bad and story is not None and not full_line:
         step.result(CONSUMED)  # now: the run may end in the next line
-        story.consumed("task_load", vma.task.name)
+        discovery.consumed(story, "task_load", vma.task.name)
         return CONSUMED
     if copied:
         do_wp_page(step, vma, pte)
@@ -178,7 +180,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     if store:
         if story is not None and bad and not story.permanent:
             step.kernel.event("healed", error=story.error, pfn=story.pfn)
-            story.finish("healed")
+            finish(story, "healed")
         set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 
@@ -223,7 +225,7 @@ def report_of(step: Step, page: Page) -> MemoryFailure:
         story = step.machine.by_pfn.get(page.pfn)
     if story is None:  # poisoned by the flags verb: nobody's error
         raise step.error("the page is poisoned, but no error has been injected into it")
-    return story.report or story.new_report()
+    return story.failure or story.new_failure()
 
 
 def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
@@ -232,7 +234,7 @@ def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
     result = do_page_fault(step.kernel, vma, pte, report)
     story = step.machine.live_story(old.pfn)
     if story is not None:
-        story.touches.forget(pte)
+        late_touch.forget(story, pte)
     if result == OK:
         do_swap_page(vma, pte, old, write=store)
         step.changed(old)
@@ -381,7 +383,7 @@ def user_buffer(step: Step) -> int:
     story = step.machine.live_story(page.pfn) if page is not None else None
     if story is not None and story.line_is_bad and pte is not None and pte.kind == PRESENT:
         step.result(CONSUMED)
-        story.consumed("kernel_load", task.name)
+        discovery.consumed(story, "kernel_load", task.name)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from hwsim.bad_lines import discovery
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.memory_failure import unlock_page, wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, Page
@@ -77,4 +78,4 @@ def read_by_device(step: Step, page: Page) -> None:
     """The disk controller reads the page."""
     story = step.machine.live_story(page.pfn)
     if story is not None and story.line_is_bad:
-        story.device_read()
+        discovery.device_read(story)
