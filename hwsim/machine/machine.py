@@ -31,11 +31,12 @@ from hwsim.plan import Plan
 from hwsim.record import Replication, StepMistake
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
+from hwsim.script.step import Power
 from hwsim.spec import Spec
 from hwsim.userspace.process_table import ProcessTable
 
 
-class Machine:
+class Machine(Power):
     """A machine from power-on to the horizon.
 
     Life: :meth:`__init__` lays out memory and boots -> :meth:`run` -> :meth:`result`.  A panic halts
@@ -75,7 +76,7 @@ class Machine:
         self.dram = DramFaults(self)
         self._boot()
         self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
-        self.script = Script(self, spec.script)
+        self.script = Script(spec.script, self.bad_lines, self.processes, self)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
