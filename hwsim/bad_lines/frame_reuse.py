@@ -6,9 +6,11 @@ lines and so heals what was transient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hwsim.bad_lines import late_touch
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.discovery import consumed, device_read
+from hwsim.bad_lines.ending import finish, forget
+from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.bad_lines.writeback import look_after_no_more
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
@@ -22,17 +24,12 @@ from hwsim.kernel.allocator import (
 )
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
-from hwsim.kernel.mm_types import AddressSpace, Page
+from hwsim.kernel.mm_types import AddressSpace, Page, Vma
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.bad_lines.surroundings import Surroundings
-    from hwsim.kernel.mm_types import Vma
 
 
 def owner_gone(line: BadLine) -> None:
@@ -83,7 +80,7 @@ def freed(line: BadLine) -> None:
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
-        line.touches.drop_the_dead()
+        late_touch.drop_the_dead(line)
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
             bell = Bell(line.around.engine)
             bell.callbacks.append(lambda _event: freed(line))
@@ -127,7 +124,7 @@ def overwritten(line: BadLine) -> bool:
     if line.permanent:
         return False
     line.around.kernel.event("healed", error=line.error, pfn=line.pfn)
-    line.finish("healed")
+    finish(line, "healed")
     return True
 
 
@@ -236,18 +233,18 @@ def rebooted(line: BadLine) -> None:
     end = "panic" if line.end == "panic" else ""
     if is_replaced(line):
         line.other_lines = [each for each in line.other_lines if not is_replaced(each)]
-        line.finish(end or "replaced")
+        finish(line, end or "replaced")
         return
     if end and not line.faults:  # who repairs the faults of DIMMs has said so
         u = around.draws.extra(line.error, Slot.REPAIR, line.races)
         if u < around.spec.repair_share:
             line.other_lines = []
-            line.finish(end)
+            finish(line, end)
             return
     if not line.permanent:
-        line.finish(end or "rebooted")
+        finish(line, end or "rebooted")
         return
-    line.forget()
+    forget(line)
     if around.kernel.mem_map.pfn_valid(line.pfn):
         change_hands(line)  # another boot uses the frame for something else
     line.look()

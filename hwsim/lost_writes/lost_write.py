@@ -209,7 +209,7 @@ def lose(line: BadLine, page: Page, entries: list[Pte], users: list[str]) -> Los
 
 def _sets_eio(line: BadLine) -> bool:
     """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
-    failure = line.report
+    failure = line.failure
     assert failure is not None
     states = line.around.kernel.error_states
     handler = next((state.handler for state in states if state.row == failure.row), "")

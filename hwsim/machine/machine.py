@@ -12,6 +12,7 @@ from hwsim.bad_lines import discovery
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.dram_faults import DramFaults
+from hwsim.bad_lines.race import draw_race
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.bad_lines.watch import ErrorWatch
 from hwsim.engine import MACHINE_CHECK, Engine
@@ -58,7 +59,7 @@ class Machine(Power):
         phase = self.draws.extra(-1, Slot.PHASE)
         self.scrubber = PatrolScrubber(self.engine, machine.scrub, frames, phase, discovery.scrub_visit)
         self.around: Surroundings[BadLine] = Surroundings(
-            index, machine, spec.horizon_ns, self.engine, self.draws, self.scrubber
+            index, machine, spec.horizon_ns, self.engine, self.draws, self.scrubber, draw_race
         )
         self.bad_lines = BadLines(self.around)
         self.stories, self.by_pfn = self.bad_lines.all, self.bad_lines.by_pfn
@@ -73,7 +74,7 @@ class Machine(Power):
         self.kernel: Kernel
         self.processes = ProcessTable(self.draws, spec.tasks, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
-        self.dram = DramFaults(self)
+        self.dram = DramFaults(self.bad_lines, plan)
         self._boot()
         self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
         self.script = Script(spec.script, self.bad_lines, self.processes, self)

@@ -73,7 +73,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
                 if isinstance(line, Event):
                     yield line
                     continue
-                failure = line.new_report()
+                failure = line.new_failure()
                 failure.context = "injector"
                 page = line.page if ref else None
                 if page is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.bad_lines import discovery
+from hwsim.bad_lines.ending import finish
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
@@ -109,7 +110,7 @@ def _write(step: Step, task: Task) -> Steps:
     line = step.bad_lines.live(page.pfn)
     if line is not None and line.line_is_bad and not line.permanent:
         step.kernel.event("healed", error=line.error, pfn=line.pfn)
-        line.finish("healed")
+        finish(line, "healed")
     stored_to(step, page)
     set_page_uptodate(page)
     mapping.holes.discard(range(index, index + 1))

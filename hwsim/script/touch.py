@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator
 
 from simpy import Event
 
-from hwsim.bad_lines import discovery
+from hwsim.bad_lines import discovery, late_touch
+from hwsim.bad_lines.ending import finish
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
@@ -190,7 +191,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     if store:
         if line is not None and bad and not line.permanent:
             step.kernel.event("healed", error=line.error, pfn=line.pfn)
-            line.finish("healed")
+            finish(line, "healed")
         set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 
@@ -235,7 +236,7 @@ def failure_of(step: Step, page: Page) -> MemoryFailure:
         line = step.bad_lines.by_pfn.get(page.pfn)
     if line is None:  # poisoned by the flags verb: nobody's error
         raise step.error("the page is poisoned, but no error has been injected into it")
-    return line.report or line.new_report()
+    return line.failure or line.new_failure()
 
 
 def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
@@ -244,7 +245,7 @@ def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
     result = do_page_fault(step.kernel, vma, pte, failure)
     line = step.bad_lines.live(old.pfn)
     if line is not None:
-        line.touches.forget(pte)
+        late_touch.forget(line, pte)
     if result == OK:
         do_swap_page(vma, pte, old, write=store)
         changed(step, old)

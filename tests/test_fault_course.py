@@ -8,7 +8,7 @@ from math import expm1
 import pytest
 from scipy import stats
 
-from hwsim.bad_lines.dram_faults import FaultStory
+from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.hardware.dram_fault import DramFault
 from hwsim.spec import DramSpec
 from tests.test_dram_faults import BASE, CELL, ROW, at
@@ -16,14 +16,14 @@ from tests.test_dram_faults import BASE, CELL, ROW, at
 SECOND = 1_000_000_000
 
 
-def _story(fault: DramFault, dram: DramSpec = BASE) -> FaultStory:
-    story = FaultStory(0, 0, 5 * SECOND, fault, dram)
+def _story(fault: DramFault, dram: DramSpec = BASE) -> FaultCourse:
+    story = FaultCourse(0, 0, 5 * SECOND, fault, dram)
     story.reads_per_s, story.shows = 8.0, 0.5
     return story
 
 
 def test_a_new_fault_has_met_nothing() -> None:
-    story = FaultStory(3, 1, 5, at("row", 1, **ROW), BASE)
+    story = FaultCourse(3, 1, 5, at("row", 1, **ROW), BASE)
     assert (story.number, story.source, story.onset_ns, story.gone) == (3, 1, 5, False)
     assert (story.errors, story.met, story.corrected, story.records, story.dropped) == (0, 0, 0, 0, 0)
     assert (story.shown_per_s, story.active_share, story.u) == (0.0, 1.0, 0.5)

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines import ending
+from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.machine import Machine, Plan
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
 from tests.worlds import PFN, world
 
-LOAD_BY_2 = (500, TASK_ACCESS | 2, "task_load", None)
-LOAD_BY_1 = (500, TASK_ACCESS | 1, "task_load", None)
-KERNEL = (500, KERNEL_ACCESS, "kernel_load", None)
-LATER = (501, KERNEL_ACCESS, "freed", None)
+LOAD_BY_2 = Candidate(500, TASK_ACCESS | 2, "task_load", BadLine.arm)
+LOAD_BY_1 = Candidate(500, TASK_ACCESS | 1, "task_load", BadLine.arm)
+KERNEL = Candidate(500, KERNEL_ACCESS, "kernel_load", BadLine.arm)
+LATER = Candidate(501, KERNEL_ACCESS, "freed", BadLine.arm)
 
 
 def _bad_line(scrub_ns: int | None = None) -> BadLine:
@@ -40,20 +41,21 @@ def test_at_one_nanosecond_the_kernel_is_before_tasks_and_tasks_go_by_number(tim
 
 
 def test_touches_of_one_nanosecond_go_by_number_too() -> None:
-    touches = [(500, TASK_ACCESS | number, "touch", None) for number in (3, 1, 2)]
+    touches = [Candidate(500, TASK_ACCESS | number, "touch", BadLine.arm) for number in (3, 1, 2)]
+    entries: list[Any] = [object(), object(), object()]
     story = _bad_line()
-    story.times = [(500, TASK_ACCESS | 2, "task_load", None)]
-    story.touches.candidates = list(touches)
+    story.times = [LOAD_BY_2]
+    story.touches.to_come = dict(zip(entries, touches, strict=True))
     story.arm()
     assert story.agenda.next == touches[1]
-    story.touches.candidates = touches[::2]
+    del story.touches.to_come[entries[1]]
     story.arm()
     assert story.agenda.next == story.times[0]
 
 
 def test_of_one_number_the_read_that_was_drawn_first_is_met_before_the_overwrite() -> None:
     story = _bad_line()
-    story.times = [KERNEL, (500, KERNEL_ACCESS, "healed", None)]
+    story.times = [KERNEL, KERNEL._replace(what="healed")]
     story.arm()
     assert story.agenda.next == KERNEL
 
@@ -64,7 +66,7 @@ def test_the_scrubber_is_before_all_others(after_ns: int) -> None:
     visit = story.around.scrubber.next_visit_ns(PFN, 7, 0)
     assert visit is not None
     assert visit < story.around.horizon_ns
-    story.times = [(visit + after_ns, KERNEL_ACCESS, "kernel_load", None)]
+    story.times = [KERNEL._replace(time_ns=visit + after_ns)]
     story.arm()
     waits_for_scrubber = after_ns >= 0
     assert story.visit_ns == (visit if waits_for_scrubber else None)
@@ -76,14 +78,14 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e6, 0.0),), lines_per_touch=64.0)
     spec = world(tasks=(TaskSpec("app", regions=(busy,)),))
     story = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
-    ((time, priority, what, _),) = story.times
+    ((time, priority, what, *_),) = story.times
     assert (what, priority) == ("task_load", TASK_ACCESS)
     assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1
     story.draw_race()
     assert story.times[0][0] != time
 
 
-def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:
+def test_signals_that_were_on_their_way_at_a_reboot_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was delivered is what it was, and what a task has blocked waits without an end."""
     free, blocking = SimpleNamespace(blocked=False, pending=None), SimpleNamespace(blocked=True, pending=None)
     sent = [
@@ -92,8 +94,9 @@ def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:
     ]
     blocking.pending = sent[2]
     left: Any = SimpleNamespace(
-        page=None, found_ns=None, first=None, signals=sent, book_signals=lambda: None, queued=set(),
+        page=None, found_ns=None, first=None, signals=sent, signal_rows=[], queued=set(),
         touches=SimpleNamespace(clear=lambda: None), disarm=lambda: None,
     )  # fmt: skip
-    BadLine.leave_boot(left)
-    assert [signal.result for signal in sent] == ["killed", "lost", ""]
+    monkeypatch.setattr(ending, "signal_row", lambda _line, signal: signal.result)
+    ending.leave_boot(left)
+    assert left.signal_rows == ["killed", "lost", ""]
