@@ -32,57 +32,57 @@ def _bad_line(scrub_ns: int | None = None) -> BadLine:
 
 @pytest.mark.parametrize("times", list(permutations((LOAD_BY_2, KERNEL, LOAD_BY_1, LATER))))
 def test_at_one_nanosecond_the_kernel_is_before_tasks_and_tasks_go_by_number(times: tuple[Any, ...]) -> None:
-    story = _bad_line()
-    story.times = list(times)
+    line = _bad_line()
+    line.times = list(times)
     for expected in (KERNEL, LOAD_BY_1, LOAD_BY_2, LATER):
-        story.arm()
-        assert story.agenda.next == expected
-        story.times.remove(expected)
+        line.arm()
+        assert line.agenda.next == expected
+        line.times.remove(expected)
 
 
 def test_touches_of_one_nanosecond_go_by_number_too() -> None:
     touches = [Candidate(500, TASK_ACCESS | number, "touch", BadLine.arm) for number in (3, 1, 2)]
     entries: list[Any] = [object(), object(), object()]
-    story = _bad_line()
-    story.times = [LOAD_BY_2]
-    story.touches.to_come = dict(zip(entries, touches, strict=True))
-    story.arm()
-    assert story.agenda.next == touches[1]
-    del story.touches.to_come[entries[1]]
-    story.arm()
-    assert story.agenda.next == story.times[0]
+    line = _bad_line()
+    line.times = [LOAD_BY_2]
+    line.touches.to_come = dict(zip(entries, touches, strict=True))
+    line.arm()
+    assert line.agenda.next == touches[1]
+    del line.touches.to_come[entries[1]]
+    line.arm()
+    assert line.agenda.next == line.times[0]
 
 
 def test_of_one_number_the_read_that_was_drawn_first_is_met_before_the_overwrite() -> None:
-    story = _bad_line()
-    story.times = [KERNEL, KERNEL._replace(what="healed")]
-    story.arm()
-    assert story.agenda.next == KERNEL
+    line = _bad_line()
+    line.times = [KERNEL, KERNEL._replace(what="healed")]
+    line.arm()
+    assert line.agenda.next == KERNEL
 
 
 @pytest.mark.parametrize("after_ns", [-1, 0, 1])
 def test_the_scrubber_is_before_all_others(after_ns: int) -> None:
-    story = _bad_line(scrub_ns=900_000)
-    visit = story.around.scrubber.next_visit_ns(PFN, 7, 0)
+    line = _bad_line(scrub_ns=900_000)
+    visit = line.around.scrubber.next_visit_ns(PFN, 7, 0)
     assert visit is not None
-    assert visit < story.around.horizon_ns
-    story.times = [KERNEL._replace(time_ns=visit + after_ns)]
-    story.arm()
+    assert visit < line.around.horizon_ns
+    line.times = [KERNEL._replace(time_ns=visit + after_ns)]
+    line.arm()
     waits_for_scrubber = after_ns >= 0
-    assert story.visit_ns == (visit if waits_for_scrubber else None)
-    assert story.agenda.next == (None if waits_for_scrubber else story.times[0])
+    assert line.visit_ns == (visit if waits_for_scrubber else None)
+    assert line.agenda.next == (None if waits_for_scrubber else line.times[0])
 
 
 def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own() -> None:
     """One load of the whole page a microsecond: the time is one uniform through the inverse CDF."""
     busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e6, 0.0),), lines_per_touch=64.0)
     spec = world(tasks=(TaskSpec("app", regions=(busy,)),))
-    story = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
-    ((time, priority, what, *_),) = story.times
+    line = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
+    ((time, priority, what, *_),) = line.times
     assert (what, priority) == ("task_load", TASK_ACCESS)
-    assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1
-    story.draw_race()
-    assert story.times[0][0] != time
+    assert time == int(-log1p(-line.u[Slot.RACE_TASK]) / 1e-3) + 1
+    line.draw_race()
+    assert line.times[0][0] != time
 
 
 def test_signals_that_were_on_their_way_at_a_reboot_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:

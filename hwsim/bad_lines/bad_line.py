@@ -153,6 +153,10 @@ class BadLine(Scrubbed):
         attempt = _FURTHER + self.repeats if further else self.attempts
         return MemoryFailure(self.error, self.pfn, self.u, self.around.draws.extra, attempt)
 
+    def anchor_ns(self, failure: MemoryFailure) -> int:
+        """Since when touches of the page count: the find, or the begin of a handling that had none."""
+        return failure.started_ns if self.found_ns is None else self.found_ns
+
     def begin(self) -> None:
         """Look at the page and start the race."""
         self.around.kernel.event("onset", error=self.error, pfn=self.pfn, line=self.number_in_page)

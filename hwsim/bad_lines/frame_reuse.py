@@ -118,7 +118,7 @@ def drop_pages(around: Surroundings[BadLine], mapping: AddressSpace) -> None:
         mapping.host.written(around.engine.now_ns)
 
 
-def overwritten(line: BadLine) -> bool:
+def _frame_overwritten(line: BadLine) -> bool:
     """The whole frame is overwritten, which heals every transient line; whether the line is over."""
     line.other_lines = [each for each in line.other_lines if each.permanent]
     if line.permanent:
@@ -138,7 +138,7 @@ def swap_round(line: BadLine) -> None:
     extra, error, now = line.around.draws.extra, line.error, line.around.engine.now_ns
     line.settle()
     for stage in next_stages(page, page.region.layout.swap):
-        if stage == CLEAN_MAPPED and overwritten(line):
+        if stage == CLEAN_MAPPED and _frame_overwritten(line):
             return
         line.around.kernel.event("swap", error=line.error, pfn=line.pfn, stage=STAGE_NAMES[stage])
         enter(page, stage)
@@ -157,7 +157,7 @@ def handed_out(line: BadLine, order: int) -> None:
         _isolate(line, page, order)
         return
     around.kernel.event("allocated", error=line.error, pfn=line.pfn, order=order)
-    if overwritten(line):
+    if _frame_overwritten(line):
         return
     page.region.watched.pop(line.pfn, None)
     del around.kernel.mem_map.overlay[line.pfn]
@@ -169,7 +169,7 @@ def handed_out(line: BadLine, order: int) -> None:
 
 def given_out(line: BadLine) -> None:
     """A script's allocation takes the frame, which is not poisoned."""
-    if overwritten(line):
+    if _frame_overwritten(line):
         return
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
@@ -186,7 +186,7 @@ def first_touch(line: BadLine, vma: Vma, copied: bool) -> None:
         _isolate(line, page, 0)
         return
     around.kernel.event("allocated", error=line.error, pfn=line.pfn, order=0, task=vma.task.name)
-    if overwritten(line):
+    if _frame_overwritten(line):
         return
     load, store = vma.region.touch_rates(page.pgoff)
     touches = store if copied else load + store

@@ -24,7 +24,7 @@ from hwsim.rng import Slot
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
-    anchor = line.found_ns if line.found_ns is not None else failure.started_ns
+    anchor = line.anchor_ns(failure)
     _out_of_reach(line, anchor, [pte.vma for pte in entries])
     line.entries = entries
     for pte in entries:
@@ -39,8 +39,7 @@ def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
 
 def done(line: BadLine, failure: MemoryFailure) -> None:
     """memory_failure() has returned."""
-    around = line.around
-    page = line.page
+    around, page = line.around, line.page
     line.attempts += 1
     line.queued.discard(failure)
     if failure.exit == "already" and line.failure is not None:
@@ -59,8 +58,8 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
     if page is None:
         line.arm()
         return
+    anchor = line.anchor_ns(failure)
     if line.unmapped_ns is None and failure.exit == "table":
-        anchor = line.found_ns if line.found_ns is not None else failure.started_ns
         _out_of_reach(line, anchor, [])
     if is_contained(page, failure):
         line.contained_ns = around.engine.now_ns
@@ -78,7 +77,6 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
         if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
             around.kernel.files.write_lost(failure, page, entries)
-    anchor = line.found_ns if line.found_ns is not None else failure.started_ns
     for pte in _entries(page):
         if meets_poison(pte) and not late_touch.awaits(line, pte):
             late_touch.expect(line, pte, anchor)

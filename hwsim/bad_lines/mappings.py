@@ -47,5 +47,5 @@ def sharers_changed(line: BadLine) -> None:
     if line.state == LATENT:
         line.draw_race()
     elif line.state == HANDLED and line.failure is not None:
-        late_touch.expect_sharers(line, line.failure.started_ns if line.found_ns is None else line.found_ns)
+        late_touch.expect_sharers(line, line.anchor_ns(line.failure))
         read_again.sharers_changed(line)

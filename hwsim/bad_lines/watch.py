@@ -120,8 +120,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
             return
         line.signals.append(signal)
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
-            anchor = line.found_ns if line.found_ns is not None else failure.started_ns
-            touch = late_touch.next_touch_ns(line, signal.vma, anchor)
+            touch = late_touch.next_touch_ns(line, signal.vma, line.anchor_ns(failure))
             exit_ns = signal.task.user.next_exit_ns()
             signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
 
