@@ -41,7 +41,7 @@ class LostWrites(FileWatcher):
         lost = lose(self._bad_lines.all[failure.error], page, entries, self._users(page.region))
         self._rows.append(lost)
         if page.region.kind != "shm":
-            self.watch(page.region).add(lost)
+            self._watch(page.region).add(lost)
 
     def _users(self, region: Region) -> list[str]:
         """The tasks that use the file by system call: its writers, or those that ask for errors."""
@@ -59,6 +59,27 @@ class LostWrites(FileWatcher):
         if watch is not None:
             watch.arm()
 
+    def read(self, region: Region, index: int) -> None:
+        for lost in self._at(region, index):
+            lost.reads.append(self._around.engine.now_ns)
+
+    def written(self, region: Region, index: int) -> None:
+        for lost in self._at(region, index):
+            lost.finish("overwritten", self._around.engine.now_ns)
+
+    def told(self, region: Region, task: str, file: OpenFile, by: str) -> None:
+        self._watch(region).told(task, file, by)
+
+    def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
+        for lost in self._at(region, index):
+            if not lost.heard(task):
+                lost.tell(task, file, by)
+
+    def swallowed(self, region: Region, by: str) -> None:
+        watch = self._watch(region)
+        watch.swallowed(by)
+        watch.arm()
+
     def truncated(self, region: Region, cut: range) -> None:
         for lost in self._rows:
             if lost.region is region and lost.index in cut:
@@ -75,7 +96,7 @@ class LostWrites(FileWatcher):
             if each.region.mapping is mapping and not each.end:
                 each.marker_dropped()
         if lost:
-            self.watch(self._around.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
+            self._watch(self._around.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
 
     def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
         watch = self._watches.get(mapping)
@@ -93,33 +114,15 @@ class LostWrites(FileWatcher):
         cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
         drop_pages(self._around, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
-            self.watch(region).swallowed("close")
+            self._watch(region).swallowed("close")
 
-    # -- what a script's steps tell -----------------------------------------------------------------
-
-    def watch(self, region: Region) -> Watch:
+    def _watch(self, region: Region) -> Watch:
         """The watch of a file."""
         assert region.mapping is not None
         watch = self._watches.get(region.mapping)
         if watch is None:
             watch = self._watches[region.mapping] = Watch(self._around, self._processes, region)
         return watch
-
-    def script_read(self, region: Region, index: int) -> None:
-        """A script's step has read old data."""
-        for lost in self._at(region, index):
-            lost.reads.append(self._around.engine.now_ns)
-
-    def overwritten(self, region: Region, index: int) -> None:
-        """A script's step has written the page as a whole."""
-        for lost in self._at(region, index):
-            lost.finish("overwritten", self._around.engine.now_ns)
-
-    def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
-        """A call has returned -EIO because of PG_error of this page."""
-        for lost in self._at(region, index):
-            if not lost.heard(task):
-                lost.tell(task, file, by)
 
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self._rows if each.region is region and each.index == index and not each.end]

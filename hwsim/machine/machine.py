@@ -22,13 +22,14 @@ from hwsim.plan import Plan
 from hwsim.record import Replication
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
+from hwsim.script.step import Power
 from hwsim.spec import Spec
 from hwsim.userspace.process_table import ProcessTable
 
 _SCRUBBER = -1  # the name of its draw, which belongs to no error
 
 
-class Machine:
+class Machine(Power):
     """A machine from power-on to the horizon.
 
     Life: :meth:`__init__` makes what outlives a kernel, and boots -> :meth:`run` -> :meth:`result`.  A panic
@@ -62,11 +63,7 @@ class Machine:
         self._boot()
         for number, each in enumerate(spec.errors):
             ErrorSource(self.bad_lines, self.dram, plan, number, each)
-        self.stories, self.by_pfn = self.bad_lines.all, self.bad_lines.by_pfn
-        self.add_error, self.live_story = self.bad_lines.add, self.bad_lines.live
-        self.given_out = self.bad_lines.given_out
-        self.horizon_ns = spec.horizon_ns
-        self.script = Script(self, spec.script)
+        self.script = Script(spec.script, self.bad_lines, self.processes, self)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
@@ -134,16 +131,6 @@ class Machine:
     def _count_kernel(self) -> None:
         self.bad_pages += self.kernel.mce_bad_pages
         self.poisoned_pages += self.kernel.poisoned_pages
-
-    # -- what scripts and tasks still ask the machine for ---------------------------------------------
-
-    @property
-    def error_count(self) -> int:
-        return self.bad_lines.error_count
-
-    @error_count.setter
-    def error_count(self, count: int) -> None:
-        self.bad_lines.error_count = count
 
     # -- the run ------------------------------------------------------------------------------------
 
