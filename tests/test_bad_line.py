@@ -12,6 +12,7 @@ import pytest
 from hwsim.bad_lines import ending
 from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
@@ -83,6 +84,27 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     assert time == int(-log1p(-line.u[Slot.RACE_TASK]) / 1e-3) + 1
     line.draw_race()
     assert line.times[0][0] != time
+
+
+def test_reports_of_further_lines_have_draws_of_their_own_however_many_came_before() -> None:
+    line = _bad_line()
+    draws = [line.new_failure().draw(Slot.CPU)]
+    for line.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
+        draws.append(line.new_failure(further=True).draw(Slot.CPU))
+    assert len(set(draws)) == 4
+
+
+@pytest.mark.parametrize("more", [0, pg.LOCKED])
+def test_a_line_that_heals_leaves_its_free_frame_as_it_was(more: int) -> None:
+    """LOCKED: a script can set any flag, and a further look would not find it again."""
+    spec = world()
+    machine = Machine(spec, 0, Plan(spec))
+    pfn = machine.kernel.mem_map.by_name["free"].layout.first_pfn
+    line = machine.bad_lines.add(0, pfn, 7, False)
+    assert line.page is not None
+    line.page.flags |= more
+    ending.finish(line, "healed")
+    assert machine.kernel.pfn_to_page(pfn, line.new_failure()).flags == pg.BUDDY | more
 
 
 def test_signals_that_were_on_their_way_at_a_reboot_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
