@@ -10,12 +10,11 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
 from hwsim.kernel.fault import STALE, ZEROES
 from hwsim.kernel.filemap_error import (
-    asks_mapping,
     close_file,
     close_reports,
     evict_inode,
     file_left,
-    filemap_check_errors,
+    fsync_error,
     open_file,
     wait_swallows,
 )
@@ -139,10 +138,8 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     failed = yield from write_back(step, mapping, covered)
     if not returns(step, task):
         return
-    kernel, now = step.kernel, step.kernel.engine.now_ns
-    has_pages = has_cached_pages(region, kernel.mem_map.overlay, now)
-    asked = asks_mapping(kernel, call, region.size_pages, has_pages)
-    error = filemap_check_errors(kernel, mapping, file) if asked else 0
+    kernel = step.kernel
+    error = fsync_error(kernel, region, call, file)
     if error:
         kernel.files.told(region, task.name, file, call)
     for page in failed:

@@ -56,50 +56,35 @@ def exit_(step: Step) -> None:
 def mmap(step: Step) -> None:
     """A new region; its pages come with the first touch."""
     args, task, kernel = step.args, step.task(), step.kernel
-    kind, name = args["kind"], args["name"]
+    kind, name, now = args["kind"], args["name"], kernel.engine.now_ns
+    mapping = opened = None
     if kind == "file":
         file = file_of(step, args["file"])
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
-        do_mmap(
-            task,
-            name,
-            region,
-            pages,
-            since_ns=kernel.engine.now_ns,
-            shared=True,
-            mapping=file.mapping,
-            populated=False,
-            file=file_to_map(task, args["file"], file.mapping, kernel.engine.now_ns),
-        )
-        return
-    region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
-    member = user_task(task)
-    if kind == "anon":
-        member.private[name] = region
-        do_mmap(
-            task,
-            name,
-            region,
-            args["pages"],
-            since_ns=kernel.engine.now_ns,
-            anon_vma=region.anon_vma,
-            populated=False,
-        )
-        return
-    region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
-    member.group.shared.append(region)
+        mapping, opened = file.mapping, file_to_map(task, args["file"], file.mapping, now)
+    else:
+        pages = args["pages"]
+        region = carve(step, f"{task.name}/{name}", kind, pages, key="size")
+        if kind == "anon":
+            user_task(task).private[name] = region
+        else:
+            mapping = region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
+            user_task(task).group.shared.append(region)
     vma = do_mmap(
         task,
         name,
         region,
-        args["pages"],
-        since_ns=kernel.engine.now_ns,
-        shared=args.get("shared", True),
-        mapping=region.mapping,
+        pages,
+        since_ns=now,
+        shared=args.get("shared", kind != "anon"),
+        mapping=mapping,
+        anon_vma=region.anon_vma if kind == "anon" else None,
         populated=kind == "hugetlb",  # there is no other moment when a huge page would come
+        file=opened,
     )
-    region.vmas.append(vma)
+    if kind in ("shm", "hugetlb"):
+        region.vmas.append(vma)
 
 
 def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: str) -> Region:

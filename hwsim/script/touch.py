@@ -118,8 +118,7 @@ def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
     if owner == task.name:
         return target_of(step, "page")
     for vma in task.vmas.values():
-        same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
-        if vma.name == name and same and vma.mapping is theirs.mapping:
+        if vma.name == name and vma.mapping is theirs.mapping and vma.anon_vma is theirs.anon_vma:
             return vma_at(step, task, name, step.args["page"]["index"], "page", "index")
     allowed = f'a region of "{task.name}"'
     raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
