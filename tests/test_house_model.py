@@ -27,7 +27,6 @@ WIDE_CLASSES = {
     "hardware/dram.py DramGeometry": "counts as JEDEC names them, and the sizes that follow from them",
     # not yet
     "bad_lines/bad_line.py BadLine": "",
-    "kernel/system.py Kernel": "",
     "machine/machine.py Machine": "",
     "script/step.py Step": "",
 }

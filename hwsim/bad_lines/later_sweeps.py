@@ -51,4 +51,4 @@ def count_repeats(story: BadLine, until_ns: int) -> None:
         if after + checked_ns < until_ns:
             facts.append((after + checked_ns, "logged", ()))
         if played is not None and after + started_ns < until_ns:
-            facts.append((after + started_ns, machine.kernel.result_format, result))
+            facts.append((after + started_ns, "result", result))

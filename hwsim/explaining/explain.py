@@ -262,7 +262,7 @@ class _World:
         state = scan(kernel.error_states, self.flags_in_table)
         if report.row:
             state = next(each for each in kernel.error_states if each.row == report.row)
-        file = self.file
+        file, formats = self.file, kernel.profile.all_formats(kernel.switches)
         return Explanation(
             kernel=kernel.profile.name,
             flags=names,
@@ -273,7 +273,7 @@ class _World:
             exit=report.exit,
             signals=tuple(self._signals()),
             entries=tuple(self._entry(pte) for pte in self.entries),
-            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.all_formats)),
+            log=tuple((level, text) for _, level, text in self.printk.render(formats)),
             still_referenced_by=max(0, page.count - 1),
             as_eio=file.as_eio if file is not None else kernel.swapper.as_eio,
             flags_after=pg.names_of(page.flags),

@@ -106,6 +106,7 @@ class MemMap:
         "base",
         "by_name",
         "carved",
+        "lost_blocks",
         "memory_pages",
         "moved",
         "overlay",
@@ -126,6 +127,7 @@ class MemMap:
         self.overlay: dict[int, Page] = {}
         self.carved: list[Region] = []  # regions made later, out of free memory
         self.taken: dict[int, int] = {}  # free memory given away since the boot: first pfn -> pages
+        self.lost_blocks: set[tuple[int, int]] = set()  # (first pfn, order) that no allocation gets again
         self.moved: dict[int, int] = {}  # pfn -> the frame whose place in its region it has taken
 
     def region_of(self, pfn: int) -> tuple[Region, int]:

@@ -8,7 +8,6 @@ from hwsim.kernel.page_flags import (
     BUDDY,
     DIRTY,
     HWPOISON,
-    LOCKED,
     LRU,
     MLOCKED,
     PRIVATE,
@@ -82,20 +81,6 @@ def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
         return False
     truncate_inode_page(mapping, page)
     return True
-
-
-def trylock_page(page: Page) -> bool:
-    """Take the page lock; False if somebody else has it."""
-    if page.flags & LOCKED:
-        return False
-    page.flags |= LOCKED
-    return True
-
-
-def set_page_writeback(page: Page) -> None:
-    """I/O of the page begins, and ends when end_page_writeback() is told."""
-    page.flags |= WRITEBACK
-    page.writeback_until_ns = 0
 
 
 def set_page_uptodate(page: Page) -> None:
@@ -186,13 +171,6 @@ def writes_inode(mapping: AddressSpace, call: str) -> bool:
 def inode_of(page: Page) -> Inode | None:
     """page->mapping->host, where dirty pages are accounted and written back."""
     return page.mapping.host if page.mapping is not None else None
-
-
-def end_io(page: Page, now_ns: int) -> None:
-    """A write-out that was under way when somebody first looked at the page is over by now."""
-    if page.writeback_until_ns and page.writeback_until_ns <= now_ns:
-        page.flags &= ~WRITEBACK
-        page.writeback_until_ns = 0
 
 
 def set_page_dirty(page: Page, now_ns: int) -> None:

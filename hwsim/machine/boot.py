@@ -91,7 +91,7 @@ def tear_down(machine: Machine) -> None:
     machine.check.tear_down()
     for cpu in machine.cpus.values():
         cpu.tear_down()
-    machine.kernel.tear_down()
+    machine.kernel.mem_map.tear_down()
 
 
 def _give_regions(machine: Machine, group: TaskGroup) -> None:

@@ -19,6 +19,7 @@ from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.first_look import first_look
+from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.ring import Cpu, mce_notify_irq
@@ -290,7 +291,7 @@ class Machine:
         if self.notified_user(report) and cpu.wakes_ns is None:
             cpu.kick(kernel.times.return_to_user.draw(report.draw(Slot.NOTIFY)))
         else:
-            cpu.worker.kick(kernel.workqueue_delay(report))
+            cpu.worker.schedule_work(report)
 
     def notified_user(self, report: MemoryFailure) -> bool:
         """Whether the check interrupts user space, so that the ring is drained on the way back."""
@@ -338,8 +339,8 @@ class Machine:
         signals = [row for story in self.stories.values() for row in story.signal_rows]
         faults = self.dram.rows(self.index, end)
         row = replication_row(self, end, errors, signals, lost, faults)
-        log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
-        log = [line for line in log if line[1] <= self.spec.machine.printk_level]
+        formats = self.kernel.profile.all_formats(self.kernel.switches)
+        log = [line for line in self.printk.render(formats) if line[1] <= self.spec.machine.printk_level]
         return Replication(
             row,
             errors,
@@ -348,7 +349,7 @@ class Machine:
             dict(sorted(self.reached.items())),
             log,
             self.events or [],
-            self.kernel.meminfo(),
+            meminfo_proc_show(self.kernel.switches.meminfo_name, self.kernel.mce_bad_pages),
             faults,
         )
 

@@ -17,7 +17,6 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.memory_failure import wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
 from hwsim.kernel.page_cache import (
     answers_eio,
@@ -26,6 +25,7 @@ from hwsim.kernel.page_cache import (
     set_page_uptodate,
     truncate_inode_page,
 )
+from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.script.names import within
@@ -100,7 +100,7 @@ def _write(step: Step, task: Task) -> Sleeps:
     index = step.args["index"]
     page = step.cached(region, index)
     while page is not None and is_locked(page):
-        yield from step.kernel.wait_on_page(page)
+        yield from wait_on_page(step.kernel, page)
         page = step.cached(region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
         return
@@ -336,7 +336,7 @@ def _remove(step: Step, region: Region, cut: range) -> Sleeps:
         step.up_to_now(page)
         while is_locked(page) or page.flags & pg.WRITEBACK:
             if is_locked(page):
-                yield from kernel.wait_on_page(page)
+                yield from wait_on_page(kernel, page)
             else:
                 yield from wait_on_page_writeback(kernel, page)
         if page.mapping is mapping:

@@ -27,6 +27,7 @@ from hwsim.kernel.fault import (
 )
 from hwsim.kernel.mm_types import CACHE, POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
 from hwsim.kernel.page_cache import mlock_vma_page, set_page_dirty
+from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.script.step import Step, carry_out, returns
@@ -129,7 +130,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, An
         if locked is None:
             break
         while locked.flags & pg.LOCKED:
-            yield from step.kernel.wait_on_page(locked)
+            yield from wait_on_page(step.kernel, locked)
         while vma.task.alive and _sigbus_is_due(vma.task):  # signals come before user space goes on
             yield wait_for_user_space(user_task(vma.task))
         if not returns(step, vma.task):
