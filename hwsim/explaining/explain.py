@@ -21,7 +21,7 @@ from hwsim.explaining.question import (
     switch_value,
 )
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.error_states import Config, scan
+from hwsim.kernel.error_states import scan
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
@@ -44,7 +44,7 @@ from hwsim.kernel.mm_types import (
     UserSpace,
 )
 from hwsim.kernel.mmap import do_mmap
-from hwsim.kernel.page_cache import attach_page_buffers
+from hwsim.kernel.page_cache import add_to_page_cache, attach_page_buffers
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR
@@ -201,8 +201,7 @@ class _World:
         mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
         self.kernel = kernel = Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, {})
         self.printk = printk
-        config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
-        flags = config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
+        flags = kernel.config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
         region = mem_map.regions[0]
         if mapping is None:
             mapping = mapping_of(flags)
@@ -252,9 +251,7 @@ class _World:
                 page.get(CACHE)
             return None
         file = AddressSpace("file", "ext4" if mapping == "file" else mapping)
-        page.mapping = file
-        file.pages[page.pgoff] = page
-        page.get(CACHE)
+        add_to_page_cache(page, file)
         return file
 
     def explanation(self, names: tuple[str, ...]) -> Explanation:

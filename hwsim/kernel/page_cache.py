@@ -1,4 +1,4 @@
-"""Page cache and LRU as the handlers use them (mm/truncate.c, mm/vmscan.c, fs/buffer.c of 2.6.3x)."""
+"""Page cache and LRU as the handlers use them (mm/filemap.c, truncate.c, vmscan.c, fs/buffer.c; 2.6.3x)."""
 
 from __future__ import annotations
 
@@ -54,6 +54,13 @@ def try_to_release_page(page: Page) -> bool:
     if BUFFERS in page.holders:  # else a script's flags verb has set the bit alone
         page.put(BUFFERS)
     return True
+
+
+def add_to_page_cache(page: Page, mapping: AddressSpace) -> None:
+    """The page is what the mapping has at its offset, and the cache holds a reference (mm/filemap.c)."""
+    page.mapping = mapping
+    mapping.pages[page.pgoff] = page
+    page.get(CACHE)
 
 
 def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
