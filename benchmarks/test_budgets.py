@@ -91,7 +91,7 @@ def _killer(pages: int) -> tuple[Machine, Any]:
         tasks=(TaskSpec("t", 1, regions=(region,), restart_ns=1),),
     )
     machine = Machine(spec, 0, Plan(spec))
-    return machine, machine.groups[0]
+    return machine, machine.processes.groups[0]
 
 
 def test_killing_a_large_task_costs_what_a_small_one_costs(capsys: pytest.CaptureFixture[str]) -> None:

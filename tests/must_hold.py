@@ -58,8 +58,7 @@ def entries(machine: Machine) -> list[tuple[Vma, int, Pte]]:
     """Every page-table entry of every living task that leads anywhere."""
     return [
         (vma, pgoff, pte)
-        for group in machine.groups
-        for member in group.members
+        for member in machine.processes.members()
         if member.alive and member.task is not None
         for vma in member.task.vmas.values()
         for pgoff, pte in vma.ptes.items()

@@ -121,7 +121,7 @@ class Machines(RuleBasedStateMachine):
         if step.spec.verb not in ("inject", "mce") or self.machine.kernel.halted:
             return 0
         try:
-            known = self.machine.live_story(step.pfn()) is not None
+            known = self.machine.bad_lines.live(step.pfn()) is not None
         except (ScriptError, StepSkipped):
             return 0
         return int(step.args.get("how") == "line" or not known)

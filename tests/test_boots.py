@@ -135,9 +135,9 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
         found = alive(*classes)
         found.subtract(before)
         members, regions = 7, len(built.plan.layouts)
-        still_open = len(built.open)
+        still_open = len(built.bad_lines.open)
     assert built.panics > 20
-    assert built.error_count > 300
+    assert built.bad_lines.error_count > 300
     assert found["Kernel"] == 1
     assert found["Cpu"] <= 4
     assert found["Worker"] == found["Cpu"]
@@ -152,7 +152,7 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
     assert found["Signal"] <= 20  # of 200
     assert found["Page"] <= still_open + 40
     assert found["MemoryFailure"] <= still_open + 40
-    assert built.engine.pending <= 2 * built.error_count  # a reboot leaves no callbacks behind
+    assert built.engine.pending <= 2 * built.bad_lines.error_count  # a reboot leaves no callbacks behind
 
 
 def test_an_error_that_is_over_keeps_only_facts() -> None:
@@ -163,12 +163,12 @@ def test_an_error_that_is_over_keeps_only_facts() -> None:
     )
     built = Machine(spec, 0, Plan(spec))
     built.run()
-    over = [each for each in built.stories.values() if each.finished]
+    over = [each for each in built.bad_lines.all.values() if each.finished]
     assert len(over) > 200
-    assert len(built.open) == len(built.stories.values()) - len(over)
+    assert len(built.bad_lines.open) == len(built.bad_lines.all.values()) - len(over)
     assert all(not each.u and each.page is None and not each.times for each in over)
-    assert len(built.by_pfn) <= len(built.open)
-    assert len(built.kernel.mem_map.overlay) <= len(built.open) + 1
+    assert len(built.bad_lines.by_pfn) <= len(built.bad_lines.open)
+    assert len(built.kernel.mem_map.overlay) <= len(built.bad_lines.open) + 1
 
 
 @pytest.mark.parametrize("errors", [100, 200, 400])
@@ -185,4 +185,4 @@ def test_a_reboot_costs_what_the_open_errors_cost(errors: int, monkeypatch: pyte
     built = Machine(storm(errors), 0, Plan(storm(errors)))
     built.run()
     assert built.panics > errors // 20
-    assert looks[0] <= 4 * built.error_count
+    assert looks[0] <= 4 * built.bad_lines.error_count

@@ -92,7 +92,7 @@ def test_a_poison_entry_bars_its_task_from_the_page() -> None:
 def test_a_fresh_page_in_one_place_leaves_the_other_touches() -> None:
     page, one, other = shared("shm", 1.0)
     touches = LateTouches.__new__(LateTouches)
-    touches._story, touches._remapped = SimpleNamespace(arm=lambda: None), []  # type: ignore[assignment]
+    touches._line, touches._remapped = SimpleNamespace(arm=lambda: None), []  # type: ignore[assignment]
     mine, others = page.map(one, dirty=False, writable=False), page.map(other, dirty=False, writable=False)
     truncated: Any = (5, 0, "truncated", None)
     touches.candidates = [truncated, (6, 1, "touch", mine), (7, 1, "touch", others)]

@@ -177,7 +177,7 @@ def chance(fsync: FsyncSpec, *steps: Any, count: int = 3, **more: Any) -> Any:
 
 def _members(fsync: FsyncSpec, count: int) -> list[UserTask]:
     spec = world(tasks=(TaskSpec("app", count=count, fsync=fsync),), files=(DATA,))
-    return Machine(spec, 0, Plan(spec)).groups[0].members
+    return Machine(spec, 0, Plan(spec)).processes.groups[0].members
 
 
 def test_the_first_tick_of_anybody_asks() -> None:

@@ -244,7 +244,7 @@ def test_the_dirty_of_a_repeated_report_is_what_the_handler_left() -> None:
     spec = long(world(BAD), 4, scrub=ScrubSpec(SECOND, "SRAO"))
     machine = Machine(spec, 0, Plan(spec), trace=True)
     machine.run()
-    page = machine.stories[0].page
+    page = machine.bad_lines.all[0].page
     assert page is not None
     page.flags &= ~pg.DIRTY
     texts = [text for _, _, text in machine.result().log if "already" in text]
@@ -265,7 +265,7 @@ def _storm(pages: int, lock_ns: int) -> Machine:
     )  # fmt: skip
     made = Machine(spec, 0, Plan(spec), trace=True)
     for page in range(pages):
-        made.add_error(0, 100 + page, 5, True)
+        made.bad_lines.add(0, 100 + page, 5, True)
     return made
 
 

@@ -26,7 +26,7 @@ def _bad_line(scrub_ns: int | None = None) -> BadLine:
     """A line of a page that nobody touches, bad from the start."""
     spec = world(scrub=ScrubSpec(scrub_ns))
     machine = Machine(spec, 0, Plan(spec))
-    return machine.add_error(0, PFN, 7, True)
+    return machine.bad_lines.add(0, PFN, 7, True)
 
 
 @pytest.mark.parametrize("times", list(permutations((LOAD_BY_2, KERNEL, LOAD_BY_1, LATER))))
@@ -61,9 +61,9 @@ def test_of_one_number_the_read_that_was_drawn_first_is_met_before_the_overwrite
 @pytest.mark.parametrize("after_ns", [-1, 0, 1])
 def test_the_scrubber_is_before_all_others(after_ns: int) -> None:
     story = _bad_line(scrub_ns=900_000)
-    visit = story.machine.scrubber.next_visit_ns(PFN, 7, 0)
+    visit = story.around.scrubber.next_visit_ns(PFN, 7, 0)
     assert visit is not None
-    assert visit < story.machine.horizon_ns
+    assert visit < story.around.horizon_ns
     story.times = [(visit + after_ns, KERNEL_ACCESS, "kernel_load", None)]
     story.arm()
     waits_for_scrubber = after_ns >= 0
@@ -75,7 +75,7 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     """One load of the whole page a microsecond: the time is one uniform through the inverse CDF."""
     busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e6, 0.0),), lines_per_touch=64.0)
     spec = world(tasks=(TaskSpec("app", regions=(busy,)),))
-    story = Machine(spec, 0, Plan(spec)).add_error(0, PFN, 7, True)
+    story = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
     ((time, priority, what, _),) = story.times
     assert (what, priority) == ("task_load", TASK_ACCESS)
     assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1

@@ -237,7 +237,7 @@ def test_a_mapping_has_a_number_of_its_own() -> None:
     steps = (anon(1_000, "a"), gone, anon(3_000, "b"), *churn, anon(20_000, "c"))
     machine = Machine(spec := world(*steps, tasks=(app(count=2),)), 0, Plan(spec), True)
     machine.run()
-    tasks = [member.task for member in machine.groups[0].members if member.task is not None]
+    tasks = [member.task for member in machine.processes.groups[0].members if member.task is not None]
     numbers = [vma.number for task in tasks for vma in task.vmas.values()]
     assert len(numbers) == 4
     assert len(set(numbers)) == 4

@@ -1,4 +1,4 @@
-"""One page of interest, from the onset of its error to the end of its story.
+"""One page of interest, from the onset of its error to the end of its line.
 
 Before detection the line is in a race: the scrubber's visit (computed), a task's or the kernel's or a
 device's read of *that line*, a store that overwrites the whole line, the page being freed and filled
@@ -32,7 +32,7 @@ from hwsim.rng import Slot
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.dram_faults import FaultStory
-    from hwsim.machine import Machine
+    from hwsim.bad_lines.surroundings import Surroundings
 
 
 # What happens without a CPU: nothing of it waits for a rendezvous to end.
@@ -41,7 +41,7 @@ _FURTHER = 1 << 20  # attempts from here on are reports of further lines
 
 
 class BadLine(Scrubbed):
-    """The story of one error on one line of one page.
+    """The line of one error on one line of one page.
 
     Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
     way) -> ``HANDLED`` (aftermath: late touches, later consumption, freeing) -> ``OVER``.  A report
@@ -51,6 +51,7 @@ class BadLine(Scrubbed):
 
     __slots__ = (
         "agenda",
+        "around",
         "attempts",
         "boot",
         "contained_ns",
@@ -71,12 +72,11 @@ class BadLine(Scrubbed):
         "isolated_pages",
         "kind",
         "last_report_ns",
-        "line",
         "line_is_bad",
         "logged",
         "logged_only",
-        "machine",
         "mappers",
+        "number_in_page",
         "onset_ns",
         "other_lines",
         "page",
@@ -108,27 +108,27 @@ class BadLine(Scrubbed):
 
     def __init__(
         self,
-        machine: Machine,
+        around: Surroundings[BadLine],
         error: int,
         source: int,
         pfn: int,
-        line: int,
+        number_in_page: int,
         permanent: bool,
         u: list[float],
         line_is_bad: bool = True,
     ) -> None:
-        self.machine = machine
+        self.around = around
         self.error = error
         self.source = source
-        self.onset_ns = machine.engine.now_ns
+        self.onset_ns = around.engine.now_ns
         self.pfn = pfn
-        self.line = line
+        self.number_in_page = number_in_page
         self.permanent = permanent
         self.line_is_bad = line_is_bad  # False: a software injector, which sets only PG_hwpoison
         self.u = u
         self.state = LATENT
         self.visit_ns: int | None = None  # when the scrubber will find it
-        self.agenda: Agenda[Candidate] = Agenda(machine.engine, machine.horizon_ns, self._happens)
+        self.agenda: Agenda[Candidate] = Agenda(around.engine, around.horizon_ns, self._happens)
         self.first: Treatment | None = None  # of the boot in which it was found, once that is over
         self.attempts = 0
         self.fatal_checks = 0
@@ -176,21 +176,21 @@ class BadLine(Scrubbed):
     def new_report(self, further: bool = False) -> MemoryFailure:
         """The next call of memory_failure() for this error; ``further``: for another line of the page."""
         attempt = _FURTHER + self.repeats if further else self.attempts
-        return MemoryFailure(self.error, self.pfn, self.u, self.machine.draws.extra, attempt)
+        return MemoryFailure(self.error, self.pfn, self.u, self.around.draws.extra, attempt)
 
     def begin(self) -> None:
         """Look at the page and start the race."""
-        machine = self.machine
-        machine.kernel.event("onset", error=self.error, pfn=self.pfn, line=self.line)
+        around = self.around
+        around.kernel.event("onset", error=self.error, pfn=self.pfn, line=self.number_in_page)
         self.look()
         self.draw_race()
 
     def look(self) -> None:
         """Find the page and join those that are told what becomes of its region."""
-        machine = self.machine
-        if not machine.kernel.mem_map.pfn_valid(self.pfn):
+        around = self.around
+        if not around.kernel.mem_map.pfn_valid(self.pfn):
             return
-        page = machine.kernel.pfn_to_page(self.pfn, self.new_report())
+        page = around.kernel.pfn_to_page(self.pfn, self.new_report())
         self.page = page
         page.region.watched[self.pfn] = None
         writeback.look_after(page)
@@ -199,7 +199,7 @@ class BadLine(Scrubbed):
 
     def name_place(self) -> None:
         """What the page is and whose, for the record: at the onset, and then at the first find."""
-        self.boot = self.machine.boot
+        self.boot = self.around.boot
         self.kind, self.region = self.place()
 
     def place(self) -> tuple[str, str]:
@@ -214,24 +214,24 @@ class BadLine(Scrubbed):
         self.end = "panic"
         self.panics += 1
         if self.panic_ns is None:
-            self.panic_ns, self.panic_boot = self.machine.engine.now_ns, self.machine.boot
+            self.panic_ns, self.panic_boot = self.around.engine.now_ns, self.around.boot
             self.panic_kind, self.panic_region = self.place()
 
     def draw_race(self) -> None:
         """Draw when each party would next meet the bad line, as the page is used now."""
         self.settle()
-        self.times = draw_race(self.machine, self)
+        self.times = draw_race(self.around, self)
         self.arm()
 
     def settle(self) -> None:
         """Bring the page's volatile state up to now, unless the handler has it already."""
-        page, machine = self.page, self.machine
+        page, around = self.page, self.around
         if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
-            extra, error = machine.draws.extra, self.error
-            now, since, was = machine.engine.now_ns, page.looked_ns, page.flags
+            extra, error = around.draws.extra, self.error
+            now, since, was = around.engine.now_ns, page.looked_ns, page.flags
             settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
-            if machine.kernel.trace is not None and now > since:
-                _tell_what_changed(machine, page, since, was)
+            if around.kernel.trace is not None and now > since:
+                _tell_what_changed(around, page, since, was)
 
     def arm(self) -> None:
         """Wait for what comes first: the earliest candidate, or the scrubber if its find changes anything.
@@ -240,10 +240,10 @@ class BadLine(Scrubbed):
         """
         visit_ns = None
         if self.state == LATENT and self.line_is_bad:
-            scrubber = self.machine.scrubber
+            scrubber = self.around.scrubber
             if scrubber.signals != "none" and not self.sweeps_change_nothing:
-                after_ns = max(self.machine.engine.now_ns, self.last_report_ns)
-                visit_ns = scrubber.next_visit_ns(self.pfn, self.line, after_ns)
+                after_ns = max(self.around.engine.now_ns, self.last_report_ns)
+                visit_ns = scrubber.next_visit_ns(self.pfn, self.number_in_page, after_ns)
         # Nothing may be to come: the common case once a page has been dealt with.
         first = self._earliest() if self.times or self.touches.candidates else None
         if first is not None and visit_ns is not None:
@@ -252,7 +252,7 @@ class BadLine(Scrubbed):
             else:
                 visit_ns = None
         if visit_ns != self.visit_ns:
-            self.machine.scrubber.expect(self, visit_ns)
+            self.around.scrubber.expect(self, visit_ns)
         self.agenda.expect(first)
 
     def _earliest(self) -> Candidate | None:
@@ -267,7 +267,7 @@ class BadLine(Scrubbed):
         return best
 
     def disarm(self) -> None:
-        """Nothing happens until the next arm(): the machine is down, or the story over."""
+        """Nothing happens until the next arm(): the machine is down, or the line over."""
         self.agenda.next = self.visit_ns = None
 
     @property
@@ -283,9 +283,9 @@ class BadLine(Scrubbed):
     @property
     def sweeps_change_nothing(self) -> bool:
         """Whether the next sweeps over the line are only logged, so that they are counted, not played."""
-        signals = self.machine.scrubber.signals
+        signals = self.around.scrubber.signals
         if signals == "fatal":
-            return self.found_ns is not None and self.machine.check.tolerant >= NEVER_PANIC
+            return self.found_ns is not None and self.around.spec.tolerant >= NEVER_PANIC
         return signals == "UCNA" and self.logged
 
     @property
@@ -299,9 +299,9 @@ class BadLine(Scrubbed):
 
     def _happens(self, candidate: Candidate) -> None:
         what, who = candidate[2], candidate[3]
-        machine = self.machine
-        stalled_ns = machine.kernel.stalled_until_ns
-        if stalled_ns > machine.engine.now_ns and what not in _WITHOUT_CPU:
+        around = self.around
+        stalled_ns = around.kernel.stalled_until_ns
+        if stalled_ns > around.engine.now_ns and what not in _WITHOUT_CPU:
             self._put_off(candidate, stalled_ns)
         elif what == "touch":
             self.touches.happens(who)
@@ -324,13 +324,13 @@ class BadLine(Scrubbed):
             if what == "healed":
                 writeback.stored_to(self)
             if what == "refilled":  # reclaimed, and read again from the disk
-                machine.kernel.event("refilled", error=self.error, pfn=self.pfn)
+                around.kernel.event("refilled", error=self.error, pfn=self.pfn)
             self._healed()
         elif what == "freed":
             self.times.remove(candidate)
             frame_reuse.freed(self)
         elif what == "allocated":
-            frame_reuse.handed_out(self, machine.spec.machine.alloc_order)
+            frame_reuse.handed_out(self, around.spec.alloc_order)
         elif what == "first_touch":
             frame_reuse.first_touch(self, *who)
         elif what == "exit":
@@ -346,8 +346,8 @@ class BadLine(Scrubbed):
 
     def _healed(self) -> None:
         """The bad line is overwritten as a whole.  PG_hwpoison, if set, stays: two truths."""
-        machine, page = self.machine, self.page
-        machine.kernel.event("healed", error=self.error, pfn=self.pfn)
+        around, page = self.around, self.page
+        around.kernel.event("healed", error=self.error, pfn=self.pfn)
         if page is None or not page.flags & pg.HWPOISON:
             self.finish("healed")
             return
@@ -365,7 +365,7 @@ class BadLine(Scrubbed):
         else:
             self.draw_race()
 
-    # -- what a script's steps ask for: the rooms below know no more of a story -----------------------
+    # -- what a script's steps ask for: the rooms below know no more of a line -----------------------
 
     def note_found(self, how: str) -> None:
         """Somebody has met the bad line."""
@@ -396,7 +396,7 @@ class BadLine(Scrubbed):
             page = self.page
             if page is not None and not (page.head or page).ptes and self.report is not None:
                 if handled.is_contained(page, self.report):
-                    self.contained_ns = self.machine.engine.now_ns
+                    self.contained_ns = self.around.engine.now_ns
                     handled.take_out(self, page)
         if self.state == OVER:
             return
@@ -419,7 +419,7 @@ class BadLine(Scrubbed):
         if pte.kind == PRESENT:
             self.draw_race()
         elif meets_poison(pte):
-            self.touches.expect(pte, self.machine.engine.now_ns)
+            self.touches.expect(pte, self.around.engine.now_ns)
             self.arm()
 
     def sharers_changed(self) -> None:
@@ -471,10 +471,10 @@ class BadLine(Scrubbed):
     # -- the end ------------------------------------------------------------------------------------
 
     def finish(self, end: str) -> None:
-        """The story is over before the horizon."""
-        count_repeats(self, self.machine.engine.now_ns)
+        """The line is over before the horizon."""
+        count_repeats(self, self.around.engine.now_ns)
         self.end = end
-        self.end_ns = self.machine.engine.now_ns
+        self.end_ns = self.around.engine.now_ns
         self.state = OVER
         writeback.look_after_no_more(self)
         self.disarm()
@@ -482,9 +482,9 @@ class BadLine(Scrubbed):
             self.page.region.watched.pop(self.pfn, None)
         if self.found_ns is None:  # otherwise a report of it may be under way
             if self.page is not None and self.page.flags == pg.BUDDY and self.page.region.kind == "free":
-                self.machine.kernel.mem_map.overlay.pop(self.pfn, None)  # a look makes it as it is
+                self.around.kernel.mem_map.overlay.pop(self.pfn, None)  # a look makes it as it is
             self.leave_boot()
-            self.machine.story_over(self)
+            self.retire()
         left = self.other_lines
         if end != "healed":  # a reboot healed what was transient
             left = [each for each in left if each.permanent]
@@ -494,8 +494,15 @@ class BadLine(Scrubbed):
     def take_over(self, rest: list[BadLine]) -> None:
         """The line that stood for this page has healed; this bad line of the page goes on in its place."""
         self.end, self.state, self.other_lines = "", LATENT, rest
-        self.machine.open[self.error] = self.machine.by_pfn[self.pfn] = self
+        self.around.open[self.error] = self.around.by_pfn[self.pfn] = self
         self.begin()
+
+    def retire(self) -> None:
+        """Nothing of the error is under way any more: only its facts are kept."""
+        self.u = []
+        self.around.open.pop(self.error, None)
+        if self.around.by_pfn.get(self.pfn) is self:
+            del self.around.by_pfn[self.pfn]
 
     def close(self, end_ns: int) -> None:
         """The run is over: say how the error stands."""
@@ -513,14 +520,14 @@ class BadLine(Scrubbed):
             self.end = "latent"
 
 
-def _tell_what_changed(machine: Machine, page: Page, since_ns: int, was: int) -> None:
+def _tell_what_changed(around: Surroundings[BadLine], page: Page, since_ns: int, was: int) -> None:
     """For the event log: what the flusher and the tasks have done to the page since the last look."""
     host = None if page.mapping is None else page.mapping.host
     cleaned = bool(was & pg.DIRTY) and host is not None and host.clean_ns > since_ns
     if cleaned and host is not None:
-        machine.kernel.event("written_back", pfn=page.pfn, at_ns=host.clean_ns)
+        around.kernel.event("written_back", pfn=page.pfn, at_ns=host.clean_ns)
     if page.flags & pg.DIRTY and (cleaned or not was & pg.DIRTY):
-        machine.kernel.event("dirtied", pfn=page.pfn)
+        around.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _is_orphan(page: Page) -> bool:

@@ -234,7 +234,7 @@ class DramFaults:
         permanence = {each.fault.permanence for each in owners}
         made = []
         for pfn, line in lines:
-            story = machine.add_error(first.source, pfn, line, permanence == {"permanent"})
+            story = machine.bad_lines.add(first.source, pfn, line, permanence == {"permanent"})
             story.faults = tuple(owners)
             made.append(story)
         for each in owners:
@@ -244,11 +244,13 @@ class DramFaults:
 
     def _window_ends(self, owners: list[FaultStory], made: list[BadLine]) -> None:
         """What nobody has found reads right again, until the next window; what is isolated stays."""
-        by_pfn, first = self._machine.by_pfn, owners[0]
+        by_pfn, first = self._machine.bad_lines.by_pfn, owners[0]
         pages = [by_pfn[story.pfn] for story in made if story.pfn in by_pfn]
         for page in {page.error: page for page in pages}.values():
             page.lines_good_again(made)
-        back = [(story.pfn, story.line) for story in made if story.finished and story.end != "replaced"]
+        back = [
+            (story.pfn, story.number_in_page) for story in made if story.finished and story.end != "replaced"
+        ]
         if back:
             self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, back))
 
@@ -267,7 +269,7 @@ class DramFaults:
         ``on_panic.repair`` is the chance that the DIMM of a panic is; every fault of it goes with it.
         """
         machine, now = self._machine, self._machine.engine.now_ns
-        for error in machine.open.values():
+        for error in machine.bad_lines.open.values():
             if error.faults and error.end == "panic" and not error.finished:
                 u = machine.draws.extra(error.error, Slot.REPAIR, error.races)
                 if u < machine.spec.machine.repair_share:

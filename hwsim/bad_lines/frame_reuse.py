@@ -1,4 +1,4 @@
-"""A frame with a story changes hands: freed, handed out again, moved by a reboot.
+"""A frame with a line changes hands: freed, handed out again, moved by a reboot.
 
 The bad line stays bad whoever owns the frame.  A new page is cleared first, which overwrites whole
 lines and so heals what was transient.
@@ -31,222 +31,224 @@ from hwsim.rng import Slot
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
+    from hwsim.bad_lines.surroundings import Surroundings
     from hwsim.kernel.mm_types import Vma
-    from hwsim.machine import Machine
 
 
-def owner_gone(story: BadLine) -> None:
+def owner_gone(line: BadLine) -> None:
     """The region's owner is dead: the frame is free, unless the handler holds it."""
-    page = story.page
-    if page is None or story.finished:
+    page = line.page
+    if page is None or line.finished:
         return
-    if story.hole:  # from now on nobody owns it
-        page.region.watched.pop(story.pfn, None)
+    if line.hole:  # from now on nobody owns it
+        page.region.watched.pop(line.pfn, None)
         return
     if page.flags & pg.HWPOISON:
-        if page.region.kind == "hugetlb" and story.contained_ns is None:
-            freed(story)
+        if page.region.kind == "hugetlb" and line.contained_ns is None:
+            freed(line)
         return
     if any(vma.alive for vma in page.ptes):
         return  # a relative's copy
-    becomes_free(story, page)
+    becomes_free(line, page)
 
 
-def becomes_free(story: BadLine, page: Page) -> None:
+def becomes_free(line: BadLine, page: Page) -> None:
     """The frame goes to the free lists with its bad line."""
-    look_after_no_more(story)
-    story.machine.kernel.event("freed", error=story.error, pfn=story.pfn)
+    look_after_no_more(line)
+    line.around.kernel.event("freed", error=line.error, pfn=line.pfn)
     free_one_page(page)
-    story.draw_race()
+    line.draw_race()
 
 
-def region_revived(story: BadLine) -> None:
+def region_revived(line: BadLine) -> None:
     """The frames of the region are handed out to a new owner."""
-    page = story.page
-    if page is None or story.finished or story.hole:
+    page = line.page
+    if page is None or line.finished or line.hole:
         return
     if not page.flags & pg.BUDDY:
         return
     if page.region.fork_family is not None or not page.region.layout.populate:
-        story.draw_race()  # its frames are taken one by one
+        line.draw_race()  # its frames are taken one by one
     else:
-        handed_out(story, 0)
+        handed_out(line, 0)
 
 
-def freed(story: BadLine) -> None:
+def freed(line: BadLine) -> None:
     """The allocation that holds the page is freed.
 
     If the page is poisoned the whole block stays away from the free lists: either the check at
     freeing refuses it, or the handler's reference on its head keeps it from being freed at all.
     """
-    page, kernel = story.page, story.machine.kernel
+    page, kernel = line.page, line.around.kernel
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
-        story.touches.drop_the_dead()
+        line.touches.drop_the_dead()
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
-            bell = Bell(story.machine.engine)
-            bell.callbacks.append(lambda _event: freed(story))
+            bell = Bell(line.around.engine)
+            bell.callbacks.append(lambda _event: freed(line))
             page.waiters.append(bell)
             return
         truncate_inode_page(page.mapping, page)
-        if not story.handled:  # memory_failure() is still waiting for the lock
-            story.draw_race()
+        if not line.handled:  # memory_failure() is still waiting for the lock
+            line.draw_race()
             return
     if not free_pages_check(kernel, page):
-        _isolate(story, page, page.region.layout.order)
+        _isolate(line, page, page.region.layout.order)
         return
-    becomes_free(story, page)
+    becomes_free(line, page)
 
 
-def drop_pages(machine: Machine, mapping: AddressSpace) -> None:
+def drop_pages(around: Surroundings[BadLine], mapping: AddressSpace) -> None:
     """Written back first, all cached pages go: of an inode at its eviction, of a device at its last close."""
     for page in list(mapping.pages.values()):
-        story = machine.live_story(page.pfn)
-        if story is not None:
-            story.settle()
+        line = around.by_pfn.get(page.pfn)
+        if line is not None and line.finished:
+            line = None
+        if line is not None:
+            line.settle()
         if mapping.accounts_dirty and is_dirty(page) and not page.flags & pg.LOCKED:
             clear_page_dirty_for_io(page)
-            if story is not None and story.line_is_bad and not device_read(story):
+            if line is not None and line.line_is_bad and not device_read(line):
                 return
         page.buffers_busy = False  # what was written back is neither dirty nor locked
-        if story is not None:
-            freed(story)
+        if line is not None:
+            freed(line)
         else:
             truncate_inode_page(mapping, page)
-            put_page(machine.kernel, page)
+            put_page(around.kernel, page)
     if mapping.host is not None:
-        mapping.host.written(machine.engine.now_ns)
+        mapping.host.written(around.engine.now_ns)
 
 
-def overwritten(story: BadLine) -> bool:
-    """The whole frame is overwritten, which heals every transient line; whether the story is over."""
-    story.other_lines = [each for each in story.other_lines if each.permanent]
-    if story.permanent:
+def overwritten(line: BadLine) -> bool:
+    """The whole frame is overwritten, which heals every transient line; whether the line is over."""
+    line.other_lines = [each for each in line.other_lines if each.permanent]
+    if line.permanent:
         return False
-    story.machine.kernel.event("healed", error=story.error, pfn=story.pfn)
-    story.finish("healed")
+    line.around.kernel.event("healed", error=line.error, pfn=line.pfn)
+    line.finish("healed")
     return True
 
 
-def swap_round(story: BadLine) -> None:
+def swap_round(line: BadLine) -> None:
     """The page goes on in its round through the swap cache: a device reads the frame, another fills it."""
-    page = story.page
+    page = line.page
     assert page is not None and page.region.layout.swap is not None
     if page.flags & pg.HWPOISON:
-        story.arm()
+        line.arm()
         return
-    extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now_ns
-    story.settle()
+    extra, error, now = line.around.draws.extra, line.error, line.around.engine.now_ns
+    line.settle()
     for stage in next_stages(page, page.region.layout.swap):
-        if stage == CLEAN_MAPPED and overwritten(story):
+        if stage == CLEAN_MAPPED and overwritten(line):
             return
-        story.machine.kernel.event("swap", error=story.error, pfn=story.pfn, stage=STAGE_NAMES[stage])
+        line.around.kernel.event("swap", error=line.error, pfn=line.pfn, stage=STAGE_NAMES[stage])
         enter(page, stage)
         if stage == CLEAN_MAPPED:
             map_latecomers(page, now, lambda k: extra(error, Slot.SWAPPED_IN, k))
-        if stage == CLEAN_UNMAPPED and not device_read(story):
+        if stage == CLEAN_UNMAPPED and not device_read(line):
             return
-    story.draw_race()
+    line.draw_race()
 
 
-def handed_out(story: BadLine, order: int) -> None:
+def handed_out(line: BadLine, order: int) -> None:
     """An allocation of ``order`` meets the free frame; the allocator is the gatekeeper of poison."""
-    page, machine = story.page, story.machine
+    page, around = line.page, line.around
     assert page is not None
-    if not prep_new_page(machine.kernel, page, order):
-        _isolate(story, page, order)
+    if not prep_new_page(around.kernel, page, order):
+        _isolate(line, page, order)
         return
-    machine.kernel.event("allocated", error=story.error, pfn=story.pfn, order=order)
-    if overwritten(story):
+    around.kernel.event("allocated", error=line.error, pfn=line.pfn, order=order)
+    if overwritten(line):
         return
-    page.region.watched.pop(story.pfn, None)
-    del machine.kernel.mem_map.overlay[story.pfn]
+    page.region.watched.pop(line.pfn, None)
+    del around.kernel.mem_map.overlay[line.pfn]
     if page.region.kind == "free":
-        change_hands(story)
-    story.look()
-    story.draw_race()
+        change_hands(line)
+    line.look()
+    line.draw_race()
 
 
-def given_out(story: BadLine) -> None:
+def given_out(line: BadLine) -> None:
     """A script's allocation takes the frame, which is not poisoned."""
-    if overwritten(story):
+    if overwritten(line):
         return
-    if story.page is not None:
-        story.page.region.watched.pop(story.pfn, None)
-        story.machine.kernel.mem_map.overlay.pop(story.pfn, None)
-    story.look()
-    story.draw_race()
+    if line.page is not None:
+        line.page.region.watched.pop(line.pfn, None)
+        line.around.kernel.mem_map.overlay.pop(line.pfn, None)
+    line.look()
+    line.draw_race()
 
 
-def first_touch(story: BadLine, vma: Vma, copied: bool) -> None:
+def first_touch(line: BadLine, vma: Vma, copied: bool) -> None:
     """A task needs a frame for its page and gets this one, cleared or copied to; then it touches it."""
-    page, machine = story.page, story.machine
+    page, around = line.page, line.around
     assert page is not None
-    if not prep_new_page(machine.kernel, page, 0):
-        _isolate(story, page, 0)
+    if not prep_new_page(around.kernel, page, 0):
+        _isolate(line, page, 0)
         return
-    machine.kernel.event("allocated", error=story.error, pfn=story.pfn, order=0, task=vma.task.name)
-    if overwritten(story):
+    around.kernel.event("allocated", error=line.error, pfn=line.pfn, order=0, task=vma.task.name)
+    if overwritten(line):
         return
     load, store = vma.region.touch_rates(page.pgoff)
     touches = store if copied else load + store
-    u = machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races)
+    u = around.draws.extra(line.error, Slot.FIRST_TOUCH, line.races)
     stores = copied or u * touches < store
-    fault_in(machine.kernel, page, vma, store=stores)
+    fault_in(around.kernel, page, vma, store=stores)
     layout = vma.region.layout
     reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
-    if machine.draws.extra(story.error, Slot.FIRST_TOUCH, story.races | 1 << 32) < reads:
-        consumed(story, "task_load", vma.task.name)
+    if around.draws.extra(line.error, Slot.FIRST_TOUCH, line.races | 1 << 32) < reads:
+        consumed(line, "task_load", vma.task.name)
     else:
-        story.draw_race()
+        line.draw_race()
 
 
-def change_hands(story: BadLine) -> None:
+def change_hands(line: BadLine) -> None:
     """The frame takes the place of one drawn from all memory; without chance it keeps its own."""
-    if not story.machine.spec.machine.chance:
+    if not line.around.spec.chance:
         return
-    u = story.machine.draws.extra(story.error, Slot.NEW_OWNER, story.races)
-    story.machine.kernel.mem_map.move(story.pfn, u)
+    u = line.around.draws.extra(line.error, Slot.NEW_OWNER, line.races)
+    line.around.kernel.mem_map.move(line.pfn, u)
 
 
-def _isolate(story: BadLine, page: Page, order: int) -> None:
-    if story.contained_ns is None:
-        story.contained_ns = story.machine.engine.now_ns
-    story.hole = True
-    story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, order))
+def _isolate(line: BadLine, page: Page, order: int) -> None:
+    if line.contained_ns is None:
+        line.contained_ns = line.around.engine.now_ns
+    line.hole = True
+    line.isolated_pages = max(line.isolated_pages, lose_block(line.around.kernel, page.pfn, order))
     take_page_off_buddy(page)
-    story.times = []
-    story.arm()
+    line.times = []
+    line.arm()
 
 
-def is_replaced(story: BadLine) -> bool:
+def is_replaced(line: BadLine) -> bool:
     """Whether the DRAM fault behind the line was repaired: the line is good again."""
-    return any(each.end in ("replaced", "spared", "ppr") for each in story.faults)
+    return any(each.end in ("replaced", "spared", "ppr") for each in line.faults)
 
 
-def rebooted(story: BadLine) -> None:
+def rebooted(line: BadLine) -> None:
     """A reboot forgets PG_hwpoison, not the fault.
 
     Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
     """
-    machine = story.machine
-    end = "panic" if story.end == "panic" else ""
-    if is_replaced(story):
-        story.other_lines = [each for each in story.other_lines if not is_replaced(each)]
-        story.finish(end or "replaced")
+    around = line.around
+    end = "panic" if line.end == "panic" else ""
+    if is_replaced(line):
+        line.other_lines = [each for each in line.other_lines if not is_replaced(each)]
+        line.finish(end or "replaced")
         return
-    if end and not story.faults:  # who repairs the faults of DIMMs has said so
-        u = machine.draws.extra(story.error, Slot.REPAIR, story.races)
-        if u < machine.spec.machine.repair_share:
-            story.other_lines = []
-            story.finish(end)
+    if end and not line.faults:  # who repairs the faults of DIMMs has said so
+        u = around.draws.extra(line.error, Slot.REPAIR, line.races)
+        if u < around.spec.repair_share:
+            line.other_lines = []
+            line.finish(end)
             return
-    if not story.permanent:
-        story.finish(end or "rebooted")
+    if not line.permanent:
+        line.finish(end or "rebooted")
         return
-    story.forget()
-    if machine.kernel.mem_map.pfn_valid(story.pfn):
-        change_hands(story)  # another boot uses the frame for something else
-    story.look()
-    story.draw_race()
+    line.forget()
+    if around.kernel.mem_map.pfn_valid(line.pfn):
+        change_hands(line)  # another boot uses the frame for something else
+    line.look()
+    line.draw_race()

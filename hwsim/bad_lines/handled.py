@@ -26,113 +26,113 @@ if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
 
 
-def unmapped(story: BadLine, report: MemoryFailure, entries: list[Pte]) -> None:
+def unmapped(line: BadLine, report: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
-    anchor = story.found_ns if story.found_ns is not None else report.started_ns
-    _out_of_reach(story, anchor, [pte.vma for pte in entries])
-    story.entries = entries
+    anchor = line.found_ns if line.found_ns is not None else report.started_ns
+    _out_of_reach(line, anchor, [pte.vma for pte in entries])
+    line.entries = entries
     for pte in entries:
         if meets_poison(pte):
-            story.touches.expect(pte, anchor)
+            line.touches.expect(pte, anchor)
     if report.unmap_failed:
-        story.draw_race()  # one task can still read the line
+        line.draw_race()  # one task can still read the line
         return
-    story.times = [each for each in story.times if each[1] < TASK_ACCESS]  # no task reaches it now
-    story.arm()
+    line.times = [each for each in line.times if each[1] < TASK_ACCESS]  # no task reaches it now
+    line.arm()
 
 
-def done(story: BadLine, report: MemoryFailure) -> None:
+def done(line: BadLine, report: MemoryFailure) -> None:
     """memory_failure() has returned."""
-    machine = story.machine
-    page = story.page
-    story.attempts += 1
-    story.queued.discard(report)
-    if report.exit == "already" and story.report is not None:
-        story.state = HANDLED
-        story.arm()
+    around = line.around
+    page = line.page
+    line.attempts += 1
+    line.queued.discard(report)
+    if report.exit == "already" and line.report is not None:
+        line.state = HANDLED
+        line.arm()
         return
-    if report.exit == "already" and story.queued:  # another report of the page is being handled
+    if report.exit == "already" and line.queued:  # another report of the page is being handled
         return
-    story.report = report
-    entries, story.entries = story.entries, []
-    story.mappers = report.mappers
-    story.dirty = page is not None and bool(page.flags & pg.DIRTY)
-    story.state = HANDLED
-    look_after_no_more(story)
-    story.times = [each for each in story.times if each[2] not in ("refilled", "swap", "dirtied")]
+    line.report = report
+    entries, line.entries = line.entries, []
+    line.mappers = report.mappers
+    line.dirty = page is not None and bool(page.flags & pg.DIRTY)
+    line.state = HANDLED
+    look_after_no_more(line)
+    line.times = [each for each in line.times if each[2] not in ("refilled", "swap", "dirtied")]
     if page is None:
-        story.arm()
+        line.arm()
         return
-    if story.unmapped_ns is None and report.exit == "table":
-        anchor = story.found_ns if story.found_ns is not None else report.started_ns
-        _out_of_reach(story, anchor, [])
+    if line.unmapped_ns is None and report.exit == "table":
+        anchor = line.found_ns if line.found_ns is not None else report.started_ns
+        _out_of_reach(line, anchor, [])
     if is_contained(page, report):
-        story.contained_ns = machine.engine.now_ns
+        line.contained_ns = around.engine.now_ns
         if report.exit != "free_or_high_order":
-            take_out(story, page)
+            take_out(line, page)
         if report.exit not in ("free_or_high_order", "free_buddy"):
-            _count_data(story, page, report)
+            _count_data(line, page, report)
     if report.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
-        read_again.dropped(story, page)
+        read_again.dropped(line, page)
         rate = page.region.layout.truncate_per_s * 1e-9
-        if rate > 0.0 and (report.dirty or story.touches.candidates):
-            story.touches.expect_truncation(rate)
+        if rate > 0.0 and (report.dirty or line.touches.candidates):
+            line.touches.expect_truncation(rate)
     if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
-        dropped = story.contained_ns is not None or page.flags & pg.ERROR
+        dropped = line.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
         if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
-            machine.lost_writes.add(story, page, entries)
-    anchor = story.found_ns if story.found_ns is not None else report.started_ns
+            around.kernel.files.write_lost(report, page, entries)
+    anchor = line.found_ns if line.found_ns is not None else report.started_ns
     for pte in _entries(page):
-        if meets_poison(pte) and not story.touches.awaits(pte):
-            story.touches.expect(pte, anchor)
-    story.touches.expect_sharers(anchor)
-    waiting, story.stores_waiting = story.stores_waiting, []
+        if meets_poison(pte) and not line.touches.awaits(pte):
+            line.touches.expect(pte, anchor)
+    line.touches.expect_sharers(anchor)
+    waiting, line.stores_waiting = line.stores_waiting, []
     for vma in waiting:
-        story.touches.unlocked(vma)
-    story.arm()
+        line.touches.unlocked(vma)
+    line.arm()
 
 
-def file_truncated(story: BadLine) -> None:
+def file_truncated(line: BadLine) -> None:
     """The file was cut and written anew after its page was lost: nothing leads to the poison any more."""
-    machine, page = story.machine, story.page
+    around, page = line.around, line.page
     assert page is not None
     region, cut = page.region, range(page.pgoff, page.pgoff + 1)
     assert region.mapping is not None
-    machine.kernel.event("truncated", pfn=page.pfn)
+    around.kernel.event("truncated", pfn=page.pfn)
     unmap_mapping_range(region.mapping, cut, even_cows=True)
-    story.touches.candidates = []
+    line.touches.candidates = []
     page.lost_bytes = 0
-    machine.lost_writes.truncated(region, cut)
-    region.mapping.read_again[page.pgoff] = machine.engine.now_ns
-    machine.lost_writes.rearm(region.mapping)
-    story.arm()
+    around.kernel.files.truncated(region, cut)
+    region.mapping.read_again[page.pgoff] = around.engine.now_ns
+    around.kernel.files.readers_changed(region.mapping)
+    line.arm()
 
 
-def _out_of_reach(story: BadLine, found_ns: int, vmas: list[Vma]) -> None:
+def _out_of_reach(line: BadLine, found_ns: int, vmas: list[Vma]) -> None:
     """The page has left the page tables: was it touched since the find, beside its bad line?"""
-    machine, page = story.machine, story.page
-    if story.first is not None:  # the record is of the boot in which the error was found
+    around, page = line.around, line.page
+    if line.first is not None:  # the record is of the boot in which the error was found
         return
-    story.unmapped_ns = now = machine.engine.now_ns
+    line.unmapped_ns = now = around.engine.now_ns
     if page is None or now <= found_ns:
         return
-    rate = sum(sum(quiet_rates(vma, page.pgoff, story.permanent)) for vma in vmas)
+    rate = sum(sum(quiet_rates(vma, page.pgoff, line.permanent)) for vma in vmas)
     if page.region.kind in ("file", "blockdev"):
         rate += sum(page.region.touch_rates(page.pgoff))  # read() and write() by system call
-    u = machine.draws.extra(story.error, Slot.WINDOW, story.attempts)
-    story.touched = u < -expm1(-rate * (now - found_ns))
+    u = around.draws.extra(line.error, Slot.WINDOW, line.attempts)
+    line.touched = u < -expm1(-rate * (now - found_ns))
 
 
-def stored_meanwhile(story: BadLine, page: Page, since_ns: int) -> None:
+def stored_meanwhile(line: BadLine, page: Page, since_ns: int) -> None:
     """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
-    extra, error, was = story.machine.draws.extra, story.error, page.flags
-    now = story.machine.engine.now_ns
-    story.stores_waiting = store_meanwhile(
-        page, since_ns, now, story.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
+    extra, error, was = line.around.draws.extra, line.error, page.flags
+    now = line.around.engine.now_ns
+    line.stores_waiting = store_meanwhile(
+        page, since_ns, now, line.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
     )
     if page.flags & ~was & pg.DIRTY:
-        story.machine.kernel.event("dirtied", pfn=page.pfn)
+        line.around.kernel.event("dirtied", pfn=page.pfn)
 
 
 def _entries(page: Page) -> list[Pte]:
@@ -152,13 +152,13 @@ def is_contained(page: Page, report: MemoryFailure) -> bool:
     return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
 
 
-def take_out(story: BadLine, page: Page) -> None:
+def take_out(line: BadLine, page: Page) -> None:
     """The frame leaves the memory in use, alone or with the block it stands in."""
-    story.hole = True
-    story.isolated_pages = max(story.isolated_pages, lose_block(story.machine.kernel, page.pfn, 0))
+    line.hole = True
+    line.isolated_pages = max(line.isolated_pages, lose_block(line.around.kernel, page.pfn, 0))
 
 
-def _count_data(story: BadLine, page: Page, report: MemoryFailure) -> None:
+def _count_data(line: BadLine, page: Page, report: MemoryFailure) -> None:
     if page.region.kind == "anon":
         lost = not page.swap_entry
     elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
@@ -167,4 +167,4 @@ def _count_data(story: BadLine, page: Page, report: MemoryFailure) -> None:
         lost = report.dirty
     if lost:
         page.lost_bytes = PAGE_BYTES
-        story.data_lost_bytes += PAGE_BYTES
+        line.data_lost_bytes += PAGE_BYTES

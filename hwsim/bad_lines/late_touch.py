@@ -32,10 +32,10 @@ class LateTouches:
     :meth:`drop_the_dead`.  A handler that returns to the same access comes back through :meth:`again`.
     """
 
-    __slots__ = ("_gone", "_loops", "_remapped", "_seen", "_story", "_touched", "candidates")
+    __slots__ = ("_gone", "_line", "_loops", "_remapped", "_seen", "_touched", "candidates")
 
-    def __init__(self, story: BadLine) -> None:
-        self._story = story
+    def __init__(self, line: BadLine) -> None:
+        self._line = line
         self._loops = 0
         self._seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
         self._gone: dict[int, int] | None = None  # how many mappings of earlier boots stood in a place
@@ -45,15 +45,15 @@ class LateTouches:
 
     def expect(self, pte: Pte, anchor_ns: int) -> None:
         """Await the task's next touch of this entry, if it comes before the task ends and the run does."""
-        machine = self._story.machine
+        around = self._line.around
         time = self.time(pte.vma, anchor_ns)
-        last = min(machine.horizon_ns, pte.vma.task.user.next_exit_ns())
+        last = min(around.horizon_ns, pte.vma.task.user.next_exit_ns())
         if time is not None and time < last:
             self.candidates.append((time, TASK_ACCESS | pte.vma.task.number, "touch", pte))
 
     def expect_sharers(self, anchor_ns: int) -> None:
         """Shared memory that has lost its contents is SIGBUS for every task that maps it, now or later."""
-        page = self._story.page
+        page = self._line.page
         mapping = page.region.mapping if page is not None else None
         if page is None or mapping is None or not has_no_contents(mapping, page):
             return
@@ -66,16 +66,16 @@ class LateTouches:
                 pte.kind = NONE
             if is_fatal(pte) and not self.awaits(pte):
                 self.expect(pte, max(anchor_ns, vma.since_ns))
-        self._story.arm()
+        self._line.arm()
 
     def time(self, vma: Vma, anchor_ns: int) -> int | None:
         """When the task next touches the page, after now, in ns: None if never."""
-        story = self._story
-        load, store = vma.region.touch_rates(story.page.pgoff if story.page else 0)
+        line = self._line
+        load, store = vma.region.touch_rates(line.page.pgoff if line.page else 0)
         rate = load + store
         if rate <= 0.0:
             return None
-        extra, error, now = story.machine.draws.extra, story.error, story.machine.engine.now_ns
+        extra, error, now = line.around.draws.extra, line.error, line.around.engine.now_ns
         # The stream is cut into spans of _SPAN expected touches, each with draws of its own: so a late
         # look need not walk through all touches since the detection, and finds the same ones.
         span = _SPAN / rate
@@ -106,21 +106,21 @@ class LateTouches:
 
     def happens(self, pte: Pte) -> None:
         """A task touches the entry that replaced the page; nothing by chance while its handler runs."""
-        story, task = self._story, pte.vma.task
+        line, task = self._line, pte.vma.task
         self._remove(pte)
-        if task.handler_ends_ns > story.machine.engine.now_ns:
+        if task.handler_ends_ns > line.around.engine.now_ns:
             self.candidates.append((task.handler_ends_ns, TASK_ACCESS | task.number, "touch", pte))
-            story.arm()
+            line.arm()
             return
         self._touched.append(pte)
-        if pte.vma.alive and story.report is not None:
-            if self._touch(pte, story.report) not in FATAL:
+        if pte.vma.alive and line.report is not None:
+            if self._touch(pte, line.report) not in FATAL:
                 pte.vma.ptes.pop(pte.page.pgoff, None)
-        story.arm()
+        line.arm()
 
     def unlocked(self, vma: Vma) -> None:
         """A store that has waited for the page lock is made again, now or when its task's handler returns."""
-        page, task = self._story.page, vma.task
+        page, task = self._line.page, vma.task
         pte = vma.ptes.get(page.pgoff) if page is not None and vma.alive else None
         if pte is None or not is_fatal(pte):
             return
@@ -128,13 +128,13 @@ class LateTouches:
         if task.pending is not None and not task.blocked:  # signals come before user space goes on
             self._repeats_after(task.pending, pte)
             return
-        now = self._story.machine.engine.now_ns
+        now = self._line.around.engine.now_ns
         self.candidates.append((now, TASK_ACCESS | task.number, "touch", pte))
 
     def expect_truncation(self, rate_per_ns: float) -> None:
         """The file will be cut, by chance, and the entries dropped with the page that they stand for."""
-        story, now = self._story, self._story.machine.engine.now_ns
-        u = story.machine.draws.extra(story.error, Slot.TRUNCATED, story.attempts)
+        line, now = self._line, self._line.around.engine.now_ns
+        u = line.around.draws.extra(line.error, Slot.TRUNCATED, line.attempts)
         self.candidates.append((now + int(-log1p(-u) / rate_per_ns) + 1, KERNEL_ACCESS, "truncated", None))
 
     def _repeats_after(self, signal: Signal, pte: Pte) -> None:
@@ -142,8 +142,8 @@ class LateTouches:
         self._touched.append(pte)
 
     def _touch(self, pte: Pte, report: MemoryFailure) -> str:
-        kernel, task = self._story.machine.kernel, pte.vma.task
-        kernel.event("touch", task=task.name, pfn=self._story.pfn)
+        kernel, task = self._line.around.kernel, pte.vma.task
+        kernel.event("touch", task=task.name, pfn=self._line.pfn)
         result = do_page_fault(kernel, pte.vma, pte, report)
         if result in FATAL and task.pending is not None and task.pending.code == BUS_MCEERR_AO:
             self._repeats_after(task.pending, pte)  # the new signal has merged into that one
@@ -157,7 +157,7 @@ class LateTouches:
         self._remove(pte)
         self._touched.append(pte)
         result = self._touch(pte, signal.failure)
-        self._story.arm()
+        self._line.arm()
         return result in FATAL
 
     def again(self, signal: Signal) -> None:
@@ -169,23 +169,23 @@ class LateTouches:
         if self._loops >= LOOP_BOUND:
             signal.result = "looping"
             return
-        do_page_fault(self._story.machine.kernel, pte.vma, pte, signal.failure)
+        do_page_fault(self._line.around.kernel, pte.vma, pte, signal.failure)
 
     def _entry(self, signal: Signal) -> Pte | None:
         """What the signal's mapping has in place of the page."""
-        page, vma = self._story.page, signal.vma
+        page, vma = self._line.page, signal.vma
         return vma.ptes.get(page.pgoff) if page is not None and vma is not None else None
 
     def forget(self, pte: Pte) -> None:
         """A script has touched the entry: the touch that was drawn for it is not needed any more."""
         self._remove(pte)
-        self._story.arm()
+        self._line.arm()
 
     def remapped(self, vma: Vma) -> None:
         """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
         self._remapped.append(vma)
         self.candidates = [each for each in self.candidates if each[3] is None or each[3].vma is not vma]
-        self._story.arm()
+        self._line.arm()
 
     def drop_the_dead(self) -> None:
         """Tasks that are gone touch nothing, and an entry that was dropped leads nowhere."""

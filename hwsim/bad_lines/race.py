@@ -23,7 +23,7 @@ from hwsim.rng import ROW, Slot
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.machine import Machine
+    from hwsim.bad_lines.surroundings import Surroundings
 
 Candidate = tuple[int, int, str, Any]
 Uniform = Callable[[Slot], float]
@@ -31,18 +31,19 @@ Uniform = Callable[[Slot], float]
 _NS = 1e-9
 
 
-def draw_race(machine: Machine, story: BadLine) -> list[Candidate]:
-    """All candidates for the page of ``story`` from now on."""
+def draw_race(around: Surroundings[BadLine], line: BadLine) -> list[Candidate]:
+    """All candidates for the page of ``line`` from now on."""
     times: list[Candidate] = []
-    page = story.page
+    page = line.page
     if page is None:
         return times
-    uniform, now = _uniforms(machine, story), machine.engine.now_ns
+    uniform, now = _uniforms(around, line), around.engine.now_ns
     target = page.head or page
-    _tasks(story, target, uniform, now, times)
+    _tasks(line, target, uniform, now, times)
     if page.flags & pg.BUDDY:
-        _first_touch(machine, story, page, uniform, now, times)
-        rate = machine.allocation_rate
+        _first_touch(around, line, page, uniform, now, times)
+        spec, free = around.spec, around.kernel.mem_map.by_name["free"].layout.pages
+        rate = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
         if rate > 0.0:
             times.append((_when(now, uniform(Slot.ALLOC), rate), KERNEL_ACCESS, "allocated", None))
     elif page.region.kind in ("anon", "shm"):
@@ -51,10 +52,10 @@ def draw_race(machine: Machine, story: BadLine) -> list[Candidate]:
             time = _when(now, uniform(Slot.TURNOVER), leave_rate(page, swap))
             times.append((time, KERNEL_ACCESS, "swap", None))
     elif page.region.kind in ("file", "blockdev"):
-        _file(story, page, uniform, now, times)
+        _file(line, page, uniform, now, times)
     elif target.count or page.region.kind in ("high_order", "kernel_stack"):
-        _kernel(story, page, uniform, now, times)
-    if not story.line_is_bad:
+        _kernel(line, page, uniform, now, times)
+    if not line.line_is_bad:
         return [each for each in times if each[2] in ("freed", "allocated", "exit")]
     return times
 
@@ -63,23 +64,23 @@ def _when(now: int, u: float, rate_per_ns: float) -> int:
     return now + int(-log1p(-u) / rate_per_ns) + 1
 
 
-def _uniforms(machine: Machine, story: BadLine) -> Uniform:
+def _uniforms(around: Surroundings[BadLine], line: BadLine) -> Uniform:
     """Uniforms of this race: the first uses the error's row, later ones extra draws."""
-    race = story.races
-    story.races += 1
+    race = line.races
+    line.races += 1
     if race == 0:
-        return story.u.__getitem__
-    extra, error, base = machine.draws.extra, story.error, race * ROW * 1024
+        return line.u.__getitem__
+    extra, error, base = around.draws.extra, line.error, race * ROW * 1024
     return lambda slot: extra(error, slot, base)
 
 
-def _tasks(story: BadLine, target: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
     """Loads and partial stores read the line; a store of the whole line heals what was transient."""
     read_rate = heal_rate = 0.0
     rates = []
     shared_copy = len(target.ptes) > 1 and target.flags & pg.ANON
     lifetimes = False
-    lines = 1 + len(story.other_lines)
+    lines = 1 + len(line.other_lines)
     readers = list(target.ptes)
     if target.mapping is not None and not target.flags & (pg.HWPOISON | pg.SWAPCACHE | pg.BUDDY):
         readers = sharers(target)  # who has not touched it yet may do so, and read the line at once
@@ -103,7 +104,7 @@ def _tasks(story: BadLine, target: Page, uniform: Uniform, now: int, times: list
             nth -= read
         time = _when(now, uniform(Slot.RACE_TASK), read_rate)
         times.append((time, TASK_ACCESS | who.task.number, "task_load", who))
-    if heal_rate > 0.0 and not story.permanent and not shared_copy:
+    if heal_rate > 0.0 and not line.permanent and not shared_copy:
         times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
     if lifetimes:
         exits = [vma.task.user.next_exit_ns() for vma in readers]
@@ -112,16 +113,21 @@ def _tasks(story: BadLine, target: Page, uniform: Uniform, now: int, times: list
 
 
 def _first_touch(
-    machine: Machine, story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]
+    around: Surroundings[BadLine],
+    line: BadLine,
+    page: Page,
+    uniform: Uniform,
+    now: int,
+    times: list[Candidate],
 ) -> None:
     """A task touches memory it has never touched, or copies a page it shares: the free frame is taken."""
     region = page.region
     if not region.alive or region.kind not in ("anon", "shm"):
         return
-    if region.kind == "anon" and is_shared(machine.kernel, region):
-        extra, error = machine.draws.extra, story.error
+    if region.kind == "anon" and is_shared(around.kernel, region):
+        extra, error = around.draws.extra, line.error
         family = Family(
-            machine.kernel, region.fork_family or region, page.pgoff, lambda slot, k: extra(error, slot, k)
+            around.kernel, region.fork_family or region, page.pgoff, lambda slot, k: extra(error, slot, k)
         )
         taking = family.taking(region, now)
         if taking is not None:
@@ -139,40 +145,40 @@ def _first_touch(
         times.append((time, KERNEL_ACCESS, "first_touch", (who, False)))
 
 
-def _kernel(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+def _kernel(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
     """The kernel's own memory: read, overwritten, or freed one day."""
     layout = page.region.layout
     if layout.lifetime_ns:
         time = _when(now, uniform(Slot.FREED), 1.0 / layout.lifetime_ns)
         times.append((time, KERNEL_ACCESS, "freed", None))
     read, heal = page.region.line_rates(page.pgoff)
-    _reads(story, read, heal, uniform, now, times)
+    _reads(line, read, heal, uniform, now, times)
 
 
 def _reads(
-    story: BadLine, read: float, heal: float, uniform: Uniform, now: int, times: list[Candidate]
+    line: BadLine, read: float, heal: float, uniform: Uniform, now: int, times: list[Candidate]
 ) -> None:
-    read *= 1 + len(story.other_lines)
+    read *= 1 + len(line.other_lines)
     if read > 0.0:
         times.append((_when(now, uniform(Slot.RACE_KERNEL), read), KERNEL_ACCESS, "kernel_load", None))
-    if heal > 0.0 and not story.permanent:
+    if heal > 0.0 and not line.permanent:
         times.append((_when(now, uniform(Slot.RACE_OVERWRITE), heal), KERNEL_ACCESS, "healed", None))
 
 
-def _file(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
+def _file(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
     """Page cache: read() by system call, write() over whole lines, writeback, reclaim, truncation."""
     region = page.region
     layout, mapping = region.layout, page.mapping
     load, write = region.touch_rates(page.pgoff)
     share = min(1.0, layout.lines_per_touch / 64)
-    _reads(story, load * share, write * share, uniform, now, times)
+    _reads(line, load * share, write * share, uniform, now, times)
     if mapping is None:
         return
     if mapping.host is not None:
-        writeback = _next_writeback(story, page, uniform, now)
-        if writeback is not None and not story.logged:
+        writeback = _next_writeback(line, page, uniform, now)
+        if writeback is not None and not line.logged:
             times.append(writeback)
-    if layout.turnover_per_s > 0.0 and not story.permanent:
+    if layout.turnover_per_s > 0.0 and not line.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
         times.append((time, KERNEL_ACCESS, "refilled", None))
     if layout.truncate_per_s > 0.0:
@@ -180,7 +186,7 @@ def _file(story: BadLine, page: Page, uniform: Uniform, now: int, times: list[Ca
         times.append((time, KERNEL_ACCESS, "freed", None))
 
 
-def _next_writeback(story: BadLine, page: Page, uniform: Uniform, now: int) -> Candidate | None:
+def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Candidate | None:
     """Writeback by DMA reads the whole page, at the first write-out of its inode after it was dirtied.
 
     A store that overwrites a transiently bad line has healed it, one that reads it is found: neither
@@ -189,7 +195,7 @@ def _next_writeback(story: BadLine, page: Page, uniform: Uniform, now: int) -> C
     page.dirtied_ns = None
     if page.flags & pg.DIRTY:
         return written_back(page, now)
-    stores = sum(rate for rate, _ in quiet_stores(page, story.permanent))
+    stores = sum(rate for rate, _ in quiet_stores(page, line.permanent))
     inode = inode_of(page)
     if stores <= 0.0 or inode is None:
         return None

@@ -43,26 +43,26 @@ def uses_of(region: Region, page: Page, barred: Container[Vma]) -> Uses:
     return Uses(reads, writes, stores)
 
 
-def dropped(story: BadLine, page: Page) -> None:
+def dropped(line: BadLine, page: Page) -> None:
     """The page has left the page cache: if it was the last, await the return of each that went before."""
-    region, mapping, machine = page.region, page.region.mapping, story.machine
+    region, mapping, around = page.region, page.region.mapping, line.around
     assert mapping is not None
-    overlay = machine.kernel.mem_map.overlay
-    if has_cached_pages(region, overlay, machine.engine.now_ns):
+    overlay = around.kernel.mem_map.overlay
+    if has_cached_pages(region, overlay, around.engine.now_ns):
         return
     gone = dropped_pages(region, overlay)
     for pfn in region.watched:
-        other = machine.by_pfn[pfn]
+        other = around.by_pfn[pfn]
         if other.page is not None and other.page.pgoff in gone - mapping.read_again.keys():
             _await(other, other.page)
 
 
-def _await(story: BadLine, page: Page) -> None:
+def _await(line: BadLine, page: Page) -> None:
     """The same draws as for the record of a lost write: who reads old data has read the page in."""
     uses = uses_of(page.region, page, _barred(page))
-    now = story.machine.engine.now_ns
-    start_ns = now if story.contained_ns is None else story.contained_ns
-    draw, error = story.machine.draws.extra, story.error
+    now = line.around.engine.now_ns
+    start_ns = now if line.contained_ns is None else line.contained_ns
+    draw, error = line.around.draws.extra, line.error
     times = [
         _first_ns(start_ns, uses.reads, draw(error, Slot.STALE, FIRST_READ)),
         _first_ns(start_ns, uses.writes, draw(error, Slot.STALE, OVERWRITTEN)),
@@ -71,20 +71,20 @@ def _await(story: BadLine, page: Page) -> None:
     _expect(page, [each for each in times if each is not None])
 
 
-def sharers_changed(story: BadLine) -> None:
+def sharers_changed(line: BadLine) -> None:
     """Other tasks than before map the file: a page that is not back yet is waited for anew."""
-    page, now = story.page, story.machine.engine.now_ns
+    page, now = line.page, line.around.engine.now_ns
     mapping = page.region.mapping if page is not None else None
     if page is None or mapping is None or page.region.kind not in ("file", "blockdev"):
         return
     due_ns = mapping.read_again.get(page.pgoff)
-    if has_cached_pages(page.region, story.machine.kernel.mem_map.overlay, now) and due_ns is None:
+    if has_cached_pages(page.region, line.around.kernel.mem_map.overlay, now) and due_ns is None:
         return
     if page.mapping is None and (due_ns is None or due_ns > now):
-        u = story.machine.draws.extra(story.error, Slot.READ_AGAIN, now)
+        u = line.around.draws.extra(line.error, Slot.READ_AGAIN, now)
         time = _first_ns(now, sum(uses_of(page.region, page, _barred(page))), u)
         _expect(page, [] if time is None else [time])
-        story.machine.lost_writes.rearm(mapping)
+        line.around.kernel.files.readers_changed(mapping)
 
 
 def _barred(page: Page) -> list[Vma]:

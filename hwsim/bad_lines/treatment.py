@@ -23,18 +23,18 @@ class Treatment(NamedTuple):
     isolated_pages: int
 
 
-def treatment(story: BadLine) -> Treatment:
+def treatment(line: BadLine) -> Treatment:
     """What the boot that runs has made of the error so far."""
-    report = story.report
+    report = line.report
     if report is None:
-        return Treatment(None, story.contained_ns, 0, "", "", "", story.mappers, story.isolated_pages)
+        return Treatment(None, line.contained_ns, 0, "", "", "", line.mappers, line.isolated_pages)
     return Treatment(
         report.poisoned_ns,
-        story.contained_ns,
+        line.contained_ns,
         report.row,
         report.message,
         ACTION_NAME[report.outcome],
         report.context,
-        story.mappers,
-        story.isolated_pages,
+        line.mappers,
+        line.isolated_pages,
     )

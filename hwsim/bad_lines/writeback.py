@@ -26,42 +26,42 @@ def look_after(page: Page) -> None:
         inode.look_after(page.pgoff)
 
 
-def look_after_no_more(story: BadLine) -> None:
+def look_after_no_more(line: BadLine) -> None:
     """The line is good again, or the page is dealt with: stores to it are drawn with all others."""
-    inode = None if story.page is None else inode_of(story.page)
-    if inode is not None and story.page is not None:
-        inode.take_back(story.page.pgoff)
+    inode = None if line.page is None else inode_of(line.page)
+    if inode is not None and line.page is not None:
+        inode.take_back(line.page.pgoff)
 
 
-def stored_to(story: BadLine) -> None:
+def stored_to(line: BadLine) -> None:
     """A store has overwritten the bad line: it makes the inode dirty, too."""
-    if story.page is not None and inode_of(story.page) is not None:
-        set_page_dirty(story.page, story.machine.engine.now_ns)
+    if line.page is not None and inode_of(line.page) is not None:
+        set_page_dirty(line.page, line.around.engine.now_ns)
 
 
-def dirtied(story: BadLine) -> None:
+def dirtied(line: BadLine) -> None:
     """A store beside the bad line has made the page dirty: a write-out is to come."""
-    story.settle()
-    page = story.page
+    line.settle()
+    page = line.page
     if page is not None and page.flags & pg.DIRTY:
-        candidate = written_back(page, story.machine.engine.now_ns)
+        candidate = written_back(page, line.around.engine.now_ns)
         if candidate is not None:
-            story.times.append(candidate)
-    story.arm()
+            line.times.append(candidate)
+    line.arm()
 
 
-def written_out(story: BadLine) -> None:
+def written_out(line: BadLine) -> None:
     """The flusher, or a call by chance, writes the inode, unless somebody did before; the page if dirty."""
-    page, now = story.page, story.machine.engine.now_ns
+    page, now = line.page, line.around.engine.now_ns
     inode = None if page is None else inode_of(page)
     if page is None or inode is None:
-        story.arm()
+        line.arm()
         return
     dirty = page.flags & pg.DIRTY or (page.dirtied_ns is not None and page.dirtied_ns <= now)
-    story.settle()
+    line.settle()
     if dirty and inode.clean_at(now) == now:
-        discovery.device_read(story)
-    elif story.state == LATENT:
-        story.draw_race()
+        discovery.device_read(line)
+    elif line.state == LATENT:
+        line.draw_race()
     else:
-        story.arm()
+        line.arm()

@@ -272,7 +272,7 @@ class _World:
             entries=tuple(self._entry(pte) for pte in self.entries),
             log=tuple((level, text) for _, level, text in self.printk.render(formats)),
             still_referenced_by=max(0, page.count - 1),
-            as_eio=file.as_eio if file is not None else kernel.swapper.as_eio,
+            as_eio=file.as_eio if file is not None else kernel.mem_map.swapper.as_eio,
             flags_after=pg.names_of(page.flags),
             counted_in_bad_pages=kernel.mce_bad_pages > 0,
         )

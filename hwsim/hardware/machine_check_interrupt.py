@@ -88,6 +88,11 @@ class MachineCheckInterrupt(Sleeper):
             check.done(outcome, overflowed)
             yield self.sleep_until(pending[0].end_ns, MACHINE_CHECK) if pending else self.sleep()
 
+    def tear_down(self) -> None:
+        """The boot is over: who raised a check hears no more of it."""
+        self._pending.clear()
+        super().tear_down()
+
     def _raise(self, rendezvous: Delay, u: float, done: Done, stall: Stall, *, is_srao: bool) -> None:
         timed_out = rendezvous.draw(u) > self._timeout_ns
         begin_ns = self._pending[-1].end_ns if self._pending else self.engine.now_ns

@@ -98,6 +98,8 @@ def release_region(kernel: Kernel, region: Region) -> None:
     """All frames of the region are free: nobody has it any more."""
     region.release()
     region.vmas = []
+    if region.kind == "shm":
+        kernel.files.released(region)
     kernel.watcher.released(region)
 
 

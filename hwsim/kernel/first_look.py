@@ -278,7 +278,7 @@ def _pagevec(kernel: Kernel, page: Page, chance: Chance) -> None:
     u = chance.draw(Slot.PAGEVEC)
     if u >= share:
         return
-    lru_cache_add(page, int(u / share * kernel.cpus))
+    lru_cache_add(page, int(u / share * kernel.spec.cpus))
 
 
 _LOOK: dict[str, Callable[[Kernel, Page, Chance], None]] = {

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.layout import Layout
-from hwsim.kernel.mm_types import Page, Region
+from hwsim.kernel.mm_types import AddressSpace, Page, Region
 
 _CHUNK = 1 << 22  # pages filled at a time when the base is built
 
@@ -111,6 +111,7 @@ class MemMap:
         "moved",
         "overlay",
         "regions",
+        "swapper",
         "taken",
     )
 
@@ -121,6 +122,7 @@ class MemMap:
             key=lambda region: region.layout.first_pfn,
         )
         self._firsts = [region.layout.first_pfn for region in self._frames]
+        self.swapper = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
         self.by_name = {region.name: region for region in self.regions}
         self.memory_pages = memory_pages
         self.base = base

@@ -56,7 +56,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     """
     failure.started_ns = kernel.engine.now_ns
     if not kernel.sysctl.recovery:
-        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure)
+        kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure, "Memory failure")
         raise Halted
     traced = kernel.trace is not None
     if traced:

@@ -23,7 +23,7 @@ from hwsim.kernel.writeback import Inode
 def page_mapping(kernel: Kernel, page: Page) -> AddressSpace | None:
     """The swapper for a page in swap cache, none for anonymous memory, else the file's (mm/util.c)."""
     if page.flags & SWAPCACHE:
-        return kernel.swapper
+        return kernel.mem_map.swapper
     return None if page.flags & ANON else page.mapping
 
 

@@ -68,6 +68,22 @@ class PageWatcher:
         """The frames of the region have a new owner."""
         raise NotImplementedError
 
+    def handler_touches(self, signal: Signal) -> bool:
+        """A handler touches the page that it is told about: whether that is fatal."""
+        raise NotImplementedError
+
+    def page_of(self, signal: Signal) -> Page | None:
+        """The page that a handler is told about, as long as anybody looks after it."""
+        raise NotImplementedError
+
+    def remapped(self, signal: Signal) -> None:
+        """A handler has mapped a fresh page over the one that it is told about."""
+        raise NotImplementedError
+
+    def access_repeated(self, signal: Signal) -> None:
+        """A handler has returned to the access that faulted."""
+        raise NotImplementedError
+
 
 @trait
 class HandlerWatcher:
@@ -109,9 +125,31 @@ class HandlerWatcher:
 
 @trait
 class FileWatcher:
-    """Open files come and go: told by mm/filemap, answered by who keeps lost writes.  ``kernel.files``."""
+    """Files lose data, their pages and who has them open: answered by who keeps lost writes.
+
+    Told by mm/filemap, and by those who keep the bad lines.  ``kernel.files``.
+    """
 
     __slots__ = ()
+
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+        """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
+
+        ``entries`` are what mapped it.
+        """
+        raise NotImplementedError
+
+    def readers_changed(self, mapping: AddressSpace) -> None:
+        """Other calls than before can meet an error: pages are back, or awaited at another time."""
+        raise NotImplementedError
+
+    def truncated(self, region: Region, cut: range) -> None:
+        """Pages were cut out of their file: nobody can read what was there before."""
+        raise NotImplementedError
+
+    def released(self, region: Region) -> None:
+        """The segment is gone with all who mapped it."""
+        raise NotImplementedError
 
     def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
         """A descriptor or a mapping is gone; ``unheard``: close() had an error that nobody has read."""

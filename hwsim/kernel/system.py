@@ -14,7 +14,7 @@ from hwsim.kernel.error_states import Config, ErrorState, row_bytes
 from hwsim.kernel.failslab import FailSlab
 from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.mm_types import AddressSpace, Page
+from hwsim.kernel.mm_types import Page
 from hwsim.kernel.ports import FileWatcher, Halted, HandlerWatcher, PageWatcher
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profile import Profile
@@ -34,7 +34,7 @@ class Kernel:
 
     # Wired by who boots: who looks at a frame first, who goes down with the kernel, who watches.
     look: Callable[[Kernel, int, Chance], Page]
-    panic: Callable[[str, MemoryFailure], None]
+    panic: Callable[[str, MemoryFailure | None, str], None]  # reason, because of what, and its kind
     watcher: PageWatcher
     files: FileWatcher
 
@@ -48,9 +48,9 @@ class Kernel:
         reached: dict[str, int],
         flusher: Flusher | None = None,
     ) -> None:
+        self.spec = spec
         self.engine = engine
         self.mem_map = mem_map
-        self.swapper = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
         self.profile = profile
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         self.error_states = self.config.build(self.profile.error_states)
@@ -60,16 +60,15 @@ class Kernel:
         self.switches = with_overrides(self.profile.switches, spec.switches)
         early_kill = profile.early_kill_default if spec.early_kill is None else spec.early_kill
         recovery = 1 if spec.recovery is None else spec.recovery
-        flusher = flusher or Flusher(0, 0, 0)
-        self.sysctl = Sysctl(profile, engine, mem_map, flusher, early_kill, recovery)
+        self.flusher = flusher or Flusher(0, 0, 0)
+        self.sysctl = Sysctl(profile, engine, mem_map, self.flusher, early_kill, recovery)
         self.failslab = FailSlab(spec.atomic_alloc_fail)
-        self.cpus = spec.cpus
         self.mce_bad_pages = 0
         self.poisoned_pages = 0
         self.halted = False
         self.stalled_until_ns = 0
         self.process_count = 0
-        self._printk = printk
+        self.log = printk
         self._reached = reached
         self.trace: list[tuple[int, str, dict[str, object]]] | None = None
         self.handler_watchers: tuple[HandlerWatcher, ...] = ()
@@ -80,8 +79,8 @@ class Kernel:
 
     def printk(self, name: str, *args: int | str) -> None:
         """One line for the kernel log: a format id of the profile and its arguments."""
-        if self._printk.enabled:
-            self._printk.facts.append((self.engine.now_ns, name, args))
+        if self.log.enabled:
+            self.log.facts.append((self.engine.now_ns, name, args))
 
     def event(self, name: str, **facts: object) -> None:
         """One entry of the event log, if somebody wants it."""

@@ -44,16 +44,19 @@ class Flusher:
 
     ``interval_ns`` 0: none, and :meth:`wake_ns` gives None.  6.1 arms its work when the first inode of a
     device is dirtied: there the wakes follow from ``dirtied_when``, and this class is what a profile of it
-    replaces.
+    replaces.  ``sync`` is the (phase, period) of a sync() that comes by chance: it writes every inode.
     """
 
-    __slots__ = ("changed_ns", "expire_ns", "interval_ns", "next_ns")
+    __slots__ = ("changed_ns", "expire_ns", "interval_ns", "next_ns", "sync")
 
-    def __init__(self, next_ns: int, interval_ns: int, expire_ns: int) -> None:
+    def __init__(
+        self, next_ns: int, interval_ns: int, expire_ns: int, sync: tuple[int, int] | None = None
+    ) -> None:
         self.interval_ns = interval_ns
         self.expire_ns = expire_ns
         self.next_ns: int | None = next_ns if interval_ns else None  # a wake to count from
         self.changed_ns = 0  # when a sysctl was written: earlier wakes went by other rules
+        self.sync = sync
 
     def wake_ns(self, since_ns: int) -> int | None:
         """The first wake at or after ``since_ns``."""
@@ -132,7 +135,7 @@ class Inode:
         self._flusher = flusher
         self._expire_ns = region.layout.flush_every_ns  # None: as vm.dirty_expire_centisecs says; 0: never
         self._uniform = uniform
-        self.calls: list[tuple[int, int]] = []
+        self.calls = [] if flusher.sync is None else [flusher.sync]
         self.clean_ns = now_ns
         self._marked_ns: int | None = None  # first store since then that is known
         self._others_ns: int | None = None  # first store since then to a page that does not stand apart

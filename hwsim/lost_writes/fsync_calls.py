@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwsim.bad_lines.frame_reuse import drop_pages
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
+from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.filemap_error import (
     asks_mapping,
     close_file,
@@ -22,7 +23,7 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte
 from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.ports import FileWatcher
 from hwsim.kernel.writeback import next_tick_ns
@@ -31,7 +32,6 @@ from hwsim.record import LostWriteRow
 from hwsim.rng import Slot
 
 if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
     from hwsim.kernel.mm_types import Region
     from hwsim.machine import Machine
     from hwsim.userspace.user_task import UserTask
@@ -129,9 +129,9 @@ class Watch:
                     found.append(Call(next_tick_ns(now, start, period), tie, "open", member))
                 else:
                     found.append(Call(next_tick_ns(now, start + length, period), tie, "close", member))
-        every = machine.spec.machine.sync_every_ns
-        if every is not None and self._shared_bit and cached_ns is not None:
-            found.append(Call(next_tick_ns(cached_ns, machine.sync_ns, every), KERNEL_ACCESS, "sync", None))
+        sync = machine.kernel.flusher.sync
+        if sync is not None and self._shared_bit and cached_ns is not None:
+            found.append(Call(next_tick_ns(cached_ns, *sync), KERNEL_ACCESS, "sync", None))
         rate = self.region.layout.evict_per_s * 1e-9
         if rate > 0.0 and not self.mapping.files and not self.mapping.vmas:
             u = machine.draws.extra(self.pending[0].story.error, Slot.EVICT, now)
@@ -169,7 +169,7 @@ class Watch:
     def _members(self) -> list[UserTask]:
         return [
             member
-            for group in self.machine.groups
+            for group in self.machine.processes.groups
             if asks(group.spec, self.name)
             for member in group.members
             if member.alive
@@ -197,7 +197,7 @@ class Watch:
                 self.swallowed("sync")
         else:
             kernel.event("evicted", file=self.name)
-            drop_pages(self.machine, self.mapping)
+            drop_pages(self.machine.around, self.mapping)
             if not kernel.halted:
                 evict_inode(kernel, self.mapping)
 
@@ -272,18 +272,17 @@ class LostWrites(FileWatcher):
         self._before: list[LostWriteRow] = []
         self._watches: dict[AddressSpace, Watch] = {}
 
-    def add(self, story: BadLine, page: Page, entries: list[Any]) -> None:
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
         """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
 
         A segment has no descriptor: nobody can ask it for errors.
         """
-        lost = LostWrite(story, page, entries)
+        lost = LostWrite(self.machine, self.machine.bad_lines.all[failure.error], page, entries)
         self.rows.append(lost)
         if page.region.kind != "shm":
             self.watch(page.region).add(lost)
 
     def released(self, region: Region) -> None:
-        """The segment is gone with all who mapped it."""
         for lost in self.rows:
             if lost.region is region:
                 lost.finish("released", self.machine.engine.now_ns)
@@ -300,7 +299,7 @@ class LostWrites(FileWatcher):
         """The watch of the mapping, if anything of it was ever lost in this boot."""
         return self._watches.get(mapping)
 
-    def rearm(self, mapping: AddressSpace) -> None:
+    def readers_changed(self, mapping: AddressSpace) -> None:
         """Other calls than before can meet an error of this mapping."""
         watch = self.of(mapping)
         if watch is not None:
@@ -317,7 +316,6 @@ class LostWrites(FileWatcher):
             lost.finish("overwritten", self.machine.engine.now_ns)
 
     def truncated(self, region: Region, cut: range) -> None:
-        """Pages were cut out of their file: nobody can read what was there before."""
         for lost in self.rows:
             if lost.region is region and lost.index in cut:
                 lost.finish("truncated", self.machine.engine.now_ns)
@@ -350,7 +348,7 @@ class LostWrites(FileWatcher):
         kernel = self.machine.kernel
         region = kernel.mem_map.by_name[mapping.name]
         cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
-        drop_pages(self.machine, mapping)
+        drop_pages(self.machine.around, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
             self.watch(region).swallowed("close")
 

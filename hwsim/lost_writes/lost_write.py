@@ -61,8 +61,7 @@ class LostWrite:
         "writer",
     )
 
-    def __init__(self, story: BadLine, page: Page, entries: list[Any]) -> None:
-        machine = story.machine
+    def __init__(self, machine: Machine, story: BadLine, page: Page, entries: list[Any]) -> None:
         region = page.region
         mapping = region.mapping
         assert mapping is not None
@@ -90,17 +89,17 @@ class LostWrite:
 
     def tell(self, task: str, file: OpenFile | None, by: str) -> None:
         """A call of ``task`` on ``file`` has returned the error."""
-        now = self.story.machine.engine.now_ns
+        now = self.story.around.engine.now_ns
         later = file is not None and file.opened_ns > self.lost_ns
         role = LATER_SESSION if later else WRITER if task == self.writer else BYSTANDER
         self.tellings.append(Telling(now, task, role, by))
-        self.story.machine.kernel.reach(f"told:{role}")
-        self.story.machine.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
+        self.story.around.kernel.reach(f"told:{role}")
+        self.story.around.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
 
     def marker_dropped(self) -> None:
         """The page that answered EIO has left the cache: from now on reads find what the disk has."""
         if self.reads_find == "EIO" and self.stale_from_ns is None:
-            self.stale_from_ns = self.story.machine.engine.now_ns
+            self.stale_from_ns = self.story.around.engine.now_ns
 
     def finish(self, end: str, now_ns: int) -> None:
         """From now on nobody can read the old contents."""
@@ -138,12 +137,12 @@ class LostWrite:
             first_stale,
             self.end,
             self.end_ns,
-            story.machine.boot,
+            story.around.boot,
             self.region.kind,
         )
 
     def _uniform(self, name: int) -> float:
-        return self.story.machine.draws.extra(self.story.error, Slot.STALE, name)
+        return self.story.around.draws.extra(self.story.error, Slot.STALE, name)
 
     def _read_until(self) -> int:
         """When the page was written as a whole again, unless it ended before."""
@@ -211,7 +210,7 @@ def _sets_eio(story: BadLine) -> bool:
     """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
     report = story.report
     assert report is not None
-    states = story.machine.kernel.error_states
+    states = story.around.kernel.error_states
     handler = next((state.handler for state in states if state.row == report.row), "")
     return handler == "me_pagecache_dirty"
 
@@ -230,7 +229,7 @@ def users_of(machine: Machine, region: Region) -> list[str]:
     writers = next((file.writers for file in machine.spec.files if file.name == name), ())
     groups = [
         group
-        for group in machine.groups
+        for group in machine.processes.groups
         if group.spec.name in writers or (not writers and asks(group.spec, name))
     ]
     return [member.name for group in groups for member in group.members if member.alive]

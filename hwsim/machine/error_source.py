@@ -43,11 +43,11 @@ class ErrorSource(Sleeper):
         if spec.dram is not None:
             machine.dram.onset(self._number, spec.dram)
             return
-        u = machine.draws.row(machine.error_count)
+        u = machine.draws.row(machine.bad_lines.error_count)
         first = machine.plan.place(spec.where, u[Slot.PLACE])
         fitted = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
         for offset in range(min(spec.burst_pages, fitted - first)):
             if offset:
-                u = machine.draws.row(machine.error_count)
+                u = machine.draws.row(machine.bad_lines.error_count)
             line = int(u[Slot.LINE] * 64)
-            machine.add_error(self._number, first + offset, line, u[Slot.PERMANENT] < spec.permanent, u)
+            machine.bad_lines.add(self._number, first + offset, line, u[Slot.PERMANENT] < spec.permanent, u)

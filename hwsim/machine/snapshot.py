@@ -56,15 +56,15 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
         if region.layout.first_pfn >= 0 and region.layout.pages
     )
     marks = []
-    for story in machine.open.values():
-        if story.finished:
+    for line in machine.bad_lines.open.values():
+        if line.finished:
             continue
-        page = mem_map.overlay.get(story.pfn)
+        page = mem_map.overlay.get(line.pfn)
         poisoned = page is not None and bool(page.flags & HWPOISON)
         if poisoned:
-            state = "isolated" if story.contained_ns is not None else "reachable"
+            state = "isolated" if line.contained_ns is not None else "reachable"
         else:
-            state = "latent" if story.found_ns is None else "known"
-        marks.append(Mark(story.pfn, state))
+            state = "latent" if line.found_ns is None else "known"
+        marks.append(Mark(line.pfn, state))
     pages = spec.machine.memory_pages + spec.machine.hidden_pages
     return Snapshot(spec.name, time, pages, tuple(runs), tuple(sorted(set(marks))))

@@ -155,7 +155,7 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     for page in failed:
         lost_writes.told_of_page(region, page.pgoff, task.name, file, call)
     step.result("EIO" if error or failed else 0)
-    lost_writes.rearm(mapping)
+    lost_writes.readers_changed(mapping)
 
 
 def fsync(step: Step) -> None:
@@ -194,7 +194,7 @@ def _sync(step: Step) -> Sleeps:
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
                 step.machine.lost_writes.watch(region).swallowed("sync")
-                step.machine.lost_writes.rearm(region.mapping)
+                step.machine.lost_writes.readers_changed(region.mapping)
     step.result(0, swallowed=swallowed)
 
 

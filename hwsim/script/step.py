@@ -81,7 +81,7 @@ class Step:
         """The places of the tasks that the step names."""
         refs = [self.args.get(key, {}).get("region", "") for key in ("page", "buffer")]
         names = {self.args.get("task"), *(ref.partition("/")[0] for ref in refs)}
-        return (each for group in self.machine.groups for each in group.members if each.name in names)
+        return (each for each in self.machine.processes.members() if each.name in names)
 
     def result(self, result: str | int, **facts: Any) -> None:
         """What came of the step; when, if it had to wait or was made again by a handler's return."""
@@ -122,15 +122,14 @@ class Step:
         """The place of the step's task, with a living process in it; ``key`` names another one."""
         name = self.args["task"] if name is None else name
         key = key or ("task",)
-        for group in self.machine.groups:
-            for member in group.members:
-                if member.name == name:
-                    if member.task is not None and member.task.killed:
-                        raise StepSkipped(f'task "{name}" was killed')
-                    if not member.alive:
-                        allowed = "a task that lives at this time"
-                        raise self.error(f'task "{name}" is dead at this time', *key, allowed=allowed)
-                    return member
+        for member in self.machine.processes.members():
+            if member.name == name:
+                if member.task is not None and member.task.killed:
+                    raise StepSkipped(f'task "{name}" was killed')
+                if not member.alive:
+                    allowed = "a task that lives at this time"
+                    raise self.error(f'task "{name}" is dead at this time', *key, allowed=allowed)
+                return member
         if name.rpartition(".")[0] in self.machine.script.unforked:
             raise StepSkipped(f'task "{name}" was never forked')
         raise self.error(f'there is no task "{name}" at this time', *key, allowed=self._living(name))
@@ -138,7 +137,7 @@ class Step:
     def _living(self, name: str) -> list[str]:
         """Names of living tasks to show, those of the same group first."""
         first = name.split(".", maxsplit=1)[0]
-        groups = sorted(self.machine.groups, key=lambda group: group.spec.name != first)
+        groups = sorted(self.machine.processes.groups, key=lambda group: group.spec.name != first)
         return [each.name for group in groups for each in group.members[:_SHOWN] if each.alive][:_SHOWN]
 
     def task(self, name: str | None = None, *key: str) -> Task:

@@ -28,7 +28,7 @@ from hwsim.script.files import punch_hole
 from hwsim.script.step import Step, let_go
 from hwsim.script.touch import touch
 from hwsim.userspace.open_files import file_to_map
-from hwsim.userspace.user_task import UserTask, user_task
+from hwsim.userspace.user_task import user_task
 
 if TYPE_CHECKING:
     from hwsim.bad_lines.bad_line import BadLine
@@ -39,18 +39,7 @@ _HUGE_ORDER = 9
 def fork(step: Step) -> None:
     """The task forks; the child has the next free number."""
     parent = step.member()
-    group, machine = parent.group, step.machine
-    taken = {member.name for each in machine.groups for member in each.members}
-    number = len(parent.children)
-    while f"{parent.name}.{number}" in taken:
-        number += 1
-    numbers = [member.number for each in machine.groups for member in each.members]
-    child = UserTask(machine, group, f"{parent.name}.{number}", max(numbers) + 1, parent)
-    child.once = True
-    parent.children.append(child)
-    group.members.append(child)
-    with group.sharers_change():
-        child.fork()
+    child = step.machine.processes.fork(parent)
     for vma in parent.task.vmas.values() if parent.task is not None else ():
         for pte in vma.ptes.values():
             if pte.kind == PRESENT:

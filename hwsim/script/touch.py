@@ -31,7 +31,6 @@ from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
 from hwsim.script.step import Step, carry_out, returns
-from hwsim.userspace.sigbus import wait_for_user_space
 from hwsim.userspace.user_task import user_task
 
 Sleeps = Generator[Any, Any, None]
@@ -132,7 +131,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, An
         while locked.flags & pg.LOCKED:
             yield from wait_on_page(step.kernel, locked)
         while vma.task.alive and _sigbus_is_due(vma.task):  # signals come before user space goes on
-            yield wait_for_user_space(user_task(vma.task))
+            yield user_task(vma.task).wait_for_user_space()
         if not returns(step, vma.task):
             return None
     result = OK
@@ -331,7 +330,7 @@ def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     mapping.read_again.pop(pgoff, None)
     page.get(CACHE)
     step.changed(page)
-    step.machine.lost_writes.rearm(mapping)  # fsync() may ask from now on
+    step.machine.lost_writes.readers_changed(mapping)  # fsync() may ask from now on
     return page
 
 

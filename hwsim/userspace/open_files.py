@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from hwsim.kernel.filemap_error import close_file, file_left, open_file
-from hwsim.kernel.mm_types import AddressSpace, OpenFile
-
-if TYPE_CHECKING:
-    from hwsim.kernel.mm_types import Task
-    from hwsim.spec import ScriptStep
-    from hwsim.userspace.user_task import UserTask
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Task
+from hwsim.spec import ScriptStep
+from hwsim.userspace.user_task import UserTask
 
 _USES = ("read", "write", "fsync", "fdatasync", "sync_file_range", "close")
 DEFAULT_FD = "fd"
@@ -38,16 +34,14 @@ def implicit_descriptors(steps: Iterable[ScriptStep], root: str, now_ns: int) ->
     return [key for key, used in first.items() if used]
 
 
-def open_own_files(member: UserTask) -> None:
+def open_own_files(member: UserTask, task: Task, script: Iterable[ScriptStep]) -> None:
     """open() when the process starts: the file of its fsync table, and what the script takes as open."""
-    task, machine, fsync = member.task, member.machine, member.group.spec.fsync
-    assert task is not None
-    by_name, now = machine.kernel.mem_map.by_name, machine.engine.now_ns
+    fsync, by_name, now = member.group.spec.fsync, member.kernel.mem_map.by_name, member.engine.now_ns
     if fsync is not None:
         mapping = by_name[f"file:{fsync.file}"].mapping
         assert mapping is not None
         member.file = open_file(mapping, now).get()
-    for key in implicit_descriptors(machine.spec.script, member.name, now):
+    for key in implicit_descriptors(script, member.name, now):
         region = by_name.get(f"file:{key[0]}")
         if region is None:  # the step itself will say so
             continue
@@ -74,14 +68,14 @@ def inherit_files(child: UserTask, parent: UserTask) -> None:
 
 def close_files(member: UserTask) -> None:
     """exit_files(), once the mappings are gone: nobody reads what close() has to say."""
-    task, machine = member.task, member.machine
+    task, kernel = member.task, member.kernel
     assert task is not None
     files = [*task.files.values(), member.file]
     task.files, member.file = {}, None
     for file in files:
         if file is not None:
-            unheard = close_file(machine.kernel, file) != 0
-            file_left(machine.kernel, file.mapping, unheard=unheard)
+            unheard = close_file(kernel, file) != 0
+            file_left(kernel, file.mapping, unheard=unheard)
     for vma in task.vmas.values():
         if vma.file is not None:
-            file_left(machine.kernel, vma.file.mapping)
+            file_left(kernel, vma.file.mapping)

@@ -4,59 +4,146 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import SIGNAL_DELIVERY
+from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.allocator import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
 from hwsim.kernel.mmap import exit_mm
 from hwsim.kernel.signals import SIGKILL
 from hwsim.kernel.swap import free_pages_and_swap_cache
+from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
-from hwsim.spec import TaskSpec
+from hwsim.rng import Draws, Slot
+from hwsim.spec import ScriptStep, TaskSpec
+from hwsim.userspace import spawn
 from hwsim.userspace.open_files import close_files
-from hwsim.userspace.sigbus import back_in_user_space
+from hwsim.userspace.user_task import Supervisor, UserTask
 
-if TYPE_CHECKING:
-    from hwsim.machine import Machine
-    from hwsim.userspace.user_task import UserTask
-
+_FSYNC = -1_000_000  # and below, one for each place: names of draws
 _NOTHING_SHARED = nullcontext()
 
 
-class TaskGroup:
-    """All members of one [[task]] table and their supervisor."""
+class TaskGroup(Supervisor):
+    """All members of one [[task]] table and their supervisor, in one boot.
 
-    __slots__ = ("empty", "files", "machine", "members", "number", "shared", "spec", "stores_per_ns")
+    Life: made empty -> :meth:`boot` makes the places and starts a process in each -> :meth:`die` empties
+    some, :meth:`start` fills them again -> :meth:`tear_down`.
+    """
 
-    def __init__(self, machine: Machine, spec: TaskSpec, number: int) -> None:
-        self.machine = machine
+    __slots__ = (
+        "_draws",
+        "_kernel",
+        "_pids",
+        "_planned",
+        "_script",
+        "empty",
+        "files",
+        "members",
+        "restarts",
+        "shared",
+        "spec",
+        "stores_per_ns",
+    )
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        draws: Draws,
+        spec: TaskSpec,
+        pids: Iterator[int],
+        script: tuple[ScriptStep, ...],
+    ) -> None:
+        self._kernel = kernel
+        self._draws = draws
+        self._pids = pids
+        self._planned: set[Alarm] = set()  # restarts to come
+        self._script = script
         self.spec = spec
-        self.number = number
         self.members: list[UserTask] = []
         self.empty: list[UserTask] = []  # those without a process
         files = [region.file for region in spec.regions if region.kind == "file"]
         files += [] if spec.fsync is None else [spec.fsync.file]
         self.files = tuple(dict.fromkeys(files))  # mapped, or written back
         self.shared: list[Region] = []
-        # What one task of the group writes, into all of its memory together.
+        self.restarts = 0  # deaths of errors that a start has answered: one of all that died together
         self.stores_per_ns = 1e-9 * sum(
             region.pages * touch.share * touch.store_per_s
             for region in spec.regions
             for touch in region.touch
         )
 
+    def boot(self, first_number: int) -> None:
+        """Every place of the table, numbered from ``first_number`` on, with a process in it."""
+        number = first_number
+        for parent_number in range(self.spec.count):
+            parent = self._add(f"{self.spec.name}.{parent_number}", number, None)
+            number += 1
+            for child_number in range(self.spec.children):
+                self._add(f"{parent.name}.{child_number}", number, parent)
+                number += 1
+        self._give_regions()
+        self._draw_fsync_phases()
+        self.empty = list(self.members)
+        self.start()
+
+    def _add(self, name: str, number: int, parent: UserTask | None) -> UserTask:
+        member = UserTask(self._kernel, self._draws, self, name, number, parent)
+        self.members.append(member)
+        if parent is not None:
+            parent.children.append(member)
+        return member
+
+    def _give_regions(self) -> None:
+        by_name = self._kernel.mem_map.by_name
+        for region in self.spec.regions:
+            shared = by_name.get(f"{self.spec.name}/{region.name}")
+            if shared is not None and shared.kind != "file":
+                self.shared.append(shared)
+                continue
+            for member in self.members:
+                own = by_name.get(f"{member.name}/{region.name}")
+                if own is not None:
+                    (member.private if member.parent is None else member.copies)[region.name] = own
+
+    def _draw_fsync_phases(self) -> None:
+        fsync, inode, now = self.spec.fsync, self._fsynced(), self._kernel.engine.now_ns
+        if fsync is None:
+            return
+        for member in self.members:
+            phase = int(self._draws.extra(_FSYNC - member.number, Slot.PHASE) * fsync.every_ns)
+            member.fsync_ns = now + phase
+            if inode is not None:
+                member.fsync_call = member.fsync_ns, fsync.every_ns
+                inode.calls.append(member.fsync_call)
+
+    def tear_down(self) -> None:
+        """The boot is over: the group lets go of its members, and they of all else."""
+        for member in self.members:
+            member.tear_down()
+        self.members, self.empty, self.shared = [], [], []
+        for alarm in self._planned:
+            alarm.callbacks.clear()
+
+    def fork(self, parent: UserTask, name: str, number: int) -> UserTask:
+        """A new place with a child of ``parent`` in it, which no supervisor brings back."""
+        child = self._add(name, number, parent)
+        child.once = True
+        with self._sharers_change():
+            spawn.fork(child, next(self._pids))
+        return child
+
     def start(self) -> None:
         """Start every member that is not running: parents first, then their children."""
         waiting, self.empty = self.empty, []
-        with self.sharers_change():
+        with self._sharers_change():
             for member in sorted(waiting, key=_start_order):
                 if member.alive:
                     continue
                 if member.parent is None:
-                    member.start()
+                    first = member is self.members[0]
+                    spawn.execve(member, next(self._pids), self._script, first=first)
                 elif member.parent.alive:
-                    member.fork()
+                    spawn.fork(member, next(self._pids))
                 else:
                     self.empty.append(member)
             self._go_on_to_fsync(waiting)
@@ -64,74 +151,71 @@ class TaskGroup:
         for root in dict.fromkeys(member.parent or member for member in waiting):
             for each in (root, *root.children) if root.children else ():
                 for region in (*each.private.values(), *each.copies.values()):
-                    self.machine.kernel.watcher.sharers_changed(region)
+                    self._kernel.watcher.sharers_changed(region)
 
-    def sharers_change(self) -> AbstractContextManager[None]:
+    def _sharers_change(self) -> AbstractContextManager[None]:
         """Around anything that changes who uses the group's shared memory or files.
 
-        Pages with a story are brought up to now before, and their races are drawn anew after: once,
+        Pages with a bad line are brought up to now before, and their races are drawn anew after: once,
         however many tasks come or go at this instant.
         """
         return self._redraw() if self.shared or self.files else _NOTHING_SHARED
 
     @contextmanager
     def _redraw(self) -> Iterator[None]:
-        machine = self.machine
-        by_name = machine.kernel.mem_map.by_name
+        by_name, watcher = self._kernel.mem_map.by_name, self._kernel.watcher
         regions = list(self.shared)
         regions += [by_name[f"file:{name}"] for name in self.files]
         for region in regions:
-            machine.kernel.watcher.settle(region)
+            watcher.settle(region)
         yield
         for region in regions:
-            machine.kernel.watcher.sharers_changed(region)
+            watcher.sharers_changed(region)
 
     def die(
         self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
     ) -> None:
-        """The process in ``member`` is gone, with whom the group rules take down; plan the restart.
-
-        Killed by ``signal``, or it ``left`` by its SIGBUS handler, or a step of the script has ended it
-        (``by_step``), or (none of these) its life time was over.
-        """
-        machine = self.machine
-        now = machine.engine.now_ns
+        """It goes with whom the group rules take down; plan the restart."""
         waiting = len(self.empty)
-        with self.sharers_change():
+        with self._sharers_change():
             self._bury(member, killed=signal is not None, by_step=by_step)
             # Workers go with their master; a process that a script forked is nobody's worker.
             workers = [child for child in member.children if not child.once]
-            others = self.members if self.spec.group_death else workers
-            for other in others:
+            for other in self.members if self.spec.group_death else workers:
                 if other.alive and other.task is not None:
                     if signal is not None:
-                        death = Signal(
-                            other.task, SIGKILL, "", "group_death", signal.failure, None, True, None
-                        )
-                        death.sent_ns = death.done_ns = now
-                        death.result = "killed"
-                        for watcher in machine.kernel.handler_watchers:
-                            watcher.signalled(death)
-                    machine.kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
+                        self._group_death(other.task, signal)
+                    self._kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
                     self._bury(other, killed=signal is not None, by_step=by_step)
         self._release_shared()
         if self.spec.restart_ns is not None:
-            boot = machine.boot
             counts = (signal is not None or left) and len(self.empty) > waiting
+            due_ns, tie = self._kernel.engine.now_ns + self.spec.restart_ns, SIGNAL_DELIVERY | member.number
+            alarm = self._kernel.engine.at(due_ns, tie, lambda alarm: self._restart(alarm, counts=counts))
+            self._planned.add(alarm)
 
-            def restart(_event: Any) -> None:
-                if boot == machine.boot and not machine.kernel.halted:
-                    machine.restarts += counts
-                    dead = [each for each in self.empty if each.parent is None]
-                    self.start()
-                    for each in dead:  # of the children fork() tells
-                        machine.kernel.event("start", task=each.name, pid=each.task.pid if each.task else 0)
+    def _group_death(self, task: Task, signal: Signal) -> None:
+        """The task is taken down by one that ``signal`` has killed."""
+        death = Signal(task, SIGKILL, "", "group_death", signal.failure, None, True, None)
+        death.sent_ns = death.done_ns = self._kernel.engine.now_ns
+        death.result = "killed"
+        for watcher in self._kernel.handler_watchers:
+            watcher.signalled(death)
 
-            machine.engine.at(now + self.spec.restart_ns, SIGNAL_DELIVERY | member.number, restart)
+    def _restart(self, alarm: Alarm, *, counts: bool) -> None:
+        """The supervisor starts all that are dead by now."""
+        self._planned.discard(alarm)
+        if self._kernel.halted:
+            return
+        self.restarts += counts
+        dead = [each for each in self.empty if each.parent is None]
+        self.start()
+        for each in dead:  # of the children fork() tells
+            self._kernel.event("start", task=each.name, pid=each.task.pid if each.task else 0)
 
     def _go_on_to_fsync(self, started: list[UserTask]) -> None:
         """A new process calls fsync() in the phase of the one before it."""
-        fsync, inode, now = self.spec.fsync, self._fsynced(), self.machine.engine.now_ns
+        fsync, inode, now = self.spec.fsync, self._fsynced(), self._kernel.engine.now_ns
         if fsync is None or inode is None:
             return
         for member in started:
@@ -142,12 +226,12 @@ class TaskGroup:
         """The inode that the group's ``fsync`` writes back."""
         if self.spec.fsync is None:
             return None
-        mapping = self.machine.kernel.mem_map.by_name[f"file:{self.spec.fsync.file}"].mapping
+        mapping = self._kernel.mem_map.by_name[f"file:{self.spec.fsync.file}"].mapping
         return None if mapping is None else mapping.host
 
     def _bury(self, member: UserTask, *, killed: bool, by_step: bool) -> None:
         """do_exit(): mappings, frames and files go."""
-        machine, task = self.machine, member.task
+        kernel, task = self._kernel, member.task
         assert task is not None
         task.alive = False
         task.killed = killed
@@ -155,18 +239,18 @@ class TaskGroup:
         if task.pending is not None and not task.pending.result:
             task.pending.result = "lost"
         task.pending = None
-        back_in_user_space(member)  # never: what waits finds it dead
+        member.back_in_user_space()
         if not member.once:
             self.empty.append(member)
-        machine.kernel.process_count -= 1
+        kernel.process_count -= 1
         changed = exit_mm(task)
         for region in self._orphans(member, task):
-            release_region(machine.kernel, region)
-        free_pages_and_swap_cache(machine.kernel, changed)
+            release_region(kernel, region)
+        free_pages_and_swap_cache(kernel, changed)
         close_files(member)
         inode = self._fsynced()
         if inode is not None and member.fsync_call is not None:
-            inode.call_ends(machine.engine.now_ns, member.fsync_call)
+            inode.call_ends(kernel.engine.now_ns, member.fsync_call)
             member.fsync_call = None
         task.vmas = {}  # they know their task: together they would stay until the run is over
 
@@ -179,7 +263,7 @@ class TaskGroup:
         while member.once and above is not None and not above.alive:  # it was the heir of these
             regions += above.copies.values()
             above = above.parent
-        overlay = self.machine.kernel.mem_map.overlay
+        overlay = self._kernel.mem_map.overlay
         return [
             each
             for each in dict.fromkeys(regions)
@@ -192,7 +276,7 @@ class TaskGroup:
         if any(member.alive for member in self.members):
             return
         for region in self.shared:
-            release_region(self.machine.kernel, region)
+            release_region(self._kernel, region)
 
 
 def _start_order(member: UserTask) -> tuple[bool, int]:

@@ -1,74 +1,63 @@
-"""Processes: who they are, what they map, how they start and fork.
+"""Processes: who they are, and how they take signals.
 
 A :class:`UserTask` is the place of a process ("postgres.3", or "web.0.2" for a forked child); the Task
-in it changes with every restart.  Each member is one SimPy process that sleeps until a signal comes.
+in it changes with every restart (see :mod:`~hwsim.userspace.spawn`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
 from math import log1p
-from typing import TYPE_CHECKING, Any
 
-from hwsim.engine import SIGNAL_DELIVERY, Bell
-from hwsim.kernel.fault import copy_page_range
+from mypy_extensions import trait
+
+from hwsim.engine import SIGNAL_DELIVERY, Alarm, Bell, Sleeper, Steps
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
-from hwsim.kernel.mmap import do_mmap, dup_vma
-from hwsim.kernel.signals import SIGKILL, unblock
-from hwsim.rng import Slot
-from hwsim.spec import RegionSpec
-from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
-from hwsim.userspace.sigbus import UNCAUGHT, take_kill, take_signal
-
-if TYPE_CHECKING:
-    from hwsim.machine import Machine
-    from hwsim.userspace.task_group import TaskGroup
+from hwsim.kernel.signals import BUS_MCEERR_AO, SIGKILL, unblock
+from hwsim.kernel.system import Kernel
+from hwsim.rng import Draws, Slot
+from hwsim.spec import TaskSpec
+from hwsim.userspace.sigbus import UNCAUGHT, action_of, by_step, map_fresh_page, repeat_access, touch_page
 
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
 _EXIT = -3_000_000  # and below, one for each place: names of draws
 
 
-class UserTask(UserSpace):
-    """One place for a process in a group.
+@trait
+class Supervisor:
+    """What a task knows of its group, and who is told of its death: answered by a TaskGroup."""
 
-    Life: :meth:`start` (or :meth:`fork` from its parent) makes a Task -> signals come through
-    :meth:`deliver` -> :meth:`TaskGroup.die` empties the place -> the supervisor starts it again.
+    __slots__ = ()
+    spec: TaskSpec
+    shared: list[Region]  # segments of the group
+    stores_per_ns: float  # of one task, into all of its memory together
+
+    def die(
+        self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
+    ) -> None:
+        """The process in ``member`` is gone.
+
+        Killed by ``signal``, or it ``left`` by its SIGBUS handler, or a step of the script has ended it
+        (``by_step``), or (none of these) its life time was over.
+        """
+        raise NotImplementedError
+
+
+class UserTask(Sleeper, UserSpace):
+    """One place for a process in a group, and the process of the simulation that takes its signals.
+
+    Life: asleep and empty -> a Task moves in (:meth:`become`) -> :meth:`deliver` has a signal noticed when
+    the task next returns to user space: default action or handler -> asleep -> the death of the Task empties
+    the place -> the supervisor starts it again -> :meth:`tear_down` with the boot.
     """
 
-    __slots__ = (
-        "_bell",
-        "_exit_ns",
-        "_inbox",
-        "_revived",
-        "_ringing",
-        "_started",
-        "access",
-        "children",
-        "copies",
-        "file",
-        "fsync_call",
-        "fsync_ns",
-        "group",
-        "kernel",
-        "lifetime_ns",
-        "machine",
-        "name",
-        "number",
-        "once",
-        "parent",
-        "private",
-        "returning",
-        "stores_per_ns",
-        "struck",
-        "task",
-    )
+    name = ""  # of the place: SimPy's is that of a function
 
     def __init__(
-        self, machine: Machine, group: TaskGroup, name: str, number: int, parent: UserTask | None
+        self, kernel: Kernel, draws: Draws, group: Supervisor, name: str, number: int, parent: UserTask | None
     ) -> None:
-        self.machine = machine
-        self.kernel = machine.kernel  # of this boot: a member does not outlive it
+        super().__init__(kernel.engine)
+        self.kernel = kernel  # of this boot: a member does not outlive it
         self.group = group
         self.name = name
         self.number = number
@@ -77,156 +66,35 @@ class UserTask(UserSpace):
         self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
         self.task: Task | None = None
-        self._inbox: deque[Signal] = deque()
         self.access: Signal | None = None  # of the access that a handler is about to return to
-        self._ringing = False
-        self._started = False
-        self._bell: Any = None
         self.file: OpenFile | None = None  # of its fsync table: one session after another
         self.fsync_ns = 0  # phase of its periodic fsync
         self.fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
-        self._exit_ns: int | None = None  # when it ends by itself, once that is drawn
         self.lifetime_ns = group.spec.lifetime_ns
         self.stores_per_ns = group.stores_per_ns
         self.once = False  # forked by a script: no supervisor brings it back
         self.struck = False  # an error, or its own end, has ended a process here in this boot
-        self._revived: list[Region] = []
-        self.returning: list[Any] = []  # accesses that wait for the handlers to be through
-
-    def start(self) -> None:
-        """A new process: exec, map everything, populate."""
-        machine, spec = self.machine, self.group.spec
-        now = machine.engine.now_ns
-        self.task = task = self._new_task()
-        first = self is self.group.members[0]
-        open_own_files(self)
-        for region_spec in spec.regions:
-            self._map(task, region_spec, now, first)
-        machine.kernel.process_count += 1
-        self._tell_of_new_owner()
-
-    def fork(self) -> None:
-        """A new child of the parent's process: its mappings are copied, poison entries with them."""
-        machine = self.machine
-        now = machine.engine.now_ns
-        parent = self.parent
-        assert parent is not None and parent.task is not None
-        self.task = task = self._new_task(parent.task)
-        for copies in self.copies.values():
-            copies.vmas = []
-        for key, origin in parent.task.vmas.items():
-            vma = dup_vma(task, key, origin, now)
-            own = self.copies.get(origin.name)
-            if own is not None:
-                own.vmas.append(vma)
-                self._take(own, now)
-            copy_page_range(machine.kernel, origin, vma)
-        inherit_files(self, parent)
-        machine.kernel.process_count += 1
-        self._tell_of_new_owner()
-        machine.kernel.event("fork", task=self.name, pid=task.pid, parent=parent.task.pid)
-
-    def _new_task(self, parent: Task | None = None) -> Task:
-        machine = self.machine
-        task = Task(
-            self.name,
-            self.group.spec.name,
-            machine.next_pid(),
-            self.number,
-            machine.engine.now_ns,
-            self,
-            parent,
-        )
-        sigbus = self.group.spec.sigbus
-        task.ignored = sigbus.on_ao == "ignored"
-        task.blocked = sigbus.on_ao == "blocked"
-        task.caught = sigbus.on_ao not in UNCAUGHT
-        if parent is None:
-            task.mce_kill = self.group.spec.mce_kill
-        self._exit_ns = None
-        return task
-
-    def _map(self, task: Task, spec: RegionSpec, now: int, first: bool) -> None:
-        kernel = self.machine.kernel
-        populated = spec.populate
-        if spec.kind in ("anon", "hugetlb") and not spec.shared:
-            region = self.private[spec.name]
-            self._take(region, now)
-            if spec.kind == "anon":
-                do_mmap(
-                    task,
-                    spec.name,
-                    region,
-                    spec.pages,
-                    since_ns=now,
-                    anon_vma=region.anon_vma,
-                    mlocked=spec.mlock,
-                    populated=populated,
-                )
-            else:
-                vma = do_mmap(
-                    task,
-                    spec.name,
-                    region,
-                    spec.pages,
-                    since_ns=now,
-                    populated=populated,
-                    mapping=region.mapping,
-                )
-                region.vmas = [vma]
-        elif spec.kind == "file":
-            region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
-            file = kernel.mem_map.by_name[f"file:{spec.file}"]
-            do_mmap(
-                task,
-                spec.name,
-                region,
-                spec.pages,
-                since_ns=now,
-                shared=True,
-                mapping=file.mapping,
-                mlocked=spec.mlock,
-                populated=populated,
-                file=file_to_map(task, spec.file, file.mapping, now),
-            )
-        else:  # shm and shared hugetlb: one segment of the group
-            region = kernel.mem_map.by_name[f"{self.group.spec.name}/{spec.name}"]
-            self._take(region, now)
-            vma = do_mmap(
-                task,
-                spec.name,
-                region,
-                spec.pages,
-                since_ns=now,
-                shared=True,
-                mapping=region.mapping,
-                mlocked=spec.mlock,
-                populated=populated and first,
-            )
-            region.vmas.append(vma)
-
-    def _take(self, region: Region, now: int) -> None:
-        if not region.alive:
-            region.revive(now)
-            self._revived.append(region)
-
-    def _tell_of_new_owner(self) -> None:
-        """Once all is mapped: frames with a story have a new owner."""
-        revived, self._revived = self._revived, []
-        for region in revived:
-            self.machine.kernel.watcher.revived(region)
+        self._draws = draws
+        self._exit_ns: int | None = None  # when it ends by itself, once that is drawn
+        self._inbox: deque[Signal] = deque()
+        self._returning: list[Bell] = []  # accesses that wait for the handlers to be through
 
     @property
     def alive(self) -> bool:
         return self.task is not None and self.task.alive
 
+    def become(self, task: Task) -> None:
+        """A new process takes the place."""
+        self.task = task
+        self._exit_ns = None
+
     def next_exit_ns(self) -> int:
         life = self.lifetime_ns
         if life is None:
             return _FOR_EVER_NS
-        now = self.machine.engine.now_ns
+        now = self.engine.now_ns
         if self._exit_ns is None or self._exit_ns <= now:
-            u = self.machine.draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
+            u = self._draws.extra(_EXIT - self.number, Slot.LIFETIME, now)
             self._exit_ns = now + int(-log1p(-u) * life) + 1
         return self._exit_ns
 
@@ -238,27 +106,34 @@ class UserTask(UserSpace):
     def dies_with(self, other: Task) -> bool:
         return self.group.spec.group_death and user_task(other).group is self.group
 
+    def tear_down(self) -> None:
+        """The boot is over: what is made of the place lets go of one another."""
+        super().tear_down()
+        task, self.task, self.parent = self.task, None, None
+        self.children, self.private, self.copies, self.access = [], {}, {}, None
+        self._inbox.clear()
+        self._returning.clear()
+        if task is not None:
+            task.pending = None
+            for vma in task.vmas.values():
+                vma.ptes.clear()
+            task.vmas.clear()
+
+    # -- signals ------------------------------------------------------------------------------------
+
     def deliver(self, signal: Signal, *, default: bool) -> None:
         """A signal is on its way: the process notices it when it next returns to user space."""
-        machine, engine = self.machine, self.machine.engine
         if signal.task.blocked and not default:
             self._hold_back(signal)
             return
         u = signal.failure.extra(Slot.DELIVERY, self.number)
-        delay_ns = machine.spec.machine.times.signal_delivery.draw(u)
+        due_ns = self.engine.now_ns + self.kernel.times.signal_delivery.draw(u)
         if signal.signal == SIGKILL or default:
-            due = engine.now_ns + delay_ns
-            engine.at(due, SIGNAL_DELIVERY | self.number, lambda _event: take_kill(machine, self, signal))
+            self.engine.at(due_ns, SIGNAL_DELIVERY | self.number, lambda _alarm: self._take_kill(signal))
             return
         self._inbox.append(signal)
-        if self._ringing:
-            return
-        if not self._started:
-            self._started = True
-            self._bell = Bell(engine)
-            engine.process(self._life())
-        self._ringing = True
-        self._bell.ring(delay_ns, SIGNAL_DELIVERY | self.number)
+        if self.wakes_ns is None:
+            self.wake_at(due_ns, SIGNAL_DELIVERY | self.number)
 
     def _hold_back(self, signal: Signal) -> None:
         """SIGBUS is blocked: by the task, which unblocks it one day, or by a handler, whose end does."""
@@ -266,35 +141,102 @@ class UserTask(UserSpace):
         if delay_ns is None or task.handler_ends_ns:
             return
 
-        def later(_event: Any) -> None:
+        def later(_alarm: Alarm) -> None:
             if task.alive and not self.kernel.halted and task.pending is signal:
                 unblock(task)
 
-        engine = self.machine.engine
-        engine.at(engine.now_ns + delay_ns, SIGNAL_DELIVERY | self.number, later)
+        self.engine.at(self.engine.now_ns + delay_ns, SIGNAL_DELIVERY | self.number, later)
 
-    def tear_down(self) -> None:
-        """The boot is over: see boot.tear_down()."""
-        task, self.task, self.parent = self.task, None, None
-        self.children, self.private, self.copies, self.access = [], {}, {}, None
-        self._inbox.clear()
-        self.returning.clear()
-        if self._bell is not None and self._bell.callbacks:
-            self._bell.callbacks.clear()
-        if task is not None:
-            task.pending = None
-            for vma in task.vmas.values():
-                vma.ptes.clear()
-            task.vmas.clear()
-
-    def _life(self) -> Generator[Any, Any, None]:
-        engine = self.machine.engine
+    def life(self) -> Steps:
+        """Take one signal after another."""
         while True:
-            yield self._bell
-            self._bell = Bell(engine)
             while self._inbox:
-                yield from take_signal(self.machine, self, self._inbox.popleft())
-            self._ringing = False
+                yield from self._take_signal(self._inbox.popleft())
+            yield self.sleep()
+
+    def _take_signal(self, signal: Signal) -> Steps:
+        """The process notices ``signal``: default action, or its handler.
+
+        SIGBUS is blocked while its handler runs (handle_signal() in arch/x86/kernel/signal.c, without
+        SA_NODEFER): another one waits for its end, and one that is forced kills.
+        """
+        task, kernel = signal.task, self.kernel
+        if task.pending is not signal or not self._runs(task):
+            signal.result = signal.result or "lost"
+            return
+        task.pending = None
+        action = action_of(self.group.spec.sigbus, signal)
+        if action in UNCAUGHT:
+            self._killed(signal)
+            return
+        u = signal.failure.extra(Slot.SIGBUS_HANDLER, task.number)
+        duration_ns = kernel.times.sigbus_handler.draw(u)
+        kernel.event("handler", task=task.name, code=signal.code, action=action)
+        task.blocked = True
+        if duration_ns:
+            task.handler_ends_ns = self.engine.now_ns + duration_ns
+            yield self.sleep_until(task.handler_ends_ns, SIGNAL_DELIVERY | self.number)
+            task.handler_ends_ns = 0
+        if task.sig_dfl or not self._runs(task):  # it dies while the handler runs
+            signal.result = "lost"
+            return
+        kernel.reach(f"sigbus:{action}")
+        if action == "touch" and touch_page(kernel, signal):
+            signal.result = "lost"
+            return
+        signal.result = "handled"
+        signal.done_ns = self.engine.now_ns
+        kernel.event("handled", task=task.name, code=signal.code, action=action)
+        if action == "exit":
+            kernel.event("exit", task=task.name, pid=task.pid)
+            self.group.die(self, None, left=not by_step(signal), by_step=by_step(signal))
+            return
+        if action == "remap":
+            map_fresh_page(kernel, signal)
+        elif signal.again is not None or signal.code != BUS_MCEERR_AO:
+            self.access = signal
+        self._sigreturn(task)
+
+    def _sigreturn(self, task: Task) -> None:
+        """The handler returns: SIGBUS is unblocked, what waited comes first, then the access is repeated."""
+        if task.blocked:
+            unblock(task)
+        if task.pending is not None:
+            return
+        access, self.access = self.access, None
+        self.back_in_user_space()
+        if access is not None and access.task is task:
+            repeat_access(self.kernel, access)
+
+    def wait_for_user_space(self) -> Bell:
+        """An event for ``yield``: no handler runs any more, and no signal waits for one."""
+        bell = Bell(self.engine)
+        self._returning.append(bell)
+        return bell
+
+    def back_in_user_space(self) -> None:
+        """What has waited for the task's handlers goes on; after a death it finds the task dead."""
+        waiting, self._returning = self._returning, []
+        for bell in waiting:
+            bell.ring(0, SIGNAL_DELIVERY | self.number)
+
+    def _take_kill(self, signal: Signal) -> None:
+        """SIGKILL waits for no handler to end, nor does a SIGBUS that was reset to the default action."""
+        if self._runs(signal.task):
+            self._killed(signal)
+        else:
+            signal.result = signal.result or "lost"
+
+    def _runs(self, task: Task) -> bool:
+        return self.task is task and task.alive and not self.kernel.halted
+
+    def _killed(self, signal: Signal) -> None:
+        task, beyond_file = signal.task, by_step(signal)  # beyond the end of a file: no error has done it
+        signal.result = "killed"
+        signal.done_ns = self.engine.now_ns
+        cause = signal.code if beyond_file else signal.cause
+        self.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)
+        self.group.die(self, None if beyond_file else signal, by_step=beyond_file)
 
 
 def user_task(task: Task) -> UserTask:

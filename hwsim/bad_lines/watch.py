@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from hwsim.bad_lines import discovery, frame_reuse, handled
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm_types import Page, Pte, Region, Signal, Vma
 from hwsim.kernel.page_flags import HEAD
 from hwsim.kernel.ports import HandlerWatcher, PageWatcher
 from hwsim.kernel.signals import BUS_MCEERR_AO
-from hwsim.lost_writes.fsync_calls import LostWrites
 
 
 class ErrorWatch(PageWatcher, HandlerWatcher):
-    """The listener of one machine; every boot's kernel has it.
+    """The listener of one machine; every boot's kernel has it."""
 
-    ``lines`` are all bad lines by error number, ``by_pfn`` those that stand for a frame; both are the
-    machine's, which adds to them.
-    """
+    __slots__ = ("_around", "_by_pfn", "_lines")
 
-    __slots__ = ("_by_pfn", "_lines", "_lost_writes")
-
-    def __init__(
-        self, lines: dict[int, BadLine], by_pfn: dict[int, BadLine], lost_writes: LostWrites
-    ) -> None:
-        self._lines = lines
-        self._by_pfn = by_pfn
-        self._lost_writes = lost_writes
+    def __init__(self, bad_lines: BadLines) -> None:
+        self._around = bad_lines.around
+        self._lines = bad_lines.all
+        self._by_pfn = bad_lines.by_pfn
 
     def _of(self, region: Region) -> list[BadLine]:
         return list(map(self._by_pfn.__getitem__, region.watched))
@@ -76,8 +70,6 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         return True
 
     def released(self, region: Region) -> None:
-        if region.kind == "shm":
-            self._lost_writes.released(region)
         for line in self._of(region):
             frame_reuse.owner_gone(line)
 
@@ -85,7 +77,22 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         for line in self._of(region):
             frame_reuse.region_revived(line)
 
-    # -- the handler --------------------------------------------------------------------------------
+    # -- what a SIGBUS handler does -------------------------------------------------------------------
+
+    def handler_touches(self, signal: Signal) -> bool:
+        return self._lines[signal.failure.error].touches.by_handler(signal)
+
+    def page_of(self, signal: Signal) -> Page | None:
+        return self._lines[signal.failure.error].page
+
+    def remapped(self, signal: Signal) -> None:
+        if signal.vma is not None:
+            self._lines[signal.failure.error].touches.remapped(signal.vma)
+
+    def access_repeated(self, signal: Signal) -> None:
+        self._lines[signal.failure.error].touches.again(signal)
+
+    # -- memory_failure() --------------------------------------------------------------------------------
 
     def queued(self, failure: MemoryFailure) -> None:
         self._lines[failure.error].queued.add(failure)

@@ -1,0 +1,143 @@
+"""All bad lines of a machine, over all its boots."""
+
+from __future__ import annotations
+
+from hwsim.bad_lines import frame_reuse
+from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.later_sweeps import count_repeats
+from hwsim.bad_lines.rows import error_row
+from hwsim.bad_lines.states import OVER
+from hwsim.bad_lines.surroundings import Surroundings
+from hwsim.kernel.delivery import Delivery
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.system import Kernel
+from hwsim.record import ErrorRow, SignalRow
+
+
+class BadLines:
+    """The bad lines of one machine, and which of them stands for which page.
+
+    Life: made at power-on -> :meth:`booted` -> :meth:`add`, as errors come -> :meth:`halted` at a panic or an
+    orderly reboot -> :meth:`leave_boot` -> :meth:`booted` with the next kernel -> :meth:`go_on` -> ... ->
+    :meth:`close`.  ``all`` are kept by error number, for the record.
+    """
+
+    __slots__ = ("_waiting", "all", "around", "by_pfn", "error_count", "open")
+
+    def __init__(self, around: Surroundings[BadLine]) -> None:
+        self.around = around
+        self.all: dict[int, BadLine] = {}
+        self.open = around.open
+        self.by_pfn = around.by_pfn
+        self.error_count = 0
+        self._waiting: list[BadLine] = []  # those whose onset fell into a reboot
+
+    def add(
+        self,
+        source: int,
+        pfn: int,
+        line: int,
+        permanent: bool,
+        u: list[float] | None = None,
+        line_is_bad: bool = True,
+    ) -> BadLine:
+        """Line number ``line`` of a page goes bad now.
+
+        One bad line stands for a page: a further one makes a read of the page's bad lines likelier and
+        takes over if the first one heals; until then its end is ``duplicate``.
+        """
+        around, number = self.around, self.error_count
+        self.error_count += 1
+        new = BadLine(
+            around, number, source, pfn, line, permanent, u or around.draws.row(number), line_is_bad
+        )
+        self.all[number] = new
+        other = self.by_pfn.get(pfn)
+        if other is not None and other.state != OVER:
+            new.end, new.end_ns, new.state = "duplicate", around.engine.now_ns, OVER
+            new.kind, new.region = other.kind, other.region
+            other.line_is_bad = other.line_is_bad or line_is_bad
+            known = {other.number_in_page, *(each.number_in_page for each in other.other_lines)}
+            if line_is_bad and line not in known:
+                other.other_lines.append(new)
+                if other.latent:
+                    other.draw_race()
+            return new
+        self.open[number] = self.by_pfn[pfn] = new
+        if around.kernel.halted:
+            self._waiting.append(new)
+        else:
+            new.begin()
+        return new
+
+    def live(self, pfn: int) -> BadLine | None:
+        """The line that stands for the frame, if it may go on."""
+        line = self.by_pfn.get(pfn)
+        return None if line is None or line.finished else line
+
+    def given_out(self, first_pfn: int, pages: int) -> None:
+        """A script's allocation has taken these frames."""
+        overlay, taken = self.around.kernel.mem_map.overlay, range(first_pfn, first_pfn + pages)
+        for pfn in sorted(pfn for pfn in overlay.keys() | self.by_pfn.keys() if pfn in taken):
+            overlay.pop(pfn, None)
+            line = self.live(pfn)
+            if line is not None:
+                frame_reuse.given_out(line)
+
+    # -- boots --------------------------------------------------------------------------------------
+
+    def booted(self, kernel: Kernel, delivery: Delivery) -> None:
+        """A kernel has come up: lines meet it from now on."""
+        around = self.around
+        around.kernel, around.delivery = kernel, delivery
+        around.boot += 1
+
+    def halted(self) -> None:
+        """The kernel has stopped: nothing happens to a line until the next one is up."""
+        for line in self.open.values():
+            line.disarm()
+
+    def panicked(self, failure: MemoryFailure) -> None:
+        """It has stopped because of this error, if that is one of a line."""
+        line = self.all.get(failure.error)
+        if line is not None:
+            line.panicked()
+
+    def leave_boot(self) -> None:
+        """The kernel goes, and with it all that lines hold of it."""
+        for line in list(self.open.values()):
+            count_repeats(line, self.around.engine.now_ns)
+            line.leave_boot()
+            if line.finished:
+                line.retire()
+
+    def go_on(self) -> None:
+        """The next kernel runs with all its tasks: what is still bad is bad for it, too."""
+        seen: set[int] = set()
+        while lines := [each for each in self.open.values() if each.error not in seen]:
+            for line in lines:  # with one that healed, another one of its page may come up
+                seen.add(line.error)
+                frame_reuse.rebooted(line)
+        waiting, self._waiting = self._waiting, []
+        for line in waiting:
+            if line.finished:
+                continue
+            if frame_reuse.is_replaced(line):
+                line.finish("replaced")
+            else:
+                line.begin()
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def close(self, end_ns: int) -> None:
+        """The run is over: say how each error stands."""
+        for line in self.open.values():
+            line.close(end_ns)
+
+    def rows(self) -> tuple[list[ErrorRow], list[SignalRow]]:
+        """The records of all errors and of the signals that they led to."""
+        for line in self.open.values():
+            line.book_signals()
+        lines, replication = self.all.values(), self.around.replication
+        errors = [error_row(line, replication) for line in lines]
+        return errors, [row for line in lines for row in line.signal_rows]

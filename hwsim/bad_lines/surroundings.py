@@ -1,0 +1,36 @@
+"""What a bad line can reach of the machine that it is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from hwsim.engine import Engine
+from hwsim.hardware.patrol_scrubber import PatrolScrubber, Scrubbed
+from hwsim.kernel.delivery import Delivery
+from hwsim.kernel.system import Kernel
+from hwsim.rng import Draws
+from hwsim.spec import MachineSpec
+
+Line = TypeVar("Line", bound=Scrubbed)
+
+
+@dataclass(slots=True, eq=False)
+class Surroundings(Generic[Line]):
+    """The clock, the chance and the hardware of one machine, and the kernel that runs on it.
+
+    Life: made at power-on -> each boot puts its ``kernel`` and its ``delivery`` here, and counts on.
+    ``open`` are the lines that may go on, by error, ``by_pfn`` those that stand for a frame.
+    """
+
+    replication: int
+    spec: MachineSpec
+    horizon_ns: int
+    engine: Engine
+    draws: Draws
+    scrubber: PatrolScrubber[Line]
+    kernel: Kernel = field(init=False)
+    delivery: Delivery = field(init=False)
+    boot: int = -1  # number of the boot, from 0
+    open: dict[int, Line] = field(default_factory=dict)
+    by_pfn: dict[int, Line] = field(default_factory=dict)

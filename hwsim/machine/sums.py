@@ -1,0 +1,57 @@
+"""What became of one machine, as sums over its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hwsim.record import ErrorRow, FaultRow, LostWriteRow, ReplicationRow, SignalRow
+
+
+def replication_row(
+    replication: int,
+    end_ns: int,
+    counts: dict[str, int],
+    errors: list[ErrorRow],
+    signals: list[SignalRow],
+    lost: list[LostWriteRow],
+    faults: list[FaultRow],
+) -> ReplicationRow:
+    """Sums over one machine; ``counts`` are the columns that no row of an error or a signal tells."""
+    kills = Counter(row.cause for row in signals if row.result == "killed")
+    outcomes = Counter(row.outcome for row in errors)
+    told = Counter(row.told for row in lost)
+    return ReplicationRow(
+        replication=replication,
+        end_ns=end_ns,
+        errors=len(errors),
+        detected=sum(row.found_ns is not None for row in errors),
+        handled=sum(row.poisoned_ns is not None for row in errors),
+        recovered=outcomes["Recovered"],
+        delayed=outcomes["Delayed"],
+        failed=outcomes["Failed"],
+        ignored=outcomes["Ignored"],
+        kills_early=kills["early"],
+        kills_late=kills["late"],
+        kills_forced=kills["forced"],
+        kills_group=kills["group_death"],
+        kills=sum(kills.values()),
+        needless_kills=sum(row.needless == "yes" for row in signals),
+        signals_handled=sum(row.result == "handled" for row in signals),
+        data_lost_bytes=sum(row.data_lost_bytes for row in errors),
+        capacity_lost_bytes=sum(row.capacity_lost_bytes for row in errors),
+        ring_lost=sum(row.ring_lost for row in errors),
+        repeats=sum(row.repeats for row in errors),
+        lost_writes=len(lost),
+        told_writer=told["writer"],
+        told_other=told["bystander"] + told["later_session"],
+        told_nobody=told["nobody"],
+        stale_reads=sum(row.stale_before + row.stale_after for row in lost),
+        stale_reads_untold=sum(row.stale_before for row in lost),
+        disk_corruptions=sum(row.disk_ns is not None for row in errors),
+        touched=sum(row.touched for row in errors),
+        inconsistent_stores=sum(row.stores for row in signals if row.cause == "late"),
+        dram_faults=len(faults),
+        corrected=sum(row.corrected for row in faults),
+        records=sum(row.records - row.dropped for row in faults),
+        **counts,
+    )

@@ -1,0 +1,98 @@
+"""How a process comes to be: exec and fork make a Task and its mappings for the place of a process."""
+
+from __future__ import annotations
+
+from hwsim.kernel.fault import copy_page_range
+from hwsim.kernel.mm_types import Region, Task
+from hwsim.kernel.mmap import do_mmap, dup_vma
+from hwsim.spec import RegionSpec, ScriptStep
+from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
+from hwsim.userspace.sigbus import UNCAUGHT
+from hwsim.userspace.user_task import UserTask
+
+
+def execve(member: UserTask, pid: int, script: tuple[ScriptStep, ...], *, first: bool) -> None:
+    """A new process: exec, map everything, populate; the ``first`` of a group fills what all share."""
+    task = _new_task(member, pid, None)
+    open_own_files(member, task, script)
+    revived: list[Region] = []
+    for spec in member.group.spec.regions:
+        _map(member, task, spec, revived, first=first)
+    _is_there(member, revived)
+
+
+def fork(child: UserTask, pid: int) -> None:
+    """A new child of the parent's process: its mappings are copied, poison entries with them."""
+    kernel, now_ns = child.kernel, child.engine.now_ns
+    assert child.parent is not None and child.parent.task is not None
+    parent = child.parent.task
+    task = _new_task(child, pid, parent)
+    for copies in child.copies.values():
+        copies.vmas = []
+    revived: list[Region] = []
+    for key, origin in parent.vmas.items():
+        vma = dup_vma(task, key, origin, now_ns)
+        own = child.copies.get(origin.name)
+        if own is not None:
+            own.vmas.append(vma)
+            _take(own, now_ns, revived)
+        copy_page_range(kernel, origin, vma)
+    inherit_files(child, child.parent)
+    _is_there(child, revived)
+    kernel.event("fork", task=child.name, pid=pid, parent=parent.pid)
+
+
+def _new_task(member: UserTask, pid: int, parent: Task | None) -> Task:
+    spec = member.group.spec
+    task = Task(member.name, spec.name, pid, member.number, member.engine.now_ns, member, parent)
+    on_ao = spec.sigbus.on_ao
+    task.ignored = on_ao == "ignored"
+    task.blocked = on_ao == "blocked"
+    task.caught = on_ao not in UNCAUGHT
+    if parent is None:
+        task.mce_kill = spec.mce_kill
+    member.become(task)
+    return task
+
+
+def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], *, first: bool) -> None:
+    """One region: memory of its own, a file, or a segment of the group."""
+    by_name, now_ns = member.kernel.mem_map.by_name, member.engine.now_ns
+    own = spec.kind in ("anon", "hugetlb") and not spec.shared
+    region = member.private[spec.name] if own else by_name[f"{task.comm}/{spec.name}"]
+    mapping, file = region.mapping, None
+    if spec.kind == "file":
+        mapping = by_name[f"file:{spec.file}"].mapping
+        file = file_to_map(task, spec.file, mapping, now_ns)
+    else:
+        _take(region, now_ns, revived)
+    vma = do_mmap(
+        task,
+        spec.name,
+        region,
+        spec.pages,
+        since_ns=now_ns,
+        shared=not own,
+        mapping=mapping,
+        anon_vma=region.anon_vma if spec.kind == "anon" else None,
+        mlocked=spec.mlock and not (own and spec.kind == "hugetlb"),  # that is never swapped anyway
+        populated=spec.populate and (own or file is not None or first),
+        file=file,
+    )
+    if own and spec.kind == "hugetlb":
+        region.vmas = [vma]
+    elif not own and file is None:
+        region.vmas.append(vma)
+
+
+def _take(region: Region, now_ns: int, revived: list[Region]) -> None:
+    if not region.alive:
+        region.revive(now_ns)
+        revived.append(region)
+
+
+def _is_there(member: UserTask, revived: list[Region]) -> None:
+    """All is mapped: now frames with a bad line have a new owner."""
+    member.kernel.process_count += 1
+    for region in revived:
+        member.kernel.watcher.revived(region)
