@@ -289,6 +289,19 @@ def test_a_transient_error_that_brought_the_machine_down_is_gone_after_the_reboo
     assert "rebooted" in {fault.end for fault in result.faults}
 
 
+@pytest.mark.parametrize("mode", ["bit", "row"])
+def test_a_transient_fault_is_gone_after_the_next_sweep_though_nobody_looks(mode: str) -> None:
+    """One cell is, and of a whole row what tasks have left of it; most machines here have one fault."""
+    spec = world(of(mode, transient=1.0, permanent=0.0, ecc="chipkill"), per_s=1.2e-5)
+    faults = [fault for index in range(20) for fault in play(spec, index).faults]
+    assert len(faults) > 10
+    for fault in faults:
+        if fault.onset_ns < DAY - HOUR:
+            assert (fault.end, 0 < fault.end_ns - fault.onset_ns <= HOUR) == ("scrubbed", True)
+        else:
+            assert fault.end in ("scrubbed", "horizon")
+
+
 def test_dimms_are_counted_by_socket_channel_and_slot_and_a_mirror_has_its_own() -> None:
     where = CoordinateRange(socket=1, channel=1, dimm=1)
     plain, mirrored = dimms("row"), dimms("row", mirror=True)

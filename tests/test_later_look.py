@@ -10,7 +10,7 @@ import pytest
 from hwsim.bad_lines.late_touch import LateTouches
 from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.later_look import settle, store_meanwhile
+from hwsim.kernel.later_look import quiet_rates, settle, store_meanwhile
 from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import POISON, AddressSpace, Page, Vma
@@ -50,6 +50,16 @@ def test_a_page_outside_the_cache_and_a_huge_one_stay_as_they_are(kind: str, cac
     page.mapping = page.mapping if cached else None
     settle(page, 10 * S, False, lambda _: 0.5)
     assert (page.flags, page.ptes, page.looks) == (0, {}, 0)
+
+
+@pytest.mark.parametrize(("permanent", "stores"), [(False, 0.75), (True, 0.8125)])
+def test_a_touch_is_quiet_unless_it_reads_the_bad_line_or_heals_it(permanent: bool, stores: float) -> None:
+    """A touch is of 16 of 64 lines; one in four stores writes them whole, which heals what is transient."""
+    layout = Layout("r", "anon", 0, 8, (Touch(1.0, 2e9, 1e9),), lines_per_touch=16.0, full_line=0.25)
+    region: Any = MemMap((layout,), 8).regions[0]
+    task: Any = None
+    found = quiet_rates(Vma(task, "r", region, 0, 8, since_ns=0), 0, permanent)
+    assert found == pytest.approx((1.5, stores))
 
 
 @pytest.mark.parametrize(("u", "dirty"), [(0.4, [True, False]), (0.6, [False, True])])

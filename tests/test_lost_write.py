@@ -333,6 +333,8 @@ def test_readers_of_a_page_that_is_kept_are_told_by_eio() -> None:
     assert 0 < row.told_ns - row.lost_ns < 100_000
     silent = {**kept, "files": (replace(file, touch=(Touch(1.0, 0.0, 0.0),)),)}
     assert (lost(*LOST, **silent).told, lost(*LOST, **silent).told_by) == ("nobody", "")
+    device = lost(*LOST, **(kept | {"files": (replace(file, filesystem="blockdev"),)}))
+    assert (device.reads_find, device.told, device.told_by) == ("the page", "nobody", "")
     dropped = lost(*LOST, **(kept | {"switches": ()}))
     assert (dropped.reads_find, dropped.told, dropped.told_by) == ("old data", "nobody", "")
     assert dropped.stale_before > 0

@@ -50,6 +50,7 @@ def test_cut_and_disordered_records_are_refused_where_they_are() -> None:
         (lines[1:], missing), (lines[::-1], missing), ([*lines, lines[2]], missing),
         ([lines[0], lines[2], lines[1], lines[3]], "out of order"),
         ([*lines[:3], lines[2].replace("TSC 9", "TSC 8")], "out of order"),
+        ([*lines[:2], f"{MARK}ADDR 12345600", *lines[2:]], "out of order; its TSC comes first"),
         ([*lines[:2], f"{MARK}TSC 1 ADDR 1 ADDR 2"], "said twice"),
         ([lines[0].replace("Exception", "").replace(" :", ":"), *lines[1:]], "has MCIP"),
         ([lines[0].replace("Bank 1:", "Bank 255:"), *lines[1:]], "APEI/GHES"),
@@ -58,6 +59,8 @@ def test_cut_and_disordered_records_are_refused_where_they_are() -> None:
         ([f"{MARK}CPU 1: Machine Check Exc"], cut),
         (["MCE 0", f"STATUS {CORRECTED:x} MCGSTATUS 0"], missing),
         (["CPU 3 BANK 8", f"STATUS {CORRECTED >> 8:x} MCGSTATUS 0"], "has no VAL"),
+        (["CPU 3 BANK 8", f"STATUS {1 << 64 | CORRECTED:x} MCGSTATUS 0"], "more than 64 bits"),
+        (["CPU 3 BANK 8", f"STATUS {CORRECTED:x} MCGSTATUS {1 << 64:x}"], "more than 64 bits"),
         (["CPU 3 BANK 8", f"STATUS 0x{CORRECTED:x}", *mcelog_lines(CORRECTED)], "hexadecimal without 0x"),
         (["CPU 3 BANK 8", "MCGCAP 1c09 APICID 6 SOCKETID 0"], "the STATUS line of this machine"),
     ]  # fmt: skip

@@ -20,8 +20,9 @@ LAYOUTS = (
     Layout("a/shm", "shm", 29, 7),
     Layout("file:log", "file", 36, 11, filesystem="ext4", buffers="idle"),
     Layout("free", "free", 47, 6),
+    Layout("file:disk", "blockdev", 53, 4),
 )
-PAGES = 53
+PAGES = 57
 MORTAL = ("a.0/heap", "a.1/heap", "a/shm", "file:log")
 
 
@@ -51,7 +52,9 @@ class EagerTwin:
         if layout.kind == "shm":
             return lru | pg.SWAPBACKED | pg.DIRTY, 2
         if layout.kind == "file":
-            return lru | pg.PRIVATE, 2
+            return lru | pg.PRIVATE, 2  # the cache's reference, and the buffers'
+        if layout.kind == "blockdev":
+            return lru, 1
         return (pg.RESERVED, 1) if layout.kind == "reserved" else (pg.BUDDY, 0)
 
     def _pages(self, name: str) -> list[int]:
@@ -137,6 +140,11 @@ def test_bands_follow_one_another_by_index() -> None:
     assert region.touch_rates(0) == (1e-9, 0.5e-9) == region.touch_rates(9)
     assert region.touch_rates(10) == (0.001 * 1e-9, 0.0) == region.touch_rates(69)
     assert region.touch_rates(70) == (0.0, 0.0) == region.touch_rates(99)
+    for bands in (touch[:2], ()):  # the last pages of a region, or all: nobody touches them
+        region = MemMap((Layout("r", "anon", 0, 100, touch=bands),), 100).regions[0]
+        assert region.touch_rates(70) == (0.0, 0.0) == region.touch_rates(99)
+        assert region.stores_per_ns(70, 100) == 0.0
+    region = MemMap((Layout("r", "anon", 0, 100, touch=touch),), 100).regions[0]
     read, heal = region.line_rates(0)
     np.testing.assert_allclose([read, heal], [(1e-9 + 0.45e-9) / 64, 0.05e-9 / 64])
 

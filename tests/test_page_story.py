@@ -11,6 +11,7 @@ import pytest
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
+from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
 from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
@@ -81,6 +82,27 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1
     story.draw_race()
     assert story.times[0][0] != time
+
+
+def test_reports_of_further_lines_have_draws_of_their_own_however_many_came_before() -> None:
+    story = _bad_line()
+    draws = [story.new_report().draw(Slot.CPU)]
+    for story.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
+        draws.append(story.new_report(further=True).draw(Slot.CPU))
+    assert len(set(draws)) == 4
+
+
+@pytest.mark.parametrize("more", [0, pg.LOCKED])
+def test_a_line_that_heals_leaves_its_free_frame_as_it_was(more: int) -> None:
+    """LOCKED: a script can set any flag, and a further look would not find it again."""
+    spec = world()
+    machine = Machine(spec, 0, Plan(spec))
+    pfn = machine.kernel.mem_map.by_name["free"].layout.first_pfn
+    story = machine.add_error(0, pfn, 7, False)
+    assert story.page is not None
+    story.page.flags |= more
+    story.finish("healed")
+    assert machine.kernel.pfn_to_page(pfn, story.new_report()).flags == pg.BUDDY | more
 
 
 def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:

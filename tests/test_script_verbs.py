@@ -299,6 +299,16 @@ def test_poisoned_kernel_memory_is_isolated_when_it_is_freed() -> None:
     ]
 
 
+@pytest.mark.parametrize("permanent", [False, True])
+def test_a_block_is_cleared_which_heals_a_transient_line_and_keeps_a_permanent_one(permanent: bool) -> None:
+    bad = (1_000, "inject", {"page": {"free": 0}, "how": "line", "permanent": permanent})
+    result = play(bad, alloc(2_000, "one"), (3_000, "scrub", {"page": {"kernel": "one", "index": 0}}))
+    assert outcomes(result) == ["allocated", "found" if permanent else "no bad line"]
+    wanted = ("slab", "kernel:one", "kernel slab") if permanent else ("free", "free", "")
+    assert (result.errors[0].kind, result.errors[0].region, result.errors[0].message) == wanted
+    assert (result.errors[0].end == "healed") is not permanent
+
+
 def test_free_page() -> None:
     pools = (KernelPoolSpec("reserved", PFN), KernelPoolSpec("slab", 8))
     page = {"page": {"kernel": "slab", "index": 0}}

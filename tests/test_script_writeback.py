@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from hwsim.kernel import page_flags as pg
+from hwsim.machine import Machine, Plan
 from hwsim.record import Replication
 from hwsim.spec import Delay, FileSpec, FsyncSpec, ScriptStep, Spec, TaskSpec, Touch
-from tests.worlds import FILLER, NO_TIME, P0, machine, outcomes, run, story, world
+from tests.worlds import FILLER, INJECT, NO_TIME, P0, machine, outcomes, run, story, world
 
 S = 1_000_000_000
 
@@ -247,6 +249,19 @@ def test_a_bad_line_meets_the_flusher_s_dma() -> None:
     assert script(on(100, "write", 2), *cleaned, bad).errors[0].disk_ns is None
     early = script(on(100, "write", 2), bad, on(120, "fsync"))
     assert early.errors[0].disk_ns == 120 * S
+
+
+def test_a_poisoned_page_that_stays_in_the_cache_dirties_its_file_as_before() -> None:
+    """v5 drops no page of a block device: the test counts its own reference.  write() goes on storing."""
+    file = FileSpec("data", 1, "blockdev", touch=(Touch(1.0, 0.0, 1.0),))
+    spec = replace(world(INJECT, tasks=(), files=(file,)), horizon_ns=200 * S)
+    played = Machine(spec, 0, Plan(spec))
+    played.run()
+    mapping = played.kernel.mem_map.by_name["file:data"].mapping
+    assert mapping is not None
+    assert mapping.pages[0].flags & pg.HWPOISON
+    assert mapping.host is not None
+    assert 160 * S < mapping.host.clean_at(200 * S) < 200 * S  # every 31 to 36 s
 
 
 def test_a_store_beside_the_bad_line_brings_the_write_out_that_meets_it() -> None:

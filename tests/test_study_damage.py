@@ -104,14 +104,16 @@ def test_bytes_behind_the_end_are_told(good):
         read_store(out)
 
 
+def without(data, page):
+    return data[: (page - 1) * PAGE] + bytes(PAGE) + data[page * PAGE :]
+
+
 def test_pages_of_zeroes_and_pages_that_changed_places(good):
     out, data, right = good
     pages = len(data) // PAGE
     refused = 0
     for number in range(pages):
-        refused += told_or_the_same(
-            out, data[: number * PAGE] + bytes(PAGE) + data[(number + 1) * PAGE :], right
-        )
+        refused += told_or_the_same(out, without(data, number + 1), right)
         parts = [data[i : i + PAGE] for i in range(0, len(data), PAGE)]
         other = (number + 5) % (pages - 1) + 1  # the first page is the header
         parts[number], parts[other] = parts[other], parts[number]
@@ -184,23 +186,31 @@ def test_damaged_replications_are_named_and_run_again(good):
     assert "24 of 24 replications finished" in checked(out)
 
 
+def root_of(out, table):
+    with sqlite3.connect(out) as connection:
+        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))
+    connection.close()
+    return root
+
+
 def test_what_is_sound_of_a_broken_file_is_kept(good):
     out, data, right = good
-    with sqlite3.connect(out) as connection:
-        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'errors'").fetchone()[0]
-        leaf = connection.execute("SELECT max(rowid) FROM signals").fetchone()
-    connection.close()
-    assert leaf
-    child = int.from_bytes(
-        data[(root - 1) * PAGE + 8 : (root - 1) * PAGE + 12]
-    )  # right-most page below the root
-    bad = data[: (child - 1) * PAGE] + bytes(PAGE) + data[child * PAGE :]
-    out.write_bytes(bad)
+    at = (root_of(out, "errors") - 1) * PAGE
+    out.write_bytes(without(data, int.from_bytes(data[at + 8 : at + 12])))  # right-most page below the root
     with pytest.raises(StoreError, match="malformed"):
         checked(out)
     results, ran = rerun(out)
     assert numbers(results) == right
     assert 0 < len(ran) < 24
+
+
+def test_replications_of_which_no_row_can_be_read_are_named_too(good):
+    out, data, right = good
+    out.write_bytes(without(without(data, root_of(out, "replications")), root_of(out, "errors")))
+    with pytest.raises(StoreError, match=r"policy 0, .* 0 to 11\n  policy 1, .* 0 to 11\n"):
+        checked(out)
+    results, ran = rerun(out)
+    assert (numbers(results), len(ran)) == (right, 24)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
 from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.mm_types import AddressSpace
+from hwsim.kernel.mm_types import CACHE, AddressSpace, Page
+from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.rng import Draws
 from hwsim.scenario import load
@@ -134,6 +135,21 @@ def test_a_file_may_have_its_own_age_and_the_machine_its_wakes(own: int | None, 
     assert file.next_writeout_ns(3 * S) == written
 
 
+@pytest.mark.parametrize(
+    ("flush_every_ns", "period_s", "span_s"),
+    [(None, None, 32.5), (None, 7, 7), (None, 50, 32.5), (2 * S, 7, 4.5), (0, 50, 50), (0, None, 40)],
+)
+def test_a_page_is_dirty_until_the_flusher_or_a_call_comes(
+    flush_every_ns: int | None, period_s: int | None, span_s: float
+) -> None:
+    """The age and half the time between two wakes; of a file that nobody writes, since it came to be."""
+    file = inode(flush_every_ns=flush_every_ns)
+    if period_s is not None:
+        file.calls = [(60 * S, period_s * S)]
+    file.written(40 * S)
+    assert file.dirty_span_ns() == span_s * S
+
+
 def test_without_wakes_nothing_is_written() -> None:
     still = inode(flusher=Flusher(0, 0, EXPIRE))
     still.mark_dirty(3 * S)
@@ -147,6 +163,20 @@ def test_a_constant_writer_is_written_every_seventh_wake() -> None:
     for at in range(600):
         seen.add(busy.clean_at(at * S))
     assert sorted(seen) == [0, *range(31 * S, 600 * S, 35 * S)]
+
+
+def test_a_page_stands_apart_until_it_leaves_the_cache() -> None:
+    """The only page of a file: nobody else dirties the inode while its stores are drawn by themselves."""
+    one = inode(stores_per_s=1.0, pages=1)
+    region: Any = one._region
+    region.mapping.host = one
+    page = Page(0, region, 0, 0, mapping=region.mapping)
+    page.get(CACHE)
+    one.look_after(0)
+    assert (one.clean_at(1_000 * S), one.first_store_ns(1_000 * S)) == (0, None)
+    truncate_inode_page(region.mapping, page)  # what is read in its place is a page like any other
+    one.advance(1_000 * S)
+    assert 1_900 * S < one.clean_at(2_000 * S) < 2_000 * S
 
 
 def test_where_the_age_is_no_multiple_of_the_wakes_it_is_the_next_wake() -> None:

@@ -48,7 +48,7 @@ def play_mce(
     records: Sequence[Record],
     kernel: str,
     *,
-    ser: bool = True,
+    ser: bool,
     tolerant: int = 1,
     cpus: int = LEAST_CPUS,
     phys_bits: int = MAX_PHYS_BITS,

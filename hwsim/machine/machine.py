@@ -24,7 +24,7 @@ from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.system import Kernel
 from hwsim.lost_writes.fsync_calls import LostWrites
-from hwsim.machine.boot import boot_kernel, tear_down
+from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.quiet import uneventful
 from hwsim.machine.sums import replication_row
@@ -81,7 +81,10 @@ class Machine:
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
     def _boot(self) -> None:
-        self.kernel = boot_kernel(self)
+        self.kernel = boot_kernel(
+            self.spec.machine, self.plan.layouts, self.engine, self.draws, self.printk, self.reached
+        )
+        self.kernel.trace = self.events
         timeout_ns = self.kernel.profile.rendezvous_timeout_ns
         interrupt = MachineCheckInterrupt(self.engine, timeout_ns, self.spec.machine.tolerant)
         self.delivery = Delivery(self.kernel, interrupt, self.dram.bank_is_taken)
@@ -137,7 +140,10 @@ class Machine:
         self.lost_writes.rebooted()
         self.dram.rebooted()
         self.bad_lines.leave_boot()
-        tear_down(self)
+        # What refers to itself in a circle would stay until the run is over: nobody collects it meanwhile.
+        self.processes.tear_down()
+        self.delivery.tear_down()
+        self.kernel.mem_map.tear_down()
         self._boot()
         self.kernel.event("reboot")
         self.bad_lines.go_on()

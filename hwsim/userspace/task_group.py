@@ -8,18 +8,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.allocator import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
-from hwsim.kernel.mmap import exit_mm
 from hwsim.kernel.signals import SIGKILL
-from hwsim.kernel.swap import free_pages_and_swap_cache
 from hwsim.kernel.system import Kernel
-from hwsim.kernel.writeback import Inode
-from hwsim.rng import Draws, Slot
+from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
 from hwsim.userspace import spawn
-from hwsim.userspace.open_files import close_files
+from hwsim.userspace.exit import do_exit
+from hwsim.userspace.periodic_fsync import begin_calls, draw_phase
 from hwsim.userspace.user_task import Supervisor, UserTask
 
-_FSYNC = -1_000_000  # and below, one for each place: names of draws
 _NOTHING_SHARED = nullcontext()
 
 
@@ -82,7 +79,9 @@ class TaskGroup(Supervisor):
                 self._add(f"{parent.name}.{child_number}", number, parent)
                 number += 1
         self._give_regions()
-        self._draw_fsync_phases()
+        if (fsync := self.spec.fsync) is not None:
+            for member in self.members:
+                draw_phase(member, fsync, self._draws)
         self.empty = list(self.members)
         self.start()
 
@@ -105,17 +104,6 @@ class TaskGroup(Supervisor):
                 if own is not None:
                     (member.private if member.parent is None else member.copies)[region.name] = own
 
-    def _draw_fsync_phases(self) -> None:
-        fsync, inode, now = self.spec.fsync, self._fsynced(), self._kernel.engine.now_ns
-        if fsync is None:
-            return
-        for member in self.members:
-            phase = int(self._draws.extra(_FSYNC - member.number, Slot.PHASE) * fsync.every_ns)
-            member.fsync_ns = now + phase
-            if inode is not None:
-                member.fsync_call = member.fsync_ns, fsync.every_ns
-                inode.calls.append(member.fsync_call)
-
     def tear_down(self) -> None:
         """The boot is over: the group lets go of its members, and they of all else."""
         for member in self.members:
@@ -125,7 +113,7 @@ class TaskGroup(Supervisor):
             alarm.callbacks.clear()
 
     def fork(self, parent: UserTask, name: str, number: int) -> UserTask:
-        """A new place with a child of ``parent`` in it, which no supervisor brings back."""
+        """A new place with a child of ``parent`` in it that no supervisor brings back."""
         child = self._add(name, number, parent)
         child.once = True
         with self._sharers_change():
@@ -146,7 +134,9 @@ class TaskGroup(Supervisor):
                     spawn.fork(member, next(self._pids))
                 else:
                     self.empty.append(member)
-            self._go_on_to_fsync(waiting)
+            if (fsync := self.spec.fsync) is not None:
+                for member in waiting:
+                    begin_calls(member, fsync)
         # Once a family is complete it is known who copies what from whom.
         for root in dict.fromkeys(member.parent or member for member in waiting):
             for each in (root, *root.children) if root.children else ():
@@ -178,7 +168,7 @@ class TaskGroup(Supervisor):
         """It goes with whom the group rules take down; plan the restart."""
         waiting = len(self.empty)
         with self._sharers_change():
-            self._bury(member, killed=signal is not None, by_step=by_step)
+            self._bury(member, signal, by_step=by_step)
             # Workers go with their master; a process that a script forked is nobody's worker.
             workers = [child for child in member.children if not child.once]
             for other in self.members if self.spec.group_death else workers:
@@ -186,13 +176,18 @@ class TaskGroup(Supervisor):
                     if signal is not None:
                         self._group_death(other.task, signal)
                     self._kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
-                    self._bury(other, killed=signal is not None, by_step=by_step)
+                    self._bury(other, signal, by_step=by_step)
         self._release_shared()
         if self.spec.restart_ns is not None:
             counts = (signal is not None or left) and len(self.empty) > waiting
             due_ns, tie = self._kernel.engine.now_ns + self.spec.restart_ns, SIGNAL_DELIVERY | member.number
-            alarm = self._kernel.engine.at(due_ns, tie, lambda alarm: self._restart(alarm, counts=counts))
-            self._planned.add(alarm)
+            planned = self._kernel.engine.at(due_ns, tie, lambda alarm: self._restart(alarm, counts=counts))
+            self._planned.add(planned)
+
+    def _bury(self, member: UserTask, signal: Signal | None, *, by_step: bool) -> None:
+        if not member.once:
+            self.empty.append(member)
+        do_exit(member, killed=signal is not None, by_step=by_step)
 
     def _group_death(self, task: Task, signal: Signal) -> None:
         """The task is taken down by one that ``signal`` has killed."""
@@ -212,65 +207,6 @@ class TaskGroup(Supervisor):
         self.start()
         for each in dead:  # of the children fork() tells
             self._kernel.event("start", task=each.name, pid=each.task.pid if each.task else 0)
-
-    def _go_on_to_fsync(self, started: list[UserTask]) -> None:
-        """A new process calls fsync() in the phase of the one before it."""
-        fsync, inode, now = self.spec.fsync, self._fsynced(), self._kernel.engine.now_ns
-        if fsync is None or inode is None:
-            return
-        for member in started:
-            if member.alive and member.fsync_call is None:
-                member.fsync_call = inode.call_begins(now, member.fsync_ns, fsync.every_ns)
-
-    def _fsynced(self) -> Inode | None:
-        """The inode that the group's ``fsync`` writes back."""
-        if self.spec.fsync is None:
-            return None
-        mapping = self._kernel.mem_map.by_name[f"file:{self.spec.fsync.file}"].mapping
-        return None if mapping is None else mapping.host
-
-    def _bury(self, member: UserTask, *, killed: bool, by_step: bool) -> None:
-        """do_exit(): mappings, frames and files go."""
-        kernel, task = self._kernel, member.task
-        assert task is not None
-        task.alive = False
-        task.killed = killed
-        member.struck = member.struck or not by_step
-        if task.pending is not None and not task.pending.result:
-            task.pending.result = "lost"
-        task.pending = None
-        member.back_in_user_space()
-        if not member.once:
-            self.empty.append(member)
-        kernel.process_count -= 1
-        changed = exit_mm(task)
-        for region in self._orphans(member, task):
-            release_region(kernel, region)
-        free_pages_and_swap_cache(kernel, changed)
-        close_files(member)
-        inode = self._fsynced()
-        if inode is not None and member.fsync_call is not None:
-            inode.call_ends(kernel.engine.now_ns, member.fsync_call)
-            member.fsync_call = None
-        task.vmas = {}  # they know their task: together they would stay until the run is over
-
-    def _orphans(self, member: UserTask, task: Task) -> list[Region]:
-        """Regions that nobody maps any more; forked children may still map their parent's."""
-        regions = [*member.private.values(), *member.copies.values()]
-        regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
-        heirs = any(child.alive for child in member.children)
-        above = member.parent
-        while member.once and above is not None and not above.alive:  # it was the heir of these
-            regions += above.copies.values()
-            above = above.parent
-        overlay = self._kernel.mem_map.overlay
-        return [
-            each
-            for each in dict.fromkeys(regions)
-            if each.alive
-            and not each.anon_vma
-            and not (heirs and any(page.ptes for pfn, page in overlay.items() if each.holds(pfn)))
-        ]
 
     def _release_shared(self) -> None:
         if any(member.alive for member in self.members):

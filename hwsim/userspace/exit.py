@@ -1,0 +1,52 @@
+"""How a process ends: its mappings, its frames and its files go."""
+
+from __future__ import annotations
+
+from hwsim.kernel.allocator import release_region
+from hwsim.kernel.mm_types import Region, Task
+from hwsim.kernel.mmap import exit_mm
+from hwsim.kernel.swap import free_pages_and_swap_cache
+from hwsim.userspace.open_files import close_files
+from hwsim.userspace.periodic_fsync import end_calls
+from hwsim.userspace.user_task import UserTask
+
+
+def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
+    """kernel/exit.c: the process in ``member`` is ``killed`` or leaves; ``by_step``: no error has done it."""
+    kernel, task = member.kernel, member.task
+    assert task is not None
+    task.alive = False
+    task.killed = killed
+    member.struck = member.struck or not by_step
+    if task.pending is not None and not task.pending.result:
+        task.pending.result = "lost"
+    task.pending = None
+    member.back_in_user_space()
+    kernel.process_count -= 1
+    changed = exit_mm(task)
+    for region in _orphans(member, task):
+        release_region(kernel, region)
+    free_pages_and_swap_cache(kernel, changed)
+    close_files(member)
+    if (fsync := member.group.spec.fsync) is not None:
+        end_calls(member, fsync)
+    task.vmas = {}  # they know their task: together they would stay until the run is over
+
+
+def _orphans(member: UserTask, task: Task) -> list[Region]:
+    """Regions that nobody maps any more; forked children may still map their parent's."""
+    regions = [*member.private.values(), *member.copies.values()]
+    regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
+    heirs = any(child.alive for child in member.children)
+    above = member.parent
+    while member.once and above is not None and not above.alive:  # it was the heir of these
+        regions += above.copies.values()
+        above = above.parent
+    overlay = member.kernel.mem_map.overlay
+    return [
+        each
+        for each in dict.fromkeys(regions)
+        if each.alive
+        and not each.anon_vma
+        and not (heirs and any(page.ptes for pfn, page in overlay.items() if each.holds(pfn)))
+    ]

@@ -1,0 +1,41 @@
+"""The fsync() that a task calls again and again: its phase, and since when the inode reckons with it."""
+
+from __future__ import annotations
+
+from hwsim.kernel.writeback import Inode
+from hwsim.rng import Draws, Slot
+from hwsim.spec import FsyncSpec
+from hwsim.userspace.user_task import UserTask
+
+_FSYNC = -1_000_000  # and below, one for each place: names of draws
+
+
+def draw_phase(member: UserTask, fsync: FsyncSpec, draws: Draws) -> None:
+    """At the boot: the calls of the place come in this phase, whoever is in it."""
+    phase = draws.extra(_FSYNC - member.number, Slot.PHASE)
+    member.fsync_ns = member.engine.now_ns + int(phase * fsync.every_ns)
+    inode = _inode(member, fsync)
+    if inode is not None:
+        member.fsync_call = member.fsync_ns, fsync.every_ns
+        inode.calls.append(member.fsync_call)
+
+
+def begin_calls(member: UserTask, fsync: FsyncSpec) -> None:
+    """A new process goes on in the phase of the one before it."""
+    inode = _inode(member, fsync)
+    if inode is not None and member.alive and member.fsync_call is None:
+        member.fsync_call = inode.call_begins(member.engine.now_ns, member.fsync_ns, fsync.every_ns)
+
+
+def end_calls(member: UserTask, fsync: FsyncSpec) -> None:
+    """Who is gone calls nothing."""
+    inode = _inode(member, fsync)
+    if inode is not None and member.fsync_call is not None:
+        inode.call_ends(member.engine.now_ns, member.fsync_call)
+        member.fsync_call = None
+
+
+def _inode(member: UserTask, fsync: FsyncSpec) -> Inode | None:
+    """What the calls write back."""
+    mapping = member.kernel.mem_map.by_name[f"file:{fsync.file}"].mapping
+    return None if mapping is None else mapping.host
