@@ -340,13 +340,16 @@ class MachineSpec:
     chance: bool = True  # False: see without_chance()
 
 
+Arguments = dict[str, Any]  # of a step, by name: TOML values
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptStep:
     """One exact step: at ``at_ns`` do ``verb`` with ``args`` (validated, TOML types)."""
 
     at_ns: int
     verb: str
-    args: dict[str, Any] = field(default_factory=dict)
+    args: Arguments = field(default_factory=dict)
     where: str = ""  # for messages: 'script[3]'
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hwsim.machine import Machine, Plan
+from hwsim.script.pages import pfn_of
 from hwsim.script.step import ScriptError, Step, StepSkipped
 from hwsim.spec import (
     Delay,
@@ -108,9 +109,9 @@ class Machines(RuleBasedStateMachine):
         self.number += 1
         if not self.up:
             return
-        rows = self.rows_of(Step(self.machine, step, self.number))
+        rows = self.rows_of(self.machine.script.step(step, self.number))
         try:
-            self.machine.script._run(Step(self.machine, step, self.number))
+            self.machine.script.do(self.machine.script.step(step, self.number))
             self.injected += rows
         except ScriptError:
             self.refused += 1
@@ -121,7 +122,7 @@ class Machines(RuleBasedStateMachine):
         if step.spec.verb not in ("inject", "mce") or self.machine.kernel.halted:
             return 0
         try:
-            known = self.machine.bad_lines.live(step.pfn()) is not None
+            known = self.machine.bad_lines.live(pfn_of(step)) is not None
         except (ScriptError, StepSkipped):
             return 0
         return int(step.args.get("how") == "line" or not known)

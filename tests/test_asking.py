@@ -76,7 +76,7 @@ def test_a_session_ends_with_a_close_that_may_answer(
 def test_old_data_is_read_from_the_first_time_on_that_the_marker_is_dropped() -> None:
     engine = SimpleNamespace(now_ns=5)
     lost = LostWrite.__new__(LostWrite)
-    lost.story = SimpleNamespace(machine=SimpleNamespace(engine=engine))  # type: ignore[assignment]
+    lost.line = SimpleNamespace(around=SimpleNamespace(engine=engine))  # type: ignore[assignment]
     lost.reads_find, lost.stale_from_ns = "EIO", None
     lost.marker_dropped()
     engine.now_ns = 9

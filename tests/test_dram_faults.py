@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwsim.bad_lines.dram_faults import DramFaults, FaultStory
+from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.hardware.address_map import CoordinateRange
 from hwsim.hardware.dram_fault import Dimms, DramFault
 from hwsim.hardware.ecc import ON_DIE_SEC, OUTCOMES, SECDED, residual
@@ -368,9 +368,9 @@ def test_a_dimm_goes_with_its_own_faults_only() -> None:
     row, bank = at("row", 1, **ROW), at("bank", 2, rank=1)
     neighbour = replace(row, where=replace(row.where, channel=1))
     channel = replace(row, where=CoordinateRange(socket=0, channel=0))
-    found = DramFaults(Machine(world(BASE), 0, Plan(world(BASE))))
+    found = Machine(world(BASE), 0, Plan(world(BASE))).dram
     faults = [(0, row), (0, bank), (0, neighbour), (1, row), (0, channel)]
-    found.faults = [FaultStory(n, source, 0, fault, of("row")) for n, (source, fault) in enumerate(faults)]
+    found.faults = [FaultCourse(n, source, 0, fault, of("row")) for n, (source, fault) in enumerate(faults)]
     found._replace_dimm(found.faults[0], 5)
     assert [each.end for each in found.faults] == ["replaced", "replaced", "", "", ""]
     found._replace_dimm(found.faults[4], 6)

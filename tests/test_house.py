@@ -17,7 +17,6 @@ FUNCTION_LINES_MAX = 60
 
 # A file over LINES_MAX lines stands here with the reason why it is one idea all the same.
 LONG_FILES: dict[str, str] = {
-    "hwsim/bad_lines/bad_line.py": "one life cycle, read from top to bottom; what could leave has left",
     "tests/oracle_mce.py": "mce-inject and do_machine_check() of two kernels, which share their records",
     "tests/twin.py": "one machine that is read in one go; what moves by itself and its memory are elsewhere",
 }
@@ -26,7 +25,6 @@ LONG_FILES: dict[str, str] = {
 LONG_FUNCTIONS = {
     "hwsim/kernel/memory_failure.py memory_failure": "the kernel's own function, in its order",
     "hwsim/kernel/memory_failure.py hwpoison_user_mappings": "the kernel's own function, in its order",
-    "hwsim/bad_lines/bad_line.py __init__": "the slots of a line",  # not for long
 }
 
 MODEL = (

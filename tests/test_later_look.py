@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hwsim.bad_lines.late_touch import LateTouches
+from hwsim.bad_lines.bad_line import Candidate, LateTouches
+from hwsim.bad_lines.late_touch import remapped
 from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.later_look import quiet_rates, settle, store_meanwhile
@@ -101,10 +102,10 @@ def test_a_poison_entry_bars_its_task_from_the_page() -> None:
 
 def test_a_fresh_page_in_one_place_leaves_the_other_touches() -> None:
     page, one, other = shared("shm", 1.0)
-    touches = LateTouches.__new__(LateTouches)
-    touches._line, touches._remapped = SimpleNamespace(arm=lambda: None), []  # type: ignore[assignment]
+    touches = LateTouches()
+    line: Any = SimpleNamespace(arm=lambda: None, touches=touches)
     mine, others = page.map(one, dirty=False, writable=False), page.map(other, dirty=False, writable=False)
-    truncated: Any = (5, 0, "truncated", None)
-    touches.candidates = [truncated, (6, 1, "touch", mine), (7, 1, "touch", others)]
-    touches.remapped(one)
-    assert touches.candidates == [truncated, (7, 1, "touch", others)]
+    truncated, later = Candidate(5, 0, "truncated", print), Candidate(7, 1, "touch", print)
+    touches.to_come = {None: truncated, mine: Candidate(6, 1, "touch", print), others: later}
+    remapped(line, one)
+    assert touches.to_come == {None: truncated, others: later}

@@ -1,1 +1,1 @@
-"""The story of one bad line: the race for it, what the handler makes of it, and what comes after."""
+"""The bad lines of a machine: the race for one, what the handler makes of it, and what comes after."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from hwsim.bad_lines import frame_reuse
+from hwsim.bad_lines import ending, frame_reuse
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.bad_lines.later_sweeps import count_repeats
+from hwsim.bad_lines.later_sweeps import count_sweeps
+from hwsim.bad_lines.race import draw_race
 from hwsim.bad_lines.rows import error_row
 from hwsim.bad_lines.states import OVER
 from hwsim.bad_lines.surroundings import Surroundings
+from hwsim.engine import Engine
+from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.delivery import Delivery
-from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.system import Kernel
 from hwsim.record import ErrorRow, SignalRow
+from hwsim.rng import Draws
+from hwsim.spec import Spec
 
 
 class BadLines:
@@ -24,7 +28,15 @@ class BadLines:
 
     __slots__ = ("_waiting", "all", "around", "by_pfn", "error_count", "open")
 
-    def __init__(self, around: Surroundings[BadLine]) -> None:
+    def __init__(
+        self,
+        replication: int,
+        spec: Spec,
+        engine: Engine,
+        draws: Draws,
+        scrubber: PatrolScrubber[BadLine],
+    ) -> None:
+        around = Surroundings(replication, spec.machine, spec.horizon_ns, engine, draws, scrubber, draw_race)
         self.around = around
         self.all: dict[int, BadLine] = {}
         self.open = around.open
@@ -92,24 +104,20 @@ class BadLines:
         around.kernel, around.delivery = kernel, delivery
         around.boot += 1
 
-    def halted(self) -> None:
-        """The kernel has stopped: nothing happens to a line until the next one is up."""
+    def halted(self, by: BadLine | None = None) -> None:
+        """The kernel has stopped, perhaps ``by`` a line: nothing happens to any until the next one is up."""
+        if by is not None:
+            ending.panicked(by)
         for line in self.open.values():
             line.disarm()
-
-    def panicked(self, failure: MemoryFailure) -> None:
-        """It has stopped because of this error, if that is one of a line."""
-        line = self.all.get(failure.error)
-        if line is not None:
-            line.panicked()
 
     def leave_boot(self) -> None:
         """The kernel goes, and with it all that lines hold of it."""
         for line in list(self.open.values()):
-            count_repeats(line, self.around.engine.now_ns)
-            line.leave_boot()
+            count_sweeps(line, self.around.engine.now_ns)
+            ending.leave_boot(line)
             if line.finished:
-                line.retire()
+                ending.retire(line)
 
     def go_on(self) -> None:
         """The next kernel runs with all its tasks: what is still bad is bad for it, too."""
@@ -123,7 +131,7 @@ class BadLines:
             if line.finished:
                 continue
             if frame_reuse.is_replaced(line):
-                line.finish("replaced")
+                ending.finish(line, "replaced")
             else:
                 line.begin()
 
@@ -132,12 +140,12 @@ class BadLines:
     def close(self, end_ns: int) -> None:
         """The run is over: say how each error stands."""
         for line in self.open.values():
-            line.close(end_ns)
+            ending.close(line, end_ns)
 
     def rows(self) -> tuple[list[ErrorRow], list[SignalRow]]:
         """The records of all errors and of the signals that they led to."""
         for line in self.open.values():
-            line.book_signals()
+            ending.book_signals(line)
         lines, replication = self.all.values(), self.around.replication
         errors = [error_row(line, replication) for line in lines]
         return errors, [row for line in lines for row in line.signal_rows]

@@ -6,15 +6,11 @@ is a fact of the scenario; a report that is lost leads back to the race.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.engine import SCRUB_VISIT
 from hwsim.kernel.ring import mce_notify_irq
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.system import Kernel
+from hwsim.kernel.system import Kernel
 
 _READS = ("task_load", "kernel_load", "device_read")
 _READS_PLAYED = 16  # of one line that nobody panics for
@@ -72,7 +68,7 @@ def _further_line(line: BadLine, kernel: Kernel) -> None:
     if line.latent:  # the finds before it were lost
         raise_check(line)
     else:
-        line.around.delivery.raise_srao(line.new_report(further=True), further=True)
+        line.around.delivery.raise_srao(line.new_failure(further=True), further=True)
 
 
 def report_check(line: BadLine) -> None:
@@ -87,7 +83,7 @@ def report_check(line: BadLine) -> None:
 def raise_check(line: BadLine) -> None:
     """An SRAO machine check for this line."""
     line.state = CHECKING
-    if not line.around.delivery.raise_srao(line.new_report()):
+    if not line.around.delivery.raise_srao(line.new_failure()):
         lost(line)
 
 
@@ -121,7 +117,7 @@ def _fatal(line: BadLine) -> None:
     """A machine check of panic severity; nothing else happens to the line while the CPUs meet."""
     line.fatal_checks += 1
     line.disarm()
-    line.around.delivery.raise_fatal(line.new_report())
+    line.around.delivery.raise_fatal(line.new_failure())
 
 
 def survived(line: BadLine) -> None:
@@ -136,7 +132,7 @@ def survived(line: BadLine) -> None:
     if line.fatal_checks < _READS_PLAYED:
         line.draw_race()
     else:
-        line.times = [each for each in line.times if each[2] not in _READS]
+        line.times = [each for each in line.times if each.what not in _READS]
         line.arm()
 
 

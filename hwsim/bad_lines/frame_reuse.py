@@ -6,9 +6,11 @@ lines and so heals what was transient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hwsim.bad_lines import late_touch
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.discovery import consumed, device_read
+from hwsim.bad_lines.ending import finish, forget
+from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.bad_lines.writeback import look_after_no_more
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
@@ -22,17 +24,12 @@ from hwsim.kernel.allocator import (
 )
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
-from hwsim.kernel.mm_types import AddressSpace, Page
+from hwsim.kernel.mm_types import AddressSpace, Page, Vma
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.bad_lines.surroundings import Surroundings
-    from hwsim.kernel.mm_types import Vma
 
 
 def owner_gone(line: BadLine) -> None:
@@ -83,7 +80,7 @@ def freed(line: BadLine) -> None:
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
-        line.touches.drop_the_dead()
+        late_touch.drop_the_dead(line)
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
             bell = Bell(line.around.engine)
             bell.callbacks.append(lambda _event: freed(line))
@@ -121,13 +118,13 @@ def drop_pages(around: Surroundings[BadLine], mapping: AddressSpace) -> None:
         mapping.host.written(around.engine.now_ns)
 
 
-def overwritten(line: BadLine) -> bool:
+def _frame_overwritten(line: BadLine) -> bool:
     """The whole frame is overwritten, which heals every transient line; whether the line is over."""
     line.other_lines = [each for each in line.other_lines if each.permanent]
     if line.permanent:
         return False
     line.around.kernel.event("healed", error=line.error, pfn=line.pfn)
-    line.finish("healed")
+    finish(line, "healed")
     return True
 
 
@@ -141,7 +138,7 @@ def swap_round(line: BadLine) -> None:
     extra, error, now = line.around.draws.extra, line.error, line.around.engine.now_ns
     line.settle()
     for stage in next_stages(page, page.region.layout.swap):
-        if stage == CLEAN_MAPPED and overwritten(line):
+        if stage == CLEAN_MAPPED and _frame_overwritten(line):
             return
         line.around.kernel.event("swap", error=line.error, pfn=line.pfn, stage=STAGE_NAMES[stage])
         enter(page, stage)
@@ -160,7 +157,7 @@ def handed_out(line: BadLine, order: int) -> None:
         _isolate(line, page, order)
         return
     around.kernel.event("allocated", error=line.error, pfn=line.pfn, order=order)
-    if overwritten(line):
+    if _frame_overwritten(line):
         return
     page.region.watched.pop(line.pfn, None)
     del around.kernel.mem_map.overlay[line.pfn]
@@ -172,7 +169,7 @@ def handed_out(line: BadLine, order: int) -> None:
 
 def given_out(line: BadLine) -> None:
     """A script's allocation takes the frame, which is not poisoned."""
-    if overwritten(line):
+    if _frame_overwritten(line):
         return
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
@@ -189,7 +186,7 @@ def first_touch(line: BadLine, vma: Vma, copied: bool) -> None:
         _isolate(line, page, 0)
         return
     around.kernel.event("allocated", error=line.error, pfn=line.pfn, order=0, task=vma.task.name)
-    if overwritten(line):
+    if _frame_overwritten(line):
         return
     load, store = vma.region.touch_rates(page.pgoff)
     touches = store if copied else load + store
@@ -236,18 +233,18 @@ def rebooted(line: BadLine) -> None:
     end = "panic" if line.end == "panic" else ""
     if is_replaced(line):
         line.other_lines = [each for each in line.other_lines if not is_replaced(each)]
-        line.finish(end or "replaced")
+        finish(line, end or "replaced")
         return
     if end and not line.faults:  # who repairs the faults of DIMMs has said so
         u = around.draws.extra(line.error, Slot.REPAIR, line.races)
         if u < around.spec.repair_share:
             line.other_lines = []
-            line.finish(end)
+            finish(line, end)
             return
     if not line.permanent:
-        line.finish(end or "rebooted")
+        finish(line, end or "rebooted")
         return
-    line.forget()
+    forget(line)
     if around.kernel.mem_map.pfn_valid(line.pfn):
         change_hands(line)  # another boot uses the frame for something else
     line.look()

@@ -6,9 +6,9 @@ From here on any touch of the *page* counts, not only of the bad line.
 from __future__ import annotations
 
 from math import expm1
-from typing import TYPE_CHECKING
 
-from hwsim.bad_lines import read_again
+from hwsim.bad_lines import late_touch, read_again
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.states import HANDLED
 from hwsim.bad_lines.writeback import look_after_no_more
 from hwsim.engine import TASK_ACCESS
@@ -19,93 +19,71 @@ from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import quiet_rates, store_meanwhile
 from hwsim.kernel.mm_types import Page, Pte, Vma
-from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
 
-
-def unmapped(line: BadLine, report: MemoryFailure, entries: list[Pte]) -> None:
+def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
-    anchor = line.found_ns if line.found_ns is not None else report.started_ns
+    anchor = line.anchor_ns(failure)
     _out_of_reach(line, anchor, [pte.vma for pte in entries])
     line.entries = entries
     for pte in entries:
         if meets_poison(pte):
-            line.touches.expect(pte, anchor)
-    if report.unmap_failed:
+            late_touch.expect(line, pte, anchor)
+    if failure.unmap_failed:
         line.draw_race()  # one task can still read the line
         return
-    line.times = [each for each in line.times if each[1] < TASK_ACCESS]  # no task reaches it now
+    line.times = [each for each in line.times if each.priority < TASK_ACCESS]  # no task reaches it now
     line.arm()
 
 
-def done(line: BadLine, report: MemoryFailure) -> None:
+def done(line: BadLine, failure: MemoryFailure) -> None:
     """memory_failure() has returned."""
-    around = line.around
-    page = line.page
+    around, page = line.around, line.page
     line.attempts += 1
-    line.queued.discard(report)
-    if report.exit == "already" and line.report is not None:
+    line.queued.discard(failure)
+    if failure.exit == "already" and line.failure is not None:
         line.state = HANDLED
         line.arm()
         return
-    if report.exit == "already" and line.queued:  # another report of the page is being handled
+    if failure.exit == "already" and line.queued:  # another report of the page is being handled
         return
-    line.report = report
+    line.failure = failure
     entries, line.entries = line.entries, []
-    line.mappers = report.mappers
+    line.mappers = failure.mappers
     line.dirty = page is not None and bool(page.flags & pg.DIRTY)
     line.state = HANDLED
     look_after_no_more(line)
-    line.times = [each for each in line.times if each[2] not in ("refilled", "swap", "dirtied")]
+    line.times = [each for each in line.times if each.what not in ("refilled", "swap", "dirtied")]
     if page is None:
         line.arm()
         return
-    if line.unmapped_ns is None and report.exit == "table":
-        anchor = line.found_ns if line.found_ns is not None else report.started_ns
+    anchor = line.anchor_ns(failure)
+    if line.unmapped_ns is None and failure.exit == "table":
         _out_of_reach(line, anchor, [])
-    if is_contained(page, report):
+    if is_contained(page, failure):
         line.contained_ns = around.engine.now_ns
-        if report.exit != "free_or_high_order":
+        if failure.exit != "free_or_high_order":
             take_out(line, page)
-        if report.exit not in ("free_or_high_order", "free_buddy"):
-            _count_data(line, page, report)
-    if report.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
+        if failure.exit not in ("free_or_high_order", "free_buddy"):
+            _count_data(line, page, failure)
+    if failure.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
         read_again.dropped(line, page)
         rate = page.region.layout.truncate_per_s * 1e-9
-        if rate > 0.0 and (report.dirty or line.touches.candidates):
-            line.touches.expect_truncation(rate)
-    if report.dirty and report.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
+        if rate > 0.0 and (failure.dirty or line.touches.to_come):
+            late_touch.expect_truncation(line, rate)
+    if failure.dirty and failure.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
         dropped = line.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
         if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
-            around.kernel.files.write_lost(report, page, entries)
-    anchor = line.found_ns if line.found_ns is not None else report.started_ns
+            around.kernel.files.write_lost(failure, page, entries)
     for pte in _entries(page):
-        if meets_poison(pte) and not line.touches.awaits(pte):
-            line.touches.expect(pte, anchor)
-    line.touches.expect_sharers(anchor)
+        if meets_poison(pte) and not late_touch.awaits(line, pte):
+            late_touch.expect(line, pte, anchor)
+    late_touch.expect_sharers(line, anchor)
     waiting, line.stores_waiting = line.stores_waiting, []
     for vma in waiting:
-        line.touches.unlocked(vma)
-    line.arm()
-
-
-def file_truncated(line: BadLine) -> None:
-    """The file was cut and written anew after its page was lost: nothing leads to the poison any more."""
-    around, page = line.around, line.page
-    assert page is not None
-    region, cut = page.region, range(page.pgoff, page.pgoff + 1)
-    assert region.mapping is not None
-    around.kernel.event("truncated", pfn=page.pfn)
-    unmap_mapping_range(region.mapping, cut, even_cows=True)
-    line.touches.candidates = []
-    page.lost_bytes = 0
-    around.kernel.files.truncated(region, cut)
-    region.mapping.read_again[page.pgoff] = around.engine.now_ns
-    around.kernel.files.readers_changed(region.mapping)
+        late_touch.unlocked(line, vma)
     line.arm()
 
 
@@ -141,15 +119,15 @@ def _entries(page: Page) -> list[Pte]:
     return [pte for pte in entries if pte is not None and pte.page is page]
 
 
-def is_contained(page: Page, report: MemoryFailure) -> bool:
+def is_contained(page: Page, failure: MemoryFailure) -> bool:
     """Whether nobody can read the page any more without the kernel noticing."""
-    if report.exit == "free_or_high_order":
+    if failure.exit == "free_or_high_order":
         return bool(page.flags & pg.BUDDY)  # a free huge page has no gatekeeper in its pool
-    if report.exit == "already_unmapped":
+    if failure.exit == "already_unmapped":
         return not page.ptes
-    if report.exit == "free_buddy":
+    if failure.exit == "free_buddy":
         return True
-    return ACTION_NAME[report.outcome] in ("Recovered", "Delayed") and not page.ptes and report.row > 3
+    return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes and failure.row > 3
 
 
 def take_out(line: BadLine, page: Page) -> None:
@@ -158,13 +136,13 @@ def take_out(line: BadLine, page: Page) -> None:
     line.isolated_pages = max(line.isolated_pages, lose_block(line.around.kernel, page.pfn, 0))
 
 
-def _count_data(line: BadLine, page: Page, report: MemoryFailure) -> None:
+def _count_data(line: BadLine, page: Page, failure: MemoryFailure) -> None:
     if page.region.kind == "anon":
         lost = not page.swap_entry
     elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
-        lost = report.dirty and not page.swap_entry
+        lost = failure.dirty and not page.swap_entry
     else:
-        lost = report.dirty
+        lost = failure.dirty
     if lost:
         page.lost_bytes = PAGE_BYTES
         line.data_lost_bytes += PAGE_BYTES

@@ -8,46 +8,42 @@ PG_dirty that memory_failure() left behind.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.kernel.handlers import ACTION_NAME, IGNORED
 from hwsim.rng import Slot
 
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
 
-
-def count_repeats(line: BadLine, until_ns: int) -> None:
+def count_sweeps(line: BadLine, until_ns: int) -> None:
     """Add the reports since the last one, up to ``until_ns``, to ``line.repeats``."""
-    around, report = line.around, line.report
-    signals = around.scrubber.signals
+    around, failure = line.around, line.failure
+    kernel, scrubber, delivery = around.kernel, around.scrubber, around.delivery
     after = line.last_report_ns
     if line.sweeps_change_nothing:
         played = None
-    elif line.handled and report is not None and signals == "SRAO" and line.line_is_bad:
-        played = report
-        after = max(after, report.started_ns)
+    elif line.handled and failure is not None and scrubber.signals == "SRAO" and line.line_is_bad:
+        played = failure
+        after = max(after, failure.started_ns)
     else:
         return
-    count = around.scrubber.visits_between(line.pfn, line.number_in_page, after, until_ns)
+    count = scrubber.visits_between(line.pfn, line.number_in_page, after, until_ns)
     line.repeats += count
-    if signals == "UCNA":
+    if scrubber.signals == "UCNA":
         line.logged_only += count
     line.last_report_ns = max(until_ns, line.last_report_ns)
-    if not count or not around.kernel.log.enabled:
+    if not count or not kernel.log.enabled:
         return
-    times, facts = around.kernel.times, around.kernel.log.facts
+    times, facts = kernel.times, kernel.log.facts
     checked_ns = started_ns = 0
-    if signals != "UCNA":
-        first = report or line.new_report()
-        checked_ns = around.delivery.interrupt.duration_ns(times.rendezvous, first.draw(Slot.RENDEZVOUS))
-        notified = times.return_to_user if around.delivery.notified_user(first) else times.workqueue
+    if scrubber.signals != "UCNA":
+        first = failure or line.new_failure()
+        checked_ns = delivery.interrupt.duration_ns(times.rendezvous, first.draw(Slot.RENDEZVOUS))
+        notified = times.return_to_user if delivery.notified_user(first) else times.workqueue
         started_ns = checked_ns + notified.draw(first.draw(Slot.NOTIFY))
     dirty = "dirty " if line.dirty else ""
-    message = "already hardware poisoned" if line.page is not None or report is None else report.message
+    message = "already hardware poisoned" if line.page is not None or failure is None else failure.message
     result = (line.pfn, dirty, message, ACTION_NAME[IGNORED])
     for _ in range(count):
-        after = around.scrubber.next_visit_ns(line.pfn, line.number_in_page, after) or until_ns
+        after = scrubber.next_visit_ns(line.pfn, line.number_in_page, after) or until_ns
         if after + checked_ns < until_ns:
             facts.append((after + checked_ns, "logged", ()))
         if played is not None and after + started_ns < until_ns:

@@ -1,76 +1,92 @@
 """The race for a bad line: when each party would next meet it, as the page is used now.
 
-A candidate is (time_ns, priority, what, who).  Rates are of *that line*: a touch of the page reads
-``lines_per_touch`` of its 64 lines.  Every time is one uniform through the inverse CDF.
+Rates are of *that line*: a touch of the page reads ``lines_per_touch`` of its 64 lines.  Every time is one
+uniform through the inverse CDF.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from math import log1p
-from typing import TYPE_CHECKING, Any
 
+from hwsim.bad_lines import frame_reuse, writeback
+from hwsim.bad_lines.bad_line import BadLine, Candidate
+from hwsim.bad_lines.discovery import consumed
+from hwsim.bad_lines.ending import overwritten
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.later_look import quiet_stores, sharers
-from hwsim.kernel.mm_types import Page
+from hwsim.kernel.mm_types import Page, UserSpace
 from hwsim.kernel.page_cache import inode_of
 from hwsim.kernel.swap_cycle import leave_rate
 from hwsim.rng import ROW, Slot
 
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.bad_lines.surroundings import Surroundings
-
-Candidate = tuple[int, int, str, Any]
 Uniform = Callable[[Slot], float]
 
 _NS = 1e-9
 
 
-def draw_race(around: Surroundings[BadLine], line: BadLine) -> list[Candidate]:
+def draw_race(line: BadLine) -> None:
     """All candidates for the page of ``line`` from now on."""
-    times: list[Candidate] = []
+    line.times = times = list[Candidate]()
     page = line.page
     if page is None:
-        return times
-    uniform, now = _uniforms(around, line), around.engine.now_ns
+        return
+    uniform, now = _uniforms(line), line.around.engine.now_ns
     target = page.head or page
     _tasks(line, target, uniform, now, times)
     if page.flags & pg.BUDDY:
-        _first_touch(around, line, page, uniform, now, times)
-        spec, free = around.spec, around.kernel.mem_map.by_name["free"].layout.pages
-        rate = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
+        _first_touch(line, page, uniform, now, times)
+        spec, free = line.around.spec, line.around.kernel.mem_map.by_name["free"].layout.pages
+        rate = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)  # of one free page
         if rate > 0.0:
-            times.append((_when(now, uniform(Slot.ALLOC), rate), KERNEL_ACCESS, "allocated", None))
+            time = _when(now, uniform(Slot.ALLOC), rate)
+            happens = partial(frame_reuse.handed_out, order=spec.alloc_order)
+            times.append(Candidate(time, KERNEL_ACCESS, "allocated", happens))
     elif page.region.kind in ("anon", "shm"):
         swap = page.region.layout.swap
         if swap is not None and not page.flags & pg.HWPOISON:
             time = _when(now, uniform(Slot.TURNOVER), leave_rate(page, swap))
-            times.append((time, KERNEL_ACCESS, "swap", None))
+            times.append(Candidate(time, KERNEL_ACCESS, "swap", frame_reuse.swap_round))
     elif page.region.kind in ("file", "blockdev"):
         _file(line, page, uniform, now, times)
     elif target.count or page.region.kind in ("high_order", "kernel_stack"):
         _kernel(line, page, uniform, now, times)
     if not line.line_is_bad:
-        return [each for each in times if each[2] in ("freed", "allocated", "exit")]
-    return times
+        line.times = [each for each in times if each.what in ("freed", "allocated", "exit")]
+
+
+def _healed(line: BadLine) -> None:
+    """A store has overwritten the bad line."""
+    writeback.stored_to(line)
+    overwritten(line)
+
+
+def _refilled(line: BadLine) -> None:
+    """The page was reclaimed, and read again from the disk."""
+    line.around.kernel.event("refilled", error=line.error, pfn=line.pfn)
+    overwritten(line)
+
+
+def _exit(user: UserSpace, _line: BadLine) -> None:
+    user.exit()
 
 
 def _when(now: int, u: float, rate_per_ns: float) -> int:
     return now + int(-log1p(-u) / rate_per_ns) + 1
 
 
-def _uniforms(around: Surroundings[BadLine], line: BadLine) -> Uniform:
+def _uniforms(line: BadLine) -> Uniform:
     """Uniforms of this race: the first uses the error's row, later ones extra draws."""
     race = line.races
     line.races += 1
     if race == 0:
         return line.u.__getitem__
-    extra, error, base = around.draws.extra, line.error, race * ROW * 1024
+    extra, error, base = line.around.draws.extra, line.error, race * ROW * 1024
     return lambda slot: extra(error, slot, base)
 
 
@@ -103,36 +119,33 @@ def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[
                 break
             nth -= read
         time = _when(now, uniform(Slot.RACE_TASK), read_rate)
-        times.append((time, TASK_ACCESS | who.task.number, "task_load", who))
+        happens = partial(consumed, how="task_load", task=who.task.name)
+        times.append(Candidate(time, TASK_ACCESS | who.task.number, "task_load", happens, whose=who))
     if heal_rate > 0.0 and not line.permanent and not shared_copy:
-        times.append((_when(now, uniform(Slot.RACE_HEAL), heal_rate), TASK_ACCESS, "healed", None))
+        time = _when(now, uniform(Slot.RACE_HEAL), heal_rate)
+        times.append(Candidate(time, TASK_ACCESS, "healed", _healed))
     if lifetimes:
         exits = [vma.task.user.next_exit_ns() for vma in readers]
         task = readers[exits.index(min(exits))].task
-        times.append((min(exits), TASK_ACCESS | task.number, "exit", task.user))
+        ends = partial(_exit, task.user)
+        times.append(Candidate(min(exits), TASK_ACCESS | task.number, "exit", ends, whose=task.user))
 
 
-def _first_touch(
-    around: Surroundings[BadLine],
-    line: BadLine,
-    page: Page,
-    uniform: Uniform,
-    now: int,
-    times: list[Candidate],
-) -> None:
+def _first_touch(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
     """A task touches memory it has never touched, or copies a page it shares: the free frame is taken."""
     region = page.region
     if not region.alive or region.kind not in ("anon", "shm"):
         return
-    if region.kind == "anon" and is_shared(around.kernel, region):
-        extra, error = around.draws.extra, line.error
+    kernel = line.around.kernel
+    if region.kind == "anon" and is_shared(kernel, region):
+        extra, error = line.around.draws.extra, line.error
         family = Family(
-            around.kernel, region.fork_family or region, page.pgoff, lambda slot, k: extra(error, slot, k)
+            kernel, region.fork_family or region, page.pgoff, lambda slot, k: extra(error, slot, k)
         )
         taking = family.taking(region, now)
         if taking is not None:
-            taker = taking.vma, taking.copied
-            times.append((int(taking.time_ns) + 1, KERNEL_ACCESS, "first_touch", taker))
+            happens = partial(frame_reuse.first_touch, vma=taking.vma, copied=taking.copied)
+            times.append(Candidate(int(taking.time_ns) + 1, KERNEL_ACCESS, "first_touch", happens))
         return
     vmas = region.anon_vma if region.kind == "anon" else region.vmas
     vmas = [vma for vma in vmas if vma.alive and vma.covers(page.pgoff)]
@@ -142,7 +155,8 @@ def _first_touch(
         nth = bisect_right(list(accumulate(rates)), uniform(Slot.RACE_WHO) * total)
         who = vmas[min(nth, len(vmas) - 1)]
         time = _when(now, uniform(Slot.RACE_TASK), total)
-        times.append((time, KERNEL_ACCESS, "first_touch", (who, False)))
+        happens = partial(frame_reuse.first_touch, vma=who, copied=False)
+        times.append(Candidate(time, KERNEL_ACCESS, "first_touch", happens))
 
 
 def _kernel(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
@@ -150,7 +164,7 @@ def _kernel(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[C
     layout = page.region.layout
     if layout.lifetime_ns:
         time = _when(now, uniform(Slot.FREED), 1.0 / layout.lifetime_ns)
-        times.append((time, KERNEL_ACCESS, "freed", None))
+        times.append(Candidate(time, KERNEL_ACCESS, "freed", frame_reuse.freed))
     read, heal = page.region.line_rates(page.pgoff)
     _reads(line, read, heal, uniform, now, times)
 
@@ -160,9 +174,12 @@ def _reads(
 ) -> None:
     read *= 1 + len(line.other_lines)
     if read > 0.0:
-        times.append((_when(now, uniform(Slot.RACE_KERNEL), read), KERNEL_ACCESS, "kernel_load", None))
+        time = _when(now, uniform(Slot.RACE_KERNEL), read)
+        happens = partial(consumed, how="kernel_load", task="kernel")
+        times.append(Candidate(time, KERNEL_ACCESS, "kernel_load", happens))
     if heal > 0.0 and not line.permanent:
-        times.append((_when(now, uniform(Slot.RACE_OVERWRITE), heal), KERNEL_ACCESS, "healed", None))
+        time = _when(now, uniform(Slot.RACE_OVERWRITE), heal)
+        times.append(Candidate(time, KERNEL_ACCESS, "healed", _healed))
 
 
 def _file(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
@@ -175,15 +192,15 @@ def _file(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Can
     if mapping is None:
         return
     if mapping.host is not None:
-        writeback = _next_writeback(line, page, uniform, now)
-        if writeback is not None and not line.logged:
-            times.append(writeback)
+        written = _next_writeback(line, page, uniform, now)
+        if written is not None and not line.logged:
+            times.append(written)
     if layout.turnover_per_s > 0.0 and not line.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)
-        times.append((time, KERNEL_ACCESS, "refilled", None))
+        times.append(Candidate(time, KERNEL_ACCESS, "refilled", _refilled, needs_cpu=False))
     if layout.truncate_per_s > 0.0:
         time = _when(now, uniform(Slot.FREED), layout.truncate_per_s * _NS)
-        times.append((time, KERNEL_ACCESS, "freed", None))
+        times.append(Candidate(time, KERNEL_ACCESS, "freed", frame_reuse.freed))
 
 
 def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Candidate | None:
@@ -194,7 +211,7 @@ def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Ca
     """
     page.dirtied_ns = None
     if page.flags & pg.DIRTY:
-        return written_back(page, now)
+        return writeback.written_back(page, now)
     stores = sum(rate for rate, _ in quiet_stores(page, line.permanent))
     inode = inode_of(page)
     if stores <= 0.0 or inode is None:
@@ -202,13 +219,6 @@ def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Ca
     page.dirtied_ns = _when(now, uniform(Slot.RACE_DEVICE), stores)
     call, wake = inode.next_call_ns(page.dirtied_ns), inode.next_wake_ns(page.dirtied_ns)
     if call is not None and (wake is None or call <= wake):
-        return call, KERNEL_ACCESS, "device_read", None
+        return writeback.written_at(call)
     # Which wake it will be follows from what the other pages do until then.
-    return None if wake is None else (page.dirtied_ns, KERNEL_ACCESS, "dirtied", None)
-
-
-def written_back(page: Page, now: int) -> Candidate | None:
-    """When the page, dirty and up to now, is written."""
-    inode = inode_of(page)
-    time = None if inode is None else inode.next_writeout_ns(now)
-    return None if time is None else (time, KERNEL_ACCESS, "device_read", None)
+    return None if wake is None else writeback.dirtied(page.dirtied_ns)

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Container
 from math import log1p
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.mm_types import Page, Vma
+from hwsim.kernel.mm_types import Page, Region, Vma
 from hwsim.kernel.page_cache import dropped_pages, has_cached_pages
 from hwsim.rng import Slot
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.mm_types import Region
 
 # Names of draws of Slot.STALE; the rest of them stand in lost_write.
 FIRST_READ, OVERWRITTEN = 0, 5

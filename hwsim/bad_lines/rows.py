@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from hwsim.bad_lines.treatment import treatment
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.kernel.allocator import PAGE_BYTES
 from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.signals import BUS_MCEERR_AO
 from hwsim.record import ErrorRow, SignalRow
 from hwsim.rng import Slot, poisson
 
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-
 
 def error_row(line: BadLine, replication: int) -> ErrorRow:
     """The record of the error; positional, in the order of ErrorRow, because there are many."""
-    told = line.first or treatment(line)  # a later boot's of the same line is not another error
+    told = line.first or line.treatment  # a later boot's of the same line is not another error
     return ErrorRow(
         replication,
         line.error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,7 +21,8 @@ class Surroundings(Generic[Line]):
     """The clock, the chance and the hardware of one machine, and the kernel that runs on it.
 
     Life: made at power-on -> each boot puts its ``kernel`` and its ``delivery`` here, and counts on.
-    ``open`` are the lines that may go on, by error, ``by_pfn`` those that stand for a frame.
+    ``draw_race(line)`` fills in who would meet the line when.  ``open`` are the lines that may go on, by
+    error, ``by_pfn`` those that stand for a frame.
     """
 
     replication: int
@@ -29,6 +31,7 @@ class Surroundings(Generic[Line]):
     engine: Engine
     draws: Draws
     scrubber: PatrolScrubber[Line]
+    draw_race: Callable[[Line], None]
     kernel: Kernel = field(init=False)
     delivery: Delivery = field(init=False)
     boot: int = -1  # number of the boot, from 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.bad_lines import discovery, frame_reuse, handled
+from hwsim.bad_lines import discovery, frame_reuse, handled, late_touch, mappings
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.kernel.failure import MemoryFailure
@@ -42,23 +42,23 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
 
     def sharers_changed(self, region: Region) -> None:
         for line in self._of(region):
-            line.sharers_changed()
+            mappings.sharers_changed(line)
 
     def entries_copied(self, child: Vma) -> None:
         for pte in list(child.ptes.values()):
             line = self._by_pfn.get(pte.page.pfn)
             if line is not None:
-                line.entry_copied(child)
+                mappings.entry_copied(line, child)
 
     def entries_dropped(self, pages: list[Page]) -> None:
         for page in pages:
             line = self._by_pfn.get(page.pfn)
             if line is not None:
-                line.entries_dropped()
+                mappings.entries_dropped(line)
             if page.flags & HEAD:  # the entries of a compound page are its head's
                 for tail in self._of(page.region):
                     if tail.page is not None and tail.page.head is page:
-                        tail.entries_dropped()
+                        mappings.entries_dropped(tail)
 
     def freed(self, page: Page) -> None:
         frame_reuse.freed(self._by_pfn[page.pfn])
@@ -80,17 +80,17 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
     # -- what a SIGBUS handler does -------------------------------------------------------------------
 
     def handler_touches(self, signal: Signal) -> bool:
-        return self._lines[signal.failure.error].touches.by_handler(signal)
+        return late_touch.by_handler(self._lines[signal.failure.error], signal)
 
     def page_of(self, signal: Signal) -> Page | None:
         return self._lines[signal.failure.error].page
 
     def remapped(self, signal: Signal) -> None:
         if signal.vma is not None:
-            self._lines[signal.failure.error].touches.remapped(signal.vma)
+            late_touch.remapped(self._lines[signal.failure.error], signal.vma)
 
     def access_repeated(self, signal: Signal) -> None:
-        self._lines[signal.failure.error].touches.again(signal)
+        late_touch.again(self._lines[signal.failure.error], signal)
 
     # -- memory_failure() --------------------------------------------------------------------------------
 
@@ -120,8 +120,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
             return
         line.signals.append(signal)
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
-            anchor = line.found_ns if line.found_ns is not None else failure.started_ns
-            touch = line.touches.time(signal.vma, anchor)
+            touch = late_touch.next_touch_ns(line, signal.vma, line.anchor_ns(failure))
             exit_ns = signal.task.user.next_exit_ns()
             signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
 

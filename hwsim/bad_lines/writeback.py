@@ -6,24 +6,13 @@ the line alone is drawn by itself.  Which wake of the flusher writes it is known
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hwsim.bad_lines import discovery
-from hwsim.bad_lines.race import written_back
+from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.bad_lines.states import LATENT
+from hwsim.engine import KERNEL_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import Page
 from hwsim.kernel.page_cache import inode_of, set_page_dirty
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-
-
-def look_after(page: Page) -> None:
-    """The page has a bad line."""
-    inode = inode_of(page)
-    if inode is not None:
-        inode.look_after(page.pgoff)
 
 
 def look_after_no_more(line: BadLine) -> None:
@@ -39,8 +28,13 @@ def stored_to(line: BadLine) -> None:
         set_page_dirty(line.page, line.around.engine.now_ns)
 
 
-def dirtied(line: BadLine) -> None:
-    """A store beside the bad line has made the page dirty: a write-out is to come."""
+def dirtied(time_ns: int) -> Candidate:
+    """A store beside the bad line will make the page dirty."""
+    return Candidate(time_ns, KERNEL_ACCESS, "dirtied", _dirtied, needs_cpu=False)
+
+
+def _dirtied(line: BadLine) -> None:
+    """It has: a write-out is to come."""
     line.settle()
     page = line.page
     if page is not None and page.flags & pg.DIRTY:
@@ -50,7 +44,19 @@ def dirtied(line: BadLine) -> None:
     line.arm()
 
 
-def written_out(line: BadLine) -> None:
+def written_back(page: Page, now: int) -> Candidate | None:
+    """The page, dirty and up to now, will be written."""
+    inode = inode_of(page)
+    time_ns = None if inode is None else inode.next_writeout_ns(now)
+    return None if time_ns is None else written_at(time_ns)
+
+
+def written_at(time_ns: int) -> Candidate:
+    """A device will read the page, if it is dirty then."""
+    return Candidate(time_ns, KERNEL_ACCESS, "device_read", _written_out, needs_cpu=False)
+
+
+def _written_out(line: BadLine) -> None:
     """The flusher, or a call by chance, writes the inode, unless somebody did before; the page if dirty."""
     page, now = line.page, line.around.engine.now_ns
     inode = None if page is None else inode_of(page)

@@ -3,7 +3,7 @@
 *base*: dense numpy arrays, built once per scenario, read-only: which region a frame belongs to, its
 index there, its structural flags and counts.  *regions*: per replication, each with an epoch and
 clocks; a kill, exit or truncation raises the epoch in O(1), whatever the size.  *overlay*: the pages
-of this replication's stories as :class:`~hwsim.kernel.mm_types.Page`; forgetting a replication
+of interest of this replication as :class:`~hwsim.kernel.mm_types.Page`; forgetting a replication
 is dropping it.  Volatile bits (dirty, mapped, swap cache, ...) are never in the base: they are drawn
 when a page is first looked at (``kernel/first_look``).
 """

@@ -64,7 +64,7 @@ class AddressSpace:
     wb_seen: bool = False
     files: list[OpenFile] = field(default_factory=list)
     vmas: list[Vma] = field(default_factory=list)  # the i_mmap tree
-    pages: dict[int, Page] = field(default_factory=dict)  # cached pages that have a story, by page offset
+    pages: dict[int, Page] = field(default_factory=dict)  # cached pages of interest, by page offset
     swapped: dict[int, Page] = field(default_factory=dict)  # of a shared segment: in the swap cache
     slots: dict[int, int] = field(default_factory=dict)  # with the epoch of the region when they were filled
     gone: PageRanges = field(default_factory=PageRanges)
@@ -250,7 +250,7 @@ class Vma:
     """A virtual memory area: ``pages`` pages from virtual page ``start``, offset ``pgoff``.
 
     Life: mmap(), fork() or a split -> in the reverse maps until remove_vma().  ``region`` gives the touch
-    rates; ``ptes`` holds only entries that differ from what the region's clocks say (pages with a story), by
+    rates; ``ptes`` holds only entries that differ from what the region's clocks say (pages of interest), by
     page offset.
     """
 

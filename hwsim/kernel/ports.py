@@ -12,7 +12,7 @@ from __future__ import annotations
 from mypy_extensions import trait
 
 from hwsim.kernel.failure import Chance, MemoryFailure
-from hwsim.kernel.mm_types import AddressSpace, Page, Pte, Region, Signal, UserSpace, Vma
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region, Signal, UserSpace, Vma
 
 
 class Halted(Exception):
@@ -127,7 +127,7 @@ class HandlerWatcher:
 class FileWatcher:
     """Files lose data, their pages and who has them open: answered by who keeps lost writes.
 
-    Told by mm/filemap, and by those who keep the bad lines.  ``kernel.files``.
+    Told by mm/filemap, by those who keep the bad lines, and by the calls of a script.  ``kernel.files``.
     """
 
     __slots__ = ()
@@ -141,6 +141,26 @@ class FileWatcher:
 
     def readers_changed(self, mapping: AddressSpace) -> None:
         """Other calls than before can meet an error: pages are back, or awaited at another time."""
+        raise NotImplementedError
+
+    def read(self, region: Region, index: int) -> None:
+        """Somebody has read old data, or zeroes."""
+        raise NotImplementedError
+
+    def written(self, region: Region, index: int) -> None:
+        """The page has been written as a whole."""
+        raise NotImplementedError
+
+    def told(self, region: Region, task: str, file: OpenFile, by: str) -> None:
+        """A call has returned the error of the mapping, -EIO, to somebody who looks at it."""
+        raise NotImplementedError
+
+    def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
+        """A call has returned -EIO because of PG_error of this page."""
+        raise NotImplementedError
+
+    def swallowed(self, region: Region, by: str) -> None:
+        """A call has taken the error of the mapping away, and nobody looks at what it returns."""
         raise NotImplementedError
 
     def truncated(self, region: Region, cut: range) -> None:

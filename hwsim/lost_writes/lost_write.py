@@ -1,27 +1,24 @@
 """A lost write from the moment its page was dropped: who reads old data, and who is told.
 
 The page is gone, the disk has what was there before.  Reads are counted from their rates; who asks for the
-error, and when, is in ``asking``.  Whose write it was, and which session a caller belongs to, no kernel
+error, and when, is in ``fsync_calls``.  Whose write it was, and which session a caller belongs to, no kernel
 knows.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from math import log1p
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
 from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
 from hwsim.kernel.page_cache import answers_eio
 from hwsim.kernel.swap import has_no_contents
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot, poisson
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
-    from hwsim.kernel.mm_types import Region
-    from hwsim.machine import Machine
 
 WRITER, BYSTANDER, LATER_SESSION, NOBODY = "writer", "bystander", "later_session", "nobody"
 _BEFORE, _AFTER, _BY_WRITER, _BY_OTHERS = range(1, 5)  # names of the draws of Slot.STALE, with two more
@@ -36,52 +33,30 @@ class Telling(NamedTuple):
     by: str
 
 
+@dataclass(slots=True, eq=False)
 class LostWrite:
     """One page of a file or of a shared segment whose newest contents are gone.
 
-    Life: made when memory_failure() has returned -> :meth:`tell` any number of times -> :meth:`row`.
+    Life: :func:`lose` when memory_failure() has returned -> :meth:`tell` any number of times -> :meth:`row`.
+    ``users`` use the file by system call; rates are per ns.
     """
 
-    __slots__ = (
-        "eio",
-        "end",
-        "end_ns",
-        "index",
-        "lost_ns",
-        "read_rate",
-        "reads",
-        "reads_find",
-        "region",
-        "stale_from_ns",
-        "story",
-        "swallowed",
-        "tellings",
-        "users",
-        "write_rate",
-        "writer",
-    )
-
-    def __init__(self, machine: Machine, story: BadLine, page: Page, entries: list[Any]) -> None:
-        region = page.region
-        mapping = region.mapping
-        assert mapping is not None
-        self.story = story
-        self.region = region
-        self.index = page.pgoff
-        self.lost_ns = machine.engine.now_ns
-        self.eio = _sets_eio(story)
-        self.swallowed = ""
-        self.tellings: list[Telling] = []
-        self.reads: list[int] = []  # of a script's steps; the others are counted from their rates
-        self.end, self.end_ns = "", 0
-        self.users = users_of(machine, region)
-        self.writer = page.writer or _draw_writer(machine, story, page, self.users)
-        self.reads_find = _reads_find(page, mapping, machine.kernel.switches.pagecache_policy)
-        self.stale_from_ns = self.lost_ns if self.reads_find in ("old data", "zeroes") else None
-        barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
-        self.read_rate, self.write_rate, _ = uses_of(region, page, barred)
-        machine.kernel.reach(f"lost:{self.reads_find}")
-        machine.kernel.event("lost_write", file=region.name, index=self.index, writer=self.writer)
+    line: BadLine
+    region: Region
+    index: int
+    lost_ns: int
+    eio: bool  # the handler has left an error in the mapping
+    users: list[str]
+    writer: str
+    reads_find: str  # EIO | the page | old data | zeroes
+    stale_from_ns: int | None
+    read_rate: float
+    write_rate: float
+    tellings: list[Telling] = field(default_factory=list)
+    swallowed: str = ""  # by what the error was thrown away
+    reads: list[int] = field(default_factory=list)  # a script's steps; others are counted from their rates
+    end: str = ""
+    end_ns: int = 0
 
     def heard(self, task: str) -> bool:
         """Whether the task has been told."""
@@ -89,26 +64,26 @@ class LostWrite:
 
     def tell(self, task: str, file: OpenFile | None, by: str) -> None:
         """A call of ``task`` on ``file`` has returned the error."""
-        now = self.story.around.engine.now_ns
+        now = self.line.around.engine.now_ns
         later = file is not None and file.opened_ns > self.lost_ns
         role = LATER_SESSION if later else WRITER if task == self.writer else BYSTANDER
         self.tellings.append(Telling(now, task, role, by))
-        self.story.around.kernel.reach(f"told:{role}")
-        self.story.around.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
+        self.line.around.kernel.reach(f"told:{role}")
+        self.line.around.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
 
     def marker_dropped(self) -> None:
         """The page that answered EIO has left the cache: from now on reads find what the disk has."""
         if self.reads_find == "EIO" and self.stale_from_ns is None:
-            self.stale_from_ns = self.story.around.engine.now_ns
+            self.stale_from_ns = self.line.around.engine.now_ns
 
     def finish(self, end: str, now_ns: int) -> None:
         """From now on nobody can read the old contents."""
         if not self.end:
             self.end, self.end_ns = end, now_ns
 
-    def row(self, replication: int, run_end_ns: int) -> LostWriteRow:
+    def row(self, run_end_ns: int) -> LostWriteRow:
         """The record, made while the kernel is there that lost it: of its signals only those of that boot."""
-        story = self.story
+        line = self.line
         self.finish("horizon", run_end_ns)
         end = self._read_until()
         tellings = sorted([*self.tellings, *self._signals(), *self._reads_refused(end)])
@@ -117,8 +92,8 @@ class LostWrite:
         told = next((role for role in (WRITER, BYSTANDER, LATER_SESSION) if role in roles), NOBODY)
         before, after, first_stale = self._stale_reads(first.time_ns if first else end, end)
         return LostWriteRow(
-            replication,
-            story.error,
+            line.around.replication,
+            line.error,
             self.lost_ns,
             self.region.name.removeprefix("file:"),
             self.index,
@@ -137,12 +112,12 @@ class LostWrite:
             first_stale,
             self.end,
             self.end_ns,
-            story.around.boot,
+            line.around.boot,
             self.region.kind,
         )
 
     def _uniform(self, name: int) -> float:
-        return self.story.around.draws.extra(self.story.error, Slot.STALE, name)
+        return self.line.around.draws.extra(self.line.error, Slot.STALE, name)
 
     def _read_until(self) -> int:
         """When the page was written as a whole again, unless it ended before."""
@@ -199,19 +174,45 @@ class LostWrite:
                 WRITER if signal.task.name == self.writer else BYSTANDER,
                 "SIGBUS",
             )
-            for signal in self.story.signals
+            for signal in self.line.signals
             if signal.result in ("killed", "handled")
             and signal.cause != "group_death"
             and signal.done_ns is not None
         ]
 
 
-def _sets_eio(story: BadLine) -> bool:
+def lose(line: BadLine, page: Page, entries: list[Pte], users: list[str]) -> LostWrite:
+    """The contents of ``page`` are gone; ``entries`` mapped it, ``users`` use the file by system call."""
+    region, mapping, kernel = page.region, page.region.mapping, line.around.kernel
+    assert mapping is not None
+    now = kernel.engine.now_ns
+    writer = page.writer or _draw_writer(line, page, users)
+    reads_find = _reads_find(page, mapping, kernel.switches.pagecache_policy)
+    barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
+    uses = uses_of(region, page, barred)
+    kernel.reach(f"lost:{reads_find}")
+    kernel.event("lost_write", file=region.name, index=page.pgoff, writer=writer)
+    return LostWrite(
+        line,
+        region,
+        page.pgoff,
+        now,
+        _sets_eio(line),
+        users,
+        writer,
+        reads_find,
+        now if reads_find in ("old data", "zeroes") else None,
+        uses.reads,
+        uses.writes,
+    )
+
+
+def _sets_eio(line: BadLine) -> bool:
     """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
-    report = story.report
-    assert report is not None
-    states = story.around.kernel.error_states
-    handler = next((state.handler for state in states if state.row == report.row), "")
+    failure = line.failure
+    assert failure is not None
+    states = line.around.kernel.error_states
+    handler = next((state.handler for state in states if state.row == failure.row), "")
     return handler == "me_pagecache_dirty"
 
 
@@ -223,24 +224,7 @@ def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
     return "old data" if mapping.accounts_dirty else "zeroes"
 
 
-def users_of(machine: Machine, region: Region) -> list[str]:
-    """The tasks that use the file by system call: its writers, or those that ask for errors."""
-    name = region.name.removeprefix("file:")
-    writers = next((file.writers for file in machine.spec.files if file.name == name), ())
-    groups = [
-        group
-        for group in machine.processes.groups
-        if group.spec.name in writers or (not writers and asks(group.spec, name))
-    ]
-    return [member.name for group in groups for member in group.members if member.alive]
-
-
-def asks(task: Any, file: str) -> bool:
-    """Whether the tasks of this table ask the file for errors."""
-    return task.fsync is not None and task.fsync.file == file
-
-
-def _draw_writer(machine: Machine, story: BadLine, page: Page, users: list[str]) -> str:
+def _draw_writer(line: BadLine, page: Page, users: list[str]) -> str:
     """Who stored last, in proportion to the rates of all who store to the page."""
     written = page.region.touch_rates(page.pgoff)[1]
     rates = [(written / len(users), name) for name in users] if users else []
@@ -250,7 +234,7 @@ def _draw_writer(machine: Machine, story: BadLine, page: Page, users: list[str])
         for vma in (mapping.vmas if mapping is not None else ())
         if vma.alive and vma.covers(page.pgoff)
     ]
-    nth = machine.draws.extra(story.error, Slot.WRITER) * sum(rate for rate, _ in rates)
+    nth = line.around.draws.extra(line.error, Slot.WRITER) * sum(rate for rate, _ in rates)
     for rate, name in rates:
         if nth < rate:
             return name

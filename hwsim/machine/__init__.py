@@ -1,5 +1,7 @@
 """The machine: its parts made and wired, from power-on to the records it leaves."""
 
-from hwsim.machine.machine import Machine, Plan, rehearse, run_replication
+from hwsim.machine.machine import Machine
+from hwsim.machine.replication import rehearse, run_replication
+from hwsim.plan import Plan
 
 __all__ = ["Machine", "Plan", "rehearse", "run_replication"]

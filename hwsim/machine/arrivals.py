@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from hwsim.bad_lines.dram_faults import rate_per_s
-
-if TYPE_CHECKING:
-    from hwsim.rng import Draws
-    from hwsim.spec import ErrorSpec
+from hwsim.rng import Draws
+from hwsim.spec import ErrorSpec
 
 
 def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iterator[int]:

@@ -1,18 +1,17 @@
-"""Booting a kernel: memory as the layout says, with nobody in it yet."""
+"""A kernel that has just come up: its regions with their mappings and their clocks, no task yet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from hwsim.engine import Engine
-from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Flusher, Inode
+from hwsim.plan import Plan
 from hwsim.rng import Draws, Slot
 from hwsim.spec import MachineSpec
 
@@ -22,30 +21,27 @@ _INODE = -3  # and below, one for each region
 
 
 def boot_kernel(
-    spec: MachineSpec,
-    layouts: Sequence[Layout],
-    engine: Engine,
-    draws: Draws,
-    printk: Printk,
-    reached: dict[str, int],
+    engine: Engine, draws: Draws, spec: MachineSpec, plan: Plan, printk: Printk, reached: dict[str, int]
 ) -> Kernel:
-    """A kernel that has just come up: every region with its mapping and its clocks, no task yet."""
-    now = engine.now_ns
-    mem_map = MemMap(layouts, spec.memory_pages)
-    wake_ns = now + int(draws.extra(_FLUSHER, Slot.PHASE, now) * spec.dirty_writeback_ns)
+    """A fresh kernel over the regions of the plan; its ports are not wired yet."""
+    mem_map, flusher = MemMap(plan.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
+    for region in mem_map.regions:
+        region.since_ns = engine.now_ns
+        region.mapping = _mapping(region)
+        if region.layout.cow_of >= 0:
+            region.fork_family = mem_map.regions[region.layout.cow_of]
+        if region.mapping is not None and region.mapping.accounts_dirty:
+            draw = partial(draws.extra, _INODE - region.number)
+            region.mapping.host = Inode(region, flusher, engine.now_ns, draw)
+    return Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, reached, flusher)
+
+
+def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:
+    wake_ns = now_ns + int(draws.extra(_FLUSHER, Slot.PHASE, now_ns) * spec.dirty_writeback_ns)
     every_ns, sync = spec.sync_every_ns, None
     if every_ns is not None:
-        sync = now + int(draws.extra(_SYNC, Slot.PHASE) * every_ns), every_ns
-    flusher = Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns, sync)
-    for region in mem_map.regions:
-        region.since_ns = now
-        region.mapping = _mapping(region)
-        layout = region.layout
-        if layout.cow_of >= 0:
-            region.fork_family = mem_map.regions[layout.cow_of]
-        if region.mapping is not None and region.mapping.accounts_dirty:
-            region.mapping.host = Inode(region, flusher, now, partial(draws.extra, _INODE - region.number))
-    return Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, reached, flusher)
+        sync = now_ns + int(draws.extra(_SYNC, Slot.PHASE) * every_ns), every_ns
+    return Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns, sync)
 
 
 def _mapping(region: Region) -> AddressSpace | None:

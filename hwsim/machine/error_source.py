@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hwsim.bad_lines.bad_lines import BadLines
+from hwsim.bad_lines.dram_faults import DramFaults
 from hwsim.engine import FAULT_ONSET, Sleeper, Steps
 from hwsim.machine.arrivals import onsets
+from hwsim.plan import Plan
 from hwsim.rng import Slot
 from hwsim.spec import ErrorSpec
-
-if TYPE_CHECKING:
-    from hwsim.machine.machine import Machine
 
 
 class ErrorSource(Sleeper):
@@ -20,13 +18,18 @@ class ErrorSource(Sleeper):
     next arrival, the only one that waits in the heap; after the last one for good.
     """
 
-    def __init__(self, machine: Machine, number: int, spec: ErrorSpec) -> None:
-        super().__init__(machine.engine)
-        self._machine = machine
+    def __init__(
+        self, bad_lines: BadLines, dram: DramFaults, plan: Plan, number: int, spec: ErrorSpec
+    ) -> None:
+        around = bad_lines.around
+        super().__init__(around.engine)
+        self._bad_lines = bad_lines
+        self._dram = dram
+        self._plan = plan
         self._number = number
         self._priority = FAULT_ONSET | number
         self._spec = spec
-        self._onsets = onsets(machine.draws, number, spec, machine.horizon_ns)
+        self._onsets = onsets(around.draws, number, spec, around.horizon_ns)
         first_ns = next(self._onsets, None)
         if first_ns is not None:
             self.wake_at(first_ns, self._priority)
@@ -39,15 +42,15 @@ class ErrorSource(Sleeper):
             yield self.sleep() if time_ns is None else self.sleep_until(time_ns, self._priority)
 
     def _arrive(self) -> None:
-        machine, spec = self._machine, self._spec
+        spec, bad_lines, around = self._spec, self._bad_lines, self._bad_lines.around
         if spec.dram is not None:
-            machine.dram.onset(self._number, spec.dram)
+            self._dram.onset(self._number, spec.dram)
             return
-        u = machine.draws.row(machine.bad_lines.error_count)
-        first = machine.plan.place(spec.where, u[Slot.PLACE])
-        fitted = machine.spec.machine.memory_pages + machine.spec.machine.hidden_pages
+        u = around.draws.row(bad_lines.error_count)
+        first = self._plan.place(spec.where, u[Slot.PLACE])
+        fitted = around.spec.memory_pages + around.spec.hidden_pages
         for offset in range(min(spec.burst_pages, fitted - first)):
             if offset:
-                u = machine.draws.row(machine.bad_lines.error_count)
+                u = around.draws.row(bad_lines.error_count)
             line = int(u[Slot.LINE] * 64)
-            machine.bad_lines.add(self._number, first + offset, line, u[Slot.PERMANENT] < spec.permanent, u)
+            bad_lines.add(self._number, first + offset, line, u[Slot.PERMANENT] < spec.permanent, u)

@@ -1,18 +1,10 @@
-"""One machine, built from a spec on one SimPy environment; and ``run_replication``.
-
-The machine owns what outlives a kernel: the engine, the scrubber, the errors and their stories.  A
-reboot makes a new kernel and starts the tasks again.
-"""
+"""One machine: its parts made and wired, and what ends or renews its kernel."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from hwsim.bad_lines import discovery
-from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
+from hwsim.bad_lines.discovery import scrub_visit
 from hwsim.bad_lines.dram_faults import DramFaults
-from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.bad_lines.watch import ErrorWatch
 from hwsim.engine import MACHINE_CHECK, Engine
 from hwsim.hardware.machine_check_interrupt import MachineCheckInterrupt
@@ -23,82 +15,72 @@ from hwsim.kernel.first_look import first_look
 from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.system import Kernel
-from hwsim.lost_writes.fsync_calls import LostWrites
+from hwsim.lost_writes.lost_writes import LostWrites
 from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource
-from hwsim.machine.quiet import uneventful
 from hwsim.machine.sums import replication_row
 from hwsim.plan import Plan
-from hwsim.record import Replication, StepMistake
+from hwsim.record import Replication
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
+from hwsim.script.step import Power
 from hwsim.spec import Spec
 from hwsim.userspace.process_table import ProcessTable
 
+_SCRUBBER = -1  # the name of its draw, which belongs to no error
 
-class Machine:
+
+class Machine(Power):
     """A machine from power-on to the horizon.
 
-    Life: :meth:`__init__` lays out memory and boots -> :meth:`run` -> :meth:`result`.  A panic halts
-    the kernel; after ``reboot_ns`` :meth:`_boot` makes a new one, or the run ends there.
+    Life: :meth:`__init__` makes what outlives a kernel, and boots -> :meth:`run` -> :meth:`result`.  A panic
+    halts the kernel; after ``reboot_ns`` another one comes up over the same parts, or the run ends there.
     """
 
     def __init__(self, spec: Spec, index: int, plan: Plan, trace: bool = False) -> None:
         self.spec = spec
         self.index = index
         self.plan = plan
-        self.horizon_ns = spec.horizon_ns
-        self.engine = Engine()
-        self.draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
+        self.engine = engine = Engine()
+        self.draws = draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
-        self.events: list[tuple[int, str, dict[str, Any]]] | None = [] if trace else None
+        self.events: list[tuple[int, str, dict[str, object]]] | None = [] if trace else None
         self.reached: dict[str, int] = {}
-        machine = spec.machine
-        frames = machine.memory_pages + machine.hidden_pages
-        phase = self.draws.extra(-1, Slot.PHASE)
-        self.scrubber = PatrolScrubber(self.engine, machine.scrub, frames, phase, discovery.scrub_visit)
-        self.around: Surroundings[BadLine] = Surroundings(
-            index, machine, spec.horizon_ns, self.engine, self.draws, self.scrubber
-        )
-        self.bad_lines = BadLines(self.around)
-        self.stories, self.by_pfn = self.bad_lines.all, self.bad_lines.by_pfn
-        self.add_error, self.live_story = self.bad_lines.add, self.bad_lines.live
-        self.given_out = self.bad_lines.given_out
-        self.watch = ErrorWatch(self.bad_lines)
-        self.lost_writes = LostWrites(self)
         self.panics = 0
         self.downtime_ns = 0
         self.ended_ns: int | None = None
         self.bad_pages = 0
         self.poisoned_pages = 0
+        frames = spec.machine.memory_pages + spec.machine.hidden_pages
+        phase = draws.extra(_SCRUBBER, Slot.PHASE)
+        scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
+        self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
+        self.dram = DramFaults(self.bad_lines, plan)
+        self.processes = ProcessTable(draws, spec.tasks, spec.script)
+        self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
+        self._watch = ErrorWatch(self.bad_lines)
         self.kernel: Kernel
-        self.processes = ProcessTable(self.draws, spec.tasks, spec.script)
-        self.dram = DramFaults(self)
+        self.delivery: Delivery
         self._boot()
-        self.sources = [ErrorSource(self, number, each) for number, each in enumerate(spec.errors)]
-        self.script = Script(self, spec.script)
+        for number, each in enumerate(spec.errors):
+            ErrorSource(self.bad_lines, self.dram, plan, number, each)
+        self.script = Script(spec.script, self.bad_lines, self.processes, self)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
     def _boot(self) -> None:
-        self.kernel = boot_kernel(
-            self.spec.machine, self.plan.layouts, self.engine, self.draws, self.printk, self.reached
-        )
-        self.kernel.trace = self.events
-        timeout_ns = self.kernel.profile.rendezvous_timeout_ns
-        interrupt = MachineCheckInterrupt(self.engine, timeout_ns, self.spec.machine.tolerant)
-        self.delivery = Delivery(self.kernel, interrupt, self.dram.bank_is_taken)
-        self.kernel.watcher = self.watch
-        self.kernel.files = self.lost_writes
-        self.kernel.handler_watchers = (self.watch,)
-        self.kernel.look = first_look
-        self.kernel.panic = self.panic
-        self.bad_lines.booted(self.kernel, self.delivery)
-        self.processes.boot(self.kernel)
-
-    @property
-    def boot(self) -> int:
-        return self.around.boot
+        spec = self.spec.machine
+        kernel = boot_kernel(self.engine, self.draws, spec, self.plan, self.printk, self.reached)
+        interrupt = MachineCheckInterrupt(self.engine, kernel.profile.rendezvous_timeout_ns, spec.tolerant)
+        self.kernel, self.delivery = kernel, Delivery(kernel, interrupt, self.dram.bank_is_taken)
+        kernel.trace = self.events
+        kernel.watcher = self._watch
+        kernel.files = self.lost_writes
+        kernel.handler_watchers = (self._watch,)
+        kernel.look = first_look
+        kernel.panic = self.panic
+        self.bad_lines.booted(kernel, self.delivery)
+        self.processes.boot(kernel)
 
     def panic(self, reason: str, failure: MemoryFailure | None = None, kind: str = "") -> None:
         """mce_panic(): the machine stops; it reboots after ``reboot_ns`` or the run ends here.
@@ -111,36 +93,35 @@ class Machine:
         if self.delivery.interrupt.cpu_missing:  # of this rendezvous, or of one long ago
             kernel.printk("cpu_missing")
         kernel.printk("panic", reason)
-        is_of_a_line = failure is not None and failure.error in self.bad_lines.all
-        kernel.event("panic", reason=reason, error=failure.error if failure and is_of_a_line else None)
+        line = None if failure is None else self.bad_lines.all.get(failure.error)
+        kernel.event("panic", reason=reason, error=None if line is None else line.error)
         kernel.reach(f"panic:{kind or reason}")
         kernel.halted = True
         self.panics += 1
-        if failure is not None:
-            self.bad_lines.panicked(failure)
-        self.bad_lines.halted()
-        reboot = self.spec.machine.reboot_ns
-        if reboot is None:
+        self.bad_lines.halted(line)
+        if self.spec.machine.reboot_ns is None:
             self.ended_ns = self.engine.now_ns
             self.engine.stop()
-            return
-        self.downtime_ns += min(reboot, self.horizon_ns - self.engine.now_ns)
-        self.engine.at(self.engine.now_ns + reboot, MACHINE_CHECK, self._reboot)
+        else:
+            self._reboot_after(self.spec.machine.reboot_ns)
 
     def restart(self) -> None:
         """An orderly reboot."""
         self.kernel.halted = True
         self.bad_lines.halted()
-        down = self.spec.machine.reboot_ns or 0
-        self.downtime_ns += min(down, self.horizon_ns - self.engine.now_ns)
-        self.engine.at(self.engine.now_ns + down, MACHINE_CHECK, self._reboot)
+        self._reboot_after(self.spec.machine.reboot_ns or 0)
 
-    def _reboot(self, _event: Any) -> None:
+    def _reboot_after(self, down_ns: int) -> None:
+        now = self.engine.now_ns
+        self.downtime_ns += min(down_ns, self.spec.horizon_ns - now)
+        self.engine.at(now + down_ns, MACHINE_CHECK, self._reboot)
+
+    def _reboot(self, _event: object) -> None:
+        """Another kernel; the one that has ended is taken apart, as nobody collects circles meanwhile."""
         self._count_kernel()
         self.lost_writes.rebooted()
         self.dram.rebooted()
         self.bad_lines.leave_boot()
-        # What refers to itself in a circle would stay until the run is over: nobody collects it meanwhile.
         self.processes.tear_down()
         self.delivery.tear_down()
         self.kernel.mem_map.tear_down()
@@ -152,25 +133,15 @@ class Machine:
         self.bad_pages += self.kernel.mce_bad_pages
         self.poisoned_pages += self.kernel.poisoned_pages
 
-    # -- what scripts and tasks still ask the machine for ---------------------------------------------
-
-    @property
-    def error_count(self) -> int:
-        return self.bad_lines.error_count
-
-    @error_count.setter
-    def error_count(self, count: int) -> None:
-        self.bad_lines.error_count = count
-
     # -- the run ------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Everything up to the horizon, which is not part of the run."""
-        self.engine.run(self.horizon_ns)
+        self.engine.run(self.spec.horizon_ns)
 
     def result(self) -> Replication:
         """Close all lines and write the records."""
-        end = self.horizon_ns if self.ended_ns is None else self.ended_ns
+        end = self.spec.horizon_ns if self.ended_ns is None else self.ended_ns
         self.bad_lines.close(end)
         self._count_kernel()
         lost = self.lost_writes.result(end)
@@ -198,32 +169,3 @@ class Machine:
             meminfo_proc_show(self.kernel.switches.meminfo_name, self.kernel.mce_bad_pages),
             faults,
         )
-
-
-def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
-    """One machine over the whole horizon: pure in (spec, index).
-
-    ``base`` is a :class:`~hwsim.plan.Plan` of the same spec, shared between replications; it is a
-    cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
-    """
-    quiet = uneventful(spec, index)
-    if quiet is not None:
-        return quiet
-    machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
-    machine.run()
-    return machine.result()
-
-
-def rehearse(spec: Spec) -> list[StepMistake]:
-    """What is impossible in the script of a machine without chance, in order of time.
-
-    A step that cannot be done is left out, and the others go on.
-    """
-    machine = Machine(spec, 0, Plan(spec))
-    mistakes: list[StepMistake] = []
-    machine.script.mistakes = mistakes
-    machine.run()
-    return mistakes
-
-
-__all__ = ["Machine", "Plan", "rehearse", "run_replication"]

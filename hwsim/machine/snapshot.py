@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hwsim.kernel.page_flags import HWPOISON
-from hwsim.machine.machine import Machine, Plan
+from hwsim.machine.machine import Machine
+from hwsim.plan import Plan
 from hwsim.spec import Spec
 
 

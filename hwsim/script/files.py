@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
+from hwsim.bad_lines import discovery
+from hwsim.bad_lines.ending import finish
+from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import put_page
 from hwsim.kernel.fault import STALE, ZEROES
 from hwsim.kernel.filemap_error import (
     asks_mapping,
@@ -28,23 +31,18 @@ from hwsim.kernel.page_cache import (
 from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.truncate import unmap_mapping_range
+from hwsim.script.frames import changed, let_go, stored_to, up_to_now
 from hwsim.script.names import within
-from hwsim.script.step import Step, carry_out, let_go, returns
-from hwsim.script.touch import (
-    CONSUMED,
-    add_to_page_cache,
-    bring_in,
-    lost_pages,
-    user_buffer,
-)
+from hwsim.script.pages import cached, file_of
+from hwsim.script.reading_in import bring_in, lost_pages, new_cached_page
+from hwsim.script.step import Step, carry_out, returns
+from hwsim.script.touch import CONSUMED, user_buffer
 from hwsim.script.writeback import is_locked, write_back
 from hwsim.userspace.open_files import DEFAULT_FD
 
-Sleeps = Generator[Any, Any, None]
-
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
-    region = step.file(step.args["file"])
+    region = file_of(step, step.args["file"])
     assert region.mapping is not None
     return region, region.mapping
 
@@ -68,16 +66,16 @@ def read(step: Step) -> None:
     if page is None or not page.flags & pg.UPTODATE or _refused(step, page):
         step.result("EIO")
         return
-    story = step.machine.live_story(page.pfn)
-    if story is not None and story.line_is_bad:
+    line = step.bad_lines.live(page.pfn)
+    if line is not None and line.line_is_bad:
         step.result(CONSUMED)  # now: the run may end in the next line
-        story.consumed("kernel_load", step.args["task"])
+        discovery.consumed(line, "kernel_load", step.args["task"])
         return
     if user_buffer(step):
         step.result("EFAULT")
         return
     if result in (STALE, ZEROES):
-        step.machine.lost_writes.script_read(region, index)
+        step.kernel.files.read(region, index)
     step.result(result)
 
 
@@ -95,34 +93,34 @@ def write(step: Step) -> None:
     carry_out(step, _write(step, task))
 
 
-def _write(step: Step, task: Task) -> Sleeps:
+def _write(step: Step, task: Task) -> Steps:
     region, mapping = _file(step)
     index = step.args["index"]
-    page = step.cached(region, index)
+    page = cached(step, region, index)
     while page is not None and is_locked(page):
         yield from wait_on_page(step.kernel, page)
-        page = step.cached(region, index)  # memory_failure() may have dropped it
+        page = cached(step, region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
         return
     if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
         step.result("EIO")
         return
     if page is None:
-        page = add_to_page_cache(step, region, index)
-    story = step.machine.live_story(page.pfn)
-    if story is not None and story.line_is_bad and not story.permanent:
-        step.kernel.event("healed", error=story.error, pfn=story.pfn)
-        story.finish("healed")
-    step.set_page_dirty(page)
+        page = new_cached_page(step, region, index)
+    line = step.bad_lines.live(page.pfn)
+    if line is not None and line.line_is_bad and not line.permanent:
+        step.kernel.event("healed", error=line.error, pfn=line.pfn)
+        finish(line, "healed")
+    stored_to(step, page)
     set_page_uptodate(page)
     mapping.holes.discard(range(index, index + 1))
     if mapping.size_pages is not None:
         mapping.size_pages = max(mapping.size_pages, index + 1)
     for old in lost_pages(step, region, index):
         old.lost_bytes = 0
-    step.machine.lost_writes.overwritten(region, index)
+    step.kernel.files.written(region, index)
     page.writer = step.args["task"]
-    step.changed(page)
+    changed(step, page)
     if step.args.get("sync"):
         yield from _ask(step, "o_sync", _descriptor(step, mapping), range(index, index + 1))
         return
@@ -139,23 +137,22 @@ def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
     return file
 
 
-def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) -> Sleeps:
+def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) -> Steps:
     """Write back, then ask for errors; what stands in the mapping, or in a page, decides who is told."""
     task, (region, mapping) = step.task(), _file(step)
     failed = yield from write_back(step, mapping, covered)
     if not returns(step, task):
         return
-    lost_writes = step.machine.lost_writes
     kernel, now = step.kernel, step.kernel.engine.now_ns
     has_pages = has_cached_pages(region, kernel.mem_map.overlay, now)
     asked = asks_mapping(kernel, call, region.size_pages, has_pages)
     error = filemap_check_errors(kernel, mapping, file) if asked else 0
     if error:
-        lost_writes.watch(region).told(task.name, file, call)
+        kernel.files.told(region, task.name, file, call)
     for page in failed:
-        lost_writes.told_of_page(region, page.pgoff, task.name, file, call)
+        kernel.files.told_of_page(region, page.pgoff, task.name, file, call)
     step.result("EIO" if error or failed else 0)
-    lost_writes.readers_changed(mapping)
+    kernel.files.readers_changed(mapping)
 
 
 def fsync(step: Step) -> None:
@@ -182,7 +179,7 @@ def sync(step: Step) -> None:
     carry_out(step, _sync(step))
 
 
-def _sync(step: Step) -> Sleeps:
+def _sync(step: Step) -> Steps:
     swallowed = []
     kernel = step.kernel
     for region in kernel.mem_map.regions:
@@ -193,8 +190,7 @@ def _sync(step: Step) -> Sleeps:
             has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
-                step.machine.lost_writes.watch(region).swallowed("sync")
-                step.machine.lost_writes.readers_changed(region.mapping)
+                kernel.files.swallowed(region, "sync")
     step.result(0, swallowed=swallowed)
 
 
@@ -210,7 +206,7 @@ def evict(step: Step) -> None:
     carry_out(step, _evict(step, region, mapping))
 
 
-def _evict(step: Step, region: Region, mapping: AddressSpace) -> Sleeps:
+def _evict(step: Step, region: Region, mapping: AddressSpace) -> Steps:
     yield from write_back(step, mapping)
     for page in mapping.pages.values():
         page.buffers_busy = False  # what was written back is neither dirty nor locked
@@ -237,7 +233,7 @@ def close(step: Step) -> None:
     carry_out(step, _close(step, task, _descriptor(step, mapping)))
 
 
-def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
+def _close(step: Step, task: Task, file: OpenFile) -> Steps:
     region, mapping = _file(step)
     last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
     if last_of_device or close_reports(step.kernel, mapping):
@@ -247,7 +243,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
     failed = close_file(step.kernel, file)
     task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
     if failed:
-        step.machine.lost_writes.watch(region).told(task.name, file, "close")
+        step.kernel.files.told(region, task.name, file, "close")
     file_left(step.kernel, mapping)
     step.result("EIO" if failed else 0)
 
@@ -255,10 +251,10 @@ def _close(step: Step, task: Task, file: OpenFile) -> Sleeps:
 def truncate(step: Step) -> None:
     """ftruncate(): the file ends after ``pages`` pages; what lies beyond its old end is a hole."""
     region, mapping = _file(step)
-    pages, cached, old = step.args["pages"], region.layout.pages, region.size_pages
-    if pages > cached:
+    pages, whole, old = step.args["pages"], region.layout.pages, region.size_pages
+    if pages > whole:
         text = f"longer than the cached part of {step.args['file']}"
-        raise step.mistake(text, "pages", allowed=f"0 to {cached}")
+        raise step.mistake(text, "pages", allowed=f"0 to {whole}")
     if mapping.is_block_device:
         step.result("EINVAL")
         return
@@ -274,12 +270,10 @@ def truncate(step: Step) -> None:
 def punch(step: Step) -> None:
     """A hole in a file, whoever maps it."""
     region, _ = _file(step)
-    first, pages, cached = step.args["index"], step.args["pages"], region.layout.pages
-    if first + pages > cached:
-        text = (
-            f"pages {first} to {first + pages - 1}, but the cached part of {step.args['file']} has {cached}"
-        )
-        raise step.mistake(text, "index", allowed=f"0 to {cached - 1}")
+    first, pages, whole = step.args["index"], step.args["pages"], region.layout.pages
+    if first + pages > whole:
+        text = f"pages {first} to {first + pages - 1}, but the cached part of {step.args['file']} has {whole}"
+        raise step.mistake(text, "index", allowed=f"0 to {whole - 1}")
     punch_hole(step, region, range(first, first + pages))
 
 
@@ -302,10 +296,10 @@ def _forget(step: Step, region: Region, cut: range) -> None:
     for page in step.kernel.mem_map.overlay.values():
         if page.region is region and page.pgoff in cut:
             page.lost_bytes = 0
-    step.machine.lost_writes.truncated(region, cut)
+    step.kernel.files.truncated(region, cut)
 
 
-def _cut(step: Step, region: Region, cut: range) -> Sleeps:
+def _cut(step: Step, region: Region, cut: range) -> Steps:
     """What was mapped again while truncate_inode_pages_range() slept goes once more at its end."""
     mapping = region.mapping
     assert mapping is not None
@@ -314,7 +308,7 @@ def _cut(step: Step, region: Region, cut: range) -> Sleeps:
         let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
 
 
-def _remove(step: Step, region: Region, cut: range) -> Sleeps:
+def _remove(step: Step, region: Region, cut: range) -> Steps:
     """truncate_inode_pages_range(): page by page, each under its lock and not under writeback.
 
     Pages that nobody has looked at are known to be gone; only those of interest cost anything.  Where the
@@ -330,10 +324,10 @@ def _remove(step: Step, region: Region, cut: range) -> Sleeps:
         page = mapping.swapped.pop(pgoff)
         if not page.flags & (pg.LOCKED | pg.WRITEBACK):  # free_swap_and_cache() only tries the lock
             delete_from_swap_cache(page)
-            step.drop_if_unused(page)
+            put_page(step.kernel, page)
     found = [page for pgoff, page in sorted(mapping.pages.items()) if pgoff in cut]
     for page in found:
-        step.up_to_now(page)
+        up_to_now(step, page)
         while is_locked(page) or page.flags & pg.WRITEBACK:
             if is_locked(page):
                 yield from wait_on_page(kernel, page)
@@ -342,8 +336,8 @@ def _remove(step: Step, region: Region, cut: range) -> Sleeps:
         if page.mapping is mapping:
             truncate_inode_page(mapping, page)
             kernel.event("truncated", pfn=page.pfn)
-            step.drop_if_unused(page)
-            step.changed(page)
+            put_page(step.kernel, page)
+            changed(step, page)
 
 
 VERBS: dict[str, Callable[[Step], None]] = {

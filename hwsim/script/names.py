@@ -9,6 +9,16 @@ from collections.abc import Callable
 
 from hwsim.kernel.mm_types import Task
 from hwsim.kernel.mmap import find_range
+from hwsim.script.pages import (
+    beyond,
+    file_of,
+    first_pgoff,
+    kernel_memory,
+    living,
+    not_mapped,
+    target_of,
+    vmas_of,
+)
 from hwsim.script.step import ScriptError, Step
 
 # These verbs may name a frame that does not exist: memory_failure() has an exit for it.
@@ -33,7 +43,7 @@ def _task(step: Step) -> None:
 
 def _file(step: Step) -> None:
     if "file" in step.args:
-        step.file(step.args["file"])
+        file_of(step, step.args["file"])
 
 
 def _page(step: Step) -> None:
@@ -57,18 +67,18 @@ def _one_page(step: Step, key: str) -> None:
 
 
 def _of_region(step: Step, key: str) -> None:
-    step.target(key)
+    target_of(step, key)
 
 
 def _of_file(step: Step, key: str) -> None:
     ref = step.args[key]
-    cached = step.file(ref["file"], key, "file").layout.pages
+    cached = file_of(step, ref["file"], key, "file").layout.pages
     within(step, ref["index"], cached, f"the cached part of {ref['file']}", key, "index")
 
 
 def _of_kernel(step: Step, key: str) -> None:
     ref = step.args[key]
-    pages = step.kernel_memory(ref["kernel"], key, "kernel").layout.pages
+    pages = kernel_memory(step, ref["kernel"], key, "kernel").layout.pages
     within(step, ref["index"], pages, ref["kernel"], key, "index")
 
 
@@ -78,13 +88,13 @@ def _free(step: Step, key: str) -> None:
 
 
 def _frame(step: Step, key: str) -> None:
-    verb, pfn, machine = step.spec.verb, step.args[key]["pfn"], step.machine.spec.machine
+    verb, pfn, machine = step.spec.verb, step.args[key]["pfn"], step.kernel.spec
     line = step.args.get("how") == "line"
     if verb in _REPORTS and not line:
         return
     fitted = machine.hidden_pages if line or verb == "scrub" else 0  # a bad line needs no struct page
     if pfn >= machine.memory_pages + fitted:
-        raise step.beyond(pfn, machine.memory_pages + fitted, key, "pfn")
+        raise beyond(step, pfn, machine.memory_pages + fitted, key, "pfn")
 
 
 _FORMS: dict[str, Callable[[Step, str], None]] = {
@@ -108,12 +118,12 @@ def _range(step: Step) -> None:
     task, args = _living(step), step.args
     if task is None or "region" not in args:
         return
-    step.vmas(task, args["region"])
+    vmas_of(step, task, args["region"])
     if "first" in args:
         first, pages = args["first"], args["pages"]
-        pieces = find_range(task, args["region"], first + step.base(task, args["region"]), pages)
+        pieces = find_range(task, args["region"], first + first_pgoff(task, args["region"]), pages)
         if sum(len(covered) for _, covered in pieces) != pages:
-            raise step.not_mapped(task, args["region"], first, pages, "first")
+            raise not_mapped(step, task, args["region"], first, pages, "first")
 
 
 def _living(step: Step) -> Task | None:
@@ -140,12 +150,12 @@ def _new_mapping(step: Step) -> None:
         return
     args, kind = step.args, step.args["kind"]
     if kind == "file" and "file" not in args:
-        raise step.mistake("a mapping needs the file", "file", allowed=step.named("file:"))
+        raise step.mistake("a mapping needs the file", "file", allowed=living(step, "file:"))
     if kind != "file" and "file" in args:
         raise step.mistake(f"a region of kind {kind} has no file", "file", allowed='kind = "file"')
     if kind != "file" and "pages" not in args:
         raise step.mistake("mmap needs this argument", "size", allowed='such as "16 KiB"')
-    if kind == "file" and args.get("pages", 0) > (cached := step.file(args["file"]).layout.pages):
+    if kind == "file" and args.get("pages", 0) > (cached := file_of(step, args["file"]).layout.pages):
         text = f'larger than the cached part of "{args["file"]}"'
         raise step.mistake(text, "size", allowed=f"up to {cached * 4} KiB")
     shared = {"anon": False, "shm": True, "file": True}.get(kind)

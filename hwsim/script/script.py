@@ -7,17 +7,15 @@ functions, and the event log says what came of it, so that a run can be compared
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
+from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.engine import SCRIPT_STEP
+from hwsim.record import StepMistake
 from hwsim.script import errors, files, state, tasks, touch
 from hwsim.script.names import missing
-from hwsim.script.step import ScriptError, Step, StepSkipped
-
-if TYPE_CHECKING:
-    from hwsim.machine import Machine
-    from hwsim.record import StepMistake
-    from hwsim.spec import ScriptStep
+from hwsim.script.step import Power, ScriptError, Step, StepSkipped
+from hwsim.spec import Arguments, ScriptStep
+from hwsim.userspace.process_table import ProcessTable
 
 _DO: dict[str, Callable[[Step], None]] = {
     **errors.VERBS,
@@ -37,51 +35,65 @@ class Script:
     could make possible raises ScriptError; in a rehearsal it is left out, and all such are ``mistakes``.
     """
 
-    def __init__(self, machine: Machine, steps: tuple[ScriptStep, ...]) -> None:
-        self.machine = machine
+    def __init__(
+        self,
+        steps: tuple[ScriptStep, ...],
+        bad_lines: BadLines,
+        processes: ProcessTable,
+        power: Power,
+    ) -> None:
+        self._bad_lines = bad_lines
+        self._processes = processes
+        self._power = power
+        self._unforked: set[str] = set()
         self.mistakes: list[StepMistake] | None = None  # not None: this is a rehearsal
-        self.unforked: set[str] = set()  # tasks that an error killed before the script could fork them
         for number, spec in enumerate(steps):
-            self._schedule(Step(machine, spec, number))
+            self._schedule(self.step(spec, number))
+
+    def step(self, spec: ScriptStep, number: int) -> Step:
+        """A step on this machine; its ``number`` is one of its own."""
+        parts = self._bad_lines, self._processes, self._power
+        return Step(spec, number, *parts, self._refuse, self._unforked)
 
     def _schedule(self, step: Step) -> None:
-        time_ns = step.spec.at_ns
-        if time_ns < self.machine.horizon_ns:
-            self.machine.engine.at(time_ns, SCRIPT_STEP | step.number, lambda _event: self._run(step))
+        around, time_ns = self._bad_lines.around, step.spec.at_ns
+        if time_ns < around.horizon_ns:
+            around.engine.at(time_ns, SCRIPT_STEP | step.number, lambda _event: self.do(step))
 
-    def _run(self, step: Step) -> None:
-        kernel = self.machine.kernel
-        facts: dict[str, Any] = {"where": step.spec.where, "verb": step.spec.verb, **_plain(step.args)}
+    def do(self, step: Step) -> None:
+        """Do the step now, or skip it."""
+        kernel = step.kernel
+        facts: dict[str, object] = {"where": step.spec.where, "verb": step.spec.verb, **_plain(step.args)}
         if kernel.trace is not None:
             kernel.trace.append((kernel.engine.now_ns, "script", facts))
         if kernel.halted:
             facts["skipped"] = "the machine is down"
             # Error numbers are the same under every policy, and so under every fate of the machine.
-            self.machine.error_count += errors.numbers_used(step)
+            step.bad_lines.error_count += errors.numbers_used(step)
             return
         step.facts = facts
         try:
             wrong = missing(step)
             for error in wrong:
-                self.refuse(error)
+                self._refuse(error)
             if not wrong:
                 _DO[step.spec.verb](step)
         except ScriptError as error:
-            self.refuse(error)
+            self._refuse(error)
         except StepSkipped as reason:
             facts["skipped"] = str(reason)
             if step.spec.verb == "fork":
-                self.unforked.add(step.args["task"])
-            self.machine.error_count += errors.numbers_used(step)
+                self._unforked.add(step.args["task"])
+            step.bad_lines.error_count += errors.numbers_used(step)
 
-    def refuse(self, error: ScriptError) -> None:
+    def _refuse(self, error: ScriptError) -> None:
         """A step cannot be done: the end of the run, or one more mistake of a rehearsal."""
         if self.mistakes is None:
             raise error
         self.mistakes.append(error.mistake)
 
 
-def _plain(args: dict[str, Any]) -> dict[str, Any]:
+def _plain(args: Arguments) -> dict[str, object]:
     return {key: dict(value) if isinstance(value, dict) else value for key, value in args.items()}
 
 

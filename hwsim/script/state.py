@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.allocator import put_page
 from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
 from hwsim.kernel.page_cache import (
     attach_page_buffers,
@@ -20,15 +21,17 @@ from hwsim.kernel.swap import (
     reclaim,
     shmem_getpage,
 )
+from hwsim.script.frames import changed, up_to_now
+from hwsim.script.pages import frames_of, page_of, vma_at
+from hwsim.script.reading_in import read_slot, swap_in_frame
 from hwsim.script.step import Step
 from hwsim.script.tasks import carve
-from hwsim.script.touch import read_slot, swap_in_frame
 from hwsim.script.writeback import read_by_device
 
 
 def _in_use(step: Step) -> Page:
     """The step's page, which must not be free."""
-    page = step.page()
+    page = page_of(step)
     if page.flags & pg.BUDDY:
         raise step.error("the page is free")
     return page
@@ -47,7 +50,7 @@ def swap_out(step: Step) -> None:
         raise step.error("the page is in the swap cache and unmapped already")
     reclaim(page)
     step.result("swapped out", pfn=page.pfn)
-    step.changed(page)
+    changed(step, page)
 
 
 def swap_in(step: Step) -> None:
@@ -56,7 +59,7 @@ def swap_in(step: Step) -> None:
     if slot is not None:
         step.result("read from swap", pfn=read_slot(step, *slot).pfn)
         return
-    page = step.page()
+    page = page_of(step)
     entries = [vma.ptes.get(page.pgoff) for vma in page.anon_vma or ()]
     if not page.flags & pg.SWAPCACHE and any(pte is not None and pte.kind == SWAP for pte in entries):
         page = swap_in_frame(step, page)
@@ -75,10 +78,10 @@ def _slot(step: Step) -> tuple[Region, int] | None:
     ref = step.args["page"]
     if "region" in ref:
         owner, _, name = ref["region"].partition("/")
-        vma, pgoff = step.vma(step.task(owner), name, ref["index"])
+        vma, pgoff = vma_at(step, step.task(owner), name, ref["index"])
         if vma.mapping is None:
             return None
-        region = step.frames_of(vma)
+        region = frames_of(step, vma)
     elif "file" in ref:
         region, pgoff = step.kernel.mem_map.by_name[f"file:{ref['file']}"], ref["index"]
     else:
@@ -89,7 +92,7 @@ def _slot(step: Step) -> tuple[Region, int] | None:
 def start_writeback(step: Step) -> None:
     """The page is written: DMA reads it, until end_writeback."""
     page = _in_use(step)
-    step.up_to_now(page)
+    up_to_now(step, page)
     if page.flags & pg.WRITEBACK:
         raise step.error("the page is under writeback already")
     clear_page_dirty_for_io(page)  # the inode stays dirty until it is written as a whole
@@ -99,7 +102,7 @@ def start_writeback(step: Step) -> None:
 
 def end_writeback(step: Step) -> None:
     """The disk has the contents."""
-    page = step.page()
+    page = page_of(step)
     if not page.flags & pg.WRITEBACK:
         raise step.error("the page is not under writeback")
     if page.flags & pg.SWAPCACHE:
@@ -109,7 +112,7 @@ def end_writeback(step: Step) -> None:
 
 def lock_page(step: Step) -> None:
     """Somebody takes the page lock and keeps it until unlock_page."""
-    page = step.page()
+    page = page_of(step)
     if not trylock_page(page):
         raise step.error("the page is locked already")
     page.locked_by_script = True
@@ -129,7 +132,7 @@ def _locked_of_file(step: Step) -> Page | None:
 
 def unlock(step: Step) -> None:
     """The page lock is free again."""
-    page = _locked_of_file(step) or step.page()
+    page = _locked_of_file(step) or page_of(step)
     if not page.locked_by_script:
         raise step.error("no step has locked the page")
     page.locked_by_script = False
@@ -143,11 +146,11 @@ def pin(step: Step) -> None:
 
 def unpin(step: Step) -> None:
     """The reference is dropped."""
-    page = step.page()
+    page = page_of(step)
     if PIN not in (page.head or page).holders:
         raise step.error("no step has pinned the page")
     page.put(PIN)
-    step.drop_if_unused(page)
+    put_page(step.kernel, page)
 
 
 def pagevec(step: Step) -> None:
@@ -174,7 +177,7 @@ def buffers(step: Step) -> None:
 
 def flags(step: Step) -> None:
     """Set and clear flags, whatever they mean; holders and page tables stay as they are."""
-    page = step.page()
+    page = page_of(step)
     to_set, to_clear = (pg.flags_of(step.args.get(key, ())) for key in ("set", "clear"))
     change_flags(step.kernel, page, to_set, to_clear)
     step.result("set", flags=pg.names_of(page.flags))
@@ -182,7 +185,7 @@ def flags(step: Step) -> None:
 
 def unmap_fails(step: Step) -> None:
     """The next tries to unmap the page fail."""
-    step.page().unmap_failures = step.args.get("tries", 5)
+    page_of(step).unmap_failures = step.args.get("tries", 5)
 
 
 def alloc(step: Step) -> None:
@@ -230,7 +233,7 @@ def free_page(step: Step) -> None:
     if step.kernel.watcher.watches(page.pfn):
         step.kernel.watcher.freed(page)
     else:
-        step.drop_if_unused(page)
+        put_page(step.kernel, page)
     step.result("isolated" if poisoned else "freed", pfn=page.pfn)
 
 

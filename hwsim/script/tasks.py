@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from simpy import Event
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.kernel.filemap_error import file_left
 from hwsim.kernel.layout import Layout
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
@@ -23,15 +23,14 @@ from hwsim.kernel.mmap import (
 from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.signals import unblock
 from hwsim.kernel.sysctl import EINVAL
-from hwsim.script.errors import TRAP_MADVISE, software_story, start_injector
+from hwsim.script.errors import TRAP_MADVISE, line_to_poison, start_injector
 from hwsim.script.files import punch_hole
-from hwsim.script.step import Step, let_go
+from hwsim.script.frames import changed, free_run, let_go
+from hwsim.script.pages import file_of, first_pgoff, frames_of, page_in_vma, vmas_of
+from hwsim.script.step import Step
 from hwsim.script.touch import touch
 from hwsim.userspace.open_files import file_to_map
 from hwsim.userspace.user_task import user_task
-
-if TYPE_CHECKING:
-    from hwsim.bad_lines.bad_line import BadLine
 
 _HUGE_ORDER = 9
 
@@ -39,11 +38,11 @@ _HUGE_ORDER = 9
 def fork(step: Step) -> None:
     """The task forks; the child has the next free number."""
     parent = step.member()
-    child = step.machine.processes.fork(parent)
+    child = step.processes.fork(parent)
     for vma in parent.task.vmas.values() if parent.task is not None else ():
         for pte in vma.ptes.values():
             if pte.kind == PRESENT:
-                step.changed(pte.page)
+                changed(step, pte.page)
     step.result(child.task.pid if child.task is not None else 0, child=child.name)
 
 
@@ -60,7 +59,7 @@ def mmap(step: Step) -> None:
     args, task, kernel = step.args, step.task(), step.kernel
     kind, name = args["kind"], args["name"]
     if kind == "file":
-        file = step.file(args["file"])
+        file = file_of(step, args["file"])
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
         do_mmap(
@@ -109,10 +108,10 @@ def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: 
     kernel = step.kernel
     if kind == "hugetlb":
         order = _HUGE_ORDER
-    first = step.free_run(pages, order, key)
+    first = free_run(step, pages, order, key)
     region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
     region.since_ns = kernel.engine.now_ns
-    step.machine.given_out(first, pages)
+    step.bad_lines.given_out(first, pages)
     return region
 
 
@@ -132,7 +131,7 @@ def _range(step: Step, task: Task) -> list[Vma]:
     """The VMAs of the step's range, cut at both ends of it."""
     _pieces(step, task)
     name = step.args["region"]
-    parts = isolate_range(task, name, step.args["first"] + step.base(task, name), step.args["pages"])
+    parts = isolate_range(task, name, step.args["first"] + first_pgoff(task, name), step.args["pages"])
     _settle_copies(task)
     return parts
 
@@ -140,7 +139,7 @@ def _range(step: Step, task: Task) -> list[Vma]:
 def _pieces(step: Step, task: Task) -> list[tuple[Vma, range]]:
     """The VMAs that the step's range meets, as they are, and the page offsets it covers of each."""
     name, pages = step.args["region"], step.args["pages"]
-    return find_range(task, name, step.args["first"] + step.base(task, name), pages)
+    return find_range(task, name, step.args["first"] + first_pgoff(task, name), pages)
 
 
 def _settle_copies(task: Task) -> None:
@@ -157,14 +156,14 @@ def _zap(step: Step, vma: Vma, covered: range, *, stays: bool) -> list[Page]:
     """
     if stays or (vma.mapping is not None and any(store for _, store in vma.region.rates)):
         for pgoff in covered:
-            step.page_in_vma(vma, pgoff)
+            page_in_vma(step, vma, pgoff)
     return zap_entries(vma, covered)
 
 
 def mremap(step: Step) -> None:
     """The range moves to another address, with its entries."""
     task, name = step.task(), step.args["to"]
-    base = step.base(task, step.args["region"])
+    base = first_pgoff(task, step.args["region"])
     for vma in _range(step, task):
         moved = move_vma(task, vma, name)
         copies = user_task(task).copies.get(vma.name)
@@ -184,13 +183,13 @@ def mprotect(step: Step) -> None:
 
 def mlock(step: Step) -> None:
     """Every page of the region is locked in memory."""
-    for vma in step.vmas(step.task(), step.args["region"]):
+    for vma in vmas_of(step, step.task(), step.args["region"]):
         mlock_fixup(step.kernel, vma, locked=True)
 
 
 def munlock(step: Step) -> None:
     """The pages can be reclaimed again."""
-    for vma in step.vmas(step.task(), step.args["region"]):
+    for vma in vmas_of(step, step.task(), step.args["region"]):
         mlock_fixup(step.kernel, vma, locked=False)
 
 
@@ -200,7 +199,7 @@ def madvise(step: Step) -> None:
     None cuts a VMA.  What is locked in memory is needed, huge pages are not asked for, and a hole takes a
     file and the right to write to it (madvise_dontneed() and madvise_remove(), mm/madvise.c of 2.6.30).
     """
-    task, machine = step.task(), step.machine
+    task, bad_lines = step.task(), step.bad_lines
     pieces = _pieces(step, task)
     advice = step.args["advice"]
     for vma, covered in pieces if advice != "hwpoison" else ():
@@ -211,14 +210,14 @@ def madvise(step: Step) -> None:
         if advice == "dontneed":
             let_go(step, _zap(step, vma, covered, stays=True))
         elif vma.writable:
-            punch_hole(step, step.frames_of(vma), covered)
+            punch_hole(step, frames_of(step, vma), covered)
         else:
             step.result("EACCES")
             return
     if advice != "hwpoison":
         return
-    number = machine.error_count
-    machine.error_count += step.args["pages"]  # whatever becomes of the pages: see Script
+    number = bad_lines.error_count
+    bad_lines.error_count += step.args["pages"]  # whatever becomes of the pages: see Script
     start_injector(step, _madvise_hwpoison(step, task, number), TRAP_MADVISE)
 
 
@@ -228,24 +227,24 @@ def _madvise_hwpoison(step: Step, task: Task, number: int) -> Iterator[BadLine |
     get_user_pages() reads no line of a page that is mapped; any other it faults in, and may have to wait
     for.  A task that has been killed meanwhile finds no more.
     """
-    machine, name = step.machine, step.args["region"]
-    first = step.args["first"] + step.base(task, name)
+    bad_lines, name = step.bad_lines, step.args["region"]
+    first = step.args["first"] + first_pgoff(task, name)
     for pgoff in range(first, first + step.args["pages"]):
         vma = find_vma(task, name, pgoff)
         page = None
         if task.alive and vma is not None:
-            page = step.page_in_vma(vma, pgoff)
+            page = page_in_vma(step, vma, pgoff)
             if page is None or vma not in (page.head or page).ptes:
                 yield from touch(step, vma, pgoff, store=False)
-                page = step.page_in_vma(vma, pgoff)
+                page = page_in_vma(step, vma, pgoff)
         if page is None or vma is None or not task.alive or step.kernel.halted:
             step.result("EFAULT")
             return
         step.kernel.printk("madvise", page.pfn, vma.address(pgoff))
-        others, machine.error_count = machine.error_count, number + pgoff - first
-        story = software_story(step, page.pfn)
-        machine.error_count = others
-        yield story
+        others, bad_lines.error_count = bad_lines.error_count, number + pgoff - first
+        line = line_to_poison(step, page.pfn)
+        bad_lines.error_count = others
+        yield line
 
 
 def mask(step: Step) -> None:
@@ -276,7 +275,7 @@ def prctl(step: Step) -> None:
 
 def reboot(step: Step) -> None:
     """An orderly reboot."""
-    step.machine.restart()
+    step.power.restart()
 
 
 VERBS: dict[str, Callable[[Step], None]] = {

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
 
+from simpy import Event
+
+from hwsim.bad_lines import discovery, late_touch
+from hwsim.bad_lines.ending import finish
+from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import (
@@ -13,7 +17,6 @@ from hwsim.kernel.fault import (
     FATAL,
     KILLED_AR,
     OK,
-    REREAD_DISK,
     REREAD_SWAP,
     STALE,
     THROUGH,
@@ -25,17 +28,27 @@ from hwsim.kernel.fault import (
     meets_poison,
     store_under_page_lock,
 )
-from hwsim.kernel.mm_types import CACHE, POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
-from hwsim.kernel.page_cache import mlock_vma_page, set_page_dirty
+from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
+from hwsim.kernel.page_cache import mlock_vma_page
 from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
-from hwsim.kernel.swap import do_swap_page, is_on_swap, read_swap_cache, reuse_swap_page, shmem_getpage
+from hwsim.kernel.swap import do_swap_page, reuse_swap_page
+from hwsim.script.frames import changed, new_page, stored_to
+from hwsim.script.pages import (
+    cached,
+    file_of,
+    frames_of,
+    nobodys_failure,
+    page_in_vma,
+    page_of,
+    target_of,
+    vma_at,
+)
+from hwsim.script.reading_in import ANON_PAGE, bring_in, swap_in_frame
 from hwsim.script.step import Step, carry_out, returns
 from hwsim.userspace.user_task import user_task
 
-Sleeps = Generator[Any, Any, None]
 CONSUMED, SIGSEGV = "consumed", "SIGSEGV"
-ANON_PAGE = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
 
 
 def load(step: Step) -> None:
@@ -48,7 +61,7 @@ def store(step: Step) -> None:
     carry_out(step, _carry_out(step, *find_target(step), store=True))
 
 
-def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1) -> Sleeps:
+def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1) -> Steps:
     """The access; one that SIGBUS ends is made again when the handler returns, but not for ever."""
     task = vma.task
     result = yield from touch(step, vma, pgoff, store=store)
@@ -77,7 +90,7 @@ def find_target(step: Step) -> tuple[Vma, int]:
     if "region" in ref:
         return _own_mapping(step, task)
     if "file" in ref:
-        mapping = step.file(ref["file"], "page", "file").mapping
+        mapping = file_of(step, ref["file"], "page", "file").mapping
         mapped = [vma for vma in task.vmas.values() if vma.mapping is mapping]
         for vma in mapped:
             if vma.covers(ref["index"]):
@@ -86,7 +99,7 @@ def find_target(step: Step) -> tuple[Vma, int]:
             last = max(vma.pgoff + vma.pages for vma in mapped) - 1
             raise step.error("beyond the mapped part of the file", "page", allowed=f"0 to {last}")
     else:
-        page = step.page()
+        page = page_of(step)
         for vma in task.vmas.values():
             for pgoff, pte in vma.ptes.items():
                 if pte.page is page:
@@ -102,24 +115,24 @@ def find_target(step: Step) -> tuple[Vma, int]:
 
 def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
     """Where the task maps the page of a region that may be named as another task sees it."""
-    theirs, _ = step.target("page")
+    theirs, _ = target_of(step, "page")
     owner, _, name = step.args["page"]["region"].partition("/")
     if owner == task.name:
-        return step.target("page")
+        return target_of(step, "page")
     for vma in task.vmas.values():
         same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
         if vma.name == name and same and vma.mapping is theirs.mapping:
-            return step.vma(task, name, step.args["page"]["index"], "page", "index")
+            return vma_at(step, task, name, step.args["page"]["index"], "page", "index")
     allowed = f'a region of "{task.name}"'
     raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
 
 
-def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Any, Any, str | None]:
+def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Event, object, str | None]:
     """One access with all the faults on the way; says what came of it, None if the task died waiting."""
     while True:
         if store and not vma.writable:
             return die_of(step, vma.task, SIGSEGV)
-        page = step.page_in_vma(vma, pgoff)
+        page = page_in_vma(step, vma, pgoff)
         if vma.region.kind == "hugetlb":
             if page is None:
                 raise step.error("the huge page is not mapped")
@@ -159,27 +172,27 @@ def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool
     if pte is not None and pte.kind in (POISON, SWAP):
         page = None if meets_poison(pte) else pte.page
     else:
-        page = None if vma.mapping is None else step.cached(step.frames_of(vma), pgoff)
+        page = None if vma.mapping is None else cached(step, frames_of(step, vma), pgoff)
     return page if page is not None and page.flags & pg.LOCKED else None
 
 
 def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     """The access itself, to a page that is mapped."""
-    story = step.machine.live_story(page.pfn)
-    bad = story is not None and story.line_is_bad
+    line = step.bad_lines.live(page.pfn)
+    bad = line is not None and line.line_is_bad
     copied = store and page.flags & pg.ANON and len(page.ptes) > 1
     full_line = store and bool(step.args.get("full_line")) and not copied
-    if bad and story is not None and not full_line:
+    if bad and line is not None and not full_line:
         step.result(CONSUMED)  # now: the run may end in the next line
-        story.consumed("task_load", vma.task.name)
+        discovery.consumed(line, "task_load", vma.task.name)
         return CONSUMED
     if copied:
         do_wp_page(step, vma, pte)
         return "copied"
     if store:
-        if story is not None and bad and not story.permanent:
-            step.kernel.event("healed", error=story.error, pfn=story.pfn)
-            story.finish("healed")
+        if line is not None and bad and not line.permanent:
+            step.kernel.event("healed", error=line.error, pfn=line.pfn)
+            finish(line, "healed")
         set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 
@@ -191,7 +204,7 @@ def set_dirty(step: Step, pte: Pte, page: Page, *, only_entry: bool = False) -> 
     if only_entry:
         return
     if page.mapping is not None and not page.flags & pg.ANON:
-        step.set_page_dirty(page)
+        stored_to(step, page)
     reuse_swap_page(page)
 
 
@@ -200,11 +213,11 @@ def do_wp_page(step: Step, vma: Vma, pte: Pte) -> None:
     old = pte.page
     copies: Region = user_task(vma.task).copies.get(vma.name) or old.region
     del old.ptes[vma]
-    page = step.new_page(copies, old.pgoff, old.flags & (pg.MLOCKED | pg.UNEVICTABLE) | ANON_PAGE)
+    page = new_page(step, copies, old.pgoff, old.flags & (pg.MLOCKED | pg.UNEVICTABLE) | ANON_PAGE)
     page.anon_vma = old.anon_vma
     page.map(vma, dirty=True)
-    step.changed(old)
-    step.changed(page)
+    changed(step, old)
+    changed(step, page)
     step.facts["pfn"] = page.pfn
 
 
@@ -217,145 +230,74 @@ def fault(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool) -> 
     return _file_page(step, vma, pgoff, store=store)
 
 
-def report_of(step: Step, page: Page) -> MemoryFailure:
+def failure_of(step: Step, page: Page) -> MemoryFailure:
     """To whom a signal about the page is booked."""
-    story = step.machine.live_story(page.pfn)
-    if story is None:
-        story = step.machine.by_pfn.get(page.pfn)
-    if story is None:  # poisoned by the flags verb: nobody's error
+    line = step.bad_lines.live(page.pfn)
+    if line is None:
+        line = step.bad_lines.by_pfn.get(page.pfn)
+    if line is None:  # poisoned by the flags verb: nobody's error
         raise step.error("the page is poisoned, but no error has been injected into it")
-    return story.report or story.new_report()
+    return line.failure or line.new_failure()
 
 
 def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
     old = pte.page
-    report = report_of(step, old) if meets_poison(pte) else step.report(old.pfn)
-    result = do_page_fault(step.kernel, vma, pte, report)
-    story = step.machine.live_story(old.pfn)
-    if story is not None:
-        story.touches.forget(pte)
+    failure = failure_of(step, old) if meets_poison(pte) else nobodys_failure(step, old.pfn)
+    result = do_page_fault(step.kernel, vma, pte, failure)
+    line = step.bad_lines.live(old.pfn)
+    if line is not None:
+        late_touch.forget(line, pte)
     if result == OK:
         do_swap_page(vma, pte, old, write=store)
-        step.changed(old)
+        changed(step, old)
     elif result == REREAD_SWAP:
         page = swap_in_frame(step, old)
         do_swap_page(vma, pte, page, write=store)
     return result
 
 
-def swap_in_frame(step: Step, old: Page) -> Page:
-    """The contents of ``old`` in a new frame, read from the swap device."""
-    page = step.new_page(old.region, old.pgoff, ANON_PAGE)
-    page.anon_vma = (old.region.fork_family or old.region).anon_vma
-    read_swap_cache(page, old)
-    return page
-
-
 def anonymous_page(step: Step, vma: Vma, pgoff: int) -> str:
     """do_anonymous_page(): a cleared page."""
     region = user_task(vma.task).copies.get(vma.name) or vma.region
     flags = ANON_PAGE | (pg.MLOCKED | pg.UNEVICTABLE if vma.mlocked else 0)
-    page = step.new_page(region, pgoff, flags)
+    page = new_page(step, region, pgoff, flags)
     page.anon_vma = vma.anon_vma
     page.map(vma, dirty=True)
-    step.changed(page)
+    changed(step, page)
     return ZEROES
 
 
 def _file_page(step: Step, vma: Vma, pgoff: int, *, store: bool) -> str:
     """filemap_fault() or shmem_fault(): from the cache, or read in."""
-    region = step.frames_of(vma)
+    region = frames_of(step, vma)
     page, result = bring_in(step, region, pgoff)
     if page is None:
-        return _bus_error(step, vma, pgoff, step.cached(region, pgoff))
-    report = report_of(step, page) if page.flags & pg.HWPOISON else step.report(page.pfn)
-    found = do_fault(step.kernel, vma, page, report)
+        return _bus_error(step, vma, pgoff, cached(step, region, pgoff))
+    failure = failure_of(step, page) if page.flags & pg.HWPOISON else nobodys_failure(step, page.pfn)
+    found = do_fault(step.kernel, vma, page, failure)
     if found == KILLED_AR:
         return found
     if found == BUS_ERROR:
         return _bus_error(step, vma, pgoff, page)
     if result in (STALE, ZEROES):
-        step.machine.lost_writes.script_read(region, pgoff)
+        step.kernel.files.read(region, pgoff)
     page.map(vma, dirty=False, writable=store)
     if vma.mlocked:
         mlock_vma_page(page)
-    step.changed(page)
+    changed(step, page)
     return result
 
 
 def _bus_error(step: Step, vma: Vma, pgoff: int, page: Page | None) -> str:
     """VM_FAULT_SIGBUS: for the error that took the page's contents, or for none."""
     poisoned = page is not None and page.flags & pg.HWPOISON
-    report = report_of(step, page) if page is not None and poisoned else step.report(-1)
-    return do_sigbus(step.kernel, vma, pgoff, BUS_ERROR, report)
-
-
-def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
-    """The page of a file with its contents; None beyond its end, or when it cannot be read."""
-    mapping = region.mapping
-    assert mapping is not None
-    page = step.cached(region, pgoff)
-    if page is not None and page.flags & pg.SWAPCACHE:
-        return (page, REREAD_SWAP) if shmem_getpage(page) else (None, BUS_ERROR)
-    if page is not None:
-        return page, OK
-    if is_on_swap(region, pgoff):
-        return read_slot(step, region, pgoff), REREAD_SWAP
-    if pgoff >= region.size_pages:
-        return None, BUS_ERROR
-    return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
-
-
-def read_slot(step: Step, region: Region, pgoff: int) -> Page:
-    """shmem_getpage(): a page of a segment from its slot on the swap device, which is given back."""
-    mapping = region.mapping
-    assert mapping is not None
-    step.kernel.reach("fault:reread_swap")
-    del mapping.slots[pgoff]
-    page = add_to_page_cache(step, region, pgoff)
-    set_page_dirty(page, step.kernel.engine.now_ns)
-    return page
-
-
-def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
-    """A new page in the page cache: clean, in memory file systems too, until somebody stores to it."""
-    mapping = region.mapping
-    assert mapping is not None
-    flags = pg.LRU | pg.UPTODATE
-    if mapping.swap_backed:
-        flags |= pg.SWAPBACKED
-    page = step.new_page(region, pgoff, flags)
-    page.mapping = mapping
-    mapping.pages[pgoff] = page
-    mapping.read_again.pop(pgoff, None)
-    page.get(CACHE)
-    step.changed(page)
-    step.machine.lost_writes.readers_changed(mapping)  # fsync() may ask from now on
-    return page
-
-
-def read_result(step: Step, region: Region, pgoff: int) -> str:
-    """What a page holds that is not in memory any more: old data, if a newer version was lost."""
-    mapping = region.mapping
-    assert mapping is not None
-    if not mapping.accounts_dirty or pgoff in mapping.holes:
-        return ZEROES
-    if lost_pages(step, region, pgoff):
-        step.kernel.reach("fault:stale")
-        return STALE
-    step.kernel.reach("fault:reread_disk")
-    return REREAD_DISK
+    failure = failure_of(step, page) if page is not None and poisoned else nobodys_failure(step, -1)
+    return do_sigbus(step.kernel, vma, pgoff, BUS_ERROR, failure)
 
 
 def _sigbus_is_due(task: Task) -> bool:
     """Whether a SIGBUS, or the handler of one, comes before the task goes on in user space."""
     return (task.pending is not None and not task.blocked) or task.handler_ends_ns > 0
-
-
-def lost_pages(step: Step, region: Region, pgoff: int) -> list[Page]:
-    """Frames that held a newer version of this page of the file than the disk has."""
-    pages = step.kernel.mem_map.overlay.values()
-    return [page for page in pages if page.region is region and page.pgoff == pgoff and page.lost_bytes]
 
 
 def die_of(step: Step, task: Task, what: str) -> str:
@@ -372,17 +314,17 @@ def user_buffer(step: Step) -> int:
     if ref is None:
         return 0
     task = step.task()
-    vma, pgoff = step.vma(task, ref["region"].partition("/")[2], ref["index"])
-    page = step.page_in_vma(vma, pgoff)
+    vma, pgoff = vma_at(step, task, ref["region"].partition("/")[2], ref["index"])
+    page = page_in_vma(step, vma, pgoff)
     pte = vma.ptes.get(pgoff)
     if pte is not None and pte.kind != PRESENT:
         error = copy_user(step.kernel, vma, pte)
         if error:
             return error
-    story = step.machine.live_story(page.pfn) if page is not None else None
-    if story is not None and story.line_is_bad and pte is not None and pte.kind == PRESENT:
+    line = step.bad_lines.live(page.pfn) if page is not None else None
+    if line is not None and line.line_is_bad and pte is not None and pte.kind == PRESENT:
         step.result(CONSUMED)
-        story.consumed("kernel_load", task.name)
+        discovery.consumed(line, "kernel_load", task.name)
     return 0
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
+from simpy import Event
+
+from hwsim.bad_lines import discovery
+from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.page_cache import writes_inode
 from hwsim.kernel.page_lock import trylock_page, unlock_page, wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.writeback import Inode
+from hwsim.script.frames import up_to_now
 from hwsim.script.step import Step
 
 
@@ -21,7 +25,7 @@ def is_locked(page: Page) -> bool:
 
 def write_back(
     step: Step, mapping: AddressSpace, covered: range | None = None
-) -> Generator[Any, Any, list[Page]]:
+) -> Generator[Event, object, list[Page]]:
     """Every dirty page of the file, or of a range of it, goes to the disk: DMA reads it.
 
     write_cache_pages() takes each page's lock, may find the page gone then, and waits for a write-out that
@@ -32,7 +36,7 @@ def write_back(
     if not mapping.accounts_dirty:
         return failed
     for page in mapping.pages.values():
-        step.up_to_now(page)
+        up_to_now(step, page)
     if covered is None and mapping.host is not None:  # pages not looked at yet are clean, too
         mapping.host.written(step.kernel.engine.now_ns, whole_inode=writes_inode(mapping, step.spec.verb))
     pages = [page for page in mapping.pages.values() if covered is None or page.pgoff in covered]
@@ -57,7 +61,7 @@ def write_back(
     return failed
 
 
-def _end_of_io(step: Step, page: Page) -> Generator[Any, Any, None]:
+def _end_of_io(step: Step, page: Page) -> Steps:
     """Wait, with the page locked, until a write-out of older data is over."""
     if not page.flags & pg.WRITEBACK:
         return
@@ -75,6 +79,6 @@ def _more_is_dirty(step: Step, mapping: AddressSpace, inode: Inode) -> bool:
 
 def read_by_device(step: Step, page: Page) -> None:
     """The disk controller reads the page."""
-    story = step.machine.live_story(page.pfn)
-    if story is not None and story.line_is_bad:
-        story.device_read()
+    line = step.bad_lines.live(page.pfn)
+    if line is not None and line.line_is_bad:
+        discovery.device_read(line)

@@ -8,7 +8,7 @@ from math import expm1
 import pytest
 from scipy import stats
 
-from hwsim.bad_lines.dram_faults import FaultStory
+from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.hardware.dram_fault import DramFault
 from hwsim.spec import DramSpec
 from tests.test_dram_faults import BASE, CELL, ROW, at
@@ -16,17 +16,17 @@ from tests.test_dram_faults import BASE, CELL, ROW, at
 SECOND = 1_000_000_000
 
 
-def _story(fault: DramFault, dram: DramSpec = BASE) -> FaultStory:
-    story = FaultStory(0, 0, 5 * SECOND, fault, dram)
-    story.reads_per_s, story.shows = 8.0, 0.5
-    return story
+def _story(fault: DramFault, dram: DramSpec = BASE) -> FaultCourse:
+    course = FaultCourse(0, 0, 5 * SECOND, fault, dram)
+    course.reads_per_s, course.shows = 8.0, 0.5
+    return course
 
 
 def test_a_new_fault_has_met_nothing() -> None:
-    story = FaultStory(3, 1, 5, at("row", 1, **ROW), BASE)
-    assert (story.number, story.source, story.onset_ns, story.gone) == (3, 1, 5, False)
-    assert (story.errors, story.met, story.corrected, story.records, story.dropped) == (0, 0, 0, 0, 0)
-    assert (story.shown_per_s, story.active_share, story.u) == (0.0, 1.0, 0.5)
+    course = FaultCourse(3, 1, 5, at("row", 1, **ROW), BASE)
+    assert (course.number, course.source, course.onset_ns, course.gone) == (3, 1, 5, False)
+    assert (course.errors, course.met, course.corrected, course.records, course.dropped) == (0, 0, 0, 0, 0)
+    assert (course.shown_per_s, course.active_share, course.u) == (0.0, 1.0, 0.5)
 
 
 def test_an_intermittent_fault_shows_in_its_windows() -> None:
@@ -41,9 +41,9 @@ def test_a_permanent_one_is_a_poisson_stream(u: float) -> None:
     """Four a second for 10 s, or for a quarter of the time."""
     dram = replace(BASE, on_ns=1_000, off_ns=3_000)
     for permanence, mean in (("permanent", 40.0), ("intermittent", 10.0)):
-        story = _story(replace(at("row", 1, **ROW), permanence=permanence), dram)
-        story.u = u
-        assert story.corrected_until(15 * SECOND) == stats.poisson.ppf(u, mean)
+        course = _story(replace(at("row", 1, **ROW), permanence=permanence), dram)
+        course.u = u
+        assert course.corrected_until(15 * SECOND) == stats.poisson.ppf(u, mean)
 
 
 def test_what_ecc_does_not_correct_is_no_corrected_error() -> None:
@@ -54,16 +54,16 @@ def test_what_ecc_does_not_correct_is_no_corrected_error() -> None:
     ("end", "count"), [("scrubbed", 1), ("corrected", 1), ("overwritten", 0), ("horizon", 0), ("", 0)]
 )
 def test_a_transient_cell_is_corrected_once_or_never(end: str, count: int) -> None:
-    story = _story(replace(at("bit", 1, bit=0, **CELL), permanence="transient"))
-    story.end = end
-    assert (story.lines, story.corrected_until(15 * SECOND)) == (1, count)
+    course = _story(replace(at("bit", 1, bit=0, **CELL), permanence="transient"))
+    course.end = end
+    assert (course.lines, course.corrected_until(15 * SECOND)) == (1, count)
 
 
 @pytest.mark.parametrize(("end", "share"), [("scrubbed", 0.75), ("horizon", -0.75 * expm1(-2.0))])
 def test_of_a_transient_row_each_line_is_read_before_it_is_overwritten_or_not(end: str, share: float) -> None:
     """Scrubbed: all lines have been met; else those that a read met first, of two in ten seconds for each."""
-    story = _story(replace(at("row", 1, **ROW), permanence="transient"))
-    story.end, story.read_first = end, 0.75
-    story.reads_per_s = story.lines * 0.75 * 0.2
-    assert story.lines > 1
-    assert story.corrected_until(15 * SECOND) == stats.binom.ppf(0.5, story.lines, share)
+    course = _story(replace(at("row", 1, **ROW), permanence="transient"))
+    course.end, course.read_first = end, 0.75
+    course.reads_per_s = course.lines * 0.75 * 0.2
+    assert course.lines > 1
+    assert course.corrected_until(15 * SECOND) == stats.binom.ppf(0.5, course.lines, share)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines import ending
+from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
@@ -17,10 +18,10 @@ from hwsim.rng import Slot
 from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
 from tests.worlds import PFN, world
 
-LOAD_BY_2 = (500, TASK_ACCESS | 2, "task_load", None)
-LOAD_BY_1 = (500, TASK_ACCESS | 1, "task_load", None)
-KERNEL = (500, KERNEL_ACCESS, "kernel_load", None)
-LATER = (501, KERNEL_ACCESS, "freed", None)
+LOAD_BY_2 = Candidate(500, TASK_ACCESS | 2, "task_load", BadLine.arm)
+LOAD_BY_1 = Candidate(500, TASK_ACCESS | 1, "task_load", BadLine.arm)
+KERNEL = Candidate(500, KERNEL_ACCESS, "kernel_load", BadLine.arm)
+LATER = Candidate(501, KERNEL_ACCESS, "freed", BadLine.arm)
 
 
 def _bad_line(scrub_ns: int | None = None) -> BadLine:
@@ -32,63 +33,64 @@ def _bad_line(scrub_ns: int | None = None) -> BadLine:
 
 @pytest.mark.parametrize("times", list(permutations((LOAD_BY_2, KERNEL, LOAD_BY_1, LATER))))
 def test_at_one_nanosecond_the_kernel_is_before_tasks_and_tasks_go_by_number(times: tuple[Any, ...]) -> None:
-    story = _bad_line()
-    story.times = list(times)
+    line = _bad_line()
+    line.times = list(times)
     for expected in (KERNEL, LOAD_BY_1, LOAD_BY_2, LATER):
-        story.arm()
-        assert story.agenda.next == expected
-        story.times.remove(expected)
+        line.arm()
+        assert line.agenda.next == expected
+        line.times.remove(expected)
 
 
 def test_touches_of_one_nanosecond_go_by_number_too() -> None:
-    touches = [(500, TASK_ACCESS | number, "touch", None) for number in (3, 1, 2)]
-    story = _bad_line()
-    story.times = [(500, TASK_ACCESS | 2, "task_load", None)]
-    story.touches.candidates = list(touches)
-    story.arm()
-    assert story.agenda.next == touches[1]
-    story.touches.candidates = touches[::2]
-    story.arm()
-    assert story.agenda.next == story.times[0]
+    touches = [Candidate(500, TASK_ACCESS | number, "touch", BadLine.arm) for number in (3, 1, 2)]
+    entries: list[Any] = [object(), object(), object()]
+    line = _bad_line()
+    line.times = [LOAD_BY_2]
+    line.touches.to_come = dict(zip(entries, touches, strict=True))
+    line.arm()
+    assert line.agenda.next == touches[1]
+    del line.touches.to_come[entries[1]]
+    line.arm()
+    assert line.agenda.next == line.times[0]
 
 
 def test_of_one_number_the_read_that_was_drawn_first_is_met_before_the_overwrite() -> None:
-    story = _bad_line()
-    story.times = [KERNEL, (500, KERNEL_ACCESS, "healed", None)]
-    story.arm()
-    assert story.agenda.next == KERNEL
+    line = _bad_line()
+    line.times = [KERNEL, KERNEL._replace(what="healed")]
+    line.arm()
+    assert line.agenda.next == KERNEL
 
 
 @pytest.mark.parametrize("after_ns", [-1, 0, 1])
 def test_the_scrubber_is_before_all_others(after_ns: int) -> None:
-    story = _bad_line(scrub_ns=900_000)
-    visit = story.around.scrubber.next_visit_ns(PFN, 7, 0)
+    line = _bad_line(scrub_ns=900_000)
+    visit = line.around.scrubber.next_visit_ns(PFN, 7, 0)
     assert visit is not None
-    assert visit < story.around.horizon_ns
-    story.times = [(visit + after_ns, KERNEL_ACCESS, "kernel_load", None)]
-    story.arm()
+    assert visit < line.around.horizon_ns
+    line.times = [KERNEL._replace(time_ns=visit + after_ns)]
+    line.arm()
     waits_for_scrubber = after_ns >= 0
-    assert story.visit_ns == (visit if waits_for_scrubber else None)
-    assert story.agenda.next == (None if waits_for_scrubber else story.times[0])
+    assert line.visit_ns == (visit if waits_for_scrubber else None)
+    assert line.agenda.next == (None if waits_for_scrubber else line.times[0])
 
 
 def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own() -> None:
     """One load of the whole page a microsecond: the time is one uniform through the inverse CDF."""
     busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e6, 0.0),), lines_per_touch=64.0)
     spec = world(tasks=(TaskSpec("app", regions=(busy,)),))
-    story = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
-    ((time, priority, what, _),) = story.times
+    line = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
+    ((time, priority, what, *_),) = line.times
     assert (what, priority) == ("task_load", TASK_ACCESS)
-    assert time == int(-log1p(-story.u[Slot.RACE_TASK]) / 1e-3) + 1
-    story.draw_race()
-    assert story.times[0][0] != time
+    assert time == int(-log1p(-line.u[Slot.RACE_TASK]) / 1e-3) + 1
+    line.draw_race()
+    assert line.times[0][0] != time
 
 
 def test_reports_of_further_lines_have_draws_of_their_own_however_many_came_before() -> None:
-    story = _bad_line()
-    draws = [story.new_report().draw(Slot.CPU)]
-    for story.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
-        draws.append(story.new_report(further=True).draw(Slot.CPU))
+    line = _bad_line()
+    draws = [line.new_failure().draw(Slot.CPU)]
+    for line.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
+        draws.append(line.new_failure(further=True).draw(Slot.CPU))
     assert len(set(draws)) == 4
 
 
@@ -98,14 +100,14 @@ def test_a_line_that_heals_leaves_its_free_frame_as_it_was(more: int) -> None:
     spec = world()
     machine = Machine(spec, 0, Plan(spec))
     pfn = machine.kernel.mem_map.by_name["free"].layout.first_pfn
-    story = machine.add_error(0, pfn, 7, False)
-    assert story.page is not None
-    story.page.flags |= more
-    story.finish("healed")
-    assert machine.kernel.pfn_to_page(pfn, story.new_report()).flags == pg.BUDDY | more
+    line = machine.bad_lines.add(0, pfn, 7, False)
+    assert line.page is not None
+    line.page.flags |= more
+    ending.finish(line, "healed")
+    assert machine.kernel.pfn_to_page(pfn, line.new_failure()).flags == pg.BUDDY | more
 
 
-def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:
+def test_signals_that_were_on_their_way_at_a_reboot_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was delivered is what it was, and what a task has blocked waits without an end."""
     free, blocking = SimpleNamespace(blocked=False, pending=None), SimpleNamespace(blocked=True, pending=None)
     sent = [
@@ -114,8 +116,9 @@ def test_signals_that_were_on_their_way_at_a_reboot_are_lost() -> None:
     ]
     blocking.pending = sent[2]
     left: Any = SimpleNamespace(
-        page=None, found_ns=None, first=None, signals=sent, book_signals=lambda: None, queued=set(),
+        page=None, found_ns=None, first=None, signals=sent, signal_rows=[], queued=set(),
         touches=SimpleNamespace(clear=lambda: None), disarm=lambda: None,
     )  # fmt: skip
-    BadLine.leave_boot(left)
-    assert [signal.result for signal in sent] == ["killed", "lost", ""]
+    monkeypatch.setattr(ending, "signal_row", lambda _line, signal: signal.result)
+    ending.leave_boot(left)
+    assert left.signal_rows == ["killed", "lost", ""]

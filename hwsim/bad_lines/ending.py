@@ -1,0 +1,140 @@
+"""How a bad line comes to an end: healed, replaced, with its kernel, or with the run."""
+
+from __future__ import annotations
+
+from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.later_sweeps import count_sweeps
+from hwsim.bad_lines.rows import signal_row
+from hwsim.bad_lines.states import LATENT, OVER
+from hwsim.bad_lines.writeback import look_after_no_more
+from hwsim.kernel import page_flags as pg
+
+
+def overwritten(line: BadLine) -> None:
+    """The bad line is overwritten as a whole.  PG_hwpoison, if set, stays: two truths."""
+    line.around.kernel.event("healed", error=line.error, pfn=line.pfn)
+    if line.page is None or not line.page.flags & pg.HWPOISON:
+        finish(line, "healed")
+        return
+    line.line_is_bad = False
+    line.times = [each for each in line.times if each.what in ("freed", "exit")]
+    line.arm()
+
+
+def good_again(line: BadLine, among: list[BadLine]) -> None:
+    """The window of their fault is over: lines of the page read right again.  What was found stays."""
+    if line.finished or line.found_ns is not None:
+        return
+    line.other_lines = [each for each in line.other_lines if each not in among]
+    if line in among:
+        overwritten(line)
+    else:
+        line.draw_race()
+
+
+def finish(line: BadLine, end: str) -> None:
+    """Nothing more happens to the error before the horizon."""
+    around = line.around
+    count_sweeps(line, around.engine.now_ns)
+    line.end, line.end_ns, line.state = end, around.engine.now_ns, OVER
+    look_after_no_more(line)
+    line.disarm()
+    if line.page is not None:
+        line.page.region.watched.pop(line.pfn, None)
+    if line.found_ns is None:  # otherwise a report of it may be under way
+        if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.kind == "free":
+            around.kernel.mem_map.overlay.pop(line.pfn, None)  # a look makes it as it is
+        leave_boot(line)
+        retire(line)
+    left = line.other_lines
+    if end != "healed":  # a reboot healed what was transient
+        left = [each for each in left if each.permanent]
+    if left:
+        _take_over(left[0], left[1:])
+
+
+def retire(line: BadLine) -> None:
+    """Nothing of the error is under way any more: only its facts are kept."""
+    line.u = []
+    line.around.open.pop(line.error, None)
+    if line.around.by_pfn.get(line.pfn) is line:
+        del line.around.by_pfn[line.pfn]
+
+
+def _take_over(line: BadLine, rest: list[BadLine]) -> None:
+    """The line that stood for this page has healed; this bad line of the page goes on in its place."""
+    line.end, line.state, line.other_lines = "", LATENT, rest
+    line.around.open[line.error] = line.around.by_pfn[line.pfn] = line
+    line.begin()
+
+
+# -- boots ----------------------------------------------------------------------------------------------
+
+
+def panicked(line: BadLine) -> None:
+    """The kernel goes down because of this line."""
+    line.end = "panic"
+    line.panics += 1
+    if line.panic_ns is None:
+        line.panic_ns, line.panic_boot = line.around.engine.now_ns, line.around.boot
+        line.panic_kind, line.panic_region = line.place()
+
+
+def leave_boot(line: BadLine) -> None:
+    """Keep facts, and let go of everything that belongs to the kernel that ends."""
+    if line.page is not None:
+        line.page.region.watched.pop(line.pfn, None)
+    if line.found_ns is not None and line.first is None:
+        line.first = line.treatment
+    for signal in line.signals:
+        if not (signal.result or (signal.task.blocked and signal.task.pending is signal)):
+            signal.result = "lost"  # it was on its way
+    book_signals(line)
+    line.failure = line.page = None
+    line.disarm()
+    line.queued.clear()
+    line.entries, line.times, line.stores_waiting = [], [], []
+    line.touches.clear()
+
+
+def forget(line: BadLine) -> None:
+    """A new boot: the line is bad and nobody knows.
+
+    The record keeps what the first boot in which the error was found made of it.
+    """
+    if line.page is not None:  # it came up in the new boot, for a line that has healed
+        leave_boot(line)
+    line.isolated_pages = 0
+    line.hole = False
+    line.end = ""
+    line.state = LATENT
+    line.contained_ns = None
+    line.attempts += 1
+    line.logged = False
+    line.other_lines = [each for each in line.other_lines if each.permanent]
+
+
+def book_signals(line: BadLine) -> None:
+    """The signals of this boot become rows."""
+    if line.signals:
+        line.signal_rows += [signal_row(line, each) for each in line.signals]
+        line.signals.clear()
+
+
+# -- the run --------------------------------------------------------------------------------------------
+
+
+def close(line: BadLine, end_ns: int) -> None:
+    """The run is over: say how the error stands."""
+    if line.state == OVER:
+        return
+    count_sweeps(line, end_ns)
+    line.end_ns = end_ns
+    if line.contained_ns is not None:
+        line.end = "isolated"
+    elif line.end == "panic":
+        pass
+    elif line.failure is not None or line.logged_only or line.found_ns is not None:
+        line.end = "reachable"
+    else:
+        line.end = "latent"

@@ -1,0 +1,35 @@
+"""One replication: a machine over its whole horizon, as records; and the rehearsal of a script."""
+
+from __future__ import annotations
+
+from hwsim.machine.machine import Machine
+from hwsim.machine.quiet import uneventful
+from hwsim.plan import Plan
+from hwsim.record import Replication, StepMistake
+from hwsim.spec import Spec
+
+
+def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
+    """One machine over the whole horizon: pure in (spec, index).
+
+    ``base`` is a :class:`~hwsim.plan.Plan` of the same spec, shared between replications; it is a
+    cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
+    """
+    quiet = uneventful(spec, index)
+    if quiet is not None:
+        return quiet
+    machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
+    machine.run()
+    return machine.result()
+
+
+def rehearse(spec: Spec) -> list[StepMistake]:
+    """What is impossible in the script of a machine without chance, in order of time.
+
+    A step that cannot be done is left out, and the others go on.
+    """
+    machine = Machine(spec, 0, Plan(spec))
+    mistakes: list[StepMistake] = []
+    machine.script.mistakes = mistakes
+    machine.run()
+    return mistakes
