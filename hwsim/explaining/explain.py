@@ -233,10 +233,10 @@ class _World:
             page.get(PIN)
         kernel.process_count = mapped
         mem_map.overlay[PFN] = page
-        self.report = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
+        self.failure = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
-        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
+        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.failure))
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
@@ -255,19 +255,19 @@ class _World:
         return file
 
     def explanation(self, names: tuple[str, ...]) -> Explanation:
-        kernel, report, page = self.kernel, self.report, self.page
+        kernel, failure, page = self.kernel, self.failure, self.page
         state = scan(kernel.error_states, self.flags_in_table)
-        if report.row:
-            state = next(each for each in kernel.error_states if each.row == report.row)
+        if failure.row:
+            state = next(each for each in kernel.error_states if each.row == failure.row)
         file, formats = self.file, kernel.profile.all_formats(kernel.switches)
         return Explanation(
             kernel=kernel.profile.name,
             flags=names,
             row=state.row,
-            message=state.message if report.exit == "table" else report.message,
+            message=state.message if failure.exit == "table" else failure.message,
             handler=state.handler,
-            outcome=ACTION_NAME[report.outcome],
-            exit=report.exit,
+            outcome=ACTION_NAME[failure.outcome],
+            exit=failure.exit,
             signals=tuple(self._signals()),
             entries=tuple(self._entry(pte) for pte in self.entries),
             log=tuple((level, text) for _, level, text in self.printk.render(formats)),
@@ -315,6 +315,6 @@ class _World:
             return _LATER[POISON]
         if pte.kind == NONE and file is not None and not file.accounts_dirty:
             return _HOLE
-        if pte.kind == NONE and self.report.dirty:
+        if pte.kind == NONE and self.failure.dirty:
             return _OLD
         return _LATER[pte.kind]
