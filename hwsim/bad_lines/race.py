@@ -41,11 +41,10 @@ def draw_race(line: BadLine) -> None:
     _tasks(line, target, uniform, now, times)
     if page.flags & pg.BUDDY:
         _first_touch(line, page, uniform, now, times)
-        spec, free = line.around.spec, line.around.kernel.mem_map.by_name["free"].layout.pages
-        rate = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)  # of one free page
+        rate = line.around.allocations_per_ns
         if rate > 0.0:
             time = _when(now, uniform(Slot.ALLOC), rate)
-            happens = partial(frame_reuse.handed_out, order=spec.alloc_order)
+            happens = partial(frame_reuse.handed_out, order=line.around.spec.alloc_order)
             times.append(Candidate(time, KERNEL_ACCESS, "allocated", happens))
     elif page.region.kind in ("anon", "shm"):
         swap = page.region.layout.swap

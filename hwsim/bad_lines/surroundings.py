@@ -35,5 +35,6 @@ class Surroundings(Generic[Line]):
     kernel: Kernel = field(init=False)
     delivery: Delivery = field(init=False)
     boot: int = -1  # number of the boot, from 0
+    allocations_per_ns: float = 0.0  # of one free page
     open: dict[int, Line] = field(default_factory=dict)
     by_pfn: dict[int, Line] = field(default_factory=dict)

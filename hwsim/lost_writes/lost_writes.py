@@ -64,8 +64,7 @@ class LostWrites(FileWatcher):
             lost.reads.append(self._around.engine.now_ns)
 
     def written(self, region: Region, index: int) -> None:
-        for lost in self._at(region, index):
-            lost.finish("overwritten", self._around.engine.now_ns)
+        self._finish(region, range(index, index + 1), "overwritten")
 
     def told(self, region: Region, task: str, file: OpenFile, by: str) -> None:
         self._watch(region).told(task, file, by)
@@ -81,14 +80,10 @@ class LostWrites(FileWatcher):
         watch.arm()
 
     def truncated(self, region: Region, cut: range) -> None:
-        for lost in self._rows:
-            if lost.region is region and lost.index in cut:
-                lost.finish("truncated", self._around.engine.now_ns)
+        self._finish(region, cut, "truncated")
 
     def released(self, region: Region) -> None:
-        for lost in self._rows:
-            if lost.region is region:
-                lost.finish("released", self._around.engine.now_ns)
+        self._finish(region, range(region.layout.pages), "released")
 
     def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """Its error goes with the inode, and the pages kept as markers."""
@@ -123,6 +118,12 @@ class LostWrites(FileWatcher):
         if watch is None:
             watch = self._watches[region.mapping] = Watch(self._around, self._processes, region)
         return watch
+
+    def _finish(self, region: Region, cut: range, end: str) -> None:
+        """Nobody can read the old contents of these pages any more."""
+        for lost in self._rows:
+            if lost.region is region and lost.index in cut:
+                lost.finish(end, self._around.engine.now_ns)
 
     def _at(self, region: Region, index: int) -> list[LostWrite]:
         return [each for each in self._rows if each.region is region and each.index == index and not each.end]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.bad_lines import discovery
-from hwsim.bad_lines.ending import finish
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
@@ -31,7 +30,7 @@ from hwsim.kernel.page_cache import (
 from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.truncate import unmap_mapping_range
-from hwsim.script.frames import changed, let_go, stored_to, up_to_now
+from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of
 from hwsim.script.reading_in import bring_in, lost_pages, new_cached_page
@@ -107,10 +106,7 @@ def _write(step: Step, task: Task) -> Steps:
         return
     if page is None:
         page = new_cached_page(step, region, index)
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad and not line.permanent:
-        step.kernel.event("healed", error=line.error, pfn=line.pfn)
-        finish(line, "healed")
+    line_overwritten(step, page)
     stored_to(step, page)
     set_page_uptodate(page)
     mapping.holes.discard(range(index, index + 1))

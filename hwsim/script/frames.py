@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwsim.bad_lines.ending import finish
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages, put_page
 from hwsim.kernel.later_look import clean_if_written
@@ -25,6 +26,14 @@ def stored_to(step: Step, page: Page) -> None:
     """The step stores to a page of a file or of a segment."""
     up_to_now(step, page)
     set_page_dirty(page, step.kernel.engine.now_ns)
+
+
+def line_overwritten(step: Step, page: Page) -> None:
+    """The step writes a whole line, or all of them: bad data of a transient error is gone."""
+    line = step.bad_lines.live(page.pfn)
+    if line is not None and line.line_is_bad and not line.permanent:
+        step.kernel.event("healed", error=line.error, pfn=line.pfn)
+        finish(line, "healed")
 
 
 def changed(step: Step, page: Page) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator
 from simpy import Event
 
 from hwsim.bad_lines import discovery, late_touch
-from hwsim.bad_lines.ending import finish
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
@@ -33,7 +32,7 @@ from hwsim.kernel.page_cache import mlock_vma_page
 from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.swap import do_swap_page, reuse_swap_page
-from hwsim.script.frames import changed, new_page, stored_to
+from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
 from hwsim.script.pages import (
     cached,
     file_of,
@@ -179,10 +178,9 @@ def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool
 def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     """The access itself, to a page that is mapped."""
     line = step.bad_lines.live(page.pfn)
-    bad = line is not None and line.line_is_bad
     copied = store and page.flags & pg.ANON and len(page.ptes) > 1
     full_line = store and bool(step.args.get("full_line")) and not copied
-    if bad and line is not None and not full_line:
+    if line is not None and line.line_is_bad and not full_line:
         step.result(CONSUMED)  # now: the run may end in the next line
         discovery.consumed(line, "task_load", vma.task.name)
         return CONSUMED
@@ -190,9 +188,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
         do_wp_page(step, vma, pte)
         return "copied"
     if store:
-        if line is not None and bad and not line.permanent:
-            step.kernel.event("healed", error=line.error, pfn=line.pfn)
-            finish(line, "healed")
+        line_overwritten(step, page)  # a store to less than the bad line would have read it
         set_dirty(step, pte, page, only_entry=step.args.get("until") == "pte")
     return OK
 

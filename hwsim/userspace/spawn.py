@@ -75,7 +75,7 @@ def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], 
         shared=not own,
         mapping=mapping,
         anon_vma=region.anon_vma if spec.kind == "anon" else None,
-        mlocked=spec.mlock and not (own and spec.kind == "hugetlb"),  # that is never swapped anyway
+        mlocked=spec.mlock,
         populated=spec.populate and (own or file is not None or first),
         file=file,
     )
