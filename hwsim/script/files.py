@@ -18,7 +18,6 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.memory_failure import wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
 from hwsim.kernel.page_cache import (
     answers_eio,
@@ -27,12 +26,13 @@ from hwsim.kernel.page_cache import (
     set_page_uptodate,
     truncate_inode_page,
 )
+from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of
-from hwsim.script.reading_in import add_to_page_cache, bring_in, lost_pages
+from hwsim.script.reading_in import bring_in, lost_pages, new_cached_page
 from hwsim.script.step import Step, carry_out, returns
 from hwsim.script.touch import CONSUMED, user_buffer
 from hwsim.script.writeback import is_locked, write_back
@@ -96,7 +96,7 @@ def _write(step: Step, task: Task) -> Steps:
     index = step.args["index"]
     page = cached(step, region, index)
     while page is not None and is_locked(page):
-        yield from step.kernel.wait_on_page(page)
+        yield from wait_on_page(step.kernel, page)
         page = cached(step, region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
         return
@@ -104,7 +104,7 @@ def _write(step: Step, task: Task) -> Steps:
         step.result("EIO")
         return
     if page is None:
-        page = add_to_page_cache(step, region, index)
+        page = new_cached_page(step, region, index)
     line_overwritten(step, page)
     stored_to(step, page)
     set_page_uptodate(page)
@@ -323,7 +323,7 @@ def _remove(step: Step, region: Region, cut: range) -> Steps:
         up_to_now(step, page)
         while is_locked(page) or page.flags & pg.WRITEBACK:
             if is_locked(page):
-                yield from kernel.wait_on_page(page)
+                yield from wait_on_page(kernel, page)
             else:
                 yield from wait_on_page_writeback(kernel, page)
         if page.mapping is mapping:

@@ -20,8 +20,9 @@ from hwsim.kernel.mmap import (
     remove_vma,
     zap_entries,
 )
+from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.signals import unblock
-from hwsim.kernel.system import EINVAL
+from hwsim.kernel.sysctl import EINVAL
 from hwsim.script.errors import TRAP_MADVISE, line_to_poison, start_injector
 from hwsim.script.files import punch_hole
 from hwsim.script.frames import changed, free_run, let_go
@@ -243,7 +244,7 @@ def unmask(step: Step) -> None:
 
 def sysctl(step: Step) -> None:
     """Write a sysctl."""
-    result = step.kernel.set_sysctl(step.args["name"], step.args["value"])
+    result = step.kernel.sysctl.set(step.args["name"], step.args["value"])
     if step.args["name"].startswith("vm.dirty_"):
         for region in step.kernel.mem_map.regions:
             if region.mapping is not None and region.mapping.host is not None:
@@ -253,7 +254,7 @@ def sysctl(step: Step) -> None:
 
 def prctl(step: Step) -> None:
     """prctl(): early or late kill for one task, in kernels that have it."""
-    result = step.kernel.prctl(step.task(), step.args["option"], str(step.args.get("value", 0)))
+    result = sys_prctl(step.kernel, step.task(), step.args["option"], str(step.args.get("value", 0)))
     step.result("EINVAL" if result == -EINVAL else result)
 
 

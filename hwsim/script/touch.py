@@ -29,6 +29,7 @@ from hwsim.kernel.fault import (
 )
 from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
 from hwsim.kernel.page_cache import mlock_vma_page
+from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.swap import do_swap_page, reuse_swap_page
 from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
@@ -139,7 +140,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Event, 
         if locked is None:
             break
         while locked.flags & pg.LOCKED:
-            yield from step.kernel.wait_on_page(locked)
+            yield from wait_on_page(step.kernel, locked)
         while vma.task.alive and _sigbus_is_due(vma.task):  # signals come before user space goes on
             yield user_task(vma.task).wait_for_user_space()
         if not returns(step, vma.task):
