@@ -10,7 +10,7 @@ Two truths are kept apart: the line is bad (hardware), and PG_hwpoison is set (k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from hwsim.engine import Agenda
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
 from hwsim.hardware.patrol_scrubber import Scrubbed
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import settle
 from hwsim.kernel.mm_types import Page, Pte, Signal, UserSpace, Vma
@@ -55,8 +55,8 @@ class LateTouches:
     """
 
     to_come: dict[Pte | None, Candidate] = field(default_factory=dict)
-    come: list[Pte] = field(default_factory=list)
-    remapped: list[Vma] = field(default_factory=list)
+    come: tuple[Pte, ...] = ()
+    remapped: tuple[Vma, ...] = ()
     loops: int = 0  # of handlers that returned to the access
     seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
     gone: dict[int, int] | None = None
@@ -68,7 +68,7 @@ class LateTouches:
             for place, mappings in self.seen.items():
                 gone[place] = gone.get(place, 0) + len(mappings)
         self.seen = None
-        self.to_come, self.come, self.remapped, self.loops = {}, [], [], 0
+        self.to_come, self.come, self.remapped, self.loops = {}, (), (), 0
 
 
 @dataclass(slots=True, eq=False)
@@ -91,12 +91,12 @@ class BadLine(Scrubbed):
     onset_ns: int = field(init=False)
     state: int = LATENT
     faults: tuple[FaultCourse, ...] = ()  # the DRAM faults that ruined the line, if it was those
-    other_lines: list[BadLine] = field(default_factory=list)  # further errors on this page
+    other_lines: Sequence[BadLine] = ()  # further errors on this page
 
     # What comes next.
     agenda: Agenda[Candidate] = field(init=False)
     visit_ns: int | None = None  # when the scrubber will find it
-    times: list[Candidate] = field(default_factory=list)  # the race
+    times: Sequence[Candidate] = ()  # the race
     touches: LateTouches = field(default_factory=LateTouches)
     attempts: int = 0  # calls of memory_failure()
     races: int = 0
@@ -106,9 +106,9 @@ class BadLine(Scrubbed):
     page: Page | None = None
     queued: set[MemoryFailure] = field(default_factory=set)  # in a ring, or with memory_failure()
     failure: MemoryFailure | None = None  # the one that poisoned the page, or the last
-    signals: list[Signal] = field(default_factory=list)
-    entries: list[Pte] = field(default_factory=list)  # what was unmapped, until memory_failure() returns
-    stores_waiting: list[Vma] = field(default_factory=list)  # for the page lock, until then
+    signals: tuple[Signal, ...] = ()
+    entries: Sequence[Pte] = ()  # what was unmapped, until memory_failure() returns
+    stores_waiting: Sequence[Vma] = ()  # for the page lock, until then
     mappers: int = 0
     logged: bool = False
     dirty: bool = False  # PG_dirty when memory_failure() returned
@@ -137,7 +137,7 @@ class BadLine(Scrubbed):
     panic_region: str = ""
     disk_ns: int | None = None
     disk_boot: int | None = None
-    signal_rows: list[SignalRow] = field(default_factory=list)  # of earlier boots
+    signal_rows: tuple[SignalRow, ...] = ()  # of earlier boots
     end: str = ""
     end_ns: int = 0
 
@@ -168,7 +168,8 @@ class BadLine(Scrubbed):
         kernel = self.around.kernel
         if not kernel.mem_map.pfn_valid(self.pfn):
             return
-        page = kernel.pfn_to_page(self.pfn, self.new_failure())
+        chance = Chance(self.error, self.pfn, self.u, self.around.draws.extra, self.attempts)
+        page = kernel.pfn_to_page(self.pfn, chance)
         self.page = page
         page.region.watched[self.pfn] = None
         inode = inode_of(page)
@@ -275,8 +276,7 @@ class BadLine(Scrubbed):
         if candidate.needs_cpu and stalled_ns > self.around.engine.now_ns:
             self._put_off(candidate, stalled_ns)
             return
-        if candidate in self.times:
-            self.times.remove(candidate)
+        self.times = [each for each in self.times if each is not candidate]
         candidate.happens(self)
 
     def _put_off(self, candidate: Candidate, until_ns: int) -> None:

@@ -71,7 +71,7 @@ class BadLines:
             other.line_is_bad = other.line_is_bad or line_is_bad
             known = {other.number_in_page, *(each.number_in_page for each in other.other_lines)}
             if line_is_bad and line not in known:
-                other.other_lines.append(new)
+                other.other_lines = [*other.other_lines, new]
                 if other.latent:
                     other.draw_race()
             return new

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.later_sweeps import count_sweeps
 from hwsim.bad_lines.rows import signal_row
@@ -61,7 +63,7 @@ def retire(line: BadLine) -> None:
         del line.around.by_pfn[line.pfn]
 
 
-def _take_over(line: BadLine, rest: list[BadLine]) -> None:
+def _take_over(line: BadLine, rest: Sequence[BadLine]) -> None:
     """The line that stood for this page has healed; this bad line of the page goes on in its place."""
     line.end, line.state, line.other_lines = "", LATENT, rest
     line.around.open[line.error] = line.around.by_pfn[line.pfn] = line
@@ -93,7 +95,7 @@ def leave_boot(line: BadLine) -> None:
     line.failure = line.page = None
     line.disarm()
     line.queued.clear()
-    line.entries, line.times, line.stores_waiting = [], [], []
+    line.entries = line.times = line.stores_waiting = ()
     line.touches.clear()
 
 
@@ -117,8 +119,8 @@ def forget(line: BadLine) -> None:
 def book_signals(line: BadLine) -> None:
     """The signals of this boot become rows."""
     if line.signals:
-        line.signal_rows += [signal_row(line, each) for each in line.signals]
-        line.signals.clear()
+        line.signal_rows += tuple(signal_row(line, each) for each in line.signals)
+        line.signals = ()
 
 
 # -- the run --------------------------------------------------------------------------------------------

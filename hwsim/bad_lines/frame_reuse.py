@@ -215,7 +215,7 @@ def _isolate(line: BadLine, page: Page, order: int) -> None:
     line.hole = True
     line.isolated_pages = max(line.isolated_pages, lose_block(line.around.kernel, page.pfn, order))
     take_page_off_buddy(page)
-    line.times = []
+    line.times = ()
     line.arm()
 
 
@@ -238,7 +238,7 @@ def rebooted(line: BadLine) -> None:
     if end and not line.faults:  # who repairs the faults of DIMMs has said so
         u = around.draws.extra(line.error, Slot.REPAIR, line.races)
         if u < around.spec.repair_share:
-            line.other_lines = []
+            line.other_lines = ()
             finish(line, end)
             return
     if not line.permanent:

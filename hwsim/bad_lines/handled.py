@@ -50,7 +50,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
     if failure.exit == "already" and line.queued:  # another report of the page is being handled
         return
     line.failure = failure
-    entries, line.entries = line.entries, []
+    entries, line.entries = line.entries, ()
     line.mappers = failure.mappers
     line.dirty = page is not None and bool(page.flags & pg.DIRTY)
     line.state = HANDLED
@@ -82,7 +82,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         if meets_poison(pte) and not late_touch.awaits(line, pte):
             late_touch.expect(line, pte, anchor)
     late_touch.expect_sharers(line, anchor)
-    waiting, line.stores_waiting = line.stores_waiting, []
+    waiting, line.stores_waiting = line.stores_waiting, ()
     for vma in waiting:
         late_touch.unlocked(line, vma)
     line.arm()

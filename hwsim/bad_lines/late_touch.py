@@ -116,7 +116,7 @@ def _touched(pte: Pte, line: BadLine) -> None:
         _expect_at(line, pte, task.handler_ends_ns)
         line.arm()
         return
-    line.touches.come.append(pte)
+    line.touches.come += (pte,)
     if pte.vma.alive and line.failure is not None:
         if _access(line, pte, line.failure) not in FATAL:
             pte.vma.ptes.pop(pte.page.pgoff, None)
@@ -147,7 +147,7 @@ def unlocked(line: BadLine, vma: Vma) -> None:
 
 def _repeat_after(line: BadLine, signal: Signal, pte: Pte) -> None:
     signal.again = partial(again, line, signal)
-    line.touches.come.append(pte)
+    line.touches.come += (pte,)
 
 
 def by_handler(line: BadLine, signal: Signal) -> bool:
@@ -156,7 +156,7 @@ def by_handler(line: BadLine, signal: Signal) -> bool:
     if pte is None:
         return False
     line.touches.to_come.pop(pte, None)
-    line.touches.come.append(pte)
+    line.touches.come += (pte,)
     result = _access(line, pte, signal.failure)
     line.arm()
     return result in FATAL
@@ -207,7 +207,7 @@ def forget(line: BadLine, pte: Pte) -> None:
 def remapped(line: BadLine, vma: Vma) -> None:
     """A handler mapped a fresh page there: nobody will touch this one through the mapping."""
     touches = line.touches
-    touches.remapped.append(vma)
+    touches.remapped += (vma,)
     touches.to_come = {
         pte: each for pte, each in touches.to_come.items() if pte is None or pte.vma is not vma
     }

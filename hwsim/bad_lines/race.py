@@ -32,7 +32,8 @@ _NS = 1e-9
 
 def draw_race(line: BadLine) -> None:
     """All candidates for the page of ``line`` from now on."""
-    line.times = times = list[Candidate]()
+    times: list[Candidate] = []
+    line.times = times
     page = line.page
     if page is None:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwsim.bad_lines import discovery, frame_reuse, handled, late_touch, mappings
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
-from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.mm_types import Page, Pte, Region, Signal, Vma
 from hwsim.kernel.page_flags import HEAD
 from hwsim.kernel.ports import HandlerWatcher, PageWatcher
@@ -31,8 +31,8 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         line = self._by_pfn.get(pfn)
         return line is not None and not line.finished
 
-    def look(self, failure: MemoryFailure) -> None:
-        line = self._lines.get(failure.error)
+    def look(self, chance: Chance) -> None:
+        line = self._lines.get(chance.error)
         if line is not None:
             line.settle()
 
@@ -118,7 +118,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         line = self._lines.get(failure.error)
         if line is None:
             return
-        line.signals.append(signal)
+        line.signals += (signal,)
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
             touch = late_touch.next_touch_ns(line, signal.vma, line.anchor_ns(failure))
             exit_ns = signal.task.user.next_exit_ns()

@@ -40,7 +40,7 @@ def _dirtied(line: BadLine) -> None:
     if page is not None and page.flags & pg.DIRTY:
         candidate = written_back(page, line.around.engine.now_ns)
         if candidate is not None:
-            line.times.append(candidate)
+            line.times = [*line.times, candidate]
     line.arm()
 
 

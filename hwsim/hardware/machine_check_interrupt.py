@@ -94,9 +94,9 @@ class MachineCheckInterrupt(Sleeper):
         super().tear_down()
 
     def _raise(self, rendezvous: Delay, u: float, done: Done, stall: Stall, *, is_srao: bool) -> None:
-        timed_out = rendezvous.draw(u) > self._timeout_ns
+        needed_ns = rendezvous.draw(u)
         begin_ns = self._pending[-1].end_ns if self._pending else self.engine.now_ns
-        end_ns = begin_ns + self.duration_ns(rendezvous, u)
+        end_ns = begin_ns + min(needed_ns, self._timeout_ns)
         stall(end_ns)
-        self._pending.append(_Check(end_ns, timed_out, is_srao, done))
+        self._pending.append(_Check(end_ns, needed_ns > self._timeout_ns, is_srao, done))
         self.wake_at(end_ns, MACHINE_CHECK)

@@ -5,34 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mypy_extensions import trait
-
 from hwsim.rng import ROW, Slot
 
 
-@trait
-class Chance:
-    """The draws with which somebody looks at a page; those of one error are its :class:`MemoryFailure`."""
-
-    __slots__ = ()
-
-    def draw(self, slot: Slot) -> float:
-        """The uniform of ``slot``."""
-        raise NotImplementedError
-
-    def extra(self, slot: Slot, k: int) -> float:
-        """A further uniform, one per ``k`` (a VMA, a task)."""
-        raise NotImplementedError
-
-
 @dataclass(slots=True, eq=False)
-class MemoryFailure(Chance):
-    """One call of memory_failure() on one page.
+class Chance:
+    """The draws with which somebody looks at a page; those that handle it are a :class:`MemoryFailure`.
 
-    Life: made for a machine check or an injector -> waits in a ring -> handled, which fills in the rest.
     ``error`` names the bad line, below zero none; ``attempt`` counts calls for the same error: the first uses
-    the error's own ``uniforms``, later ones further draws.  ``exit`` is one of outside, already,
-    free_or_high_order, already_unmapped, table, ...; ``kind`` and ``region`` say whose page it was.
+    the error's own ``uniforms``, later ones further draws.
     """
 
     error: int
@@ -40,6 +21,27 @@ class MemoryFailure(Chance):
     uniforms: list[float]
     further: Callable[[int, int, int], float]  # (error, slot, k)
     attempt: int = 0
+
+    def draw(self, slot: Slot) -> float:
+        """The uniform of ``slot`` for this call."""
+        if self.attempt == 0:
+            return self.uniforms[slot]
+        return self.further(self.error, slot, self.attempt * ROW)
+
+    def extra(self, slot: Slot, k: int) -> float:
+        """A further uniform of this error, one per ``k`` (a VMA, a task)."""
+        return self.further(self.error, slot, k)
+
+
+@dataclass(slots=True, eq=False)
+class MemoryFailure(Chance):
+    """One call of memory_failure() on one page.
+
+    Life: made for a machine check or an injector -> waits in a ring -> handled, which fills in the rest.
+    ``exit`` is one of outside, already, free_or_high_order, already_unmapped, table, ...; ``kind`` and
+    ``region`` say whose page it was.
+    """
+
     context: str = ""
     cpu: int = 0
     started_ns: int = 0
@@ -53,13 +55,3 @@ class MemoryFailure(Chance):
     row: int = 0  # of error_states; 0: it did not come to that
     message: str = ""
     outcome: int = -1  # index into ACTION_NAME
-
-    def draw(self, slot: Slot) -> float:
-        """The uniform of ``slot`` for this call."""
-        if self.attempt == 0:
-            return self.uniforms[slot]
-        return self.further(self.error, slot, self.attempt * ROW)
-
-    def extra(self, slot: Slot, k: int) -> float:
-        """A further uniform of this error, one per ``k`` (a VMA, a task)."""
-        return self.further(self.error, slot, k)

@@ -4,10 +4,12 @@ The kernel imports nothing above it.  Who wants to know registers at boot, as an
 listener a port, any number of :class:`HandlerWatcher`.  Ports are traits, so that one class can answer
 several and the core can be compiled; a method that nobody has written is an error in the model.
 
-:class:`UserSpace` stands where a Task points at it, :class:`Chance` where a MemoryFailure is one.
+:class:`UserSpace` stands where a Task points at it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from mypy_extensions import trait
 
@@ -32,8 +34,8 @@ class PageWatcher:
         """Whether something on the frame is still under way, so that what becomes of it matters."""
         raise NotImplementedError
 
-    def look(self, failure: MemoryFailure) -> None:
-        """Somebody looks at the page of ``failure``, which was looked at before: bring it up to now."""
+    def look(self, chance: Chance) -> None:
+        """Somebody looks at the page of an error, which was looked at before: bring it up to now."""
         raise NotImplementedError
 
     def settle(self, region: Region) -> None:
@@ -132,7 +134,7 @@ class FileWatcher:
 
     __slots__ = ()
 
-    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: Sequence[Pte]) -> None:
         """memory_failure() has dropped, or given up, a dirty page of a file or of a shared segment.
 
         ``entries`` are what mapped it.
@@ -184,4 +186,4 @@ class FileWatcher:
         raise NotImplementedError
 
 
-__all__ = ["Chance", "FileWatcher", "Halted", "HandlerWatcher", "PageWatcher", "UserSpace"]
+__all__ = ["FileWatcher", "Halted", "HandlerWatcher", "PageWatcher", "UserSpace"]

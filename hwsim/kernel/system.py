@@ -91,7 +91,7 @@ class Kernel:
         """Count that an exit, row, page-table result or path was met."""
         self._reached[what] = self._reached.get(what, 0) + 1
 
-    def pfn_to_page(self, pfn: int, failure: MemoryFailure) -> Page:
+    def pfn_to_page(self, pfn: int, chance: Chance) -> Page:
         """The struct page; a frame nobody has looked at since it got its owner is settled first."""
         page = self.mem_map.overlay.get(pfn)
         if page is None or (
@@ -99,9 +99,9 @@ class Kernel:
             and not page.flags & pg.HWPOISON
             and pfn not in page.region.watched
         ):
-            return self.look(self, pfn, failure)
-        if failure.error >= 0:
-            self.watcher.look(failure)
+            return self.look(self, pfn, chance)
+        if chance.error >= 0:
+            self.watcher.look(chance)
         return page
 
     def pause(self, delay_ns: int) -> Steps:

@@ -7,6 +7,7 @@ knows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log1p
 from typing import NamedTuple
@@ -181,7 +182,7 @@ class LostWrite:
         ]
 
 
-def lose(line: BadLine, page: Page, entries: list[Pte], users: list[str]) -> LostWrite:
+def lose(line: BadLine, page: Page, entries: Sequence[Pte], users: list[str]) -> LostWrite:
     """The contents of ``page`` are gone; ``entries`` mapped it, ``users`` use the file by system call."""
     region, mapping, kernel = page.region, page.region.mapping, line.around.kernel
     assert mapping is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.frame_reuse import drop_pages
 from hwsim.kernel.failure import MemoryFailure
@@ -36,7 +38,7 @@ class LostWrites(FileWatcher):
 
     # -- what the kernel tells ----------------------------------------------------------------------
 
-    def write_lost(self, failure: MemoryFailure, page: Page, entries: list[Pte]) -> None:
+    def write_lost(self, failure: MemoryFailure, page: Page, entries: Sequence[Pte]) -> None:
         """A segment has no descriptor: nobody can ask it for errors."""
         lost = lose(self._bad_lines.all[failure.error], page, entries, self._users(page.region))
         self._rows.append(lost)
