@@ -8,6 +8,7 @@ import pytest
 
 from hwsim.engine import HANDLER_STEP
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.ports import Halted
 from hwsim.kernel.system import Kernel
 from hwsim.machine import Machine, Plan
@@ -26,15 +27,16 @@ def _report(u: float) -> MemoryFailure:
 
 @pytest.mark.parametrize(("u", "granted"), [(0.0, False), (0.2499, False), (0.25, True), (0.9, True)])
 def test_an_atomic_allocation_fails_by_chance_and_the_first_never(u: float, granted: bool) -> None:
-    kernel = _kernel(atomic_alloc_fail=0.25)
-    assert [kernel.kmalloc(_report(u), number) for number in (0, 1, 2)] == [True, granted, granted]
-    assert _kernel().kmalloc(_report(0.0), 1)
+    failslab = _kernel(atomic_alloc_fail=0.25).failslab
+    failed = [failslab.should_fail(_report(u), number) for number in (0, 1, 2)]
+    assert failed == [False, not granted, not granted]
+    assert not _kernel().failslab.should_fail(_report(0.0), 1)
 
 
 def test_as_many_allocations_fail_as_are_asked_to() -> None:
-    kernel = _kernel()
-    kernel.alloc_failures = 2
-    assert [kernel.kmalloc(_report(0.5), number) for number in range(4)] == [False, False, True, True]
+    failslab = _kernel().failslab
+    failslab.times = 2
+    assert [failslab.should_fail(_report(0.5), number) for number in range(4)] == [True, True, False, False]
 
 
 def test_a_pause_ends_when_the_cpus_go_on() -> None:
@@ -75,20 +77,18 @@ def test_nothing_goes_on_after_a_panic() -> None:
 
 def test_sysctls_answer_as_proc_does() -> None:
     early = "vm.memory_failure_early_kill"
-    v5, merged = _kernel(), _kernel(kernel="2.6.32")
-    assert [(v5.set_sysctl(early, value), v5.early_kill) for value in (0, 2, 1)] == [(0, 0), (-22, 0), (0, 1)]
-    assert v5.set_sysctl("vm.memory_failure_recovery", 1) == -2  # no such file
-    answers = [
-        (merged.set_sysctl("vm.memory_failure_recovery", value), merged.recovery) for value in (0, 2, 1, -1)
-    ]
+    v5, merged = _kernel().sysctl, _kernel(kernel="2.6.32").sysctl
+    assert [(v5.set(early, value), v5.early_kill) for value in (0, 2, 1)] == [(0, 0), (-22, 0), (0, 1)]
+    assert v5.set("vm.memory_failure_recovery", 1) == -2  # no such file
+    answers = [(merged.set("vm.memory_failure_recovery", value), merged.recovery) for value in (0, 2, 1, -1)]
     assert answers == [(0, 0), (-22, 0), (0, 1), (-22, 1)]
-    assert [v5.set_sysctl("vm.dirty_expire_centisecs", value) for value in (1, 0)] == [0, 0]
-    assert v5.set_sysctl("vm.swappiness", 1) == -2
+    assert [v5.set("vm.dirty_expire_centisecs", value) for value in (1, 0)] == [0, 0]
+    assert v5.set("vm.swappiness", 1) == -2
 
 
 def test_a_booted_kernel_has_seen_no_bad_page() -> None:
     kernel = _kernel()
-    assert (kernel.mce_bad_pages, kernel.poisoned_pages, kernel.lost_blocks) == (0, 0, set())
-    assert kernel.meminfo().split() == ["BadPages:", "0", "kB"]
-    kernel.mce_bad_pages = 3
-    assert kernel.meminfo().split()[1:] == ["12", "kB"]
+    assert (kernel.mce_bad_pages, kernel.poisoned_pages, kernel.mem_map.lost_blocks) == (0, 0, set())
+    name = kernel.switches.meminfo_name
+    assert meminfo_proc_show(name, 0).split() == ["BadPages:", "0", "kB"]
+    assert meminfo_proc_show(name, 3).split()[1:] == ["12", "kB"]

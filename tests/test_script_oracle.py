@@ -138,12 +138,12 @@ def build_page(case: PageCase, kernel: Any) -> Page:
 def run_case(machine: Machine, case: PageCase, policies: Policies | None = None) -> dict[str, Any]:
     """All that the model says and does, in the oracle's words; ``policies``: (PR_MCE_KILL, has a handler)."""
     kernel = machine.kernel
-    kernel.early_kill = case.early_kill
+    kernel.sysctl.early_kill = case.early_kill
     kernel.mce_bad_pages = 0
     machine.printk.facts.clear()
     kernel.handler_watchers = (noted := Noted(),)
     tries = 1 + len(case.mappers) * 2
-    kernel.alloc_failures = tries if case.preallocation_fails else 0
+    kernel.failslab.times = tries if case.preallocation_fails else 0
     page = build_page(case, kernel)
     for vma in [*(page.anon_vma or ()), *(page.mapping.vmas if page.mapping is not None else ())]:
         vma.task.mce_kill, vma.task.caught = (policies or {}).get(vma.task.name, ("default", False))
@@ -163,7 +163,9 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
         "row": report.row,
         "message": report.message,
         "outcome": ACTION_NAME[report.outcome],
-        "log": tuple((level, text) for _, level, text in machine.printk.render(V5.all_formats)),
+        "log": tuple(
+            (level, text) for _, level, text in machine.printk.render(V5.all_formats(kernel.switches))
+        ),
         "signals": tuple(noted.signals),
         "ptes": kinds,
         "users": page.count - 1 if report.row else 0,

@@ -11,8 +11,9 @@ import pytest
 from hwsim.explaining.explain import explain
 from hwsim.explaining.question import MAPPINGS, ExplainError
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.meminfo import MEMINFO_FORMATS
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.switches import MEMINFO_FORMATS, SWITCHES, Switches
+from hwsim.kernel.switches import SWITCHES, Switches
 from hwsim.spec import FileSpec, SigbusSpec, TaskSpec
 from tests.worlds import BARE, FILE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
 

@@ -159,7 +159,7 @@ def test_without_the_first_entry_nobody_is_collected() -> None:
     for kernel in PROFILES:
         spec = world(INJECT, kernel=kernel, early_kill=1)
         machine = Machine(spec, 0, Plan(spec), trace=True)
-        machine.kernel.alloc_failures = 1
+        machine.kernel.failslab.times = 1
         machine.run()
         result = machine.result()
         told[kernel] = len(result.signals)

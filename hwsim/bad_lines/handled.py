@@ -39,7 +39,8 @@ def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
 
 def done(line: BadLine, failure: MemoryFailure) -> None:
     """memory_failure() has returned."""
-    around, page = line.around, line.page
+    around = line.around
+    page = around.kernel.mem_map.overlay.get(failure.pfn)  # the line may have healed and left it meanwhile
     line.attempts += 1
     line.queued.discard(failure)
     if failure.exit == "already" and line.failure is not None:

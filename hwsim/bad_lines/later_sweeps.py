@@ -47,4 +47,4 @@ def count_sweeps(line: BadLine, until_ns: int) -> None:
         if after + checked_ns < until_ns:
             facts.append((after + checked_ns, "logged", ()))
         if played is not None and after + started_ns < until_ns:
-            facts.append((after + started_ns, kernel.result_format, result))
+            facts.append((after + started_ns, "result", result))

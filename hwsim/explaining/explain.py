@@ -21,7 +21,7 @@ from hwsim.explaining.question import (
     switch_value,
 )
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.error_states import Config, scan
+from hwsim.kernel.error_states import scan
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.fault import meets_poison
 from hwsim.kernel.handlers import ACTION_NAME
@@ -44,7 +44,7 @@ from hwsim.kernel.mm_types import (
     UserSpace,
 )
 from hwsim.kernel.mmap import do_mmap
-from hwsim.kernel.page_cache import attach_page_buffers
+from hwsim.kernel.page_cache import add_to_page_cache, attach_page_buffers
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR
@@ -201,8 +201,7 @@ class _World:
         mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
         self.kernel = kernel = Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, {})
         self.printk = printk
-        config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
-        flags = config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
+        flags = kernel.config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
         region = mem_map.regions[0]
         if mapping is None:
             mapping = mapping_of(flags)
@@ -234,10 +233,10 @@ class _World:
             page.get(PIN)
         kernel.process_count = mapped
         mem_map.overlay[PFN] = page
-        self.report = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
+        self.failure = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
-        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.report))
+        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.failure))
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
@@ -252,30 +251,28 @@ class _World:
                 page.get(CACHE)
             return None
         file = AddressSpace("file", "ext4" if mapping == "file" else mapping)
-        page.mapping = file
-        file.pages[page.pgoff] = page
-        page.get(CACHE)
+        add_to_page_cache(page, file)
         return file
 
     def explanation(self, names: tuple[str, ...]) -> Explanation:
-        kernel, report, page = self.kernel, self.report, self.page
+        kernel, failure, page = self.kernel, self.failure, self.page
         state = scan(kernel.error_states, self.flags_in_table)
-        if report.row:
-            state = next(each for each in kernel.error_states if each.row == report.row)
-        file = self.file
+        if failure.row:
+            state = next(each for each in kernel.error_states if each.row == failure.row)
+        file, formats = self.file, kernel.profile.all_formats(kernel.switches)
         return Explanation(
             kernel=kernel.profile.name,
             flags=names,
             row=state.row,
-            message=state.message if report.exit == "table" else report.message,
+            message=state.message if failure.exit == "table" else failure.message,
             handler=state.handler,
-            outcome=ACTION_NAME[report.outcome],
-            exit=report.exit,
+            outcome=ACTION_NAME[failure.outcome],
+            exit=failure.exit,
             signals=tuple(self._signals()),
             entries=tuple(self._entry(pte) for pte in self.entries),
-            log=tuple((level, text) for _, level, text in self.printk.render(kernel.profile.all_formats)),
+            log=tuple((level, text) for _, level, text in self.printk.render(formats)),
             still_referenced_by=max(0, page.count - 1),
-            as_eio=file.as_eio if file is not None else kernel.swapper.as_eio,
+            as_eio=file.as_eio if file is not None else kernel.mem_map.swapper.as_eio,
             flags_after=pg.names_of(page.flags),
             counted_in_bad_pages=kernel.mce_bad_pages > 0,
         )
@@ -318,6 +315,6 @@ class _World:
             return _LATER[POISON]
         if pte.kind == NONE and file is not None and not file.accounts_dirty:
             return _HOLE
-        if pte.kind == NONE and self.report.dirty:
+        if pte.kind == NONE and self.failure.dirty:
             return _OLD
         return _LATER[pte.kind]

@@ -40,9 +40,9 @@ def alloc_pages(kernel: Kernel, order: int) -> int | None:
 def lose_block(kernel: Kernel, pfn: int, order: int) -> int:
     """The block of 2^order pages around ``pfn`` is gone; how many pages that costs now (0: lost before)."""
     block = (pfn >> order << order, order)
-    if block in kernel.lost_blocks:
+    if block in kernel.mem_map.lost_blocks:
         return 0
-    kernel.lost_blocks.add(block)
+    kernel.mem_map.lost_blocks.add(block)
     return 1 << order
 
 

@@ -113,7 +113,7 @@ class Delivery:
     def _queue(self, failure: MemoryFailure) -> bool:
         """The end of do_machine_check(): into the CPU's ring, and somebody is asked to empty it."""
         kernel = self._kernel
-        number = int(failure.draw(Slot.CPU) * kernel.cpus)
+        number = int(failure.draw(Slot.CPU) * kernel.spec.cpus)
         cpu = self._cpus.get(number)
         if cpu is None:
             cpu = self._cpus[number] = Cpu(kernel, number)
@@ -124,5 +124,5 @@ class Delivery:
         if self.notified_user(failure) and cpu.wakes_ns is None:
             cpu.kick(kernel.times.return_to_user.draw(failure.draw(Slot.NOTIFY)))
         else:
-            cpu.worker.kick(kernel.workqueue_delay(failure))
+            cpu.worker.schedule_work(failure)
         return True

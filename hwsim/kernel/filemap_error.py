@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hwsim.kernel.mm_types import AddressSpace, OpenFile
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
+from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.page_flags import HWPOISON
 from hwsim.kernel.system import Kernel
 
@@ -110,6 +111,14 @@ def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile |
         return 0
     kernel.reach("eio:reported")
     return -EIO
+
+
+def fsync_error(kernel: Kernel, region: Region, call: str, file: OpenFile | None) -> int:
+    """What fsync() or its like returns once the file is written back: -EIO or 0."""
+    assert region.mapping is not None
+    has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
+    asked = asks_mapping(kernel, call, region.size_pages, has_pages)
+    return filemap_check_errors(kernel, region.mapping, file) if asked else 0
 
 
 def wait_swallows(kernel: Kernel, mapping: AddressSpace, by: str) -> bool:

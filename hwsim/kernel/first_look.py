@@ -15,7 +15,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.mm_types import CACHE, OWNER, Page, Vma
-from hwsim.kernel.page_cache import attach_page_buffers, lru_cache_add, mlock_vma_page
+from hwsim.kernel.page_cache import add_to_page_cache, attach_page_buffers, lru_cache_add, mlock_vma_page
 from hwsim.kernel.swap_cycle import enter, stage_at
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
@@ -91,9 +91,7 @@ def fault_in(kernel: Kernel, page: Page, vma: Vma, *, store: bool) -> None:
         page.anon_vma = (region.fork_family or region).anon_vma
         page.flags |= pg.ANON
     elif region.mapping is not None:
-        page.mapping = region.mapping
-        page.mapping.pages[page.pgoff] = page
-        page.get(CACHE)
+        add_to_page_cache(page, region.mapping)
         page.flags |= pg.DIRTY if store else 0
     if region.layout.mlock:
         mlock_vma_page(page)
@@ -112,14 +110,13 @@ def _swap(page: Page, chance: Chance) -> None:
 
 def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
     region, now = page.region, kernel.engine.now_ns
-    if region.mapping is not None and page.pgoff in region.mapping.gone:
+    mapping = region.mapping
+    assert mapping is not None
+    if page.pgoff in mapping.gone:
         _free(kernel, page, chance)
         return
-    page.mapping = region.mapping
+    add_to_page_cache(page, mapping)
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
-    page.get(CACHE)
-    if region.mapping is not None:
-        region.mapping.pages[page.pgoff] = page
     written = region.layout.populate
     for vma in region.vmas:
         if not vma.alive or not vma.covers(page.pgoff):
@@ -131,8 +128,7 @@ def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
             written = written or stored
     if not written and not page.ptes:
         page.put(CACHE)
-        if region.mapping is not None:
-            del region.mapping.pages[page.pgoff]
+        del mapping.pages[page.pgoff]
         page.mapping = None
         _free(kernel, page, chance)
         return
@@ -152,10 +148,8 @@ def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
     if page.pgoff in mapping.gone:
         _free(kernel, page, chance)
         return
-    page.mapping = mapping
-    mapping.pages[page.pgoff] = page
+    add_to_page_cache(page, mapping)
     page.flags = pg.LRU | pg.UPTODATE
-    page.get(CACHE)
     inode = mapping.host
     if mapping.swap_backed:
         page.flags |= pg.SWAPBACKED
@@ -284,7 +278,7 @@ def _pagevec(kernel: Kernel, page: Page, chance: Chance) -> None:
     u = chance.draw(Slot.PAGEVEC)
     if u >= share:
         return
-    lru_cache_add(page, int(u / share * kernel.cpus))
+    lru_cache_add(page, int(u / share * kernel.spec.cpus))
 
 
 _LOOK: dict[str, Callable[[Kernel, Page, Chance], None]] = {

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.layout import Layout
-from hwsim.kernel.mm_types import Page, Region
+from hwsim.kernel.mm_types import AddressSpace, Page, Region
 
 _CHUNK = 1 << 22  # pages filled at a time when the base is built
 
@@ -106,10 +106,12 @@ class MemMap:
         "base",
         "by_name",
         "carved",
+        "lost_blocks",
         "memory_pages",
         "moved",
         "overlay",
         "regions",
+        "swapper",
         "taken",
     )
 
@@ -120,12 +122,14 @@ class MemMap:
             key=lambda region: region.layout.first_pfn,
         )
         self._firsts = [region.layout.first_pfn for region in self._frames]
+        self.swapper = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
         self.by_name = {region.name: region for region in self.regions}
         self.memory_pages = memory_pages
         self.base = base
         self.overlay: dict[int, Page] = {}
         self.carved: list[Region] = []  # regions made later, out of free memory
         self.taken: dict[int, int] = {}  # free memory given away since the boot: first pfn -> pages
+        self.lost_blocks: set[tuple[int, int]] = set()  # (first pfn, order) that no allocation gets again
         self.moved: dict[int, int] = {}  # pfn -> the frame whose place in its region it has taken
 
     def region_of(self, pfn: int) -> tuple[Region, int]:

@@ -17,13 +17,13 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED, RECOVERED
 from hwsim.kernel.mm_types import HANDLER, Page, Signal, Task, Vma
 from hwsim.kernel.page_cache import (
-    end_io,
     isolate_lru_page,
     lru_add_drain,
     lru_add_drain_all,
     page_cache_release,
     page_mapping,
 )
+from hwsim.kernel.page_lock import lock_page_nosync, unlock_page, wait_on_page_writeback
 from hwsim.kernel.ports import Halted
 from hwsim.kernel.rmap import (
     SWAP_SUCCESS,
@@ -55,7 +55,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     ``ref``: the references that the caller holds, as __memory_failure() of 2.6.32 has it.
     """
     failure.started_ns = kernel.engine.now_ns
-    if not kernel.recovery:
+    if not kernel.sysctl.recovery:
         kernel.panic(f"Memory failure from trap {trapno} on page {pfn:x}", failure, "Memory failure")
         raise Halted
     traced = kernel.trace is not None
@@ -111,32 +111,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
         if duration:
             yield from kernel.pause(duration)
         page_action(kernel, failure, page, kernel.error_state(page.flags | lru), ref)
-    unlock_page(kernel, page)
-
-
-def lock_page_nosync(kernel: Kernel, page: Page, failure: MemoryFailure) -> Steps:
-    """Wait, uninterruptibly and without bound, for the page lock (of the page, not of the head)."""
-    delay = kernel.times.lock_wait.draw(failure.draw(Slot.LOCK_WAIT))
-    if delay:
-        yield from kernel.pause(delay)
-    while page.flags & pg.LOCKED:
-        yield from kernel.wait_on_page(page)
-    page.flags |= pg.LOCKED
-
-
-def unlock_page(kernel: Kernel, page: Page) -> None:
-    """Let the next waiter have the page lock."""
-    page.flags &= ~pg.LOCKED
-    kernel.wake_up_page(page)
-
-
-def wait_on_page_writeback(kernel: Kernel, page: Page) -> Steps:
-    """Wait, without bound, until the page is no longer under I/O."""
-    if page.writeback_until_ns > kernel.engine.now_ns:
-        yield from kernel.pause(page.writeback_until_ns - kernel.engine.now_ns)
-    end_io(page, kernel.engine.now_ns)
-    while page.flags & pg.WRITEBACK:
-        yield from kernel.wait_on_page(page)
+    unlock_page(page)
 
 
 def hwpoison_user_mappings(
@@ -145,7 +120,7 @@ def hwpoison_user_mappings(
     """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
     ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
     switches = kernel.switches
-    kill = kernel.early_kill if switches.early_kill_scheme == "sysctl" else 1  # else task by task
+    kill = kernel.sysctl.early_kill if switches.early_kill_scheme == "sysctl" else 1  # else task by task
     if page.flags & (pg.RESERVED | pg.HEAD | pg.TAIL | pg.COMPOUND | pg.SLAB):
         kernel.reach("mappings:not_mappable")
         return
@@ -188,7 +163,7 @@ def hwpoison_user_mappings(
         result = try_to_unmap(page, ttu)
         if result == SWAP_SUCCESS:
             break
-        kernel.printk(kernel.retry_format, pfn, result)
+        kernel.printk("retry", pfn, result)
         kernel.reach("unmap:retry")
     failure.unmap_failed = result != SWAP_SUCCESS
     if failure.unmap_failed and "failed_to_unmap" in kernel.profile.formats:
@@ -218,7 +193,7 @@ def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], failure: Me
     One entry is allocated up front with GFP_KERNEL, so that at least one task can be killed; the
     others are atomic and may fail.
     """
-    spare = kernel.kmalloc(failure, 0)
+    spare = not kernel.failslab.should_fail(failure, 0)
     if not spare and kernel.profile.first_entry_needed:
         return 0
     if page.flags & pg.ANON:
@@ -257,7 +232,7 @@ def task_early_kill(kernel: Kernel, task: Task) -> bool:
         return task.caught
     if scheme == "prctl" and task.mce_kill != "default":
         return task.mce_kill == "early"
-    return bool(kernel.early_kill)
+    return bool(kernel.sysctl.early_kill)
 
 
 def _task_number(vma: Vma) -> tuple[int, int]:
@@ -268,7 +243,7 @@ def add_to_kill(
     kernel: Kernel, page: Page, vma: Vma, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
 ) -> bool:
     """Enter one pair of task and VMA; returns whether the entry allocated up front is still there."""
-    if not spare and not kernel.kmalloc(failure, 1 + len(to_kill)):
+    if not spare and kernel.failslab.should_fail(failure, 1 + len(to_kill)):
         kernel.printk("out_of_memory")
         kernel.reach("collect:out_of_memory")
         return False
@@ -342,7 +317,7 @@ def action_result(
     pfn prints as not dirty.
     """
     dirty = "dirty " if page is not None and page.flags & pg.DIRTY else ""
-    kernel.printk(kernel.result_format, failure.pfn, dirty, message, ACTION_NAME[result])
+    kernel.printk("result", failure.pfn, dirty, message, ACTION_NAME[result])
     if kernel.trace is not None:  # here and above: building the facts costs more than a test
         kernel.event("result", pfn=failure.pfn, exit=exit_name, message=message, outcome=ACTION_NAME[result])
     kernel.reach(f"exit:{exit_name}")

@@ -249,7 +249,7 @@ class Page:
 class Vma:
     """A virtual memory area: ``pages`` pages from virtual page ``start``, offset ``pgoff``.
 
-    Life: mmap(), fork() or a split -> in the reverse maps until :meth:`close`.  ``region`` gives the touch
+    Life: mmap(), fork() or a split -> in the reverse maps until remove_vma().  ``region`` gives the touch
     rates; ``ptes`` holds only entries that differ from what the region's clocks say (pages of interest), by
     page offset.
     """
@@ -296,18 +296,6 @@ class Vma:
     def pgoff_of(self, address: int) -> int:
         """The page offset of a virtual address in bytes inside the VMA."""
         return (address >> PAGE_SHIFT) - self.start + self.pgoff
-
-    def close(self) -> None:
-        """Leave the reverse maps; what the page tables held is dropped with the VMA."""
-        self.alive = False
-        if self.anon_vma is not None:
-            self.anon_vma.remove(self)
-        if self.mapping is not None:
-            self.mapping.vmas.remove(self)
-            if self.mapping.host is not None:
-                self.mapping.host.rates_changed()
-        if self.file is not None:
-            self.file.put()
 
 
 @dataclass(slots=True, eq=False)

@@ -119,7 +119,16 @@ def remove_vma(task: Task, vma: Vma) -> None:
 
 
 def _unlink(vma: Vma) -> None:
-    vma.close()
+    """The VMA leaves the reverse maps and lets go of its file; its entries are dropped with it."""
+    vma.alive = False
+    if vma.anon_vma is not None:
+        vma.anon_vma.remove(vma)
+    if vma.mapping is not None:
+        vma.mapping.vmas.remove(vma)
+        if vma.mapping.host is not None:
+            vma.mapping.host.rates_changed()
+    if vma.file is not None:
+        vma.file.put()
     if vma in vma.region.vmas:
         vma.region.vmas.remove(vma)
 

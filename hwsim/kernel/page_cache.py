@@ -1,4 +1,4 @@
-"""Page cache and LRU as the handlers use them (mm/truncate.c, mm/vmscan.c, fs/buffer.c of 2.6.3x)."""
+"""Page cache and LRU as the handlers use them (mm/filemap.c, truncate.c, vmscan.c, fs/buffer.c; 2.6.3x)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hwsim.kernel.page_flags import (
     BUDDY,
     DIRTY,
     HWPOISON,
-    LOCKED,
     LRU,
     MLOCKED,
     PRIVATE,
@@ -24,7 +23,7 @@ from hwsim.kernel.writeback import Inode
 def page_mapping(kernel: Kernel, page: Page) -> AddressSpace | None:
     """The swapper for a page in swap cache, none for anonymous memory, else the file's (mm/util.c)."""
     if page.flags & SWAPCACHE:
-        return kernel.swapper
+        return kernel.mem_map.swapper
     return None if page.flags & ANON else page.mapping
 
 
@@ -57,6 +56,13 @@ def try_to_release_page(page: Page) -> bool:
     return True
 
 
+def add_to_page_cache(page: Page, mapping: AddressSpace) -> None:
+    """The page is what the mapping has at its offset, and the cache holds a reference (mm/filemap.c)."""
+    page.mapping = mapping
+    mapping.pages[page.pgoff] = page
+    page.get(CACHE)
+
+
 def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
     """Remove the page from the page cache: zap mappings, buffers, dirty state, mlock, cache reference.
 
@@ -82,20 +88,6 @@ def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
         return False
     truncate_inode_page(mapping, page)
     return True
-
-
-def trylock_page(page: Page) -> bool:
-    """Take the page lock; False if somebody else has it."""
-    if page.flags & LOCKED:
-        return False
-    page.flags |= LOCKED
-    return True
-
-
-def set_page_writeback(page: Page) -> None:
-    """I/O of the page begins, and ends when end_page_writeback() is told."""
-    page.flags |= WRITEBACK
-    page.writeback_until_ns = 0
 
 
 def set_page_uptodate(page: Page) -> None:
@@ -186,13 +178,6 @@ def writes_inode(mapping: AddressSpace, call: str) -> bool:
 def inode_of(page: Page) -> Inode | None:
     """page->mapping->host, where dirty pages are accounted and written back."""
     return page.mapping.host if page.mapping is not None else None
-
-
-def end_io(page: Page, now_ns: int) -> None:
-    """A write-out that was under way when somebody first looked at the page is over by now."""
-    if page.writeback_until_ns and page.writeback_until_ns <= now_ns:
-        page.flags &= ~WRITEBACK
-        page.writeback_until_ns = 0
 
 
 def set_page_dirty(page: Page, now_ns: int) -> None:

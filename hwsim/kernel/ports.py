@@ -1,7 +1,7 @@
 """What the kernel tells those above it, and what it asks them: its ports.
 
-The kernel imports nothing above it.  Who wants to know registers at boot, one listener a port (two for
-:class:`HandlerWatcher`), as an attribute of the kernel.  Ports are traits, so that one class can answer
+The kernel imports nothing above it.  Who wants to know registers at boot, as an attribute of the kernel: one
+listener a port, any number of :class:`HandlerWatcher`.  Ports are traits, so that one class can answer
 several and the core can be compiled; a method that nobody has written is an error in the model.
 
 :class:`UserSpace` stands where a Task points at it.
@@ -91,7 +91,7 @@ class PageWatcher:
 class HandlerWatcher:
     """How far the handling of a page is: told from the machine check to the end of memory_failure().
 
-    Answered by those who keep the bad lines and the lost writes.  ``kernel.handler_watchers``, in order.
+    Answered by those who keep the bad lines.  ``kernel.handler_watchers``, in order.
     """
 
     __slots__ = ()

@@ -61,7 +61,11 @@ class Profile:
     punch_hole: PunchHole  # takes a range out of the page tables; None: no hole can be punched in the file
     machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES
 
-    @property
-    def all_formats(self) -> Formats:
-        """Everything that this kernel can be made to print."""
-        return {**SWITCH_FORMATS, **self.formats}
+    def all_formats(self, switches: Switches) -> Formats:
+        """Everything that this kernel can be made to print, in the words that its switches choose."""
+        return {
+            **SWITCH_FORMATS,
+            **self.formats,
+            "result": SWITCH_FORMATS[f"result_{switches.result_order}"],
+            "retry": SWITCH_FORMATS[f"retry_{switches.unmap_retry_level}"],
+        }

@@ -14,6 +14,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.memory_failure import memory_failure
 from hwsim.kernel.ports import Halted
 from hwsim.kernel.system import Kernel
+from hwsim.rng import Slot
 
 
 def mce_notify_irq(kernel: Kernel) -> None:
@@ -53,7 +54,7 @@ class _Drainer(Sleeper):
                 while ring:
                     failure = ring.popleft()
                     if ring and self._helper is not None:
-                        self._helper.kick(kernel.workqueue_delay(failure))
+                        self._helper.schedule_work(failure)
                     failure.context = self.context
                     failure.cpu = self.number
                     yield from memory_failure(kernel, failure.pfn, kernel.profile.trapno, failure)
@@ -72,6 +73,10 @@ class Worker(_Drainer):
     """
 
     context = "workqueue"
+
+    def schedule_work(self, failure: MemoryFailure) -> None:
+        """The work item that takes this page out of the ring runs some time from now."""
+        self.kick(self.kernel.times.workqueue.draw(failure.draw(Slot.NOTIFY)))
 
 
 class Cpu(_Drainer):

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MEMINFO_FORMATS: dict[str, str] = {
-    "BadPages": "BadPages:       %8d kB",
-    "HWPoison": "HWPoison:       %8d kB",
-    "HardwareCorrupted": "HardwareCorrupted: %5d kB",
-}
+from hwsim.kernel.meminfo import MEMINFO_FORMATS
 
 
 @dataclass(frozen=True, slots=True)

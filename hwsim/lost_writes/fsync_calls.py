@@ -23,7 +23,7 @@ from hwsim.kernel.filemap_error import (
     eio_mode,
     evict_inode,
     file_left,
-    filemap_check_errors,
+    fsync_error,
     open_file,
     wait_swallows,
 )
@@ -199,9 +199,8 @@ class Watch:
             self.arm()
 
     def _ask(self, member: UserTask) -> None:
-        kernel, call = self.kernel, _fsync(member).call
-        asked = self._asks(call, has_pages=self._has_pages(kernel.engine.now_ns))
-        if asked and filemap_check_errors(kernel, self.mapping, member.file):
+        call = _fsync(member).call
+        if fsync_error(self.kernel, self.region, call, member.file):
             self._answer(member, call)
 
     def _open(self, member: UserTask) -> None:

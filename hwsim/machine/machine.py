@@ -12,6 +12,7 @@ from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.delivery import Delivery
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.first_look import first_look
+from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.system import Kernel
 from hwsim.lost_writes.lost_writes import LostWrites
@@ -123,7 +124,7 @@ class Machine(Power):
         self.bad_lines.leave_boot()
         self.processes.tear_down()
         self.delivery.tear_down()
-        self.kernel.tear_down()
+        self.kernel.mem_map.tear_down()
         self._boot()
         self.kernel.event("reboot")
         self.bad_lines.go_on()
@@ -155,8 +156,8 @@ class Machine(Power):
             "restarts": self.processes.restarts,
         }
         row = replication_row(self.index, end, counts, errors, signals, lost, faults)
-        log = self.printk.render(self.kernel.profile.all_formats) if self.printk.enabled else []
-        log = [line for line in log if line[1] <= self.spec.machine.printk_level]
+        formats = self.kernel.profile.all_formats(self.kernel.switches)
+        log = [line for line in self.printk.render(formats) if line[1] <= self.spec.machine.printk_level]
         return Replication(
             row,
             errors,
@@ -165,6 +166,6 @@ class Machine(Power):
             dict(sorted(self.reached.items())),
             log,
             self.events or [],
-            self.kernel.meminfo(),
+            meminfo_proc_show(self.kernel.switches.meminfo_name, self.kernel.mce_bad_pages),
             faults,
         )

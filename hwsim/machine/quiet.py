@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.switches import MEMINFO_FORMATS, with_overrides
+from hwsim.kernel.switches import with_overrides
 from hwsim.machine.arrivals import onsets
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws
@@ -25,5 +26,5 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     switches = with_overrides(PROFILES[spec.machine.kernel].switches, spec.machine.switches)
-    meminfo = MEMINFO_FORMATS[switches.meminfo_name] % 0
+    meminfo = meminfo_proc_show(switches.meminfo_name, 0)
     return Replication(row, [], [], [], {}, [], [], meminfo, [])

@@ -10,16 +10,14 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
 from hwsim.kernel.fault import STALE, ZEROES
 from hwsim.kernel.filemap_error import (
-    asks_mapping,
     close_file,
     close_reports,
     evict_inode,
     file_left,
-    filemap_check_errors,
+    fsync_error,
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.memory_failure import wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
 from hwsim.kernel.page_cache import (
     answers_eio,
@@ -28,12 +26,13 @@ from hwsim.kernel.page_cache import (
     set_page_uptodate,
     truncate_inode_page,
 )
+from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import shmem_getpage
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of
-from hwsim.script.reading_in import add_to_page_cache, bring_in, lost_pages
+from hwsim.script.reading_in import bring_in, lost_pages, new_cached_page
 from hwsim.script.step import Step, carry_out, returns
 from hwsim.script.touch import CONSUMED, user_buffer
 from hwsim.script.writeback import is_locked, write_back
@@ -97,7 +96,7 @@ def _write(step: Step, task: Task) -> Steps:
     index = step.args["index"]
     page = cached(step, region, index)
     while page is not None and is_locked(page):
-        yield from step.kernel.wait_on_page(page)
+        yield from wait_on_page(step.kernel, page)
         page = cached(step, region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
         return
@@ -105,7 +104,7 @@ def _write(step: Step, task: Task) -> Steps:
         step.result("EIO")
         return
     if page is None:
-        page = add_to_page_cache(step, region, index)
+        page = new_cached_page(step, region, index)
     line_overwritten(step, page)
     stored_to(step, page)
     set_page_uptodate(page)
@@ -139,10 +138,8 @@ def _ask(step: Step, call: str, file: OpenFile, covered: range | None = None) ->
     failed = yield from write_back(step, mapping, covered)
     if not returns(step, task):
         return
-    kernel, now = step.kernel, step.kernel.engine.now_ns
-    has_pages = has_cached_pages(region, kernel.mem_map.overlay, now)
-    asked = asks_mapping(kernel, call, region.size_pages, has_pages)
-    error = filemap_check_errors(kernel, mapping, file) if asked else 0
+    kernel = step.kernel
+    error = fsync_error(kernel, region, call, file)
     if error:
         kernel.files.told(region, task.name, file, call)
     for page in failed:
@@ -326,7 +323,7 @@ def _remove(step: Step, region: Region, cut: range) -> Steps:
         up_to_now(step, page)
         while is_locked(page) or page.flags & pg.WRITEBACK:
             if is_locked(page):
-                yield from kernel.wait_on_page(page)
+                yield from wait_on_page(kernel, page)
             else:
                 yield from wait_on_page_writeback(kernel, page)
         if page.mapping is mapping:

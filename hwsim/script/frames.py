@@ -43,15 +43,6 @@ def changed(step: Step, page: Page) -> None:
         line.draw_race()
 
 
-def free_page(step: Step) -> int:
-    """A frame from the free lists."""
-    pfn = alloc_pages(step.kernel, 0)
-    if pfn is None:
-        raise step.error("there is no free page left")
-    step.bad_lines.given_out(pfn, 1)
-    return pfn
-
-
 def free_run(step: Step, pages: int, order: int, *key: str) -> int:
     """A run of free frames, aligned to blocks of ``order``; of the poison in it the gatekeeper hears."""
     covering = max(order, (pages - 1).bit_length())
@@ -67,18 +58,19 @@ def free_run(step: Step, pages: int, order: int, *key: str) -> int:
 
 def new_page(step: Step, region: Region, pgoff: int, flags: int) -> Page:
     """A frame for page ``pgoff`` of a region: the one kept for it if it is free, or another."""
-    mem_map = step.kernel.mem_map
-    pfn = -1
+    pfn = None
     if region.layout.first_pfn >= 0 and 0 <= pgoff < region.layout.pages and region.alive:
         own = look(step, region.layout.first_pfn + pgoff)
         if own.flags & pg.BUDDY and not own.flags & pg.HWPOISON:
             pfn = own.pfn
-            step.bad_lines.given_out(pfn, 1)
-    if pfn < 0:
-        pfn = free_page(step)
+    if pfn is None:
+        pfn = alloc_pages(step.kernel, 0)
+    if pfn is None:
+        raise step.error("there is no free page left")
+    step.bad_lines.given_out(pfn, 1)
     page = Page(pfn, region, pgoff, region.epoch, step.kernel.config.real_flags(flags))
     page.looked_ns = step.kernel.engine.now_ns
-    mem_map.overlay[pfn] = page
+    step.kernel.mem_map.overlay[pfn] = page
     line = step.bad_lines.live(pfn)
     if line is not None:  # a permanent fault stays with the frame
         line.page = page

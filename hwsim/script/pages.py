@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.mm_types import PAGE_SHIFT, AddressSpace, Page, Region, Task, Vma
+from hwsim.kernel.mm_types import PAGE_SHIFT, Page, Region, Task, Vma
 from hwsim.kernel.mmap import find_vma
 from hwsim.kernel.swap import is_on_swap
 from hwsim.script.step import ScriptError, Step, StepSkipped
@@ -160,15 +160,8 @@ def frames_of(step: Step, vma: Vma) -> Region:
     """The region that holds the pages of the VMA's file or segment."""
     if vma.region.layout.first_pfn >= 0:
         return vma.region
-    return _region_of(step, vma.mapping)
-
-
-def _region_of(step: Step, mapping: AddressSpace | None) -> Region:
-    """The region of a file."""
-    for region in step.kernel.mem_map.regions:
-        if region.mapping is mapping and region.layout.first_pfn >= 0:
-            return region
-    raise AssertionError("a mapping without frames")
+    regions = step.kernel.mem_map.regions
+    return next(each for each in regions if each.mapping is vma.mapping and each.layout.first_pfn >= 0)
 
 
 def cached(step: Step, region: Region, pgoff: int) -> Page | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.fault import BUS_ERROR, OK, REREAD_DISK, REREAD_SWAP, STALE, ZEROES
-from hwsim.kernel.mm_types import CACHE, Page, Region
-from hwsim.kernel.page_cache import set_page_dirty
+from hwsim.kernel.mm_types import Page, Region
+from hwsim.kernel.page_cache import add_to_page_cache, set_page_dirty
 from hwsim.kernel.swap import is_on_swap, read_swap_cache, shmem_getpage
 from hwsim.script.frames import changed, new_page
 from hwsim.script.pages import cached
@@ -27,7 +27,7 @@ def bring_in(step: Step, region: Region, pgoff: int) -> tuple[Page | None, str]:
         return read_slot(step, region, pgoff), REREAD_SWAP
     if pgoff >= region.size_pages:
         return None, BUS_ERROR
-    return add_to_page_cache(step, region, pgoff), read_result(step, region, pgoff)
+    return new_cached_page(step, region, pgoff), read_result(step, region, pgoff)
 
 
 def read_slot(step: Step, region: Region, pgoff: int) -> Page:
@@ -36,12 +36,12 @@ def read_slot(step: Step, region: Region, pgoff: int) -> Page:
     assert mapping is not None
     step.kernel.reach("fault:reread_swap")
     del mapping.slots[pgoff]
-    page = add_to_page_cache(step, region, pgoff)
+    page = new_cached_page(step, region, pgoff)
     set_page_dirty(page, step.kernel.engine.now_ns)
     return page
 
 
-def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
+def new_cached_page(step: Step, region: Region, pgoff: int) -> Page:
     """A new page in the page cache: clean, in memory file systems too, until somebody stores to it."""
     mapping = region.mapping
     assert mapping is not None
@@ -49,10 +49,8 @@ def add_to_page_cache(step: Step, region: Region, pgoff: int) -> Page:
     if mapping.swap_backed:
         flags |= pg.SWAPBACKED
     page = new_page(step, region, pgoff, flags)
-    page.mapping = mapping
-    mapping.pages[pgoff] = page
+    add_to_page_cache(page, mapping)
     mapping.read_again.pop(pgoff, None)
-    page.get(CACHE)
     changed(step, page)
     step.kernel.files.readers_changed(mapping)  # fsync() may ask from now on
     return page

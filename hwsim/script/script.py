@@ -36,29 +36,22 @@ class Script:
     """
 
     def __init__(
-        self,
-        steps: tuple[ScriptStep, ...],
-        bad_lines: BadLines,
-        processes: ProcessTable,
-        power: Power,
+        self, steps: tuple[ScriptStep, ...], bad_lines: BadLines, processes: ProcessTable, power: Power
     ) -> None:
-        self._bad_lines = bad_lines
-        self._processes = processes
-        self._power = power
-        self._unforked: set[str] = set()
         self.mistakes: list[StepMistake] | None = None  # not None: this is a rehearsal
+        self._unforked: set[str] = set()
+        self._parts = bad_lines, processes, power, self._refuse, self._unforked
         for number, spec in enumerate(steps):
-            self._schedule(self.step(spec, number))
+            if spec.at_ns < bad_lines.around.horizon_ns:
+                self._schedule(self.step(spec, number))
 
     def step(self, spec: ScriptStep, number: int) -> Step:
         """A step on this machine; its ``number`` is one of its own."""
-        parts = self._bad_lines, self._processes, self._power
-        return Step(spec, number, *parts, self._refuse, self._unforked)
+        return Step(spec, number, *self._parts)
 
     def _schedule(self, step: Step) -> None:
-        around, time_ns = self._bad_lines.around, step.spec.at_ns
-        if time_ns < around.horizon_ns:
-            around.engine.at(time_ns, SCRIPT_STEP | step.number, lambda _event: self.do(step))
+        engine = step.bad_lines.around.engine
+        engine.at(step.spec.at_ns, SCRIPT_STEP | step.number, lambda _event: self.do(step))
 
     def do(self, step: Step) -> None:
         """Do the step now, or skip it."""

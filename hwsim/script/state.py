@@ -6,16 +6,14 @@ from collections.abc import Callable
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
-from hwsim.kernel.memory_failure import unlock_page
 from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
 from hwsim.kernel.page_cache import (
     attach_page_buffers,
     change_flags,
     lru_cache_add,
-    set_page_writeback,
     try_to_release_page,
-    trylock_page,
 )
+from hwsim.kernel.page_lock import end_page_writeback, set_page_writeback, trylock_page, unlock_page
 from hwsim.kernel.swap import (
     clear_page_dirty_for_io,
     end_swap_writepage,
@@ -109,7 +107,7 @@ def end_writeback(step: Step) -> None:
         raise step.error("the page is not under writeback")
     if page.flags & pg.SWAPCACHE:
         end_swap_writepage(page)
-    step.kernel.end_page_writeback(page)
+    end_page_writeback(page)
 
 
 def lock_page(step: Step) -> None:
@@ -138,7 +136,7 @@ def unlock(step: Step) -> None:
     if not page.locked_by_script:
         raise step.error("no step has locked the page")
     page.locked_by_script = False
-    unlock_page(step.kernel, page)
+    unlock_page(page)
 
 
 def pin(step: Step) -> None:

@@ -20,8 +20,9 @@ from hwsim.kernel.mmap import (
     remove_vma,
     zap_entries,
 )
+from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.signals import unblock
-from hwsim.kernel.system import EINVAL
+from hwsim.kernel.sysctl import EINVAL
 from hwsim.script.errors import TRAP_MADVISE, line_to_poison, start_injector
 from hwsim.script.files import punch_hole
 from hwsim.script.frames import changed, free_run, let_go
@@ -56,50 +57,35 @@ def exit_(step: Step) -> None:
 def mmap(step: Step) -> None:
     """A new region; its pages come with the first touch."""
     args, task, kernel = step.args, step.task(), step.kernel
-    kind, name = args["kind"], args["name"]
+    kind, name, now = args["kind"], args["name"], kernel.engine.now_ns
+    mapping = opened = None
     if kind == "file":
         file = file_of(step, args["file"])
         pages = args.get("pages", file.layout.pages)
         region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
-        do_mmap(
-            task,
-            name,
-            region,
-            pages,
-            since_ns=kernel.engine.now_ns,
-            shared=True,
-            mapping=file.mapping,
-            populated=False,
-            file=file_to_map(task, args["file"], file.mapping, kernel.engine.now_ns),
-        )
-        return
-    region = carve(step, f"{task.name}/{name}", kind, args["pages"], key="size")
-    member = user_task(task)
-    if kind == "anon":
-        member.private[name] = region
-        do_mmap(
-            task,
-            name,
-            region,
-            args["pages"],
-            since_ns=kernel.engine.now_ns,
-            anon_vma=region.anon_vma,
-            populated=False,
-        )
-        return
-    region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
-    member.group.shared.append(region)
+        mapping, opened = file.mapping, file_to_map(task, args["file"], file.mapping, now)
+    else:
+        pages = args["pages"]
+        region = carve(step, f"{task.name}/{name}", kind, pages, key="size")
+        if kind == "anon":
+            user_task(task).private[name] = region
+        else:
+            mapping = region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
+            user_task(task).group.shared.append(region)
     vma = do_mmap(
         task,
         name,
         region,
-        args["pages"],
-        since_ns=kernel.engine.now_ns,
-        shared=args.get("shared", True),
-        mapping=region.mapping,
+        pages,
+        since_ns=now,
+        shared=args.get("shared", kind != "anon"),
+        mapping=mapping,
+        anon_vma=region.anon_vma if kind == "anon" else None,
         populated=kind == "hugetlb",  # there is no other moment when a huge page would come
+        file=opened,
     )
-    region.vmas.append(vma)
+    if kind in ("shm", "hugetlb"):
+        region.vmas.append(vma)
 
 
 def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: str) -> Region:
@@ -258,7 +244,7 @@ def unmask(step: Step) -> None:
 
 def sysctl(step: Step) -> None:
     """Write a sysctl."""
-    result = step.kernel.set_sysctl(step.args["name"], step.args["value"])
+    result = step.kernel.sysctl.set(step.args["name"], step.args["value"])
     if step.args["name"].startswith("vm.dirty_"):
         for region in step.kernel.mem_map.regions:
             if region.mapping is not None and region.mapping.host is not None:
@@ -268,7 +254,7 @@ def sysctl(step: Step) -> None:
 
 def prctl(step: Step) -> None:
     """prctl(): early or late kill for one task, in kernels that have it."""
-    result = step.kernel.prctl(step.task(), step.args["option"], str(step.args.get("value", 0)))
+    result = sys_prctl(step.kernel, step.task(), step.args["option"], str(step.args.get("value", 0)))
     step.result("EINVAL" if result == -EINVAL else result)
 
 

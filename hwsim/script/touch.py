@@ -29,6 +29,7 @@ from hwsim.kernel.fault import (
 )
 from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
 from hwsim.kernel.page_cache import mlock_vma_page
+from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
 from hwsim.kernel.swap import do_swap_page, reuse_swap_page
 from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
@@ -118,8 +119,7 @@ def _own_mapping(step: Step, task: Task) -> tuple[Vma, int]:
     if owner == task.name:
         return target_of(step, "page")
     for vma in task.vmas.values():
-        same = vma.anon_vma is theirs.anon_vma if vma.mapping is None else vma.mapping is theirs.mapping
-        if vma.name == name and same and vma.mapping is theirs.mapping:
+        if vma.name == name and vma.mapping is theirs.mapping and vma.anon_vma is theirs.anon_vma:
             return vma_at(step, task, name, step.args["page"]["index"], "page", "index")
     allowed = f'a region of "{task.name}"'
     raise step.error(f'task "{task.name}" does not map memory of "{owner}"', "page", allowed=allowed)
@@ -140,7 +140,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Event, 
         if locked is None:
             break
         while locked.flags & pg.LOCKED:
-            yield from step.kernel.wait_on_page(locked)
+            yield from wait_on_page(step.kernel, locked)
         while vma.task.alive and _sigbus_is_due(vma.task):  # signals come before user space goes on
             yield user_task(vma.task).wait_for_user_space()
         if not returns(step, vma.task):

@@ -9,9 +9,9 @@ from simpy import Event
 from hwsim.bad_lines import discovery
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.memory_failure import unlock_page, wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, Page
-from hwsim.kernel.page_cache import trylock_page, writes_inode
+from hwsim.kernel.page_cache import writes_inode
+from hwsim.kernel.page_lock import trylock_page, unlock_page, wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.writeback import Inode
 from hwsim.script.frames import up_to_now
@@ -42,7 +42,7 @@ def write_back(
     pages = [page for page in mapping.pages.values() if covered is None or page.pgoff in covered]
     for page in pages:
         while is_dirty(page) and is_locked(page):
-            yield from step.kernel.wait_on_page(page)
+            yield from wait_on_page(step.kernel, page)
         if page.mapping is not mapping:
             continue
         if is_dirty(page):
@@ -68,7 +68,7 @@ def _end_of_io(step: Step, page: Page) -> Steps:
     ours = trylock_page(page)
     yield from wait_on_page_writeback(step.kernel, page)
     if ours:
-        unlock_page(step.kernel, page)
+        unlock_page(page)
 
 
 def _more_is_dirty(step: Step, mapping: AddressSpace, inode: Inode) -> bool:

@@ -1,0 +1,21 @@
+"""prctl(PR_MCE_KILL): when one task wants to be killed (kernel/sys.c, 2.6.32)."""
+
+from __future__ import annotations
+
+from hwsim.kernel.mm_types import Task
+from hwsim.kernel.sysctl import EINVAL
+from hwsim.kernel.system import Kernel
+
+MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
+
+
+def sys_prctl(kernel: Kernel, task: Task, option: str, value: str) -> int:
+    """prctl(PR_MCE_KILL, early | late | default) or PR_MCE_KILL_GET; v5 as posted has neither."""
+    if not kernel.profile.has_prctl and kernel.switches.early_kill_scheme != "prctl":
+        return -EINVAL
+    if option == "PR_MCE_KILL_GET":
+        return MCE_KILL.index(task.mce_kill)
+    if value not in MCE_KILL:
+        return -EINVAL
+    task.mce_kill = value
+    return 0

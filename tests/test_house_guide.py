@@ -1,0 +1,95 @@
+"""docs/house.md and its figure say what is in the tree, in the contract and in the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from itertools import chain
+
+from hwsim.spec import TimesSpec
+from tests.test_house import ROOT
+from tests.test_house_model import SETTINGS, TREES
+
+GUIDE = (ROOT / "docs" / "house.md").read_text("utf-8")
+FIGURE = (ROOT / "docs" / "processes.svg").read_text("utf-8")
+CLASSES = {
+    node.name: (file, node)
+    for file, tree in TREES.items()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.ClassDef)
+}
+
+
+def _section(title: str) -> str:
+    return GUIDE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def _table(title: str) -> list[list[list[str]]]:
+    """The code names in each cell of the table under a heading."""
+    rows = [line for line in _section(title).splitlines() if line.startswith("|")][2:]
+    return [[re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:-1]] for row in rows]
+
+
+def _methods(node: ast.AST) -> list[str]:
+    return [each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef)]
+
+
+def _functions(files: list[str]) -> set[str]:
+    return set(chain.from_iterable(_methods(TREES[file]) for file in files))
+
+
+def _heirs(base: str) -> set[str]:
+    """Classes that are derived from ``base``, by way of others too."""
+    direct = {
+        name
+        for name, (_, node) in CLASSES.items()
+        if base in {ast.unparse(each).partition("[")[0] for each in node.bases}
+    }
+    return direct.union(*map(_heirs, direct))
+
+
+def _public(names: set[str]) -> set[str]:
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_the_rooms_are_those_of_the_contract_and_of_the_tree() -> None:
+    contracts = SETTINGS["tool"]["importlinter"]["contracts"]
+    layers = next(each for each in contracts if each["type"] == "layers")["layers"]
+    rooms = [names for names, _ in _table("Rooms")]
+    assert rooms == [layer.split(" | ") for layer in layers if not layer.startswith("(")]
+    tree = {path.stem for path in (ROOT / "hwsim").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert set(chain.from_iterable(rooms)) == _public(tree)
+
+
+def test_every_process_is_there_with_its_file() -> None:
+    told = {name: file for [name], [file], *_ in _table("Processes")}
+    assert told == {name: CLASSES[name][0] for name in _public(_heirs("Sleeper"))}
+
+
+def test_the_figure_names_what_there_is() -> None:
+    boxes = set(re.findall(r'class="name"[^>]*>(\w+)<', FIGURE))
+    assert _public(_heirs("Sleeper")) <= boxes <= set(CLASSES)
+    assert set(re.findall(r"\w+Watcher|UserSpace", FIGURE)) <= set(CLASSES)
+    assert set(re.findall(r"(\w+)\(\)", FIGURE)) <= _functions(list(TREES))
+    times = re.findall(r'class="time" x[^>]*>(\w+)<', FIGURE)
+    assert len(times) == 4
+    assert set(times) <= set(TimesSpec.__dataclass_fields__)
+
+
+def test_an_error_walks_through_functions_of_the_files_that_are_named() -> None:
+    steps = re.split(r"\n(?=\d\. )", _section("The life of one error").strip())
+    assert len(steps) == 9
+    for step in steps:
+        files = re.findall(r"`([\w/]+\.py)`", step)
+        assert set(files) <= set(TREES), step
+        assert set(re.findall(r"`(\w+)\(\)`", step)) <= _functions(files), step
+
+
+def test_every_port_is_there_with_its_methods_and_who_answers() -> None:
+    ports = {
+        name: (file, sorted(_public(_heirs(name))), _methods(node))
+        for name, (file, node) in CLASSES.items()
+        if "trait" in map(ast.unparse, node.decorator_list)
+    }
+    told = {port: (file, answers, methods) for [port, file], _, answers, methods in _table("Ports")}
+    assert told == ports
