@@ -57,14 +57,13 @@ class Engine(simpy.Environment):
 
     def at(self, time_ns: int, priority: int, callback: Callable[[Any], None]) -> Alarm:
         """Run ``callback(event)`` at ``time_ns`` (not before now)."""
-        alarm = Alarm(self)
-        alarm.callbacks.append(callback)
+        alarm = Alarm(self, [callback])
         heappush(self._queue, (time_ns, priority, next(self._eid), alarm))  # type: ignore[misc]
         return alarm
 
     def wait(self, delay_ns: int, priority: int) -> Alarm:
         """An event that happens after ``delay_ns``; for ``yield`` in a process."""
-        alarm = Alarm(self)
+        alarm = Alarm(self, [])
         heappush(self._queue, (self.now_ns + delay_ns, priority, next(self._eid), alarm))  # type: ignore[misc]
         return alarm
 
@@ -94,6 +93,10 @@ class Alarm(simpy.Event):
 
     _ok = True
     _value = None
+
+    def __init__(self, engine: Engine, callbacks: list[Callable[[Any], None]]) -> None:
+        self.env = engine
+        self.callbacks = callbacks
 
 
 class Bell(simpy.Event):

@@ -20,6 +20,7 @@ import numpy as np
 
 ROW = 32  # uniforms per error; eight Philox counters
 _SCALE = 2.0**-53
+_NAME = struct.Struct("<qqq")  # of a draw: whose it is, slot, k
 
 
 class Slot(IntEnum):
@@ -125,12 +126,12 @@ class Draws:
 
     def extra(self, name: int, slot: int, k: int = 0) -> float:
         """A further uniform for ``name`` (an error id, or a negative number for things without one)."""
-        digest = blake2b(struct.pack("<qqq", name, slot, k), key=self._key, digest_size=8).digest()
+        digest = blake2b(_NAME.pack(name, slot, k), key=self._key, digest_size=8).digest()
         return ((int.from_bytes(digest, "little") >> 11) + 0.5) * _SCALE
 
     def generator(self, name: int, slot: int, k: int = 0) -> np.random.Generator:
         """A stream of its own, for draws that come by the array."""
-        digest = blake2b(struct.pack("<qqq", name, slot, k), key=self._key, digest_size=16).digest()
+        digest = blake2b(_NAME.pack(name, slot, k), key=self._key, digest_size=16).digest()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     def arrivals(self, source: int) -> Arrivals:

@@ -25,7 +25,7 @@ from hwsim.kernel.page_flags import (
 _CHUNK = 1 << 16  # pages per step of classify(): index and result buffers stay in cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ErrorState:
     """One row: it matches when all of ``must_set`` are set and all of ``must_clear`` are clear.
 

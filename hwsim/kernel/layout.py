@@ -43,7 +43,7 @@ class Layout:
     unmap_fail: float = 0.0
     populate: bool = True
     cow_of: int = -1  # number of the region this one holds copy-on-write copies of
-    bands: tuple[int, ...] = field(init=False)  # where each run of pages that are touched alike ends
+    bands: tuple[int, ...] = field(init=False)  # where each run of pages touched alike ends, but the last
     rates: tuple[tuple[float, float], ...] = field(init=False)  # of each: (loads, stores) per ns of a page
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class Layout:
         rates = tuple((touch.load_per_s * _NS, touch.store_per_s * _NS) for touch in self.touch)
         if not ends or ends[-1] < 1.0 - 1e-9:
             rates += ((0.0, 0.0),)
-        object.__setattr__(self, "bands", tuple(round(end * self.pages) for end in ends))
+        object.__setattr__(self, "bands", tuple(round(end * self.pages) for end in ends[: len(rates) - 1]))
         object.__setattr__(self, "rates", rates)
 
 
@@ -76,7 +76,7 @@ class Frames:
 
     def touch_rates(self, pgoff: int) -> tuple[float, float]:
         """(loads, stores) per ns of one page by one task."""
-        return self.rates[min(bisect_right(self.bands, pgoff), len(self.rates) - 1)]
+        return self.rates[bisect_right(self.bands, pgoff)]
 
     def line_rates(self, pgoff: int) -> tuple[float, float]:
         """Per ns and task: accesses that read a given line, and stores that overwrite it unread."""
