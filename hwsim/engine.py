@@ -43,6 +43,7 @@ class Engine(simpy.Environment):
     def __init__(self) -> None:
         super().__init__(0)
         self.now_ns = 0
+        self.never = simpy.Event(self)  # nobody schedules it: what sleeps waits for it
 
     @property
     def pending(self) -> int:
@@ -154,14 +155,13 @@ class Sleeper(simpy.Process):
 
     Life: made asleep, which costs no event -> :meth:`wake_at` sets its alarm -> :meth:`life` runs, from its
     start or from where it sleeps -> ``yield self.sleep()``, or :meth:`sleep_until` -> the next alarm -> ...
-    -> :meth:`tear_down`.
+    -> :meth:`tear_down`.  An alarm goes to the process itself, so that what it yields need never happen.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.env = self.engine = engine
         self.callbacks = []
         self._generator = self.life()
-        self._sleep = simpy.Event(engine)  # never happens: the alarm goes to the process itself
         self._alarm: Alarm | None = None
         self.wakes_ns: int | None = None  # when its alarm goes off, or went off if it is awake
 
@@ -181,20 +181,20 @@ class Sleeper(simpy.Process):
     def sleep(self) -> simpy.Event:
         """What to yield when there is nothing more to do, until somebody calls :meth:`wake_at`."""
         self.wakes_ns = None
-        self._sleep.callbacks.clear()
-        return self._sleep
+        self.engine.never.callbacks.clear()
+        return self.engine.never
 
     def sleep_until(self, time_ns: int, priority: int) -> simpy.Event:
         """What to yield when there is nothing more to do before ``time_ns``."""
         self.wakes_ns = time_ns
         self._alarm = self.engine.at(time_ns, priority, self._resume)
-        self._sleep.callbacks.clear()
-        return self._sleep
+        self.engine.never.callbacks.clear()
+        return self.engine.never
 
     def tear_down(self) -> None:
         """It goes with its boot: nobody wakes it any more, and it holds nothing."""
         self._forget_alarm()
-        self._sleep.callbacks.clear()
+        self.engine.never.callbacks.clear()
         self._generator.close()
 
     def _forget_alarm(self) -> None:

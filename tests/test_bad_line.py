@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from math import log1p
 from types import SimpleNamespace
@@ -15,8 +16,8 @@ from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
 from hwsim.rng import Slot
-from hwsim.spec import RegionSpec, ScrubSpec, TaskSpec, Touch
-from tests.worlds import PFN, world
+from hwsim.spec import Delay, RegionSpec, ScrubSpec, TaskSpec, Touch
+from tests.worlds import NO_TIME, PFN, world
 
 LOAD_BY_2 = Candidate(500, TASK_ACCESS | 2, "task_load", BadLine.arm)
 LOAD_BY_1 = Candidate(500, TASK_ACCESS | 1, "task_load", BadLine.arm)
@@ -122,3 +123,23 @@ def test_signals_that_were_on_their_way_at_a_reboot_are_lost(monkeypatch: pytest
     monkeypatch.setattr(ending, "signal_row", lambda _line, signal: signal.result)
     ending.leave_boot(left)
     assert left.signal_rows == ["killed", "lost", ""]
+
+
+def test_what_is_handled_is_the_page_of_the_frame_also_if_its_line_has_healed() -> None:
+    """While the report waits for the workqueue the owner is replaced, whose clearing heals the line."""
+    segment = RegionSpec("scene", "shm", 8, populate=True)
+    spec = world(
+        (10, "mce", {"page": {"pfn": PFN}}),
+        tasks=(TaskSpec("app", regions=(segment,), restart_ns=1_000),),
+        times=replace(NO_TIME, workqueue=Delay(mean_ns=50_000)),
+        switches=(("pagecache_policy", "keep_poisoned"),),
+        user_share=0.0,
+    )
+    machine = Machine(spec, 0, Plan(spec), trace=True)
+    machine.engine.run(20)
+    machine.processes.groups[0].members[0].exit()
+    machine.run()
+    found = machine.result()
+    (error,), (lost,) = found.errors, found.lost_writes
+    assert [name for _, name, _ in found.events].count("healed") == 1
+    assert (error.outcome, error.data_lost_bytes, lost.reads_find) == ("Recovered", 4096, "EIO")

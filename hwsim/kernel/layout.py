@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from hwsim.spec import SwapCycle, Touch
 
@@ -42,6 +43,16 @@ class Layout:
     unmap_fail: float = 0.0
     populate: bool = True
     cow_of: int = -1  # number of the region this one holds copy-on-write copies of
+    bands: tuple[int, ...] = field(init=False)  # where each run of pages that are touched alike ends
+    rates: tuple[tuple[float, float], ...] = field(init=False)  # of each: (loads, stores) per ns of a page
+
+    def __post_init__(self) -> None:
+        ends = tuple(accumulate(touch.share for touch in self.touch))
+        rates = tuple((touch.load_per_s * _NS, touch.store_per_s * _NS) for touch in self.touch)
+        if not ends or ends[-1] < 1.0 - 1e-9:
+            rates += ((0.0, 0.0),)
+        object.__setattr__(self, "bands", tuple(round(end * self.pages) for end in ends))
+        object.__setattr__(self, "rates", rates)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,18 +63,12 @@ class Frames:
     layout: Layout
     name: str = field(init=False)
     kind: str = field(init=False)
-    bands: list[int] = field(init=False)  # where each run of pages that are touched alike ends
-    rates: list[tuple[float, float]] = field(init=False)  # of each: (loads, stores) per ns of a page
+    bands: tuple[int, ...] = field(init=False)
+    rates: tuple[tuple[float, float], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        layout, share = self.layout, 0.0
-        self.name, self.kind, self.bands, self.rates = layout.name, layout.kind, [], []
-        for touch in layout.touch:
-            share += touch.share
-            self.bands.append(round(share * layout.pages))
-            self.rates.append((touch.load_per_s * _NS, touch.store_per_s * _NS))
-        if share < 1.0 - 1e-9 or not self.rates:
-            self.rates.append((0.0, 0.0))
+        layout = self.layout
+        self.name, self.kind, self.bands, self.rates = layout.name, layout.kind, layout.bands, layout.rates
 
     def holds(self, pfn: int) -> bool:
         """Whether the frame lies in this region."""

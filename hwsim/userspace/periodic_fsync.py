@@ -22,8 +22,10 @@ def draw_phase(member: UserTask, fsync: FsyncSpec, draws: Draws) -> None:
 
 def begin_calls(member: UserTask, fsync: FsyncSpec) -> None:
     """A new process goes on in the phase of the one before it."""
+    if not member.alive or member.fsync_call is not None:
+        return
     inode = _inode(member, fsync)
-    if inode is not None and member.alive and member.fsync_call is None:
+    if inode is not None:
         member.fsync_call = inode.call_begins(member.engine.now_ns, member.fsync_ns, fsync.every_ns)
 
 
