@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -28,7 +28,7 @@ KERNEL_ACCESS = 6 << _CLASS_SHIFT
 TASK_ACCESS = 7 << _CLASS_SHIFT
 SCRIPT_STEP = 8 << _CLASS_SHIFT
 
-Steps = Generator[simpy.Event, Any, None]  # a process, or a part of one
+Steps = Generator[simpy.Event, object, None]  # a process, or a part of one
 Due = TypeVar("Due", bound=tuple[int, int, *tuple[object, ...]])
 
 
@@ -55,7 +55,7 @@ class Engine(simpy.Environment):
         """Events ever scheduled, for budgets that pin the number (reading it uses one up)."""
         return next(self._eid)
 
-    def at(self, time_ns: int, priority: int, callback: Callable[[Any], None]) -> Alarm:
+    def at(self, time_ns: int, priority: int, callback: Callable[[Alarm], None]) -> Alarm:
         """Run ``callback(event)`` at ``time_ns`` (not before now)."""
         alarm = Alarm(self, [callback])
         heappush(self._queue, (time_ns, priority, next(self._eid), alarm))  # type: ignore[misc]
