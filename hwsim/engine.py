@@ -94,7 +94,7 @@ class Alarm(simpy.Event):
     _ok = True
     _value = None
 
-    def __init__(self, engine: Engine, callbacks: list[Callable[[Any], None]]) -> None:
+    def __init__(self, engine: Engine, callbacks: list[Callable[[Alarm], None]]) -> None:
         self.env = engine
         self.callbacks = callbacks
 
