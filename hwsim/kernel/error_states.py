@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,10 +102,22 @@ def lookup(states: tuple[ErrorState, ...]) -> npt.NDArray[np.uint8]:
     return rows
 
 
+class ErrorTable(NamedTuple):
+    """The error states of one build, to be asked for one page at a time.
+
+    ``rows`` is :func:`lookup`: indexing bytes is far cheaper than an array element.
+    """
+
+    states: tuple[ErrorState, ...]
+    rows: bytes
+    by_row: dict[int, ErrorState]
+
+
 @lru_cache(maxsize=16)
-def row_bytes(states: tuple[ErrorState, ...]) -> bytes:
-    """The same lookup for one page at a time: indexing bytes is far cheaper than an array element."""
-    return lookup(states).tobytes()
+def error_table(table: tuple[ErrorState, ...], config: Config) -> ErrorTable:
+    """What every kernel of the build has alike."""
+    states = config.build(table)
+    return ErrorTable(states, lookup(states).tobytes(), {state.row: state for state in states})
 
 
 def classify(

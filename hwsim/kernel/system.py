@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from hwsim.engine import HANDLER_STEP, Engine, Steps
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.error_states import Config, ErrorState, row_bytes
+from hwsim.kernel.error_states import Config, ErrorState, error_table
 from hwsim.kernel.failslab import FailSlab
 from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.mem_map import MemMap
@@ -53,9 +53,7 @@ class Kernel:
         self.mem_map = mem_map
         self.profile = profile
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
-        self.error_states = self.config.build(self.profile.error_states)
-        self._rows = row_bytes(self.error_states)
-        self._states = {state.row: state for state in self.error_states}
+        self.error_states, self._rows, self._states = error_table(self.profile.error_states, self.config)
         self.times = spec.times
         self.switches = with_overrides(self.profile.switches, spec.switches)
         early_kill = profile.early_kill_default if spec.early_kill is None else spec.early_kill
