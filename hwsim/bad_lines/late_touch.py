@@ -85,6 +85,12 @@ def next_touch_ns(line: BadLine, vma: Vma, anchor_ns: int) -> int | None:
         number += 1
 
 
+def would_touch_ns(line: BadLine, vma: Vma, failure: MemoryFailure) -> int | None:
+    """When the task would touch the page if it were not killed now; None: not before its own end."""
+    time, exit_ns = next_touch_ns(line, vma, line.anchor_ns(failure)), vma.task.user.next_exit_ns()
+    return None if time is None or time > exit_ns else time
+
+
 def awaits(line: BadLine, pte: Pte) -> bool:
     """Whether a touch of this entry is drawn, or has come: who waits for SIGBUS touches nothing."""
     return pte in line.touches.come or pte in line.touches.to_come
