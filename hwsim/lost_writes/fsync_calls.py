@@ -14,7 +14,7 @@ from math import log1p
 from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.bad_lines.frame_reuse import drop_pages
+from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
 from hwsim.kernel.filemap_error import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwsim.bad_lines.bad_lines import BadLines
-from hwsim.bad_lines.frame_reuse import drop_pages
+from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.filemap_error import wait_swallows
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
