@@ -40,13 +40,13 @@ class ErrorRow(NamedTuple):
     region: str  # its owner then: task/region, file:NAME, kernel:KIND, free
     found: str  # scrub | task_load | kernel_load | device_read | injected | none
     found_ns: int | None
-    poisoned_ns: int | None  # PG_hwpoison set by memory_failure() on this report
-    contained_ns: int | None  # memory_failure() ended with the page out of everyone's reach
+    poisoned_ns: int | None  # PG_hwpoison set by memory_failure() at this find
+    contained_ns: int | None  # out of reach: at its end, with the last entry, or at the allocator
     row: int  # error_states row 1..15, 0: memory_failure() did not reach the table
     message: str  # the row's or exit's message text, '' if memory_failure() never ran
     outcome: str  # Recovered | Delayed | Failed | Ignored | ''
     context: str  # who ran memory_failure(): '' | return_to_user | workqueue | injector
-    mappers: int  # tasks that had the page in their page tables at the report
+    mappers: int  # tasks that had the page in their page tables when memory_failure() began
     killed: int  # tasks that died of this error, in all boots, group deaths included
     data_lost_bytes: int  # dirty data that exists nowhere else any more, in all boots
     capacity_lost_bytes: int  # memory never handed out again (until reboot)
@@ -78,10 +78,10 @@ class SignalRow(NamedTuple):
     signal: str  # SIGBUS | SIGKILL
     code: str  # BUS_MCEERR_AO | BUS_MCEERR_AR | BUS_ADRERR | '' (SIGKILL, group death)
     cause: str  # early | late | forced | group_death
-    result: str  # killed | handled | ignored | pending | merged | lost (target was dead)
+    result: str  # killed | handled | ignored | pending | merged | looping | lost (dead, or in its handler)
     done_ns: int | None  # death, or end of the handler
-    innocent: int  # 1: the page was not mapped by this task
-    would_touch_ns: int | None  # early only: when the task would have touched the page
+    innocent: int  # 1: the page was not mapped by this task, or it died with its group
+    would_touch_ns: int | None  # early only: its next touch of the page; None: never, or not mapped
     needless: str  # early kills: no | yes | censored (a touch would come after the horizon); else ''
     window_ns: int | None  # from PG_hwpoison to the death or the end of the handler: the old data is gone
     stores: int  # what the task wrote meanwhile, into all of its memory: newer data beside the hole
@@ -142,7 +142,7 @@ class FaultRow(NamedTuple):
     corrected: int  # corrected errors until its end
     records: int  # of these, read out of the bank by the kernel
     dropped: int  # of the records, thrown away because the kernel's log was full
-    end: str  # horizon | scrubbed | spared | ppr | replaced
+    end: str  # horizon | scrubbed | corrected | overwritten | rebooted | spared | ppr | replaced
     end_ns: int
 
 

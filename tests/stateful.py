@@ -118,7 +118,7 @@ class Machines(RuleBasedStateMachine):
         self.advance()
 
     def rows_of(self, step: Step) -> int:
-        """How many errors the step adds: software poison on a page with a story belongs to that."""
+        """How many errors the step adds: software poison on a page with a bad line belongs to that."""
         if step.spec.verb not in ("inject", "mce") or self.machine.kernel.halted:
             return 0
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.script.script import ScriptError
 from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
-from tests.worlds import NO_TIME, heap, outcomes, play, signals, story
+from tests.worlds import NO_TIME, happened, heap, outcomes, play, signals
 
 CUT = (1_000, "truncate", {"file": "data", "pages": 0})
 GROW = 500_000, "truncate", {"file": "data", "pages": 8}
@@ -26,14 +26,14 @@ def _world(sigbus: SigbusSpec, **more: Any) -> dict[str, Any]:
 
 
 def _names(sigbus: SigbusSpec, *steps: tuple[Any, ...], **more: Any) -> list[str]:
-    events = [name for _, name in story(play(CUT, *steps, **_world(sigbus, **more)))]
+    events = [name for _, name in happened(play(CUT, *steps, **_world(sigbus, **more)))]
     return [each for each in events if each in ("killed", "exit", "handled", "disposition_reset", "merged")]
 
 
 def test_without_a_handler_the_task_dies() -> None:
     result = play(CUT, _load(2_000), **_world(SigbusSpec()))
     assert outcomes(result) == ["BUS_ADRERR"]
-    assert [name for _, name in story(result)][-2:] == ["signal", "killed"]
+    assert [name for _, name in happened(result)][-2:] == ["signal", "killed"]
     assert result.events[-1][2]["cause"] == "BUS_ADRERR"
 
 
@@ -59,7 +59,7 @@ def test_masked_by_a_step_it_is_forced_too() -> None:
 
 def test_a_handler_that_returns_repeats_the_access_but_not_for_ever() -> None:
     result = play(CUT, _load(2_000), GROW, _load(600_000), **_world(SigbusSpec("return", "return")))
-    assert [name for _, name in story(result)].count("handled") == 3
+    assert [name for _, name in happened(result)].count("handled") == 3
     assert outcomes(result) == ["BUS_ADRERR", "zeroes"]
 
 
@@ -101,4 +101,4 @@ def test_a_segment_without_contents_by_script_and_by_chance() -> None:
         assert signals(killed) == [(100, "SIGBUS", "BUS_ADRERR", "late", "killed")]
         lives = play(*steps, **_segment(SigbusSpec("return", "return"), rate))
         assert [row.result for row in lives.signals] == ["handled", "handled", "looping"]
-        assert "killed" not in {name for _, name in story(lives)}
+        assert "killed" not in {name for _, name in happened(lives)}

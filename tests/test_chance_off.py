@@ -22,7 +22,7 @@ from hwsim.spec import (
     without_chance,
 )
 from tests.shipped import SCRIPTED, spec_of
-from tests.worlds import P0, app, heap, machine, outcomes, run, story, world
+from tests.worlds import P0, app, happened, heap, machine, outcomes, run, world
 
 S = 1_000_000_000
 MACHINE = 'name = "x"\nhorizon = "1 h"\n[machine]\nmemory = "64 MiB"\nchance = "off"\n'
@@ -120,7 +120,7 @@ def test_times_probabilities_and_the_cpu_of_a_find() -> None:
     assert (handled["context"], handled["cpu"]) == ("workqueue", 0)
     rendezvous, workqueue, walk, handler, delivery = 100_000, 34_657, 5_200, 20_000, 34_657
     start = 2_000 + rendezvous + workqueue
-    assert story(found)[5:] == [
+    assert happened(found)[5:] == [
         (start, "memory_failure"),
         (start, "poisoned"),
         (start + walk, "unmapped"),
@@ -144,7 +144,7 @@ def test_touches_come_at_the_median_of_their_waiting_time() -> None:
     """A load each 100 us on average of all lines: after 69.3 us."""
     tasks = (app(RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e4, 0.0),), lines_per_touch=64)),)
     found = quiet(world((1_000, "inject", {"page": P0, "how": "line"}), tasks=tasks))
-    assert (1_000 + 69_314 + 1, "consumed") in story(found)
+    assert (1_000 + 69_314 + 1, "consumed") in happened(found)
 
 
 def test_a_bad_frame_keeps_its_place_over_a_reboot() -> None:

@@ -38,7 +38,7 @@ class Bits:
 
     def close(self, number: int) -> None:
         fe.close_file(self.kernel, self.files[number])
-        fe.last_close(self.kernel, self.mapping)
+        fe.forget_at_last_close(self.kernel, self.mapping)
 
     def sync(self) -> None:
         fe.wait_swallows(self.kernel, self.mapping, "sync")

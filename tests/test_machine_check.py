@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.engine import Engine
-from hwsim.hardware.machine_check_interrupt import GRADED, PANIC, TIMED_OUT, MachineCheckInterrupt
+from hwsim.hardware.machine_check_interrupt import MET, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
 from hwsim.record import Replication
@@ -30,7 +30,7 @@ SECOND = 1_000_000_000
 
 @pytest.mark.parametrize(
     ("tolerant", "duration", "outcome"),
-    [(1, SECOND, GRADED), (1, SECOND + 1, TIMED_OUT), (0, SECOND, GRADED), (0, SECOND + 1, PANIC)],
+    [(1, SECOND, MET), (1, SECOND + 1, TIMED_OUT), (0, SECOND, MET), (0, SECOND + 1, PANIC)],
 )
 def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, outcome: str) -> None:
     engine = Engine()
@@ -50,7 +50,7 @@ def test_the_rendezvous_is_bounded_by_one_second(tolerant: int, duration: int, o
 
 @pytest.mark.parametrize(
     ("tolerant", "duration", "outcome"),
-    [(1, 100, GRADED), (1, SECOND + 1, TIMED_OUT), (0, SECOND + 1, PANIC)],
+    [(1, 100, MET), (1, SECOND + 1, TIMED_OUT), (0, SECOND + 1, PANIC)],
 )
 def test_a_consumption_overflows_no_bank_and_reads_none_out(
     tolerant: int, duration: int, outcome: str
@@ -68,7 +68,7 @@ def test_a_consumption_overflows_no_bank_and_reads_none_out(
     engine.run(min(duration, SECOND) + 1)
     assert (taken, log) == ([True, False], [(outcome, False)])
     engine.run(9 * SECOND)
-    assert log[1:] == [(GRADED, True)]
+    assert log[1:] == [(MET, True)]
 
 
 def test_a_bank_holds_one_record_and_a_further_find_spoils_it() -> None:
@@ -101,7 +101,7 @@ def test_a_consumption_waits_for_the_check_before_it_and_uses_another_bank() -> 
     check.raise_srao(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
     check.raise_fatal(Delay(mean_ns=100), 0.5, done, lambda _until_ns: None)
     engine.run(SECOND)
-    assert log == [(100, GRADED, False), (200, GRADED, False)]
+    assert log == [(100, MET, False), (200, MET, False)]
 
 
 MEET = replace(NO_TIME, rendezvous=Delay(mean_ns=100))

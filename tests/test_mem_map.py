@@ -107,7 +107,7 @@ def test_materialised_equals_the_eager_twin(history: list[tuple[str, object]]) -
         elif verb == "restart" and not region.alive:
             region.revive(1)
             twin.revive(str(what))
-    for pfn, (flags, count) in poisoned.items():  # a story's page is what the overlay says
+    for pfn, (flags, count) in poisoned.items():  # a bad line's page is what the overlay says
         twin.look(pfn, flags, count)
     dense = real.materialise()
     assert dense["flags"].tolist() == [twin.flags[pfn] for pfn in range(PAGES)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
-from tests.worlds import NO_TIME, heap, log, on_file, outcomes, play, signals, story
+from tests.worlds import NO_TIME, happened, heap, log, on_file, outcomes, play, signals
 
 MKWRITE, FIRST_DIRTY = ["ext4", "xfs", "nfs"], ["ext2", "ext3"]
 PAGE = {"page": {"file": "data", "index": 0}}
@@ -80,7 +80,7 @@ def test_who_dies_of_the_signal_stores_nothing() -> None:
     world["tasks"] = (replace(world["tasks"][0], sigbus=SigbusSpec()),)
     result = play(*UNDER_LOCK, STORE, **world)
     assert signals(result) == [(100, "SIGBUS", "BUS_MCEERR_AO", "early", "killed")]
-    assert (4_000, "store skipped") in story(result)
+    assert (4_000, "store skipped") in happened(result)
 
 
 def test_a_handler_that_maps_a_fresh_page_lets_the_store_through() -> None:
@@ -225,4 +225,4 @@ def test_the_log_says_when_stores_have_dirtied_the_page_during_the_wait(
     store_per_s: float, dirtied: list[int]
 ) -> None:
     result = play(*CHANCE, **_world("ext3", store_per_s))
-    assert [time for time, event in story(result) if event == "dirtied"] == dirtied
+    assert [time for time, event in happened(result) if event == "dirtied"] == dirtied

@@ -17,7 +17,7 @@ from hwsim.script.script import ScriptError
 from hwsim.spec import FileSpec, RegionSpec, Spec, SwapCycle, TaskSpec, without_chance
 from hwsim.study.conduct import conduct
 from hwsim.study.manifest import Policy
-from tests.worlds import BARE, P0, app, heap, outcomes, play, run, story, touch, world
+from tests.worlds import BARE, P0, app, happened, heap, outcomes, play, run, touch, world
 
 MACHINE = """
 name = "x"
@@ -329,7 +329,7 @@ def test_what_happens_to_a_bad_frame_by_chance_is_in_the_event_log() -> None:
     swapping = (app(RegionSpec("heap", "anon", 8, swap=cycle)),)
     assert "swap" in names(play((1_000, "inject", {"page": P0, **line}), tasks=swapping))
     dead = play((1_000, "inject", {"page": P0, **line}), (2_000, "exit", {"task": "app.0"}))
-    assert (2_000, "freed") in story(dead)
+    assert (2_000, "freed") in happened(dead)
 
 
 def busy(**rates: Any) -> dict[str, Any]:
@@ -337,4 +337,4 @@ def busy(**rates: Any) -> dict[str, Any]:
 
 
 def names(result: Replication) -> set[str]:
-    return {name for _, name in story(result)}
+    return {name for _, name in happened(result)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hwsim.spec import RegionSpec, SigbusSpec
-from tests.worlds import HEAP, P0, app, line, play, signals, story, touch
+from tests.worlds import HEAP, P0, app, happened, line, play, signals, touch
 
 AT = 9_000
 RESTART = 1_000
@@ -61,5 +61,5 @@ def test_a_restart_hands_the_frame_out_again_and_clears_it() -> None:
     bad, leave = line(500, permanent=False), (1_000, "exit", {"task": "app.0"})
     result = play(bad, leave, tasks=(app(restart_ns=2_000),))
     healed = [(3_000, "allocated"), (3_000, "healed"), (3_000, "start")]
-    assert story(result)[-4:] == [(1_000, "freed"), *healed]
+    assert happened(result)[-4:] == [(1_000, "freed"), *healed]
     assert (result.errors[0].end, result.errors[0].end_ns) == ("healed", 3_000)

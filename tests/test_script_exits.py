@@ -18,11 +18,11 @@ from tests.worlds import (
     P0,
     PFN,
     app,
+    happened,
     log,
     outcomes,
     play,
     ptes,
-    story,
 )
 
 INJECT = (9_000, "inject", {"page": P0})
@@ -131,7 +131,7 @@ def test_waits_for_lock_and_writeback_without_bound() -> None:
         tasks=NOBODY,
         files=(DATA,),
     )
-    assert story(result)[-2:] == [(700_000, "end_writeback"), (700_000, "result")]
+    assert happened(result)[-2:] == [(700_000, "end_writeback"), (700_000, "result")]
 
 
 # -- rows -------------------------------------------------------------------------------------------

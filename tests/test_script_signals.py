@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.record import Replication, SignalRow
 from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
-from tests.worlds import DATA, MAPPED, NO_TIME, P0, app, heap, log, outcomes, play, ptes, signals, story
+from tests.worlds import DATA, MAPPED, NO_TIME, P0, app, happened, heap, log, outcomes, play, ptes, signals
 
 INJECT = (9_000, "inject", {"page": P0})
 LOAD = (20_000, "load", {"task": "app.0", "page": heap()})
@@ -151,7 +151,7 @@ def test_a_task_dies_of_the_signal_that_it_had_blocked() -> None:
         ("BUS_MCEERR_AR", "late", "merged", None),
     ]
     assert (result.row.kills_early, result.row.kills_late) == (1, 0)
-    assert story(result)[-5:] == [
+    assert happened(result)[-5:] == [
         (20_000, "load VM_FAULT_HWPOISON"),
         (20_000, "signal"),
         (20_000, "disposition_reset"),
@@ -165,7 +165,7 @@ def test_forced_signal_while_blocked_or_ignored(block: bool) -> None:
     steps = [(1_000, "mask", {"task": "app.0"})] if block else []
     result = with_sigbus(*steps, INJECT, LOAD, on_ao="default" if block else "ignored", early_kill=0)
     assert signals(result) == [(100, "SIGBUS", "BUS_MCEERR_AR", "late", "killed")]
-    assert "disposition_reset" in [name for _, name in story(result)]
+    assert "disposition_reset" in [name for _, name in happened(result)]
 
 
 def test_handler_that_remaps_lives_and_reads_zeroes() -> None:
@@ -178,7 +178,7 @@ def test_handler_that_remaps_lives_and_reads_zeroes() -> None:
 def test_handler_that_exits() -> None:
     result = with_sigbus(INJECT, on_ao="exit")
     assert signals(result) == [(*EARLY[:4], "handled")]
-    assert story(result)[-1] == (9_000, "exit")
+    assert happened(result)[-1] == (9_000, "exit")
 
 
 def test_handler_that_returns_loops() -> None:
@@ -201,7 +201,7 @@ def test_handler_that_touches_the_page_dies() -> None:
     assert ends(result) == [("BUS_MCEERR_AO", "lost", None), ("BUS_MCEERR_AR", "killed", 14_000)]
     assert [row.cause for row in result.signals] == ["early", "late"]
     assert (result.row.kills, result.row.kills_late) == (1, 1)
-    assert story(result)[-5:] == [
+    assert happened(result)[-5:] == [
         (9_000, "handler"),
         (14_000, "touch"),
         (14_000, "signal"),
@@ -227,7 +227,7 @@ def test_a_second_error_waits_for_the_handler_and_a_third_merges() -> None:
     result = with_sigbus(*steps, on_ao="remap", **SLOW)
     code = "BUS_MCEERR_AO"
     assert ends(result) == [(code, "handled", 14_000), (code, "handled", 19_000), (code, "merged", None)]
-    assert [name for _, name in story(result) if name in ("pending", "merged")] == ["pending", "merged"]
+    assert [name for _, name in happened(result) if name in ("pending", "merged")] == ["pending", "merged"]
 
 
 def test_the_access_is_repeated_after_what_waited() -> None:
@@ -328,7 +328,7 @@ def test_the_load_of_a_script_is_in_the_record() -> None:
     assert [(row.code, row.cause, row.result, row.done_ns) for row in result.signals] == [
         ("BUS_ADRERR", "late", "killed", 20_000)
     ]
-    assert [event for time, event in story(result) if time == 20_000] == [
+    assert [event for time, event in happened(result) if time == 20_000] == [
         "load BUS_ADRERR",
         "signal",
         "killed",

@@ -13,7 +13,7 @@ import pytest
 from hwsim.scenario import load
 from hwsim.scenario.verbs import VERBS
 from hwsim.spec import Delay
-from tests.worlds import NO_TIME, P0, heap, outcomes, play, run, story
+from tests.worlds import NO_TIME, P0, happened, heap, outcomes, play, run
 
 US = 1_000
 TIMES = replace(
@@ -37,7 +37,7 @@ def test_early_kill_step_by_step(user_share: float, start: int) -> None:
     """Through the return to user mode of an innocent task, or through the workqueue."""
     result = play(LINE, SCRUB, times=TIMES, user_share=user_share)
     unmapped = start + 7 * US + 200 + 5 * US
-    assert story(result) == [
+    assert happened(result) == [
         (1_000, "inject"),
         (1_000, "onset"),
         (10_000, "scrub found"),
@@ -55,7 +55,7 @@ def test_early_kill_step_by_step(user_share: float, start: int) -> None:
 def test_late_kill_step_by_step() -> None:
     """Without early kill the reverse map is not walked for tasks, so it takes that much less."""
     result = play(LINE, SCRUB, LOAD, times=TIMES, user_share=1.0, early_kill=0)
-    assert story(result)[5:] == [
+    assert happened(result)[5:] == [
         (112_000, "memory_failure"),
         (112_000, "poisoned"),
         (124_000, "unmapped"),
@@ -71,14 +71,14 @@ def test_late_kill_step_by_step() -> None:
 
 def test_a_load_between_detection_and_unmapping_still_consumes() -> None:
     result = play(LINE, SCRUB, (113_000, *LOAD[1:]), times=TIMES, user_share=1.0, early_kill=0)
-    assert story(result)[-3:] == [(113_000, "consumed"), (113_000, "found"), (213_000, "panic")]
+    assert happened(result)[-3:] == [(113_000, "consumed"), (113_000, "found"), (213_000, "panic")]
     assert result.errors[0].found == "scrub"
 
 
 def test_two_pages_are_handled_one_after_the_other_in_one_context() -> None:
     second = (111_000, "mce", {"page": heap(1)})  # the bank has been read out at 110 us
     result = play(LINE, SCRUB, second, times=TIMES, user_share=0.0, early_kill=0, cpus=1)
-    starts = [time for time, name in story(result) if name == "memory_failure"]
+    starts = [time for time, name in happened(result) if name == "memory_failure"]
     # The second check stops the CPU until 211 us; the first page takes 32 us then.
     assert starts == [211_000, 243_000]
 

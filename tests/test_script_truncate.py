@@ -10,7 +10,7 @@ from scipy import stats
 from hwsim.kernel.mm_types import Page
 from hwsim.machine import run_replication
 from hwsim.spec import FileSpec, RegionSpec, TaskSpec, Touch
-from tests.worlds import P0, heap, line, on_file, outcomes, play, signals, story, world
+from tests.worlds import P0, happened, heap, line, on_file, outcomes, play, signals, world
 
 KERNELS = ["v5", "2.6.32"]
 
@@ -140,7 +140,7 @@ def test_who_has_no_entry_any_more_is_not_killed_by_a_later_touch(drop: str) -> 
 
 def test_a_latent_line_in_a_file_that_is_cut_is_in_free_memory() -> None:
     result = play(line(1_000), _cut(2_000, 0), (3_000, "scrub", {"page": P0}), **_mapped())
-    assert ("truncated" in {event for _, event in story(result)}, result.errors[0].kind) == (True, "free")
+    assert ("truncated" in {event for _, event in happened(result)}, result.errors[0].kind) == (True, "free")
 
 
 # -- madvise(MADV_REMOVE): the call that makes such a hole ----------------------------------------------

@@ -21,12 +21,12 @@ from tests.worlds import (
     P0,
     PFN,
     app,
+    happened,
     line,
     log,
     on_file,
     outcomes,
     play,
-    story,
     touch,
     world,
 )
@@ -41,7 +41,7 @@ def test_every_verb_is_there() -> None:
 
 def test_a_bad_line_is_consumed_by_a_load() -> None:
     result = play(line(1_000), touch(2_000, "load"))
-    assert story(result)[-3:] == [(2_000, "consumed"), (2_000, "found"), (2_000, "panic")]
+    assert happened(result)[-3:] == [(2_000, "consumed"), (2_000, "found"), (2_000, "panic")]
     assert (result.row.panics, result.row.end_ns) == (1, 2_000)
     assert (result.errors[0].found, result.errors[0].line, result.errors[0].end) == ("task_load", 7, "panic")
 
@@ -195,7 +195,7 @@ def test_store_without_permission_kills() -> None:
         ranged(1_000, "mprotect", 0, 4, write=False), touch(2_000, "store", 5), touch(3_000, "store", 1)
     )
     assert outcomes(result) == ["ok", "SIGSEGV"]
-    assert story(result)[-1] == (3_000, "killed")
+    assert happened(result)[-1] == (3_000, "killed")
 
 
 def test_mlock_and_munlock() -> None:
@@ -341,7 +341,7 @@ def test_steps_are_skipped_while_the_machine_is_down() -> None:
         (6_000, "inject", {"page": P0}),
         reboot_ns=5_000,
     )
-    assert story(result)[:3] == [(1_000, "reboot"), (2_000, "inject skipped"), (6_000, "reboot")]
+    assert happened(result)[:3] == [(1_000, "reboot"), (2_000, "inject skipped"), (6_000, "reboot")]
     assert (len(result.errors), result.errors[0].error, result.row.downtime_ns) == (1, 1, 5_000)
     assert (result.signals[0].task, result.signals[0].pid) == ("app.0", 101)
 

@@ -11,7 +11,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
 from hwsim.record import Replication
 from hwsim.spec import Delay, FileSpec, FsyncSpec, ScriptStep, Spec, TaskSpec, Touch
-from tests.worlds import FILLER, INJECT, NO_TIME, P0, machine, outcomes, run, story, world
+from tests.worlds import FILLER, INJECT, NO_TIME, P0, happened, machine, outcomes, run, world
 
 S = 1_000_000_000
 
@@ -269,7 +269,7 @@ def test_a_store_beside_the_bad_line_brings_the_write_out_that_meets_it() -> Non
     file = FileSpec("data", 8, touch=(Touch(1.0, 0.0, 1.0),), lines_per_touch=0.01)
     bad = (9_000, "inject", {"page": P0, "how": "line", "line": 7})
     result = run(replace(world(bad, tasks=(), files=(file,)), horizon_ns=200_000_000_000))
-    assert story(result)[-4:] == [
+    assert happened(result)[-4:] == [
         (499_322_721, "dirtied"),
         (30_233_377_668, "written_back"),
         (30_233_377_668, "found"),

@@ -81,7 +81,7 @@ def log(result: Replication) -> list[str]:
     return [text for _, _, text in result.log if not text.startswith("Injecting")]
 
 
-def story(result: Replication) -> list[tuple[int, str]]:
+def happened(result: Replication) -> list[tuple[int, str]]:
     """(time_ns, event) in order; of a script step the verb and what came of it."""
     return [(time, _name(event, facts)) for time, event, facts in result.events]
 

@@ -29,7 +29,7 @@ from hwsim.kernel.page_cache import inode_of
 from hwsim.record import SignalRow
 from hwsim.rng import Slot
 
-_FURTHER = 1 << 20  # attempts from here on are reports of further lines
+_FURTHER = 1 << 20  # attempts from here on are finds of further lines
 
 
 class Candidate(NamedTuple):
@@ -115,7 +115,7 @@ class BadLine(Scrubbed):
     hole: bool = False  # the frame is out of use: its region goes on without it
     contained_ns: int | None = None
     isolated_pages: int = 0
-    last_report_ns: int = 0
+    last_found_ns: int = 0
 
     # For the record.
     boot: int = -1  # the one of kind and region: of the find, or until then of the onset
@@ -176,14 +176,14 @@ class BadLine(Scrubbed):
         if inode is not None:
             inode.look_after(page.pgoff)
         if self.boot < 0:
-            self.name_place()
+            self.name_owner()
 
-    def name_place(self) -> None:
+    def name_owner(self) -> None:
         """What the page is and whose, for the record: at the onset, and then at the first find."""
         self.boot = self.around.boot
-        self.kind, self.region = self.place()
+        self.kind, self.region = self.owner()
 
-    def place(self) -> tuple[str, str]:
+    def owner(self) -> tuple[str, str]:
         """Kind and owner of the page as it is now."""
         page = self.page
         if page is None:
@@ -243,7 +243,7 @@ class BadLine(Scrubbed):
         if self.state == LATENT and self.line_is_bad:
             scrubber = self.around.scrubber
             if scrubber.signals != "none" and not self.sweeps_change_nothing:
-                after_ns = max(self.around.engine.now_ns, self.last_report_ns)
+                after_ns = max(self.around.engine.now_ns, self.last_found_ns)
                 visit_ns = scrubber.next_visit_ns(self.pfn, self.number_in_page, after_ns)
         # Nothing may be to come: the common case once a page has been dealt with.
         first = self._earliest() if self.times or self.touches.to_come else None

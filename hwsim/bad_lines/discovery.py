@@ -19,10 +19,10 @@ _READS_PLAYED = 16  # of one line that nobody panics for
 def note_found(line: BadLine, how: str) -> None:
     """Somebody has met the bad line."""
     now = line.around.engine.now_ns
-    line.last_report_ns = now
+    line.last_found_ns = now
     if line.found_ns is None:
         line.found, line.found_ns = how, now
-        line.name_place()
+        line.name_owner()
     line.around.kernel.event("found", error=line.error, pfn=line.pfn, how=how)
 
 
@@ -71,7 +71,7 @@ def _further_line(line: BadLine, kernel: Kernel) -> None:
         line.around.delivery.raise_srao(line.new_failure(further=True), further=True)
 
 
-def report_check(line: BadLine) -> None:
+def check_now(line: BadLine) -> None:
     """A machine check for the line now, whatever the platform does with a scrubber's find."""
     if line.found_ns is not None:
         line.repeats += 1

@@ -164,14 +164,14 @@ class DramFaults:
         how = self._around.spec.corrected
         return polled(rate_per_s) if how.signals == "poll" else interrupted(rate_per_s, how.storms)
 
-    def bank_is_taken(self, report: MemoryFailure) -> bool:
+    def bank_is_taken(self, failure: MemoryFailure) -> bool:
         """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
         rate = sum(
             each.shown_per_s * each.active_share
             for each in self.faults
             if not each.gone and each.fault.outcome == "CE" and each.fault.permanence != "transient"
         )
-        return rate > 0.0 and report.extra(Slot.BANK_TAKEN, report.attempt) < self._seen(rate).taken
+        return rate > 0.0 and failure.extra(Slot.BANK_TAKEN, failure.attempt) < self._seen(rate).taken
 
     # -- lines that go bad ----------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.later_sweeps import count_sweeps
+from hwsim.bad_lines.line_writeback import look_after_no_more
 from hwsim.bad_lines.rows import signal_row
 from hwsim.bad_lines.states import LATENT, OVER
-from hwsim.bad_lines.writeback import look_after_no_more
 from hwsim.kernel import page_flags as pg
 
 
@@ -79,7 +79,7 @@ def panicked(line: BadLine) -> None:
     line.panics += 1
     if line.panic_ns is None:
         line.panic_ns, line.panic_boot = line.around.engine.now_ns, line.around.boot
-        line.panic_kind, line.panic_region = line.place()
+        line.panic_kind, line.panic_region = line.owner()
 
 
 def leave_boot(line: BadLine) -> None:
@@ -99,7 +99,7 @@ def leave_boot(line: BadLine) -> None:
     line.touches.clear()
 
 
-def forget(line: BadLine) -> None:
+def start_over(line: BadLine) -> None:
     """A new boot: the line is bad and nobody knows.
 
     The record keeps what the first boot in which the error was found made of it.

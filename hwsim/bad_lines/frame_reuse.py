@@ -9,9 +9,8 @@ from __future__ import annotations
 from hwsim.bad_lines import late_touch
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.discovery import consumed, device_read
-from hwsim.bad_lines.ending import finish, forget
-from hwsim.bad_lines.surroundings import Surroundings
-from hwsim.bad_lines.writeback import look_after_no_more
+from hwsim.bad_lines.ending import finish, start_over
+from hwsim.bad_lines.line_writeback import look_after_no_more
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import (
@@ -19,14 +18,12 @@ from hwsim.kernel.allocator import (
     free_pages_check,
     lose_block,
     prep_new_page,
-    put_page,
     take_page_off_buddy,
 )
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
-from hwsim.kernel.mm_types import AddressSpace, Page, Vma
+from hwsim.kernel.mm_types import Page, Vma
 from hwsim.kernel.page_cache import truncate_inode_page
-from hwsim.kernel.swap import clear_page_dirty_for_io, is_dirty
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
@@ -94,28 +91,6 @@ def freed(line: BadLine) -> None:
         _isolate(line, page, page.region.layout.order)
         return
     becomes_free(line, page)
-
-
-def drop_pages(around: Surroundings[BadLine], mapping: AddressSpace) -> None:
-    """Written back first, all cached pages go: of an inode at its eviction, of a device at its last close."""
-    for page in list(mapping.pages.values()):
-        line = around.by_pfn.get(page.pfn)
-        if line is not None and line.finished:
-            line = None
-        if line is not None:
-            line.settle()
-        if mapping.accounts_dirty and is_dirty(page) and not page.flags & pg.LOCKED:
-            clear_page_dirty_for_io(page)
-            if line is not None and line.line_is_bad and not device_read(line):
-                return
-        page.buffers_busy = False  # what was written back is neither dirty nor locked
-        if line is not None:
-            freed(line)
-        else:
-            truncate_inode_page(mapping, page)
-            put_page(around.kernel, page)
-    if mapping.host is not None:
-        mapping.host.written(around.engine.now_ns)
 
 
 def _frame_overwritten(line: BadLine) -> bool:
@@ -244,7 +219,7 @@ def rebooted(line: BadLine) -> None:
     if not line.permanent:
         finish(line, end or "rebooted")
         return
-    forget(line)
+    start_over(line)
     if around.kernel.mem_map.pfn_valid(line.pfn):
         change_hands(line)  # another boot uses the frame for something else
     line.look()

@@ -9,8 +9,8 @@ from math import expm1
 
 from hwsim.bad_lines import late_touch, read_again
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.line_writeback import look_after_no_more
 from hwsim.bad_lines.states import HANDLED
-from hwsim.bad_lines.writeback import look_after_no_more
 from hwsim.engine import TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import PAGE_BYTES, lose_block
@@ -20,6 +20,8 @@ from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import quiet_rates, store_meanwhile
 from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.rng import Slot
+
+_LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
 
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
@@ -128,7 +130,9 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return not page.ptes
     if failure.exit == "free_buddy":
         return True
-    return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes and failure.row > 3
+    if failure.row <= _LAST_KERNEL_ROW:
+        return False
+    return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes
 
 
 def take_out(line: BadLine, page: Page) -> None:

@@ -4,7 +4,7 @@ After unmapping any touch of the *page* counts.  The touches of a task are a Poi
 at the detection and is the same under every policy, so the kill that early_kill = 1 brings forward and
 the kill suffered under 0 are the same touch, to the nanosecond.
 
-Life of one: :func:`expect` -> it comes (late kill), or :func:`forget`, :func:`remapped`,
+Life of one: :func:`expect` -> it comes (late kill), or :func:`touched_by_step`, :func:`remapped`,
 :func:`drop_the_dead`.  A handler that returns to the same access comes back through :func:`again`.
 """
 
@@ -83,6 +83,12 @@ def next_touch_ns(line: BadLine, vma: Vma, anchor_ns: int) -> int | None:
             if time > now:
                 return int(time) + 1
         number += 1
+
+
+def would_touch_ns(line: BadLine, vma: Vma, failure: MemoryFailure) -> int | None:
+    """When the task would touch the page if it were not killed now; None: not before its own end."""
+    time, exit_ns = next_touch_ns(line, vma, line.anchor_ns(failure)), vma.task.user.next_exit_ns()
+    return None if time is None or time > exit_ns else time
 
 
 def awaits(line: BadLine, pte: Pte) -> bool:
@@ -198,7 +204,7 @@ def _file_truncated(line: BadLine) -> None:
 # -- what calls them off --------------------------------------------------------------------------------
 
 
-def forget(line: BadLine, pte: Pte) -> None:
+def touched_by_step(line: BadLine, pte: Pte) -> None:
     """A script has touched the entry: the touch that was drawn for it is not needed any more."""
     line.touches.to_come.pop(pte, None)
     line.arm()

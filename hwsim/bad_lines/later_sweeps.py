@@ -17,7 +17,7 @@ def count_sweeps(line: BadLine, until_ns: int) -> None:
     """Add the reports since the last one, up to ``until_ns``, to ``line.repeats``."""
     around, failure = line.around, line.failure
     kernel, scrubber, delivery = around.kernel, around.scrubber, around.delivery
-    after = line.last_report_ns
+    after = line.last_found_ns
     if line.sweeps_change_nothing:
         played = None
     elif line.handled and failure is not None and scrubber.signals == "SRAO" and line.line_is_bad:
@@ -29,7 +29,7 @@ def count_sweeps(line: BadLine, until_ns: int) -> None:
     line.repeats += count
     if scrubber.signals == "UCNA":
         line.logged_only += count
-    line.last_report_ns = max(until_ns, line.last_report_ns)
+    line.last_found_ns = max(until_ns, line.last_found_ns)
     if not count or not kernel.log.enabled:
         return
     times, facts = kernel.times, kernel.log.facts

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import accumulate
 from math import log1p
 
-from hwsim.bad_lines import frame_reuse, writeback
+from hwsim.bad_lines import frame_reuse, line_writeback
 from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.bad_lines.discovery import consumed
 from hwsim.bad_lines.ending import overwritten
@@ -62,7 +62,7 @@ def draw_race(line: BadLine) -> None:
 
 def _healed(line: BadLine) -> None:
     """A store has overwritten the bad line."""
-    writeback.stored_to(line)
+    line_writeback.dirties_inode(line)
     overwritten(line)
 
 
@@ -211,7 +211,7 @@ def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Ca
     """
     page.dirtied_ns = None
     if page.flags & pg.DIRTY:
-        return writeback.written_back(page, now)
+        return line_writeback.written_back(page, now)
     stores = sum(rate for rate, _ in quiet_stores(page, line.permanent))
     inode = inode_of(page)
     if stores <= 0.0 or inode is None:
@@ -219,6 +219,6 @@ def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Ca
     page.dirtied_ns = _when(now, uniform(Slot.RACE_DEVICE), stores)
     call, wake = inode.next_call_ns(page.dirtied_ns), inode.next_wake_ns(page.dirtied_ns)
     if call is not None and (wake is None or call <= wake):
-        return writeback.written_at(call)
+        return line_writeback.written_at(call)
     # Which wake it will be follows from what the other pages do until then.
-    return None if wake is None else writeback.dirtied(page.dirtied_ns)
+    return None if wake is None else line_writeback.dirtied(page.dirtied_ns)

@@ -1,4 +1,4 @@
-"""A page line as rows of the result tables."""
+"""A bad line as rows of the result tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hwsim.rng import Slot, poisson
 
 def error_row(line: BadLine, replication: int) -> ErrorRow:
     """The record of the error; positional, in the order of ErrorRow, because there are many."""
-    told = line.first or line.treatment  # a later boot's of the same line is not another error
+    shown = line.first or line.treatment  # a later boot's of the same line is not another error
     return ErrorRow(
         replication,
         line.error,
@@ -25,16 +25,16 @@ def error_row(line: BadLine, replication: int) -> ErrorRow:
         line.region,
         line.found,
         line.found_ns,
-        told.poisoned_ns,
-        told.contained_ns,
-        told.row,
-        told.message,
-        told.outcome,
-        told.context,
-        told.mappers,
+        shown.poisoned_ns,
+        shown.contained_ns,
+        shown.row,
+        shown.message,
+        shown.outcome,
+        shown.context,
+        shown.mappers,
         sum(row.result == "killed" for row in line.signal_rows),
         line.data_lost_bytes,
-        told.isolated_pages * PAGE_BYTES,
+        shown.isolated_pages * PAGE_BYTES,
         line.repeats,
         line.ring_lost,
         line.logged_only,
@@ -95,7 +95,7 @@ def _inconsistency(signal: Signal) -> tuple[int | None, int]:
 def _needless(line: BadLine, signal: Signal) -> str:
     """Whether the death would not have come anyway: yes, no, or censored (only after the horizon).
 
-    In a group that dies together the touch of any member would have killed this one too.
+    Yes: neither it nor anybody who dies with it would have touched the page before its own end.
     """
     touches = [
         each.would_touch_ns

@@ -120,9 +120,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
             return
         line.signals += (signal,)
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
-            touch = late_touch.next_touch_ns(line, signal.vma, line.anchor_ns(failure))
-            exit_ns = signal.task.user.next_exit_ns()
-            signal.would_touch_ns = None if touch is None or touch > exit_ns else touch
+            signal.would_touch_ns = late_touch.would_touch_ns(line, signal.vma, failure)
 
     def done(self, failure: MemoryFailure) -> None:
         line = self._lines.get(failure.error)

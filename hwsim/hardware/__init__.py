@@ -1,1 +1,1 @@
-"""The machine below the kernel: scrubber and machine-check delivery."""
+"""DRAM, its faults, codes and address maps; the scrubber; machine checks, and texts that report them."""

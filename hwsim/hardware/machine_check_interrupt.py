@@ -1,4 +1,4 @@
-"""The machine-check exception: broadcast, rendezvous, and what the platform does with a find.
+"""The machine-check exception: broadcast, rendezvous, and the bank that holds a find until then.
 
 arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32: every CPU stops; they meet within one second or, with
 tolerant 0, panic; the banks are scanned one CPU at a time, so a shared bank is seen once.  A broadcast
@@ -15,7 +15,7 @@ from hwsim.engine import MACHINE_CHECK, Engine, Sleeper, Steps
 from hwsim.spec import Delay
 
 # What became of a check.
-GRADED, TIMED_OUT, PANIC = "graded", "timed out", "panic"
+MET, TIMED_OUT, PANIC = "met", "timed out", "panic"
 
 NEVER_PANIC = 3  # the value of tolerant from which bad data is simply used
 
@@ -36,7 +36,7 @@ class MachineCheckInterrupt(Sleeper):
     """All CPUs stop, they meet, the banks are read out: the machine checks of one boot, one after another.
 
     Life: asleep -> :meth:`raise_srao` or :meth:`raise_fatal`: all CPUs stand still -> awake at the end of
-    the rendezvous: grades, reads the bank out, calls ``done(outcome, overflowed)`` of who raised it -> goes
+    the rendezvous: reads the bank out, calls ``done(outcome, overflowed)`` of who raised it -> goes
     on with the check that came meanwhile, or to sleep.  It wakes at the end only, as nobody sees the begin.
 
     The memory controller's bank holds one record until it is read out: a further find sets its overflow bit,
@@ -54,7 +54,7 @@ class MachineCheckInterrupt(Sleeper):
         self.cpu_missing = False
 
     def raise_srao(self, rendezvous: Delay, u: float, done: Done, stall: Stall) -> bool:
-        """An SRAO find: stop the CPUs, then call ``done(graded | timed out | panic, overflowed)``.
+        """An SRAO find: stop the CPUs, then call ``done(met | timed out | panic, overflowed)``.
 
         ``stall(until_ns)`` tells the kernel how long its CPUs stand still.  False: the bank was not read
         out yet, so that this find is lost, and with it the one whose record it spoils.
@@ -67,7 +67,7 @@ class MachineCheckInterrupt(Sleeper):
         return True
 
     def raise_fatal(self, rendezvous: Delay, u: float, done: Done, stall: Stall) -> None:
-        """Bad data was consumed, or the platform gives up: ``done(graded | timed out | panic, False)``."""
+        """Bad data was consumed, or the platform gives up: ``done(met | timed out | panic, False)``."""
         self._raise(rendezvous, u, done, stall, is_srao=False)
 
     def duration_ns(self, rendezvous: Delay, u: float) -> int:
@@ -79,7 +79,7 @@ class MachineCheckInterrupt(Sleeper):
         pending = self._pending
         while True:
             check = pending.popleft()
-            outcome, overflowed = GRADED, False
+            outcome, overflowed = MET, False
             if check.timed_out:
                 outcome = PANIC if self.tolerant < 1 else TIMED_OUT
                 self.cpu_missing = self.cpu_missing or outcome == TIMED_OUT

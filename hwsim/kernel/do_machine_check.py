@@ -1,7 +1,9 @@
 """do_machine_check(): what becomes of the machine when its CPUs take a machine check, and when they poll.
 
 2.6.32: arch/x86/kernel/cpu/mcheck/mce.c.  modern: arch/x86/kernel/cpu/mce/core.c of 6.18, on a CPU
-that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.
+that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.  It
+plays logs of banks, for ``hwsim mce`` and the verb ``mce_inject``; what a simulated machine finds by chance,
+one page at a time, goes through :mod:`~hwsim.kernel.delivery`.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def close_file(kernel: Kernel, file: OpenFile) -> int:
     return result
 
 
-def last_close(kernel: Kernel, mapping: AddressSpace) -> None:
+def forget_at_last_close(kernel: Kernel, mapping: AddressSpace) -> None:
     """The last file of the mapping was closed or unmapped: some would have it forget its error then."""
     if not mapping.files and mapping.as_eio and eio_mode(kernel).last_close_clears:
         mapping.as_eio = False
@@ -157,7 +157,7 @@ def last_close(kernel: Kernel, mapping: AddressSpace) -> None:
 
 def file_left(kernel: Kernel, mapping: AddressSpace, *, unheard: bool = False) -> None:
     """A descriptor or a mapping of the file has gone: what comes of it if that was the last."""
-    last_close(kernel, mapping)
+    forget_at_last_close(kernel, mapping)
     if mapping.is_block_device and not mapping.files:
         kernel.files.last_close(mapping)
     kernel.files.closed(mapping, unheard=unheard)

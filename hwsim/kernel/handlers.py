@@ -68,7 +68,7 @@ def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
 
 
 def me_swapcache_dirty(kernel: Kernel, page: Page) -> int:
-    """Dirty swap cache: keep the page there so that a later fault finds the poison."""
+    """Dirty swap cache: the page stays, so that a later fault finds the poison; of a segment, no contents."""
     page.flags &= ~(DIRTY | UPTODATE)  # no I/O from it; shmem answers EIO
     if isolate_lru_page(page):
         page_cache_release(page)

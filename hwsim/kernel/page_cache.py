@@ -16,6 +16,7 @@ from hwsim.kernel.page_flags import (
     UPTODATE,
     WRITEBACK,
 )
+from hwsim.kernel.rmap import page_mkclean
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
 
@@ -212,3 +213,14 @@ def dropped_pages(region: Region, overlay: dict[int, Page]) -> set[int]:
         and page.mapping is None
         and page.pgoff not in mapping.gone
     }
+
+
+def is_dirty(page: Page) -> bool:
+    """Whether writeback would write the page: PG_dirty, or an entry that maps it is dirty."""
+    return bool(page.flags & DIRTY) or any(pte.dirty for pte in page.ptes.values())
+
+
+def clear_page_dirty_for_io(page: Page) -> None:
+    """Writeback begins: neither the page nor an entry that maps it is dirty any more."""
+    page_mkclean(page)
+    page.flags &= ~DIRTY

@@ -1,4 +1,4 @@
-"""The swap cache as scripts move pages through it (mm/swap_state.c, mm/memory.c, mm/shmem.c of 2.6.30).
+"""Pages on their way through the swap cache (mm/swap_state.c, mm/memory.c, mm/shmem.c of 2.6.30).
 
 An anonymous page keeps its page-table entries' place: they become swap entries.  A page of a shared
 segment leaves the segment's page cache for the swap cache, and its entries just go.
@@ -14,7 +14,6 @@ from hwsim.kernel.rmap import (
     TTU_IGNORE_ACCESS,
     TTU_IGNORE_HWPOISON,
     TTU_UNMAP,
-    page_mkclean,
     try_to_unmap,
 )
 from hwsim.kernel.system import Kernel
@@ -44,17 +43,6 @@ def reclaim(page: Page) -> None:
     try_to_unmap(page, TTU_UNMAP | TTU_IGNORE_ACCESS | TTU_IGNORE_HWPOISON)
     if not page.flags & ANON:
         shmem_writepage(page)
-
-
-def is_dirty(page: Page) -> bool:
-    """Whether writeback would write the page: PG_dirty, or an entry that maps it is dirty."""
-    return bool(page.flags & DIRTY) or any(pte.dirty for pte in page.ptes.values())
-
-
-def clear_page_dirty_for_io(page: Page) -> None:
-    """Writeback begins: neither the page nor an entry that maps it is dirty any more."""
-    page_mkclean(page)
-    page.flags &= ~DIRTY
 
 
 def end_swap_writepage(page: Page) -> None:

@@ -1,1 +1,1 @@
-"""Which write is gone, and who learns of it: fsync, sync, close and the last reader."""
+"""Which write is gone, and who learns of it: fsync() and its like, sync(), close(), SIGBUS and read()."""

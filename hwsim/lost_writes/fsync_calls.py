@@ -14,7 +14,7 @@ from math import log1p
 from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.bad_lines.frame_reuse import drop_pages
+from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
 from hwsim.kernel.filemap_error import (
@@ -47,12 +47,12 @@ class Call(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Watch:
+class FileCalls:
     """One file while an error waits in its mapping: the calls to come that could meet it.
 
-    Life: made with the first lost write of a boot -> :meth:`add`, and :meth:`arm` whenever tasks come or
-    go -> idle when nobody is left to be told -> :meth:`end`, with its boot.  Sessions are followed only
-    meanwhile: before, they are known from their phase.
+    Life: made when a boot first loses a write of it, tells of an error or swallows one -> :meth:`add`, and
+    :meth:`arm` whenever tasks come or go -> idle when nobody is left to be told -> :meth:`end`, with its
+    boot.  Sessions are followed only meanwhile: before, they are known from their phase.
     """
 
     around: Surroundings[BadLine]
@@ -125,7 +125,7 @@ class Watch:
         self._agenda.expect(call)
 
     def _candidates(self) -> list[Call]:
-        """Every call to come that could change who knows; none, and the watch is idle."""
+        """Every call to come that could change who knows; none, and the file is idle."""
         kernel, now = self.kernel, self.around.engine.now_ns
         members = [each for each in self._members() if self._could_hear(each)]
         if not self.pending or not (self.mapping.as_eio or members):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwsim.bad_lines.bad_lines import BadLines
-from hwsim.bad_lines.frame_reuse import drop_pages
+from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.filemap_error import wait_swallows
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
 from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.ports import FileWatcher
-from hwsim.lost_writes.fsync_calls import Watch, asks
+from hwsim.lost_writes.fsync_calls import FileCalls, asks
 from hwsim.lost_writes.lost_write import LostWrite, lose
 from hwsim.record import LostWriteRow
 from hwsim.spec import FileSpec
@@ -19,13 +19,13 @@ from hwsim.userspace.process_table import ProcessTable
 
 
 class LostWrites(FileWatcher):
-    """The lost writes of one machine: those of this boot with their watches, those before as rows.
+    """The lost writes of one machine: those of this boot with the calls to come, those before as rows.
 
     Life: made at power-on; every boot's kernel has it at ``kernel.files`` -> :meth:`rebooted` -> ... ->
     :meth:`result`.
     """
 
-    __slots__ = ("_around", "_bad_lines", "_before", "_files", "_processes", "_rows", "_watches")
+    __slots__ = ("_around", "_bad_lines", "_before", "_calls", "_files", "_processes", "_rows")
 
     def __init__(self, bad_lines: BadLines, processes: ProcessTable, files: tuple[FileSpec, ...]) -> None:
         self._around = bad_lines.around
@@ -34,16 +34,16 @@ class LostWrites(FileWatcher):
         self._files = files
         self._rows: list[LostWrite] = []
         self._before: list[LostWriteRow] = []
-        self._watches: dict[AddressSpace, Watch] = {}
+        self._calls: dict[AddressSpace, FileCalls] = {}
 
     # -- what the kernel tells ----------------------------------------------------------------------
 
     def write_lost(self, failure: MemoryFailure, page: Page, entries: Sequence[Pte]) -> None:
-        """A segment has no descriptor: nobody can ask it for errors."""
+        """The calls on a file are followed from now on; a segment has no descriptor to ask for errors."""
         lost = lose(self._bad_lines.all[failure.error], page, entries, self._users(page.region))
         self._rows.append(lost)
         if page.region.kind != "shm":
-            self._watch(page.region).add(lost)
+            self._calls_of(page.region).add(lost)
 
     def _users(self, region: Region) -> list[str]:
         """The tasks that use the file by system call: its writers, or those that ask for errors."""
@@ -57,9 +57,9 @@ class LostWrites(FileWatcher):
         return [member.name for group in groups for member in group.members if member.alive]
 
     def readers_changed(self, mapping: AddressSpace) -> None:
-        watch = self._watches.get(mapping)
-        if watch is not None:
-            watch.arm()
+        calls = self._calls.get(mapping)
+        if calls is not None:
+            calls.arm()
 
     def read(self, region: Region, index: int) -> None:
         for lost in self._at(region, index):
@@ -69,7 +69,7 @@ class LostWrites(FileWatcher):
         self._finish(region, range(index, index + 1), "overwritten")
 
     def told(self, region: Region, task: str, file: OpenFile, by: str) -> None:
-        self._watch(region).told(task, file, by)
+        self._calls_of(region).told(task, file, by)
 
     def told_of_page(self, region: Region, index: int, task: str, file: OpenFile, by: str) -> None:
         for lost in self._at(region, index):
@@ -77,9 +77,9 @@ class LostWrites(FileWatcher):
                 lost.tell(task, file, by)
 
     def swallowed(self, region: Region, by: str) -> None:
-        watch = self._watch(region)
-        watch.swallowed(by)
-        watch.arm()
+        calls = self._calls_of(region)
+        calls.swallowed(by)
+        calls.arm()
 
     def truncated(self, region: Region, cut: range) -> None:
         self._finish(region, cut, "truncated")
@@ -93,13 +93,13 @@ class LostWrites(FileWatcher):
             if each.region.mapping is mapping and not each.end:
                 each.marker_dropped()
         if lost:
-            self._watch(self._around.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
+            self._calls_of(self._around.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
 
     def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
-        watch = self._watches.get(mapping)
-        if watch is not None:
-            watch.closed(unheard=unheard)
-            watch.arm()
+        calls = self._calls.get(mapping)
+        if calls is not None:
+            calls.closed(unheard=unheard)
+            calls.arm()
 
     def last_close(self, mapping: AddressSpace) -> None:
         """The last close of a block device: sync_blockdev() waits for its pages, and kill_bdev() drops them.
@@ -111,15 +111,15 @@ class LostWrites(FileWatcher):
         cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
         drop_pages(self._around, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
-            self._watch(region).swallowed("close")
+            self._calls_of(region).swallowed("close")
 
-    def _watch(self, region: Region) -> Watch:
-        """The watch of a file."""
+    def _calls_of(self, region: Region) -> FileCalls:
+        """The calls to come of a file."""
         assert region.mapping is not None
-        watch = self._watches.get(region.mapping)
-        if watch is None:
-            watch = self._watches[region.mapping] = Watch(self._around, self._processes, region)
-        return watch
+        calls = self._calls.get(region.mapping)
+        if calls is None:
+            calls = self._calls[region.mapping] = FileCalls(self._around, self._processes, region)
+        return calls
 
     def _finish(self, region: Region, cut: range, end: str) -> None:
         """Nobody can read the old contents of these pages any more."""
@@ -146,6 +146,6 @@ class LostWrites(FileWatcher):
                 lost.finish("reboot", now)
         self._before = self.result(now)
         self._rows = []
-        for watch in self._watches.values():
-            watch.end()
-        self._watches = {}
+        for calls in self._calls.values():
+            calls.end()
+        self._calls = {}

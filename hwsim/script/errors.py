@@ -134,7 +134,7 @@ def _report(step: Step, pfn: int) -> None:
     else:
         bad_lines.error_count += 1
         line.line_is_bad = is_fitted
-    discovery.report_check(line)
+    discovery.check_now(line)
 
 
 def scrub(step: Step) -> None:

@@ -10,12 +10,12 @@ from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
 from hwsim.kernel.page_cache import (
     attach_page_buffers,
     change_flags,
+    clear_page_dirty_for_io,
     lru_cache_add,
     try_to_release_page,
 )
 from hwsim.kernel.page_lock import end_page_writeback, set_page_writeback, trylock_page, unlock_page
 from hwsim.kernel.swap import (
-    clear_page_dirty_for_io,
     end_swap_writepage,
     is_on_swap,
     reclaim,

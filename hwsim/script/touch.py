@@ -241,7 +241,7 @@ def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
     result = do_page_fault(step.kernel, vma, pte, failure)
     line = step.bad_lines.live(old.pfn)
     if line is not None:
-        late_touch.forget(line, pte)
+        late_touch.touched_by_step(line, pte)
     if result == OK:
         do_swap_page(vma, pte, old, write=store)
         changed(step, old)

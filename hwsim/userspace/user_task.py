@@ -1,7 +1,7 @@
 """Processes: who they are, and how they take signals.
 
-A :class:`UserTask` is the place of a process ("postgres.3", or "web.0.2" for a forked child); the Task
-in it changes with every restart (see :mod:`~hwsim.userspace.spawn`).
+A :class:`UserTask` is the place of a process, a member of its group ("postgres.3", or "web.0.2" for a
+forked child); the Task in it changes with every restart (see :mod:`~hwsim.userspace.spawn`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def look_after_no_more(line: BadLine) -> None:
         inode.take_back(line.page.pgoff)
 
 
-def stored_to(line: BadLine) -> None:
+def dirties_inode(line: BadLine) -> None:
     """A store has overwritten the bad line: it makes the inode dirty, too."""
     if line.page is not None and inode_of(line.page) is not None:
         set_page_dirty(line.page, line.around.engine.now_ns)
