@@ -160,7 +160,9 @@ def fill():
     for dtype in (np.uint32, np.uint32, np.uint32, np.uint16, np.uint16):
         np.full(plan.spec.machine.memory_pages, 1, dtype)
 def build():
-    assert plan.base.nbytes == 16 * plan.spec.machine.memory_pages
+    base = plan.base
+    arrays = (base.flags, base.region, base.index, base.refcount, base.mapcount)
+    assert sum(each.nbytes for each in arrays) == 16 * plan.spec.machine.memory_pages
 start = time.perf_counter()
 {"fill": fill, "build": build}[sys.argv[1]]()
 taken = time.perf_counter() - start

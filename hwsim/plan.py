@@ -35,7 +35,6 @@ class Plan:
         free = spec.machine.memory_pages - self._next
         if free < 0:
             raise ValueError(f"regions need {-free} pages more than the machine has")
-        self.free_pages = free
         self._add(Layout("free", "free", self._next, free))
         self._base: Base | None = None
         self._line_reads: LineReads | None = None

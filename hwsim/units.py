@@ -15,7 +15,6 @@ from fractions import Fraction
 from typing import NamedTuple
 
 PAGE_BYTES = 4096
-GIB_BYTES = 1 << 30
 
 DURATION_UNITS_NS: dict[str, int] = {
     "ns": 1,

@@ -1,4 +1,4 @@
-"""The physical-address map: exact round trips, and fault ranges as their sets of pages."""
+"""The physical-address map: exact round trips, and fault ranges as their sets of lines."""
 
 from dataclasses import fields, replace
 
@@ -48,10 +48,9 @@ def small_map():
 
 
 def by_brute_force(mapped, where):
-    """Lines and pages of a range, found by looking at every line."""
+    """The lines of a range, found by looking at every one."""
     paddr = np.arange(mapped.geometry.lines, dtype=np.int64) << 6
-    lines = paddr[mapped.contains(where, paddr)]
-    return lines, np.unique(lines >> 12)
+    return paddr[mapped.contains(where, paddr)]
 
 
 def one_bank(mapped, **more):
@@ -152,7 +151,7 @@ def test_zero_is_zero_and_shapes_are_kept():
     assert mapped.encode(mapped.decode(np.full((2, 3), 4096))).shape == (2, 3)
 
 
-# -------------------------------------------------------------------------------------------- ranges as pages
+# -------------------------------------------------------------------------------------------- ranges as lines
 
 wildcards = st.fixed_dictionaries(
     {
@@ -169,19 +168,12 @@ wildcards = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(wildcards)
-def test_lines_and_pages_of_any_range_are_those_found_by_looking(values):
+def test_the_lines_of_any_range_are_those_found_by_looking(values):
     mapped, where = small_map(), CoordinateRange(**values)
-    lines, pages = by_brute_force(mapped, where)
+    lines = by_brute_force(mapped, where)
     assert mapped.line_count(where) == len(lines)
     assert np.array_equal(mapped.lines_of(where, SMALL.lines), lines)
     assert np.array_equal(mapped.lines_of(where, 5), lines[:5])
-    assert mapped.page_count(where) == len(pages)
-    assert np.array_equal(mapped.pages_of(where), pages)
-    assert np.array_equal(np.concatenate(list(mapped.page_chunks(where, 7))), pages)
-    assert np.array_equal(mapped.pages_of(where, 2, 9), pages[2:9])
-    in_page = mapped.lines_in_page(where, int(pages[-1]))
-    assert np.array_equal(in_page, (lines[lines >> 12 == pages[-1]] >> 6) & 63)
-    assert len(in_page) * len(pages) == len(lines)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +186,9 @@ def test_a_row_is_spread_over_pages_as_the_interleave_says(name, row_pages, bank
     lines = mapped.lines_of(row, 1 << 20)
     assert len(lines) == mapped.geometry.lines_per_row
     assert (mapped.decode(lines).row == 1234).all()
-    assert np.array_equal(np.unique(lines >> 12), mapped.pages_of(row))
-    assert mapped.page_count(row) == row_pages
-    page = mapped.decode(mapped.pages_of(row)[0] * 4096 + np.arange(64) * 64)
+    pages = np.unique(lines >> 12)
+    assert len(pages) == row_pages
+    page = mapped.decode(pages[0] * 4096 + np.arange(64) * 64)
     assert len(set(zip(*(part.tolist() for part in page[:-1]), strict=True))) == banks_in_a_page
 
 
@@ -204,39 +196,26 @@ def test_a_row_is_spread_over_pages_as_the_interleave_says(name, row_pages, bank
 def test_a_column_fault_touches_one_page_for_every_row(name):
     mapped = address_map(name)
     column = one_bank(mapped, column=mapped.geometry.columns - 1)
-    pages = mapped.pages_of(column)
-    assert len(pages) == mapped.geometry.rows == mapped.line_count(column)
-    assert (np.diff(pages) > 0).all()
-    assert pages.dtype == np.int64
-    pfn = int(pages[17])
-    assert len(mapped.lines_in_page(column, pfn)) == 1
+    lines = mapped.lines_of(column, 1 << 20)
+    assert len(lines) == mapped.geometry.rows == mapped.line_count(column)
+    assert (np.diff(lines >> 12) > 0).all()
+    assert lines.dtype == np.int64
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bit_fault_is_one_line_and_the_whole_memory_all_pages(name):
+def test_a_bit_fault_is_one_line_and_the_whole_memory_all_lines(name):
     mapped = address_map(name)
     bit = one_bank(mapped, row=3, column=77)
     line = mapped.lines_of(bit, 10)
-    assert np.array_equal(mapped.pages_of(bit), line >> 12)
+    assert len(line) == 1
     assert int(mapped.decode(line).column[0]) == 77 - 77 % mapped.geometry.burst_length
-    assert mapped.page_count(CoordinateRange()) == mapped.geometry.pages
+    assert mapped.line_count(CoordinateRange()) == mapped.geometry.lines
 
 
-def test_a_bank_of_512_gib_is_counted_without_listing_and_listed_in_pieces():
+def test_a_bank_of_512_gib_is_counted_without_listing():
     mapped = address_map("ddr4-2socket")
-    bank = one_bank(mapped)
-    assert mapped.line_count(bank) == 2**17 * 2**7
-    assert mapped.page_count(bank) == 2**17 * 16
-    seen, last = 0, -1
-    for chunk in mapped.page_chunks(bank):
-        assert len(chunk) <= 1 << 18
-        assert chunk[0] > last
-        assert (np.diff(chunk) > 0).all()
-        seen, last = seen + len(chunk), int(chunk[-1])
-    assert seen == mapped.page_count(bank)
-    whole = CoordinateRange(socket=0)
-    assert mapped.page_count(whole) == mapped.geometry.pages // 2
-    assert len(mapped.pages_of(whole, 10**7, 10**7 + 3)) == 3
+    assert mapped.line_count(one_bank(mapped)) == 2**17 * 2**7
+    assert mapped.line_count(CoordinateRange(socket=0)) == mapped.geometry.lines // 2
 
 
 def test_ranges_meet_unless_one_coordinate_is_fixed_to_two_values():
@@ -293,7 +272,7 @@ def test_addresses_and_coordinates_beyond_the_memory_are_refused():
     with pytest.raises(ValueError, match="column: allowed: from 0 to 127"):
         mapped.encode(good._replace(column=np.int64(128)))
     with pytest.raises(ValueError, match="rank = 2: allowed: from 0 to 1"):
-        mapped.page_count(CoordinateRange(rank=2))
+        mapped.line_count(CoordinateRange(rank=2))
 
 
 def test_an_order_names_every_coordinate_once_and_rows_are_not_hashed():

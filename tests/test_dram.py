@@ -23,12 +23,14 @@ GIB = 1 << 30
 def test_presets_have_the_capacity_on_their_label(name, chip_gbit, row_bytes, dimm_gib, gib, chips):
     geometry = GEOMETRIES[name]
     assert geometry.problems() == []
-    assert geometry.bits_per_chip == chip_gbit * GIB
-    assert geometry.row_bytes == row_bytes
+    cells = geometry.bank_groups * geometry.banks * geometry.rows * geometry.columns
+    bits_per_chip = cells * geometry.chip_width_bits
+    assert bits_per_chip == chip_gbit * GIB
+    assert geometry.lines_per_row * 64 == row_bytes
     assert geometry.dimm_bytes == dimm_gib * GIB
     assert geometry.capacity_bytes == gib * GIB == geometry.lines * 64 == geometry.pages * 4096
     assert geometry.total_chips == chips
-    data_bits = geometry.total_chips * geometry.bits_per_chip
+    data_bits = geometry.total_chips * bits_per_chip
     share = geometry.data_chips_per_rank / geometry.chips_per_rank
     assert data_bits * share == geometry.capacity_bytes * 8
     assert 2 ** sum(geometry.coordinate_bits.values()) == geometry.lines

@@ -393,4 +393,4 @@ def test_memory_that_fits_here_fits_the_plan_of_the_machine(tmp_path: Path, text
     file.write_text(text)
     scenario = load(file)
     parts = Parts.of_model(ScenarioModel.model_validate(scenario.data), {})
-    assert Plan(scenario.spec).free_pages == free_pages(parts)
+    assert Plan(scenario.spec).layouts[-1].pages == free_pages(parts)

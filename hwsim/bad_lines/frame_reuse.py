@@ -76,7 +76,7 @@ def freed(line: BadLine) -> None:
     page, kernel = line.page, line.around.kernel
     assert page is not None
     if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
-        unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1), even_cows=True)
+        unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1))
         late_touch.drop_the_dead(line)
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
             bell = Bell(line.around.engine)

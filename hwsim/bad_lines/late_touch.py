@@ -192,7 +192,7 @@ def _file_truncated(line: BadLine) -> None:
     region, cut = page.region, range(page.pgoff, page.pgoff + 1)
     assert region.mapping is not None
     kernel.event("truncated", pfn=page.pfn)
-    unmap_mapping_range(region.mapping, cut, even_cows=True)
+    unmap_mapping_range(region.mapping, cut)
     line.touches.to_come = {}
     page.lost_bytes = 0
     kernel.files.truncated(region, cut)

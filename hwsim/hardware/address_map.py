@@ -5,8 +5,8 @@ measured maps are published (Pessl, Gruss, Maurice, Schwarz, Mangard, "DRAMA", U
 Seaborn 2015; Wi et al., "Sudoku", arXiv 2506.15918).  Such a map is linear over GF(2); it is invertible
 exactly when no set of its functions XORs to zero, which is checked when it is built.
 
-So the lines of a fault range - some coordinates fixed, the others free - are a shifted linear space, and
-so are its pages: they are counted without listing them, and listed in ascending order without sorting.
+So the lines of a fault range - some coordinates fixed, the others free - are a shifted linear space: they
+are counted without listing them, and listed in ascending order without sorting.
 
 Not modelled: holes and remapping below 4 GiB, memory taken by firmware, interleaving over channel counts
 that are no power of two.
@@ -14,7 +14,7 @@ that are no power of two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,7 +27,6 @@ from hwsim.hardware.gf2 import Int64Array
 
 LINE_SHIFT = 6
 PAGE_SHIFT = 12
-LINES_PER_PAGE = 1 << (PAGE_SHIFT - LINE_SHIFT)
 
 Functions = Mapping[str, tuple[tuple[int, ...], ...]]
 """For each coordinate its bits, lowest first; for each bit the physical address bits whose XOR it is."""
@@ -160,35 +159,10 @@ class AddressMap:
         """How many lines a range has, by arithmetic."""
         return 1 << len(self._free_lines(where)[0])
 
-    def page_count(self, where: CoordinateRange) -> int:
-        """How many 4 KiB pages hold a line of a range, by arithmetic: each holds equally many."""
-        return 1 << len(self._free_pages(where)[0])
-
     def lines_of(self, where: CoordinateRange, limit: int) -> Int64Array:
         """The physical addresses of the first ``limit`` lines of a range, ascending, int64."""
         basis, offset = self._free_lines(where)
         return gf2.coset(basis, offset, 0, min(limit, 1 << len(basis))) << LINE_SHIFT
-
-    def pages_of(self, where: CoordinateRange, start: int = 0, stop: int | None = None) -> Int64Array:
-        """The pfns of the pages of a range, ascending and unique, int64; of them number start to stop - 1.
-
-        Eight bytes a page: a bank of a large DIMM has millions; :meth:`page_chunks` walks over them.
-        """
-        basis, offset = self._free_pages(where)
-        count = 1 << len(basis)
-        return gf2.coset(basis, offset, min(start, count), count if stop is None else min(stop, count))
-
-    def page_chunks(self, where: CoordinateRange, chunk_pages: int = 1 << 18) -> Iterator[Int64Array]:
-        """The pfns of a range in pieces of ``chunk_pages``, in ascending order."""
-        basis, offset = self._free_pages(where)
-        count = 1 << len(basis)
-        for start in range(0, count, chunk_pages):
-            yield gf2.coset(basis, offset, start, min(start + chunk_pages, count))
-
-    def lines_in_page(self, where: CoordinateRange, pfn: int) -> Int64Array:
-        """Which of the 64 lines of a page lie in a range, as numbers 0 to 63."""
-        lines = np.arange(LINES_PER_PAGE, dtype=np.int64)
-        return lines[self.contains(where, (np.int64(pfn) << PAGE_SHIFT) | (lines << LINE_SHIFT))]
 
     def _values_of(self, name: str) -> int:
         return self.geometry.columns if name == "column" else self.geometry.coordinate_counts[name]
@@ -217,12 +191,6 @@ class AddressMap:
             for i, column in enumerate(columns):
                 offset ^= column * (fixed[name] >> i & 1)
         return gf2.echelon(free), offset
-
-    def _free_pages(self, where: CoordinateRange) -> tuple[list[int], int]:
-        """The pages of a range in the same form, in page frame numbers."""
-        basis, offset = self._free_lines(where)
-        shift = PAGE_SHIFT - LINE_SHIFT
-        return gf2.echelon([vector >> shift for vector in basis]), offset >> shift
 
 
 def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryProblem]:

@@ -114,19 +114,9 @@ class DramGeometry:
         return self.chips_per_rank - self.data_chips_per_rank
 
     @property
-    def bits_per_chip(self) -> int:
-        """Capacity of one chip in bits."""
-        return self.bank_groups * self.banks * self.rows * self.columns * self.chip_width_bits
-
-    @property
     def lines_per_row(self) -> int:
         """64-byte lines in one row of a rank."""
         return self.columns // self.burst_length
-
-    @property
-    def row_bytes(self) -> int:
-        """Data bytes of one row over all data chips of a rank (the page size of JEDEC, times chips)."""
-        return self.lines_per_row * LINE_BYTES
 
     @property
     def bank_lines(self) -> int:

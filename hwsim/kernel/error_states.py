@@ -141,13 +141,3 @@ def classify(
         part[...] = low[start:stop]
         table.take(part, out=out[start:stop], mode="clip")
     return out
-
-
-def census(states: tuple[ErrorState, ...], flags: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-    """How many pages match each row; int64, shape (highest row + 1,), entry 0 unused."""
-    highest = max(state.row for state in states)
-    counts = np.zeros(highest + 1, dtype=np.int64)
-    for start in range(0, flags.size, _CHUNK):
-        rows = classify(states, flags[start : start + _CHUNK])
-        counts += np.bincount(rows, minlength=highest + 1)
-    return counts

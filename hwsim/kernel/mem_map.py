@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.layout import Layout
@@ -37,7 +36,6 @@ _STRUCTURE: dict[str, tuple[int, int, int]] = {
     "reserved": (pg.RESERVED, 1, 0),
     "free": (pg.BUDDY, 0, 0),
 }
-KINDS = tuple(_STRUCTURE)
 
 
 class Base:
@@ -90,12 +88,6 @@ class Base:
         self.flags[here][:whole].reshape(-1, step)[:, 1:] = tail
         self.refcount[here][:whole].reshape(-1, step)[:, 1:] = 0
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays together."""
-        arrays = (self.flags, self.region, self.index, self.refcount, self.mapcount)
-        return sum(each.nbytes for each in arrays)
-
 
 class MemMap:
     """All regions and the overlay of one replication."""
@@ -103,7 +95,6 @@ class MemMap:
     __slots__ = (
         "_firsts",
         "_frames",
-        "base",
         "by_name",
         "carved",
         "lost_blocks",
@@ -115,7 +106,7 @@ class MemMap:
         "taken",
     )
 
-    def __init__(self, layouts: Iterable[Layout], memory_pages: int, base: Base | None = None) -> None:
+    def __init__(self, layouts: Iterable[Layout], memory_pages: int) -> None:
         self.regions = [Region(number, layout) for number, layout in enumerate(layouts)]
         self._frames = sorted(
             (region for region in self.regions if region.layout.first_pfn >= 0 and region.layout.pages),
@@ -125,7 +116,6 @@ class MemMap:
         self.swapper = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
         self.by_name = {region.name: region for region in self.regions}
         self.memory_pages = memory_pages
-        self.base = base
         self.overlay: dict[int, Page] = {}
         self.carved: list[Region] = []  # regions made later, out of free memory
         self.taken: dict[int, int] = {}  # free memory given away since the boot: first pfn -> pages
@@ -161,12 +151,6 @@ class MemMap:
         """Whether the frame has a struct page."""
         return 0 <= pfn < self.memory_pages
 
-    def dense(self) -> Base:
-        """The base, built on first use if none was handed in."""
-        if self.base is None:
-            self.base = Base([region.layout for region in self.regions], self.memory_pages)
-        return self.base
-
     def tear_down(self) -> None:
         """The boot is over: pages, regions and mappings let go of one another and of their tasks."""
         for page in self.overlay.values():
@@ -178,30 +162,3 @@ class MemMap:
             region.watched.clear()
             if region.mapping is not None:
                 region.mapping.tear_down()
-
-    def materialise(self) -> dict[str, npt.NDArray[np.uint16] | npt.NDArray[np.uint32]]:
-        """The whole machine now, as dense arrays: base, then dead regions, then the overlay.
-
-        Keys ``flags`` (uint32), ``refcount``, ``mapcount`` (uint16), ``epoch`` (uint32), each of shape
-        (memory_pages,).  Volatile bits of pages that nobody has looked at show their structural
-        value.
-        """
-        base = self.dense()
-        flags = base.flags.copy()
-        refcount = base.refcount.copy()
-        mapcount = base.mapcount.copy()
-        epoch = np.zeros(self.memory_pages, np.uint32)
-        free_flags, free_count, free_mapped = _STRUCTURE["free"]
-        for region in self._frames:
-            first = region.layout.first_pfn
-            here = slice(first, first + region.layout.pages)
-            epoch[here] = region.epoch
-            if not region.alive:
-                flags[here] = free_flags
-                refcount[here] = free_count
-                mapcount[here] = free_mapped
-        for pfn, page in self.overlay.items():
-            flags[pfn] = page.flags
-            refcount[pfn] = min(page.count, 0xFFFF)
-            mapcount[pfn] = min(len(page.ptes), 0xFFFF)
-        return {"flags": flags, "refcount": refcount, "mapcount": mapcount, "epoch": epoch}

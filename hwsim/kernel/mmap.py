@@ -91,16 +91,11 @@ def find_range(task: Task, name: str, first: int, pages: int) -> list[tuple[Vma,
     return found
 
 
-def zap_entries(vma: Vma, covered: range, *, even_cows: bool = True) -> list[Page]:
-    """Drop the VMA's entries in a range of page offsets; returns the pages that lost an entry.
-
-    Without ``even_cows`` what maps no page stays (zap_pte_range(), mm/memory.c: ``details``).
-    """
+def zap_entries(vma: Vma, covered: range) -> list[Page]:
+    """Drop the VMA's entries in a range of page offsets; returns the pages that lost an entry."""
     pages = []
     for pgoff, pte in [each for each in vma.ptes.items() if each[0] in covered]:
         page = pte.page
-        if not even_cows and pte.kind != PRESENT:
-            continue
         if pte.kind == PRESENT and page.ptes.get(vma) is pte:
             del page.ptes[vma]
             if pte.dirty and not page.flags & ANON:

@@ -3,8 +3,6 @@
 The bits that the error-state table tests lie in the low 16, so that classifying a page is one
 lookup in a table of 65,536 entries.  Names are the kernel's (include/linux/page-flags.h, 2.6.30 with
 the HWPOISON v5 series); the numbers are ours, as they differ between kernel builds anyway.
-``KPAGEFLAGS`` maps them to the numbers of /proc/kpageflags: stable up to 31
-(Documentation/admin-guide/mm/pagemap.rst), "subject to change" above (include/linux/kernel-page-flags.h).
 """
 
 from __future__ import annotations
@@ -53,27 +51,6 @@ NAMES: dict[str, int] = {
     "private": PRIVATE,
     "anon": ANON,
     "hwpoison": HWPOISON,
-}
-
-KPAGEFLAGS: dict[str, int] = {
-    "locked": 0,
-    "error": 1,
-    "uptodate": 3,
-    "dirty": 4,
-    "lru": 5,
-    "slab": 7,
-    "writeback": 8,
-    "buddy": 10,
-    "anon": 12,
-    "swapcache": 13,
-    "swapbacked": 14,
-    "head": 15,
-    "tail": 16,
-    "unevictable": 18,
-    "hwpoison": 19,
-    "reserved": 32,
-    "mlocked": 33,
-    "private": 35,
 }
 
 

@@ -9,18 +9,12 @@ from __future__ import annotations
 from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.mmap import zap_entries
 
-ENOSYS = 38
 
-
-def unmap_mapping_range(mapping: AddressSpace, pages: range, *, even_cows: bool) -> list[Page]:
-    """Take a range of the file out of all page tables; returns the pages that lost an entry.
-
-    Without ``even_cows`` only entries that map a page of the file go: poison entries are swap entries to
-    zap_pte_range(), and stay.
-    """
+def unmap_mapping_range(mapping: AddressSpace, pages: range) -> list[Page]:
+    """Take a range of the file out of all page tables, even_cows; returns the pages that lost an entry."""
     lost = []
     for vma in mapping.vmas:
-        lost += zap_entries(vma, pages, even_cows=even_cows)
+        lost += zap_entries(vma, pages)
     return lost
 
 
@@ -31,4 +25,4 @@ def vmtruncate_range(mapping: AddressSpace, pages: range) -> list[Page] | None:
     """
     if not mapping.swap_backed:
         return None
-    return unmap_mapping_range(mapping, pages, even_cows=True)
+    return unmap_mapping_range(mapping, pages)

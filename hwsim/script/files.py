@@ -256,7 +256,7 @@ def truncate(step: Step) -> None:
     cut = range(pages, max(region.layout.pages, old))
     if cut:
         _forget(step, region, cut)
-        let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
+        let_go(step, unmap_mapping_range(mapping, cut))
         carry_out(step, _cut(step, region, cut))
 
 
@@ -298,7 +298,7 @@ def _cut(step: Step, region: Region, cut: range) -> Steps:
     assert mapping is not None
     yield from _remove(step, region, cut)
     if not step.kernel.halted:
-        let_go(step, unmap_mapping_range(mapping, cut, even_cows=True))
+        let_go(step, unmap_mapping_range(mapping, cut))
 
 
 def _remove(step: Step, region: Region, cut: range) -> Steps:

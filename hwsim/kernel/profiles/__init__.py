@@ -1,4 +1,4 @@
-"""Kernel versions: each whole in one file, found by name."""
+"""Kernel versions: a file each, found by name."""
 
 from __future__ import annotations
 

@@ -11,44 +11,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.filemap_error import filemap_write_and_wait_range
-from hwsim.kernel.page_flags import (
-    BUDDY,
-    COMPOUND,
-    DIRTY,
-    HEAD,
-    LRU,
-    MLOCKED,
-    RESERVED,
-    SLAB,
-    SWAPBACKED,
-    SWAPCACHE,
-    TAIL,
-    UNEVICTABLE,
-)
 from hwsim.kernel.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
 from hwsim.kernel.profiles.v5 import V5
 from hwsim.kernel.truncate import vmtruncate_range
 
 # The rows of v5; those for unevictable pages are no longer conditional.
-ERROR_STATES: tuple[ErrorState, ...] = (
-    ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
-    ErrorState(2, BUDDY, 0, "free kernel", "me_free"),
-    ErrorState(3, SLAB, 0, "kernel slab", "me_kernel"),
-    ErrorState(4, HEAD, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
-    ErrorState(5, TAIL, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
-    ErrorState(4, COMPOUND, 0, "huge", "me_huge_page", "!PAGEFLAGS_EXTENDED"),
-    ErrorState(6, SWAPCACHE | DIRTY, 0, "swapcache", "me_swapcache_dirty"),
-    ErrorState(7, SWAPCACHE, DIRTY, "swapcache", "me_swapcache_clean"),
-    ErrorState(8, UNEVICTABLE | DIRTY, 0, "unevictable LRU", "me_pagecache_dirty"),
-    ErrorState(9, UNEVICTABLE, 0, "unevictable LRU", "me_pagecache_clean"),
-    ErrorState(10, MLOCKED | DIRTY, 0, "mlocked LRU", "me_pagecache_dirty", "HAVE_MLOCKED_PAGE_BIT"),
-    ErrorState(11, MLOCKED, 0, "mlocked LRU", "me_pagecache_clean", "HAVE_MLOCKED_PAGE_BIT"),
-    ErrorState(12, LRU | DIRTY, 0, "LRU", "me_pagecache_dirty"),
-    ErrorState(13, LRU, DIRTY, "clean LRU", "me_pagecache_clean"),
-    ErrorState(14, SWAPBACKED, 0, "anonymous", "me_pagecache_clean"),
-    ErrorState(15, 0, 0, "unknown page state", "me_unknown"),
+ERROR_STATES = tuple(
+    replace(row, config="") if row.config == "UNEVICTABLE_LRU" else row for row in V5.error_states
 )
 
 V2_6_32 = Profile(
