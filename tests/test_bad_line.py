@@ -12,6 +12,8 @@ import pytest
 
 from hwsim.bad_lines import ending
 from hwsim.bad_lines.bad_line import BadLine, Candidate
+from hwsim.bad_lines.in_boot import InBoot
+from hwsim.bad_lines.line_record import LineRecord
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.machine import Machine, Plan
@@ -90,7 +92,7 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
 def test_reports_of_further_lines_have_draws_of_their_own_however_many_came_before() -> None:
     line = _bad_line()
     draws = [line.new_failure().draw(Slot.CPU)]
-    for line.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
+    for line.record.repeats in (0, 1, 100_000):  # a scrubber that comes by each minute, for ten weeks
         draws.append(line.new_failure(further=True).draw(Slot.CPU))
     assert len(set(draws)) == 4
 
@@ -116,13 +118,15 @@ def test_signals_that_were_on_their_way_at_a_reboot_are_lost(monkeypatch: pytest
         for result, task in (("killed", free), ("", free), ("", blocking))
     ]
     blocking.pending = sent[2]
+    in_boot: Any = InBoot()
+    in_boot.signals = sent
     left: Any = SimpleNamespace(
-        page=None, found_ns=None, first=None, signals=sent, signal_rows=[], queued=set(),
+        page=None, record=LineRecord(), in_boot=in_boot,
         touches=SimpleNamespace(clear=lambda: None), disarm=lambda: None,
     )  # fmt: skip
     monkeypatch.setattr(ending, "signal_row", lambda _line, signal: signal.result)
     ending.leave_boot(left)
-    assert left.signal_rows == ["killed", "lost", ""]
+    assert left.record.signal_rows == ("killed", "lost", "")
 
 
 def test_what_is_handled_is_the_page_of_the_frame_also_if_its_line_has_healed() -> None:

@@ -25,7 +25,6 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 WIDE_CLASSES = {
     "hardware/dram.py DramGeometry": "counts as JEDEC names them, and the sizes that follow from them",
-    "bad_lines/bad_line.py BadLine": "what one error is, with what a row of it tells",
 }
 
 

@@ -15,19 +15,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwsim.bad_lines.fault_course import FaultCourse
-from hwsim.bad_lines.states import CHECKING, HANDLED, LATENT, OVER, Treatment
+from hwsim.bad_lines.in_boot import InBoot
+from hwsim.bad_lines.line_record import LineRecord
+from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import Agenda
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
 from hwsim.hardware.patrol_scrubber import Scrubbed
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.failure import Chance, MemoryFailure
-from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.later_look import settle
-from hwsim.kernel.mm_types import Page, Pte, Signal, UserSpace, Vma
-from hwsim.kernel.page_cache import inode_of
-from hwsim.record import SignalRow
-from hwsim.rng import Slot
+from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.mm_types import Page, Pte, UserSpace, Vma
 
 _FURTHER = 1 << 20  # attempts from here on are finds of further lines
 
@@ -90,147 +87,34 @@ class BadLine(Scrubbed):
     line_is_bad: bool = True  # False: a software injector, which sets only PG_hwpoison
     onset_ns: int = field(init=False)
     state: int = LATENT
+    page: Page | None = None  # in the boot that runs
+    in_boot: InBoot = field(default_factory=InBoot)
+    record: LineRecord = field(default_factory=LineRecord)
     faults: tuple[FaultCourse, ...] = ()  # the DRAM faults that ruined the line, if it was those
     other_lines: Sequence[BadLine] = ()  # further errors on this page
 
     # What comes next.
     agenda: Agenda[Candidate] = field(init=False)
     visit_ns: int | None = None  # when the scrubber will find it
+    last_found_ns: int = 0
     times: Sequence[Candidate] = ()  # the race
     touches: LateTouches = field(default_factory=LateTouches)
     attempts: int = 0  # handlings, lost finds and boots so far: after each, draws are new
     races: int = 0
     fatal_checks: int = 0
 
-    # Of this boot.
-    page: Page | None = None
-    queued: set[MemoryFailure] = field(default_factory=set)  # in a ring, or with memory_failure()
-    failure: MemoryFailure | None = None  # the one that poisoned the page, or the last
-    signals: tuple[Signal, ...] = ()
-    entries: Sequence[Pte] = ()  # what was unmapped, until memory_failure() returns
-    stores_waiting: Sequence[Vma] = ()  # for the page lock, until then
-    mappers: int = 0
-    logged: bool = False
-    dirty: bool = False  # PG_dirty when memory_failure() returned
-    hole: bool = False  # the frame is out of use: its region goes on without it
-    contained_ns: int | None = None
-    isolated_pages: int = 0
-    last_found_ns: int = 0
-
-    # For the record.
-    boot: int = -1  # the one of kind and region: of the find, or until then of the onset
-    kind: str = "hidden"
-    region: str = "hidden"
-    found: str = "none"
-    found_ns: int | None = None
-    first: Treatment | None = None  # in the boot in which it was found, once that is over
-    unmapped_ns: int | None = None
-    touched: bool = False  # between the find and then
-    data_lost_bytes: int = 0
-    repeats: int = 0
-    ring_lost: int = 0
-    logged_only: int = 0
-    panics: int = 0
-    panic_ns: int | None = None  # the first of them
-    panic_boot: int | None = None
-    panic_kind: str = ""
-    panic_region: str = ""
-    disk_ns: int | None = None
-    disk_boot: int | None = None
-    signal_rows: tuple[SignalRow, ...] = ()  # of earlier boots
-    end: str = ""
-    end_ns: int = 0
-
     def __post_init__(self) -> None:
         around = self.around
         self.onset_ns = around.engine.now_ns
         self.agenda = Agenda(around.engine, around.horizon_ns, self._happens)
 
-    # -- where it is --------------------------------------------------------------------------------
-
     def new_failure(self, further: bool = False) -> MemoryFailure:
         """The next call of memory_failure() for this error; ``further``: for another line of the page."""
-        attempt = _FURTHER + self.repeats if further else self.attempts
+        attempt = _FURTHER + self.record.repeats if further else self.attempts
         return MemoryFailure(self.error, self.pfn, self.u, self.around.draws.extra, attempt)
-
-    def anchor_ns(self, failure: MemoryFailure) -> int:
-        """Since when touches of the page count: the find, or the begin of a handling that had none."""
-        return failure.started_ns if self.found_ns is None else self.found_ns
-
-    def begin(self) -> None:
-        """Look at the page and start the race."""
-        self.around.kernel.event("onset", error=self.error, pfn=self.pfn, line=self.number_in_page)
-        self.look()
-        self.draw_race()
-
-    def look(self) -> None:
-        """Find the page and join those that are told what becomes of its region."""
-        kernel = self.around.kernel
-        if not kernel.mem_map.pfn_valid(self.pfn):
-            return
-        chance = Chance(self.error, self.pfn, self.u, self.around.draws.extra, self.attempts)
-        page = kernel.pfn_to_page(self.pfn, chance)
-        self.page = page
-        page.region.watched[self.pfn] = None
-        inode = inode_of(page)
-        if inode is not None:
-            inode.look_after(page.pgoff)
-        if self.boot < 0:
-            self.name_owner()
-
-    def name_owner(self) -> None:
-        """What the page is and whose, for the record: at the onset, and then at the first find."""
-        self.boot = self.around.boot
-        self.kind, self.region = self.owner()
-
-    def owner(self) -> tuple[str, str]:
-        """Kind and owner of the page as it is now."""
-        page = self.page
-        if page is None:
-            return "hidden", "hidden"
-        return "free" if page.flags & pg.BUDDY else page.region.kind, page.region.name
-
-    def settle(self) -> None:
-        """Bring the page's volatile state up to now, unless the handler has it already."""
-        page, around = self.page, self.around
-        if page is not None and page.mapping is not None and self.state in (LATENT, CHECKING):
-            extra, error = around.draws.extra, self.error
-            now, since, was = around.engine.now_ns, page.looked_ns, page.flags
-            settle(page, now, self.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
-            if around.kernel.trace is not None and now > since:
-                self._tell_what_changed(page, since, was)
-
-    def _tell_what_changed(self, page: Page, since_ns: int, was: int) -> None:
-        """For the event log: what the flusher and the tasks have done to the page since the last look."""
-        kernel, host = self.around.kernel, None if page.mapping is None else page.mapping.host
-        cleaned = bool(was & pg.DIRTY) and host is not None and host.clean_ns > since_ns
-        if cleaned and host is not None:
-            kernel.event("written_back", pfn=page.pfn, at_ns=host.clean_ns)
-        if page.flags & pg.DIRTY and (cleaned or not was & pg.DIRTY):
-            kernel.event("dirtied", pfn=page.pfn)
-
-    @property
-    def treatment(self) -> Treatment:
-        """What the boot that runs has made of the error so far."""
-        failure = self.failure
-        if failure is None:
-            return Treatment(None, self.contained_ns, 0, "", "", "", self.mappers, self.isolated_pages)
-        return Treatment(
-            failure.poisoned_ns,
-            self.contained_ns,
-            failure.row,
-            failure.message,
-            ACTION_NAME[failure.outcome],
-            failure.context,
-            self.mappers,
-            self.isolated_pages,
-        )
-
-    # -- what comes next ----------------------------------------------------------------------------
 
     def draw_race(self) -> None:
         """Draw when each party would next meet the bad line, as the page is used now."""
-        self.settle()
         self.around.draw_race(self)
         self.arm()
 
@@ -288,16 +172,6 @@ class BadLine(Scrubbed):
         self.arm()
 
     @property
-    def handled(self) -> bool:
-        """Whether memory_failure() has returned for it in this boot."""
-        return self.state == HANDLED
-
-    @property
-    def latent(self) -> bool:
-        """Whether nobody has found the line, or the find was lost."""
-        return self.state == LATENT
-
-    @property
     def finished(self) -> bool:
         """Whether nothing more can happen to the error."""
         return self.state == OVER
@@ -307,9 +181,9 @@ class BadLine(Scrubbed):
         """Whether the next sweeps over the line are only logged, so that they are counted, not played."""
         signals = self.around.scrubber.signals
         if signals == "fatal":
-            return self.found_ns is not None and self.around.spec.tolerant >= NEVER_PANIC
-        return signals == "UCNA" and self.logged
+            return self.record.found_ns is not None and self.around.spec.tolerant >= NEVER_PANIC
+        return signals == "UCNA" and self.in_boot.logged
 
     @property
     def _line_is_unreachable(self) -> bool:
-        return self.contained_ns is not None and not (self.page and self.page.flags & pg.BUDDY)
+        return self.in_boot.contained_ns is not None and not (self.page and self.page.flags & pg.BUDDY)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from hwsim.bad_lines import ending, frame_reuse
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.later_sweeps import count_sweeps
+from hwsim.bad_lines.line_record import LineRecord
+from hwsim.bad_lines.looks import begin
 from hwsim.bad_lines.race import draw_race
 from hwsim.bad_lines.rows import error_row
-from hwsim.bad_lines.states import OVER
+from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
@@ -66,20 +68,25 @@ class BadLines:
         self.all[number] = new
         other = self.by_pfn.get(pfn)
         if other is not None and other.state != OVER:
-            new.end, new.end_ns, new.state = "duplicate", around.engine.now_ns, OVER
-            new.kind, new.region = other.kind, other.region
+            new.state = OVER
+            new.record = LineRecord(
+                kind=other.record.kind,
+                region=other.record.region,
+                end="duplicate",
+                end_ns=around.engine.now_ns,
+            )
             other.line_is_bad = other.line_is_bad or line_is_bad
             known = {other.number_in_page, *(each.number_in_page for each in other.other_lines)}
             if line_is_bad and line not in known:
                 other.other_lines = [*other.other_lines, new]
-                if other.latent:
+                if other.state == LATENT:
                     other.draw_race()
             return new
         self.open[number] = self.by_pfn[pfn] = new
         if around.kernel.halted:
             self._waiting.append(new)
         else:
-            new.begin()
+            begin(new)
         return new
 
     def live(self, pfn: int) -> BadLine | None:
@@ -135,7 +142,7 @@ class BadLines:
             if frame_reuse.is_replaced(line):
                 ending.finish(line, "replaced")
             else:
-                line.begin()
+                begin(line)
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -150,4 +157,4 @@ class BadLines:
             ending.book_signals(line)
         lines, replication = self.all.values(), self.around.replication
         errors = [error_row(line, replication) for line in lines]
-        return errors, [row for line in lines for row in line.signal_rows]
+        return errors, [row for line in lines for row in line.record.signal_rows]

@@ -7,6 +7,7 @@ is a fact of the scenario; a find that is lost leads back to the race.
 from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.looks import settle
 from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.engine import SCRUB_VISIT
 from hwsim.kernel.ring import mce_notify_irq
@@ -18,21 +19,21 @@ _READS_PLAYED = 16  # of one line that nobody panics for
 
 def note_found(line: BadLine, how: str) -> None:
     """Somebody has met the bad line."""
-    now = line.around.engine.now_ns
+    record, now = line.record, line.around.engine.now_ns
     line.last_found_ns = now
-    if line.found_ns is None:
-        line.found, line.found_ns = how, now
-        line.name_owner()
+    if record.found_ns is None:
+        record.found, record.found_ns = how, now
+        record.name_owner(line.around.boot, line.page)
     line.around.kernel.event("found", error=line.error, pfn=line.pfn, how=how)
 
 
 def scrub_visit(line: BadLine) -> None:
     """The scrubber reads the line; the platform says how that is signalled."""
     around = line.around
-    first = line.found_ns is None
+    first = line.record.found_ns is None
     note_found(line, "scrub")
     if not first:
-        line.repeats += 1
+        line.record.repeats += 1
     recovers = around.kernel.switches.mca_recovery == "on"
     signals = around.scrubber.signals if recovers else "fatal"
     if signals == "UCNA":
@@ -63,9 +64,9 @@ def _sweep_goes_on(line: BadLine) -> None:
 def _further_line(line: BadLine, kernel: Kernel) -> None:
     if line.finished or kernel.halted or not line.line_is_bad:
         return
-    line.repeats += 1
+    line.record.repeats += 1
     line.around.kernel.reach("found:further line")
-    if line.latent:  # the finds before it were lost
+    if line.state == LATENT:  # the finds before it were lost
         raise_check(line)
     else:
         line.around.delivery.raise_srao(line.new_failure(further=True), further=True)
@@ -73,8 +74,8 @@ def _further_line(line: BadLine, kernel: Kernel) -> None:
 
 def check_now(line: BadLine) -> None:
     """A machine check for the line now, whatever the platform does with a scrubber's find."""
-    if line.found_ns is not None:
-        line.repeats += 1
+    if line.record.found_ns is not None:
+        line.record.repeats += 1
     note_found(line, "scrub")
     raise_check(line)
     line.arm()
@@ -89,7 +90,7 @@ def raise_check(line: BadLine) -> None:
 
 def lost(line: BadLine) -> None:
     """The find was dropped, in the bank or in the ring; the next sweep finds the line again."""
-    line.ring_lost += 1
+    line.record.ring_lost += 1
     line.attempts += 1
     line.state = LATENT
     line.around.kernel.event("lost", error=line.error, pfn=line.pfn)
@@ -98,8 +99,8 @@ def lost(line: BadLine) -> None:
 
 def _logged(line: BadLine) -> None:
     """Corrected-error interrupt for a UCNA: this kernel only logs it."""
-    line.logged_only += 1
-    line.logged = True
+    line.record.logged_only += 1
+    line.in_boot.logged = True
     mce_notify_irq(line.around.kernel)
     line.around.kernel.reach("found:logged_only")
 
@@ -138,10 +139,10 @@ def survived(line: BadLine) -> None:
 
 def device_read(line: BadLine) -> bool:
     """DMA reads the bad line, to write the page to a disk; False if that is a machine check."""
-    around = line.around
+    around, record = line.around, line.record
     recovers = around.kernel.switches.mca_recovery == "on"
     policy = around.spec.device_read if recovers else "fatal"
-    line.settle()
+    settle(line)
     if policy == "fatal":
         note_found(line, "device_read")
         _fatal(line)
@@ -149,9 +150,9 @@ def device_read(line: BadLine) -> bool:
     if policy == "UCNA":
         note_found(line, "device_read")
         _logged(line)
-    if line.disk_ns is None:
-        line.disk_ns = around.engine.now_ns  # no bus of the time tells the device that the data is bad
-        line.disk_boot = around.boot
+    if record.disk_ns is None:
+        record.disk_ns = around.engine.now_ns  # no bus of the time tells the device that the data is bad
+        record.disk_boot = around.boot
         around.kernel.reach("disk:bad bytes written")
         around.kernel.event("disk", error=line.error, pfn=line.pfn)
     line.arm()

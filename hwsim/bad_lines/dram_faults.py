@@ -197,7 +197,11 @@ class DramFaults:
         pages = [by_pfn[line.pfn] for line in made if line.pfn in by_pfn]
         for page in {page.error: page for page in pages}.values():
             good_again(page, made)
-        back = [(line.pfn, line.number_in_page) for line in made if line.finished and line.end != "replaced"]
+        back = [
+            (line.pfn, line.number_in_page)
+            for line in made
+            if line.finished and line.record.end != "replaced"
+        ]
         if back:
             self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, back))
 
@@ -217,7 +221,7 @@ class DramFaults:
         """
         around, now = self._around, self._around.engine.now_ns
         for error in self._bad_lines.open.values():
-            if error.faults and error.end == "panic" and not error.finished:
+            if error.faults and error.record.end == "panic" and not error.finished:
                 u = around.draws.extra(error.error, Slot.REPAIR, error.races)
                 if u < around.spec.repair_share:
                     for each in error.faults:

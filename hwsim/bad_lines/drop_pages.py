@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.discovery import device_read
 from hwsim.bad_lines.frame_reuse import freed
+from hwsim.bad_lines.looks import settle
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
@@ -19,7 +20,7 @@ def drop_pages(around: Surroundings[BadLine], mapping: AddressSpace) -> None:
         if line is not None and line.finished:
             line = None
         if line is not None:
-            line.settle()
+            settle(line)
         if mapping.accounts_dirty and is_dirty(page) and not page.flags & pg.LOCKED:
             clear_page_dirty_for_io(page)
             if line is not None and line.line_is_bad and not device_read(line):

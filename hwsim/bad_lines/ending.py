@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.in_boot import InBoot
 from hwsim.bad_lines.later_sweeps import count_sweeps
+from hwsim.bad_lines.line_record import owner_of
 from hwsim.bad_lines.line_writeback import look_after_no_more
+from hwsim.bad_lines.looks import begin
 from hwsim.bad_lines.rows import signal_row
 from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.kernel import page_flags as pg
@@ -25,7 +28,7 @@ def overwritten(line: BadLine) -> None:
 
 def good_again(line: BadLine, among: list[BadLine]) -> None:
     """The window of their fault is over: lines of the page read right again.  What was found stays."""
-    if line.finished or line.found_ns is not None:
+    if line.finished or line.record.found_ns is not None:
         return
     line.other_lines = [each for each in line.other_lines if each not in among]
     if line in among:
@@ -38,12 +41,12 @@ def finish(line: BadLine, end: str) -> None:
     """Nothing more happens to the error before the horizon."""
     around = line.around
     count_sweeps(line, around.engine.now_ns)
-    line.end, line.end_ns, line.state = end, around.engine.now_ns, OVER
+    line.state, line.record.end, line.record.end_ns = OVER, end, around.engine.now_ns
     look_after_no_more(line)
     line.disarm()
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
-    if line.found_ns is None:  # otherwise a find may be under way
+    if line.record.found_ns is None:  # otherwise a find may be under way
         if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.kind == "free":
             around.kernel.mem_map.overlay.pop(line.pfn, None)  # a look makes it as it is
         leave_boot(line)
@@ -65,9 +68,9 @@ def retire(line: BadLine) -> None:
 
 def _take_over(line: BadLine, rest: Sequence[BadLine]) -> None:
     """The line that stood for this page has healed; this bad line of the page goes on in its place."""
-    line.end, line.state, line.other_lines = "", LATENT, rest
+    line.record.end, line.state, line.other_lines = "", LATENT, rest
     line.around.open[line.error] = line.around.by_pfn[line.pfn] = line
-    line.begin()
+    begin(line)
 
 
 # -- boots ----------------------------------------------------------------------------------------------
@@ -75,27 +78,28 @@ def _take_over(line: BadLine, rest: Sequence[BadLine]) -> None:
 
 def panicked(line: BadLine) -> None:
     """The kernel goes down because of this line."""
-    line.end = "panic"
-    line.panics += 1
-    if line.panic_ns is None:
-        line.panic_ns, line.panic_boot = line.around.engine.now_ns, line.around.boot
-        line.panic_kind, line.panic_region = line.owner()
+    record, around = line.record, line.around
+    record.end = "panic"
+    record.panics += 1
+    if record.panic_ns is None:
+        record.panic_ns, record.panic_boot = around.engine.now_ns, around.boot
+        record.panic_kind, record.panic_region = owner_of(line.page)
 
 
 def leave_boot(line: BadLine) -> None:
     """Keep facts, and let go of everything that belongs to the kernel that ends."""
+    record, in_boot = line.record, line.in_boot
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
-    if line.found_ns is not None and line.first is None:
-        line.first = line.treatment
-    for signal in line.signals:
+    if record.found_ns is not None and record.first is None:
+        record.first = in_boot.treatment
+    for signal in in_boot.signals:
         if not (signal.result or (signal.task.blocked and signal.task.pending is signal)):
             signal.result = "lost"  # it was on its way
     book_signals(line)
-    line.failure = line.page = None
+    in_boot.let_go()
+    line.page, line.times = None, ()
     line.disarm()
-    line.queued.clear()
-    line.entries = line.times = line.stores_waiting = ()
     line.touches.clear()
 
 
@@ -106,21 +110,18 @@ def start_over(line: BadLine) -> None:
     """
     if line.page is not None:  # it came up in the new boot, for a line that has healed
         leave_boot(line)
-    line.isolated_pages = 0
-    line.hole = False
-    line.end = ""
+    line.in_boot = InBoot()
+    line.record.end = ""
     line.state = LATENT
-    line.contained_ns = None
     line.attempts += 1
-    line.logged = False
     line.other_lines = [each for each in line.other_lines if each.permanent]
 
 
 def book_signals(line: BadLine) -> None:
     """The signals of this boot become rows."""
-    if line.signals:
-        line.signal_rows += tuple(signal_row(line, each) for each in line.signals)
-        line.signals = ()
+    if line.in_boot.signals:
+        line.record.signal_rows += tuple(signal_row(line, each) for each in line.in_boot.signals)
+        line.in_boot.signals = ()
 
 
 # -- the run --------------------------------------------------------------------------------------------
@@ -130,13 +131,14 @@ def close(line: BadLine, end_ns: int) -> None:
     """The run is over: say how the error stands."""
     if line.state == OVER:
         return
+    record, in_boot = line.record, line.in_boot
     count_sweeps(line, end_ns)
-    line.end_ns = end_ns
-    if line.contained_ns is not None:
-        line.end = "isolated"
-    elif line.end == "panic":
+    record.end_ns = end_ns
+    if in_boot.contained_ns is not None:
+        record.end = "isolated"
+    elif record.end == "panic":
         pass
-    elif line.failure is not None or line.logged_only or line.found_ns is not None:
-        line.end = "reachable"
+    elif in_boot.failure is not None or record.logged_only or record.found_ns is not None:
+        record.end = "reachable"
     else:
-        line.end = "latent"
+        record.end = "latent"

@@ -11,6 +11,8 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.discovery import consumed, device_read
 from hwsim.bad_lines.ending import finish, start_over
 from hwsim.bad_lines.line_writeback import look_after_no_more
+from hwsim.bad_lines.looks import look, settle
+from hwsim.bad_lines.states import HANDLED
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import (
@@ -34,11 +36,11 @@ def owner_gone(line: BadLine) -> None:
     page = line.page
     if page is None or line.finished:
         return
-    if line.hole:  # from now on nobody owns it
+    if line.in_boot.hole:  # from now on nobody owns it
         page.region.watched.pop(line.pfn, None)
         return
     if page.flags & pg.HWPOISON:
-        if page.region.kind == "hugetlb" and line.contained_ns is None:
+        if page.region.kind == "hugetlb" and line.in_boot.contained_ns is None:
             freed(line)
         return
     if any(vma.alive for vma in page.ptes):
@@ -57,7 +59,7 @@ def becomes_free(line: BadLine, page: Page) -> None:
 def region_revived(line: BadLine) -> None:
     """The frames of the region are handed out to a new owner."""
     page = line.page
-    if page is None or line.finished or line.hole:
+    if page is None or line.finished or line.in_boot.hole:
         return
     if not page.flags & pg.BUDDY:
         return
@@ -84,7 +86,7 @@ def freed(line: BadLine) -> None:
             page.waiters.append(bell)
             return
         truncate_inode_page(page.mapping, page)
-        if not line.handled:  # memory_failure() is still waiting for the lock
+        if line.state != HANDLED:  # memory_failure() is still waiting for the lock
             line.draw_race()
             return
     if not free_pages_check(kernel, page):
@@ -111,7 +113,7 @@ def swap_round(line: BadLine) -> None:
         line.arm()
         return
     extra, error, now = line.around.draws.extra, line.error, line.around.engine.now_ns
-    line.settle()
+    settle(line)
     for stage in next_stages(page, page.region.layout.swap):
         if stage == CLEAN_MAPPED and _frame_overwritten(line):
             return
@@ -138,7 +140,7 @@ def handed_out(line: BadLine, order: int) -> None:
     del around.kernel.mem_map.overlay[line.pfn]
     if page.region.kind == "free":
         change_hands(line)
-    line.look()
+    look(line)
     line.draw_race()
 
 
@@ -149,7 +151,7 @@ def given_out(line: BadLine) -> None:
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
         line.around.kernel.mem_map.overlay.pop(line.pfn, None)
-    line.look()
+    look(line)
     line.draw_race()
 
 
@@ -185,10 +187,9 @@ def change_hands(line: BadLine) -> None:
 
 
 def _isolate(line: BadLine, page: Page, order: int) -> None:
-    if line.contained_ns is None:
-        line.contained_ns = line.around.engine.now_ns
-    line.hole = True
-    line.isolated_pages = max(line.isolated_pages, lose_block(line.around.kernel, page.pfn, order))
+    if line.in_boot.contained_ns is None:
+        line.in_boot.contained_ns = line.around.engine.now_ns
+    line.in_boot.take_out(lose_block(line.around.kernel, page.pfn, order))
     take_page_off_buddy(page)
     line.times = ()
     line.arm()
@@ -205,7 +206,7 @@ def rebooted(line: BadLine) -> None:
     Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
     """
     around = line.around
-    end = "panic" if line.end == "panic" else ""
+    end = "panic" if line.record.end == "panic" else ""
     if is_replaced(line):
         line.other_lines = [each for each in line.other_lines if not is_replaced(each)]
         finish(line, end or "replaced")
@@ -222,5 +223,5 @@ def rebooted(line: BadLine) -> None:
     start_over(line)
     if around.kernel.mem_map.pfn_valid(line.pfn):
         change_hands(line)  # another boot uses the frame for something else
-    line.look()
+    look(line)
     line.draw_race()

@@ -26,9 +26,9 @@ _LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing w
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
-    anchor = line.anchor_ns(failure)
+    anchor = late_touch.anchor_ns(line, failure)
     _out_of_reach(line, anchor, [pte.vma for pte in entries])
-    line.entries = entries
+    line.in_boot.entries = entries
     for pte in entries:
         if meets_poison(pte):
             late_touch.expect(line, pte, anchor)
@@ -41,31 +41,31 @@ def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
 
 def done(line: BadLine, failure: MemoryFailure) -> None:
     """memory_failure() has returned."""
-    around = line.around
+    around, in_boot = line.around, line.in_boot
     page = around.kernel.mem_map.overlay.get(failure.pfn)  # the line may have healed and left it meanwhile
     line.attempts += 1
-    line.queued.discard(failure)
-    if failure.exit == "already" and line.failure is not None:
+    in_boot.queued.discard(failure)
+    if failure.exit == "already" and in_boot.failure is not None:
         line.state = HANDLED
         line.arm()
         return
-    if failure.exit == "already" and line.queued:  # another find of the page is being handled
+    if failure.exit == "already" and in_boot.queued:  # another find of the page is being handled
         return
-    line.failure = failure
-    entries, line.entries = line.entries, ()
-    line.mappers = failure.mappers
-    line.dirty = page is not None and bool(page.flags & pg.DIRTY)
+    in_boot.failure = failure
+    entries, in_boot.entries = in_boot.entries, ()
+    in_boot.mappers = failure.mappers
+    in_boot.dirty = page is not None and bool(page.flags & pg.DIRTY)
     line.state = HANDLED
     look_after_no_more(line)
     line.times = [each for each in line.times if each.what not in ("refilled", "swap", "dirtied")]
     if page is None:
         line.arm()
         return
-    anchor = line.anchor_ns(failure)
-    if line.unmapped_ns is None and failure.exit == "table":
+    anchor = late_touch.anchor_ns(line, failure)
+    if line.record.unmapped_ns is None and failure.exit == "table":
         _out_of_reach(line, anchor, [])
     if is_contained(page, failure):
-        line.contained_ns = around.engine.now_ns
+        in_boot.contained_ns = around.engine.now_ns
         if failure.exit != "free_or_high_order":
             take_out(line, page)
         if failure.exit not in ("free_or_high_order", "free_buddy"):
@@ -76,7 +76,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         if rate > 0.0 and (failure.dirty or line.touches.to_come):
             late_touch.expect_truncation(line, rate)
     if failure.dirty and failure.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
-        dropped = line.contained_ns is not None or page.flags & pg.ERROR
+        dropped = in_boot.contained_ns is not None or page.flags & pg.ERROR
         in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
         if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
             around.kernel.files.write_lost(failure, page, entries)
@@ -84,7 +84,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         if meets_poison(pte) and not late_touch.awaits(line, pte):
             late_touch.expect(line, pte, anchor)
     late_touch.expect_sharers(line, anchor)
-    waiting, line.stores_waiting = line.stores_waiting, ()
+    waiting, in_boot.stores_waiting = in_boot.stores_waiting, ()
     for vma in waiting:
         late_touch.unlocked(line, vma)
     line.arm()
@@ -93,23 +93,23 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
 def _out_of_reach(line: BadLine, found_ns: int, vmas: list[Vma]) -> None:
     """The page has left the page tables: was it touched since the find, beside its bad line?"""
     around, page = line.around, line.page
-    if line.first is not None:  # the record is of the boot in which the error was found
+    if line.record.first is not None:  # the record is of the boot in which the error was found
         return
-    line.unmapped_ns = now = around.engine.now_ns
+    line.record.unmapped_ns = now = around.engine.now_ns
     if page is None or now <= found_ns:
         return
     rate = sum(sum(quiet_rates(vma, page.pgoff, line.permanent)) for vma in vmas)
     if page.region.kind in ("file", "blockdev"):
         rate += sum(page.region.touch_rates(page.pgoff))  # read() and write() by system call
     u = around.draws.extra(line.error, Slot.WINDOW, line.attempts)
-    line.touched = u < -expm1(-rate * (now - found_ns))
+    line.record.touched = u < -expm1(-rate * (now - found_ns))
 
 
 def stored_meanwhile(line: BadLine, page: Page, since_ns: int) -> None:
     """memory_failure() has slept while tasks could still store to the page it is about to unmap."""
     extra, error, was = line.around.draws.extra, line.error, page.flags
     now = line.around.engine.now_ns
-    line.stores_waiting = store_meanwhile(
+    line.in_boot.stores_waiting = store_meanwhile(
         page, since_ns, now, line.permanent, lambda k: extra(error, Slot.MEANWHILE, k)
     )
     if page.flags & ~was & pg.DIRTY:
@@ -137,8 +137,7 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
 
 def take_out(line: BadLine, page: Page) -> None:
     """The frame leaves the memory in use, alone or with the block it stands in."""
-    line.hole = True
-    line.isolated_pages = max(line.isolated_pages, lose_block(line.around.kernel, page.pfn, 0))
+    line.in_boot.take_out(lose_block(line.around.kernel, page.pfn, 0))
 
 
 def _count_data(line: BadLine, page: Page, failure: MemoryFailure) -> None:
@@ -150,4 +149,4 @@ def _count_data(line: BadLine, page: Page, failure: MemoryFailure) -> None:
         lost = failure.dirty
     if lost:
         page.lost_bytes = PAGE_BYTES
-        line.data_lost_bytes += PAGE_BYTES
+        line.record.data_lost_bytes += PAGE_BYTES

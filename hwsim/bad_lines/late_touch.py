@@ -85,9 +85,15 @@ def next_touch_ns(line: BadLine, vma: Vma, anchor_ns: int) -> int | None:
         number += 1
 
 
+def anchor_ns(line: BadLine, failure: MemoryFailure) -> int:
+    """Since when touches of the page count: the find, or the begin of a handling that had none."""
+    found_ns = line.record.found_ns
+    return failure.started_ns if found_ns is None else found_ns
+
+
 def would_touch_ns(line: BadLine, vma: Vma, failure: MemoryFailure) -> int | None:
     """When the task would touch the page if it were not killed now; None: not before its own end."""
-    time, exit_ns = next_touch_ns(line, vma, line.anchor_ns(failure)), vma.task.user.next_exit_ns()
+    time, exit_ns = next_touch_ns(line, vma, anchor_ns(line, failure)), vma.task.user.next_exit_ns()
     return None if time is None or time > exit_ns else time
 
 
@@ -123,8 +129,8 @@ def _touched(pte: Pte, line: BadLine) -> None:
         line.arm()
         return
     line.touches.come += (pte,)
-    if pte.vma.alive and line.failure is not None:
-        if _access(line, pte, line.failure) not in FATAL:
+    if pte.vma.alive and line.in_boot.failure is not None:
+        if _access(line, pte, line.in_boot.failure) not in FATAL:
             pte.vma.ptes.pop(pte.page.pgoff, None)
     line.arm()
 

@@ -9,26 +9,27 @@ PG_dirty that memory_failure() left behind.
 from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.states import HANDLED
 from hwsim.kernel.handlers import ACTION_NAME, IGNORED
 from hwsim.rng import Slot
 
 
 def count_sweeps(line: BadLine, until_ns: int) -> None:
-    """Add the finds since the last one, up to ``until_ns``, to ``line.repeats``."""
-    around, failure = line.around, line.failure
+    """Add the finds since the last one, up to ``until_ns``, to ``line.record.repeats``."""
+    around, failure = line.around, line.in_boot.failure
     kernel, scrubber, delivery = around.kernel, around.scrubber, around.delivery
     after = line.last_found_ns
     if line.sweeps_change_nothing:
         played = None
-    elif line.handled and failure is not None and scrubber.signals == "SRAO" and line.line_is_bad:
+    elif line.state == HANDLED and failure is not None and scrubber.signals == "SRAO" and line.line_is_bad:
         played = failure
         after = max(after, failure.started_ns)
     else:
         return
     count = scrubber.visits_between(line.pfn, line.number_in_page, after, until_ns)
-    line.repeats += count
+    line.record.repeats += count
     if scrubber.signals == "UCNA":
-        line.logged_only += count
+        line.record.logged_only += count
     line.last_found_ns = max(until_ns, line.last_found_ns)
     if not count or not kernel.log.enabled:
         return
@@ -39,7 +40,7 @@ def count_sweeps(line: BadLine, until_ns: int) -> None:
         checked_ns = delivery.interrupt.duration_ns(times.rendezvous, first.draw(Slot.RENDEZVOUS))
         notified = times.return_to_user if delivery.notified_user(first) else times.workqueue
         started_ns = checked_ns + notified.draw(first.draw(Slot.NOTIFY))
-    dirty = "dirty " if line.dirty else ""
+    dirty = "dirty " if line.in_boot.dirty else ""
     message = "already hardware poisoned" if line.page is not None or failure is None else failure.message
     result = (line.pfn, dirty, message, ACTION_NAME[IGNORED])
     for _ in range(count):

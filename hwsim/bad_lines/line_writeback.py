@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hwsim.bad_lines import discovery
 from hwsim.bad_lines.bad_line import BadLine, Candidate
+from hwsim.bad_lines.looks import settle
 from hwsim.bad_lines.states import LATENT
 from hwsim.engine import KERNEL_ACCESS
 from hwsim.kernel import page_flags as pg
@@ -35,7 +36,7 @@ def dirtied(time_ns: int) -> Candidate:
 
 def _dirtied(line: BadLine) -> None:
     """It has: a write-out is to come."""
-    line.settle()
+    settle(line)
     page = line.page
     if page is not None and page.flags & pg.DIRTY:
         candidate = written_back(page, line.around.engine.now_ns)
@@ -64,7 +65,7 @@ def _written_out(line: BadLine) -> None:
         line.arm()
         return
     dirty = page.flags & pg.DIRTY or (page.dirtied_ns is not None and page.dirtied_ns <= now)
-    line.settle()
+    settle(line)
     if dirty and inode.clean_at(now) == now:
         discovery.device_read(line)
     elif line.state == LATENT:

@@ -13,11 +13,11 @@ from hwsim.kernel.mm_types import PRESENT, Vma
 def entries_dropped(line: BadLine) -> None:
     """Some task with an entry for the page is gone."""
     late_touch.drop_the_dead(line)
-    page = line.page
-    if line.state == HANDLED and line.contained_ns is None:
-        if page is not None and not (page.head or page).ptes and line.failure is not None:
-            if handled.is_contained(page, line.failure):
-                line.contained_ns = line.around.engine.now_ns
+    page, in_boot = line.page, line.in_boot
+    if line.state == HANDLED and in_boot.contained_ns is None:
+        if page is not None and not (page.head or page).ptes and in_boot.failure is not None:
+            if handled.is_contained(page, in_boot.failure):
+                in_boot.contained_ns = line.around.engine.now_ns
                 handled.take_out(line, page)
     if line.state == OVER:
         return
@@ -46,6 +46,6 @@ def sharers_changed(line: BadLine) -> None:
     """Other tasks than before map the memory that the page belongs to."""
     if line.state == LATENT:
         line.draw_race()
-    elif line.state == HANDLED and line.failure is not None:
-        late_touch.expect_sharers(line, line.anchor_ns(line.failure))
+    elif line.state == HANDLED and line.in_boot.failure is not None:
+        late_touch.expect_sharers(line, late_touch.anchor_ns(line, line.in_boot.failure))
         read_again.sharers_changed(line)

@@ -16,6 +16,7 @@ from hwsim.bad_lines import frame_reuse, line_writeback
 from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.bad_lines.discovery import consumed
 from hwsim.bad_lines.ending import overwritten
+from hwsim.bad_lines.looks import settle
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
@@ -32,6 +33,7 @@ _NS = 1e-9
 
 def draw_race(line: BadLine) -> None:
     """All candidates for the page of ``line`` from now on."""
+    settle(line)
     times: list[Candidate] = []
     line.times = times
     page = line.page
@@ -193,7 +195,7 @@ def _file(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Can
         return
     if mapping.host is not None:
         written = _next_writeback(line, page, uniform, now)
-        if written is not None and not line.logged:
+        if written is not None and not line.in_boot.logged:
             times.append(written)
     if layout.turnover_per_s > 0.0 and not line.permanent:
         time = _when(now, uniform(Slot.TURNOVER), layout.turnover_per_s * _NS)

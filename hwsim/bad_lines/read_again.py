@@ -58,7 +58,7 @@ def _await(line: BadLine, page: Page) -> None:
     """The same draws as for the record of a lost write: who reads old data has read the page in."""
     uses = uses_of(page.region, page, _barred(page))
     now = line.around.engine.now_ns
-    start_ns = now if line.contained_ns is None else line.contained_ns
+    start_ns = now if line.in_boot.contained_ns is None else line.in_boot.contained_ns
     draw, error = line.around.draws.extra, line.error
     times = [
         _first_ns(start_ns, uses.reads, draw(error, Slot.STALE, FIRST_READ)),

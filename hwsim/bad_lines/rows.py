@@ -12,7 +12,8 @@ from hwsim.rng import Slot, poisson
 
 def error_row(line: BadLine, replication: int) -> ErrorRow:
     """The record of the error; positional, in the order of ErrorRow, because there are many."""
-    shown = line.first or line.treatment  # a later boot's of the same line is not another error
+    record = line.record
+    shown = record.first or line.in_boot.treatment  # a later boot's of the same line is not another error
     return ErrorRow(
         replication,
         line.error,
@@ -21,10 +22,10 @@ def error_row(line: BadLine, replication: int) -> ErrorRow:
         line.pfn,
         line.number_in_page,
         int(line.permanent),
-        line.kind,
-        line.region,
-        line.found,
-        line.found_ns,
+        record.kind,
+        record.region,
+        record.found,
+        record.found_ns,
         shown.poisoned_ns,
         shown.contained_ns,
         shown.row,
@@ -32,24 +33,24 @@ def error_row(line: BadLine, replication: int) -> ErrorRow:
         shown.outcome,
         shown.context,
         shown.mappers,
-        sum(row.result == "killed" for row in line.signal_rows),
-        line.data_lost_bytes,
+        sum(row.result == "killed" for row in record.signal_rows),
+        record.data_lost_bytes,
         shown.isolated_pages * PAGE_BYTES,
-        line.repeats,
-        line.ring_lost,
-        line.logged_only,
-        line.end,
-        line.end_ns,
-        line.unmapped_ns,
-        int(line.touched),
-        line.panic_ns,
-        line.disk_ns,
-        max(0, line.boot),
-        line.panics,
-        line.panic_boot,
-        line.panic_kind,
-        line.panic_region,
-        line.disk_boot,
+        record.repeats,
+        record.ring_lost,
+        record.logged_only,
+        record.end,
+        record.end_ns,
+        record.unmapped_ns,
+        int(record.touched),
+        record.panic_ns,
+        record.disk_ns,
+        max(0, record.boot),
+        record.panics,
+        record.panic_boot,
+        record.panic_kind,
+        record.panic_region,
+        record.disk_boot,
     )
 
 
@@ -77,8 +78,8 @@ def signal_row(line: BadLine, signal: Signal) -> SignalRow:
         needless,
         *_inconsistency(signal),
         around.boot,
-        failure.kind or line.kind,
-        failure.region or line.region,
+        failure.kind or line.record.kind,
+        failure.region or line.record.region,
     )
 
 
@@ -99,7 +100,7 @@ def _needless(line: BadLine, signal: Signal) -> str:
     """
     touches = [
         each.would_touch_ns
-        for each in line.signals  # of this boot: a group does not outlive it
+        for each in line.in_boot.signals  # of this boot: a group does not outlive it
         if each.code == BUS_MCEERR_AO
         and each.would_touch_ns is not None
         and (each is signal or signal.task.user.dies_with(each.task))

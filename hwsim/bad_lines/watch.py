@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.bad_lines import discovery, frame_reuse, handled, late_touch, mappings
+from hwsim.bad_lines import discovery, frame_reuse, handled, late_touch, looks, mappings
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.kernel.failure import Chance, MemoryFailure
@@ -34,11 +34,11 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
     def look(self, chance: Chance) -> None:
         line = self._lines.get(chance.error)
         if line is not None:
-            line.settle()
+            looks.settle(line)
 
     def settle(self, region: Region) -> None:
         for line in self._of(region):
-            line.settle()
+            looks.settle(line)
 
     def sharers_changed(self, region: Region) -> None:
         for line in self._of(region):
@@ -95,7 +95,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
     # -- memory_failure() --------------------------------------------------------------------------------
 
     def queued(self, failure: MemoryFailure) -> None:
-        self._lines[failure.error].queued.add(failure)
+        self._lines[failure.error].in_boot.queued.add(failure)
 
     def lost(self, failure: MemoryFailure) -> None:
         discovery.lost(self._lines[failure.error])
@@ -118,7 +118,7 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
         line = self._lines.get(failure.error)
         if line is None:
             return
-        line.signals += (signal,)
+        line.in_boot.signals += (signal,)
         if signal.code == BUS_MCEERR_AO and signal.vma is not None and not signal.innocent:
             signal.would_touch_ns = late_touch.would_touch_ns(line, signal.vma, failure)
 

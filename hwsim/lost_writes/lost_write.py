@@ -175,7 +175,7 @@ class LostWrite:
                 WRITER if signal.task.name == self.writer else BYSTANDER,
                 "SIGBUS",
             )
-            for signal in self.line.signals
+            for signal in self.line.in_boot.signals
             if signal.result in ("killed", "handled")
             and signal.cause != "group_death"
             and signal.done_ns is not None
@@ -210,7 +210,7 @@ def lose(line: BadLine, page: Page, entries: Sequence[Pte], users: list[str]) ->
 
 def _sets_eio(line: BadLine) -> bool:
     """Whether the handler has left an error for this page; that of an earlier loss may stand there too."""
-    failure = line.failure
+    failure = line.in_boot.failure
     assert failure is not None
     states = line.around.kernel.error_states
     handler = next((state.handler for state in states if state.row == failure.row), "")

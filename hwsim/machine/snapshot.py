@@ -63,9 +63,9 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
         page = mem_map.overlay.get(line.pfn)
         poisoned = page is not None and bool(page.flags & HWPOISON)
         if poisoned:
-            state = "isolated" if line.contained_ns is not None else "reachable"
+            state = "isolated" if line.in_boot.contained_ns is not None else "reachable"
         else:
-            state = "latent" if line.found_ns is None else "known"
+            state = "latent" if line.record.found_ns is None else "known"
         marks.append(Mark(line.pfn, state))
     pages = spec.machine.memory_pages + spec.machine.hidden_pages
     return Snapshot(spec.name, time, pages, tuple(runs), tuple(sorted(set(marks))))

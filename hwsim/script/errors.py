@@ -52,7 +52,7 @@ def line_to_poison(step: Step, pfn: int) -> BadLine:
         line = bad_lines.add(_BY_SCRIPT, pfn, step.args.get("line", 0), False, line_is_bad=False)
     else:
         bad_lines.error_count += 1
-        line.repeats += line.found_ns is not None
+        line.record.repeats += line.record.found_ns is not None
     discovery.note_found(line, "injected")
     return line
 

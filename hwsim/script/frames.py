@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwsim.bad_lines.ending import finish
+from hwsim.bad_lines.looks import settle
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import alloc_pages, put_page
 from hwsim.kernel.later_look import clean_if_written
@@ -17,7 +18,7 @@ def up_to_now(step: Step, page: Page) -> None:
     """Before a step changes the page: what has become of it since somebody looked at it last."""
     line = step.bad_lines.live(page.pfn)
     if line is not None:
-        line.settle()
+        settle(line)
     if (at_ns := clean_if_written(page, step.kernel.engine.now_ns)) is not None:
         step.kernel.event("written_back", pfn=page.pfn, at_ns=at_ns)
 
@@ -39,7 +40,7 @@ def line_overwritten(step: Step, page: Page) -> None:
 def changed(step: Step, page: Page) -> None:
     """The page is used in another way now: the race for its bad line starts anew."""
     line = step.bad_lines.live(page.pfn)
-    if line is not None and line.contained_ns is None:
+    if line is not None and line.in_boot.contained_ns is None:
         line.draw_race()
 
 

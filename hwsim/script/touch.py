@@ -232,7 +232,7 @@ def failure_of(step: Step, page: Page) -> MemoryFailure:
         line = step.bad_lines.by_pfn.get(page.pfn)
     if line is None:  # poisoned by the flags verb: nobody's error
         raise step.error("the page is poisoned, but no error has been injected into it")
-    return line.failure or line.new_failure()
+    return line.in_boot.failure or line.new_failure()
 
 
 def _fault_on_entry(step: Step, vma: Vma, pte: Pte, *, store: bool) -> str:
