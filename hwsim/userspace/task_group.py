@@ -107,7 +107,7 @@ class TaskGroup(Supervisor):
         """Start every member that is not running: parents first, then their children."""
         waiting, self.empty = self.empty, []
         with self._sharers_change():
-            for member in sorted(waiting, key=_start_order):
+            for member in sorted(waiting, key=lambda each: (each.parent is not None, each.number)):
                 if member.alive:
                     continue
                 if member.parent is None:
@@ -196,7 +196,3 @@ class TaskGroup(Supervisor):
             return
         for region in self.shared:
             release_region(self._kernel, region)
-
-
-def _start_order(member: UserTask) -> tuple[bool, int]:
-    return member.parent is not None, member.number
