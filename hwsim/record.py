@@ -50,9 +50,9 @@ class ErrorRow(NamedTuple):
     killed: int  # tasks that died of this error, in all boots, group deaths included
     data_lost_bytes: int  # dirty data that exists nowhere else any more, in all boots
     capacity_lost_bytes: int  # memory never handed out again (until reboot)
-    repeats: int  # later reports of the same bad line
-    ring_lost: int  # reports of it lost: the ring was full, or its bank overflowed
-    logged_only: int  # reports that v5 only logged (UCNA)
+    repeats: int  # later finds of the same bad line
+    ring_lost: int  # finds of it lost: the ring was full, or its bank overflowed
+    logged_only: int  # finds that v5 only logged (UCNA)
     end: str  # isolated | reachable | healed | panic | latent | rebooted | replaced | duplicate
     end_ns: int
     unmapped_ns: int | None  # out of all page tables, or memory_failure() done with a page nobody mapped

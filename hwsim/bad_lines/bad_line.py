@@ -76,7 +76,7 @@ class BadLine(Scrubbed):
     """One error on one line of one page.
 
     Life: ``LATENT`` (the race) -> ``CHECKING`` (machine check raised, queued, memory_failure() under
-    way) -> ``HANDLED`` (aftermath: late touches, later consumption, freeing) -> ``OVER``.  A report
+    way) -> ``HANDLED`` (aftermath: late touches, later consumption, freeing) -> ``OVER``.  A find
     lost in the ring leads back to LATENT, a reboot too if the fault is permanent.
     """
 
@@ -98,7 +98,7 @@ class BadLine(Scrubbed):
     visit_ns: int | None = None  # when the scrubber will find it
     times: Sequence[Candidate] = ()  # the race
     touches: LateTouches = field(default_factory=LateTouches)
-    attempts: int = 0  # calls of memory_failure()
+    attempts: int = 0  # handlings, lost finds and boots so far: after each, draws are new
     races: int = 0
     fatal_checks: int = 0
 
@@ -294,7 +294,7 @@ class BadLine(Scrubbed):
 
     @property
     def latent(self) -> bool:
-        """Whether nobody has reported the line, or the report was lost."""
+        """Whether nobody has found the line, or the find was lost."""
         return self.state == LATENT
 
     @property

@@ -1,7 +1,7 @@
 """The bad line is met: by the scrubber, by a task, by the kernel, by a device; and how that is signalled.
 
 What a platform makes of it (a machine check that is handled, one that is fatal, a line in a log, nothing)
-is a fact of the scenario; a report that is lost leads back to the race.
+is a fact of the scenario; a find that is lost leads back to the race.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def scrub_visit(line: BadLine) -> None:
 
 
 def _sweep_goes_on(line: BadLine) -> None:
-    """The scrubber reads the rest of the page: further bad lines of it are reports of their own.
+    """The scrubber reads the rest of the page: further bad lines of it are finds of their own.
 
     Of later sweeps they are counted with the page's; in this one they can overflow the bank before the first
     find is read out, and take slots of the ring.
@@ -88,7 +88,7 @@ def raise_check(line: BadLine) -> None:
 
 
 def lost(line: BadLine) -> None:
-    """The report was dropped, in the bank or in the ring; the next sweep finds the line again."""
+    """The find was dropped, in the bank or in the ring; the next sweep finds the line again."""
     line.ring_lost += 1
     line.attempts += 1
     line.state = LATENT

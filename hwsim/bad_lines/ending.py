@@ -43,7 +43,7 @@ def finish(line: BadLine, end: str) -> None:
     line.disarm()
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
-    if line.found_ns is None:  # otherwise a report of it may be under way
+    if line.found_ns is None:  # otherwise a find may be under way
         if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.kind == "free":
             around.kernel.mem_map.overlay.pop(line.pfn, None)  # a look makes it as it is
         leave_boot(line)

@@ -49,7 +49,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         line.state = HANDLED
         line.arm()
         return
-    if failure.exit == "already" and line.queued:  # another report of the page is being handled
+    if failure.exit == "already" and line.queued:  # another find of the page is being handled
         return
     line.failure = failure
     entries, line.entries = line.entries, ()

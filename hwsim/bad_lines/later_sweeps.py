@@ -1,8 +1,8 @@
 """Later sweeps of the scrubber over a line that has been dealt with.
 
-The line is still bad and is reported again each time, but nothing changes: so the reports are
+The line is still bad and is found again each time, but nothing changes: so the finds are
 counted, not played, and a kernel log that somebody wants gets the lines that each of them prints.
-A repeated report is taken to need as long as the report that was played, and its result line has the
+A repeated find is taken to need as long as the one that was played, and its result line has the
 PG_dirty that memory_failure() left behind.
 """
 
@@ -14,7 +14,7 @@ from hwsim.rng import Slot
 
 
 def count_sweeps(line: BadLine, until_ns: int) -> None:
-    """Add the reports since the last one, up to ``until_ns``, to ``line.repeats``."""
+    """Add the finds since the last one, up to ``until_ns``, to ``line.repeats``."""
     around, failure = line.around, line.failure
     kernel, scrubber, delivery = around.kernel, around.scrubber, around.delivery
     after = line.last_found_ns

@@ -1,7 +1,8 @@
 """``explain``: what memory_failure() does to one page, told step by step.
 
-It runs the model's own memory_failure() on a single page in a kernel of one page, so it cannot say
-anything else than a simulation would do.
+It runs the model's own memory_failure() on a single page in a kernel of one page, so of that it cannot say
+anything else than a simulation would do.  What a later touch comes to is not played: it is said here, after
+do_page_fault() of ``kernel/fault``.
 """
 
 from __future__ import annotations
@@ -292,7 +293,10 @@ class _World:
         return {"task": task.comm, "pid": task.pid, "becomes": pte.kind, "later": self._later(pte)}
 
     def _later(self, pte: Pte) -> str:
-        """What the next touch of the entry comes to."""
+        """What the next touch of the entry comes to.
+
+        A page of tmpfs in the swap cache keeps its mapping here, and is_fatal() would not know it.
+        """
         page, file = self.page, self.file
         if pte.kind == NONE and self.flags_in_table & pg.SWAPCACHE:  # a page of a memory file system
             return _NO_CONTENTS if page.flags & pg.SWAPCACHE else _LATER[SWAP]

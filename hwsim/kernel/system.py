@@ -1,7 +1,8 @@
 """One booted kernel: its profile, sysctls, counters, tasks and memory map.
 
 The functions of the other files take it as their first argument.  What is not the kernel's (what a task does
-with a signal, what follows from a handled page) is told to those who have registered at its :mod:`ports`.
+with a signal, what follows from a handled page) is told to those who have registered at its ports
+(:mod:`~hwsim.kernel.ports`).
 """
 
 from __future__ import annotations
