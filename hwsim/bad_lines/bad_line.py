@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwsim.bad_lines.fault_course import FaultCourse
-from hwsim.bad_lines.states import CHECKING, HANDLED, LATENT, OVER, Treatment
+from hwsim.bad_lines.states import CHECKING, LATENT, OVER, Treatment
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import Agenda
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
@@ -286,16 +286,6 @@ class BadLine(Scrubbed):
         for entry in [entry for entry, each in to_come.items() if each is candidate]:
             to_come[entry] = later
         self.arm()
-
-    @property
-    def handled(self) -> bool:
-        """Whether memory_failure() has returned for it in this boot."""
-        return self.state == HANDLED
-
-    @property
-    def latent(self) -> bool:
-        """Whether nobody has found the line, or the find was lost."""
-        return self.state == LATENT
 
     @property
     def finished(self) -> bool:

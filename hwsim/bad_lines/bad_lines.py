@@ -7,7 +7,7 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.later_sweeps import count_sweeps
 from hwsim.bad_lines.race import draw_race
 from hwsim.bad_lines.rows import error_row
-from hwsim.bad_lines.states import OVER
+from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
@@ -72,7 +72,7 @@ class BadLines:
             known = {other.number_in_page, *(each.number_in_page for each in other.other_lines)}
             if line_is_bad and line not in known:
                 other.other_lines = [*other.other_lines, new]
-                if other.latent:
+                if other.state == LATENT:
                     other.draw_race()
             return new
         self.open[number] = self.by_pfn[pfn] = new

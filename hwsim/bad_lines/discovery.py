@@ -65,7 +65,7 @@ def _further_line(line: BadLine, kernel: Kernel) -> None:
         return
     line.repeats += 1
     line.around.kernel.reach("found:further line")
-    if line.latent:  # the finds before it were lost
+    if line.state == LATENT:  # the finds before it were lost
         raise_check(line)
     else:
         line.around.delivery.raise_srao(line.new_failure(further=True), further=True)

@@ -11,6 +11,7 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.discovery import consumed, device_read
 from hwsim.bad_lines.ending import finish, start_over
 from hwsim.bad_lines.line_writeback import look_after_no_more
+from hwsim.bad_lines.states import HANDLED
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import (
@@ -84,7 +85,7 @@ def freed(line: BadLine) -> None:
             page.waiters.append(bell)
             return
         truncate_inode_page(page.mapping, page)
-        if not line.handled:  # memory_failure() is still waiting for the lock
+        if line.state != HANDLED:  # memory_failure() is still waiting for the lock
             line.draw_race()
             return
     if not free_pages_check(kernel, page):

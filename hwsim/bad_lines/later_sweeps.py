@@ -9,6 +9,7 @@ PG_dirty that memory_failure() left behind.
 from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.states import HANDLED
 from hwsim.kernel.handlers import ACTION_NAME, IGNORED
 from hwsim.rng import Slot
 
@@ -20,7 +21,7 @@ def count_sweeps(line: BadLine, until_ns: int) -> None:
     after = line.last_found_ns
     if line.sweeps_change_nothing:
         played = None
-    elif line.handled and failure is not None and scrubber.signals == "SRAO" and line.line_is_bad:
+    elif line.state == HANDLED and failure is not None and scrubber.signals == "SRAO" and line.line_is_bad:
         played = failure
         after = max(after, failure.started_ns)
     else:
