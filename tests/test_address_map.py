@@ -275,13 +275,6 @@ def test_addresses_and_coordinates_beyond_the_memory_are_refused():
         mapped.line_count(CoordinateRange(rank=2))
 
 
-def test_an_order_names_every_coordinate_once_and_rows_are_not_hashed():
-    with pytest.raises(ValueError, match="order"):
-        interleaved(SMALL, order=("row", "column"))
-    with pytest.raises(ValueError, match="hashed: row"):
-        interleaved(SMALL, hashed=("row",))
-
-
 # ----------------------------------------------------------------------------------------------- GF(2) itself
 
 
@@ -292,7 +285,7 @@ def test_a_coset_is_every_xor_in_ascending_order(vectors, offset):
     for vector in vectors:
         everything |= {other ^ vector for other in everything}
     assert len(everything) == 1 << len(basis)
-    assert gf2.coset(basis, offset, 0, 1 << len(basis)).tolist() == sorted(
+    assert gf2.coset(basis, offset, 1 << len(basis)).tolist() == sorted(
         value ^ offset for value in everything
     )
 

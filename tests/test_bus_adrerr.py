@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.script.script import ScriptError
+from hwsim.script.step import ScriptError
 from hwsim.spec import Delay, FileSpec, RegionSpec, SigbusSpec, TaskSpec, Touch
 from tests.worlds import NO_TIME, happened, heap, outcomes, play, signals
 

@@ -13,7 +13,7 @@ from hwsim.cli.main import app as command
 from hwsim.machine import rehearse
 from hwsim.record import Replication, StepMistake
 from hwsim.scenario import load as read
-from hwsim.script.script import ScriptError
+from hwsim.script.step import ScriptError
 from hwsim.spec import FileSpec, RegionSpec, Spec, SwapCycle, TaskSpec, without_chance
 from hwsim.study.conduct import conduct
 from hwsim.study.manifest import Policy

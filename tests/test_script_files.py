@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.script.script import ScriptError
+from hwsim.script.step import ScriptError
 from hwsim.spec import Delay, FileSpec, RegionSpec, TaskSpec
 from tests.worlds import BARE, FILE, INJECT, NO_TIME, P0, app, heap, on_file, outcomes, play, touch
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.script.script import ScriptError
+from hwsim.script.step import ScriptError
 from tests.worlds import INJECT, P0, play, touch
 
 

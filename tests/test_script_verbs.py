@@ -11,7 +11,7 @@ from hwsim.machine import Machine
 from hwsim.plan import Plan
 from hwsim.scenario.verbs import VERBS
 from hwsim.script import script
-from hwsim.script.script import ScriptError
+from hwsim.script.step import ScriptError
 from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec
 from tests.worlds import (
     BARE,

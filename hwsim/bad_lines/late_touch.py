@@ -231,9 +231,7 @@ def drop_the_dead(line: BadLine) -> None:
     touches = line.touches
     if touches.to_come:
         touches.to_come = {
-            pte: each for pte, each in touches.to_come.items() if pte is None or _still_stands(pte)
+            pte: each
+            for pte, each in touches.to_come.items()
+            if pte is None or (pte.vma.alive and pte.vma.ptes.get(pte.page.pgoff) is pte)
         }
-
-
-def _still_stands(pte: Pte) -> bool:
-    return pte.vma.alive and pte.vma.ptes.get(pte.page.pgoff) is pte

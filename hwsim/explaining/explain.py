@@ -279,25 +279,10 @@ class _World:
         )
 
     def _signals(self) -> list[Facts]:
-        now: list[Facts] = [
-            {
-                "task": signal.task.comm,
-                "pid": signal.task.pid,
-                "signal": signal.signal,
-                "code": signal.code,
-                "when": "at once",
-            }
-            for signal in self.signals
-        ]
+        now = [_fact(each.task, each.signal, each.code, "at once") for each in self.signals]
         fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
-        later: list[Facts] = [
-            {
-                "task": pte.vma.task.comm,
-                "pid": pte.vma.task.pid,
-                "signal": "SIGBUS",
-                "code": fatal[text],
-                "when": "if it lives to touch the page",
-            }
+        later = [
+            _fact(pte.vma.task, "SIGBUS", fatal[text], "if it lives to touch the page")
             for pte in self.entries
             if (text := self._later(pte)) in fatal
         ]
@@ -322,3 +307,7 @@ class _World:
         if pte.kind == NONE and self.failure.dirty:
             return _OLD
         return _LATER[pte.kind]
+
+
+def _fact(task: Task, signal: str, code: str, when: str) -> Facts:
+    return {"task": task.comm, "pid": task.pid, "signal": signal, "code": code, "when": when}

@@ -143,6 +143,3 @@ def possible_reach(spec: Spec) -> dict[str, str]:
     machine = spec.machine
     config = Config(machine.unevictable_lru, machine.mlocked_page_bit, machine.pageflags_extended)
     return {**POSSIBLE_PATHS[machine.kernel], **_rows(machine.kernel, config)}
-
-
-__all__ = ["POSSIBLE", "UNREACHABLE", "possible_reach"]

@@ -8,7 +8,8 @@ from types import FunctionType
 from typing import NamedTuple, TypedDict
 
 from hwsim.kernel.page_flags import names_of
-from hwsim.kernel.profiles import PROFILES, Profile
+from hwsim.kernel.profile import Profile
+from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import SWITCHES
 
 _APART = ("name", "model_version", "error_states", "switches", "formats")

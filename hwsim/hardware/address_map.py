@@ -162,7 +162,7 @@ class AddressMap:
     def lines_of(self, where: CoordinateRange, limit: int) -> Int64Array:
         """The physical addresses of the first ``limit`` lines of a range, ascending, int64."""
         basis, offset = self._free_lines(where)
-        return gf2.coset(basis, offset, 0, min(limit, 1 << len(basis))) << LINE_SHIFT
+        return gf2.coset(basis, offset, min(limit, 1 << len(basis))) << LINE_SHIFT
 
     def _values_of(self, name: str) -> int:
         return self.geometry.columns if name == "column" else self.geometry.coordinate_counts[name]
@@ -233,33 +233,23 @@ def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryP
     return found
 
 
-def interleaved(
-    geometry: DramGeometry,
-    order: tuple[str, ...] = INTERLEAVE_ORDER,
-    hashed: tuple[str, ...] = HASHED,
-) -> AddressMap:
-    """A map for any geometry: coordinates take the address bits from bit 6 up in ``order``.
+def interleaved(geometry: DramGeometry) -> AddressMap:
+    """A map for any geometry: coordinates take the address bits from bit 6 up in INTERLEAVE_ORDER.
 
-    Each bit of a ``hashed`` coordinate is XORed with one row bit, the lowest row bits first and round
-    again, so that a stride of one row does not stay in one bank.  ``row`` itself may not be hashed.
-    Raises ValueError unless ``order`` names every coordinate once.
+    Each bit of a HASHED coordinate is XORed with one row bit, the lowest row bits first and round again, so
+    that a stride of one row does not stay in one bank.
     """
-    if sorted(order) != sorted(COORDINATES):
-        raise ValueError(f"order: allowed: each of {', '.join(COORDINATES)} once")
-    wrong = [name for name in hashed if name not in COORDINATES or name == "row"]
-    if wrong:
-        raise ValueError(f"hashed: {', '.join(wrong)}: allowed: coordinates other than row")
     bits_of = geometry.checked().coordinate_bits
     places, next_bit = {}, LINE_SHIFT
-    for name in order:
+    for name in INTERLEAVE_ORDER:
         places[name] = range(next_bit, next_bit + bits_of[name])
         next_bit += bits_of[name]
     rows, turn = places["row"], 0
     functions: dict[str, tuple[tuple[int, ...], ...]] = {}
-    for name in order:
+    for name in INTERLEAVE_ORDER:
         taken: list[tuple[int, ...]] = []
         for place in places[name]:
-            if name in hashed and rows:
+            if name in HASHED and rows:
                 taken.append((place, rows[turn % len(rows)]))
                 turn += 1
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.hardware.ecc import CE, UE, BinaryCode, SymbolCode, UInt8Array, outcomes
+from hwsim.hardware.ecc import BinaryCode, SymbolCode, UInt8Array, outcomes
 
 BEATS_PER_SYMBOL = 2  # of an x4 chip: eight bits
 
@@ -34,17 +34,10 @@ def code_words(code: BinaryCode | SymbolCode, line: UInt8Array) -> UInt8Array:
     return np.asarray((pairs * weights).sum(axis=(-1, -3)), dtype=np.uint8)
 
 
-def line_outcomes(code: BinaryCode | SymbolCode, line: UInt8Array, one_chip: bool = False) -> UInt8Array:
+def line_outcomes(code: BinaryCode | SymbolCode, line: UInt8Array) -> UInt8Array:
     """What becomes of line errors (..., beats, chips, width), as indices (...) into OUTCOMES.
 
     The worst of its code words, where a UE tops the wrong data it comes with, because the machine learns
-    of it. ``one_chip`` adds a rule for codes with symbols: corrections in different chips of one line are
-    taken for a UE, as a single bad chip would not cause them.  That is a model of a cautious controller,
-    not of a product.
+    of it.
     """
-    words = code_words(code, line)
-    result = outcomes(code, words).max(axis=-1)
-    if one_chip and isinstance(code, SymbolCode):
-        chips = (code.corrections(words)[0] != 0).any(axis=-2).sum(axis=-1)
-        result = np.where((chips > 1) & (result >= CE), UE, result)
-    return np.asarray(result, dtype=np.uint8)
+    return np.asarray(outcomes(code, code_words(code, line)).max(axis=-1), dtype=np.uint8)

@@ -90,10 +90,10 @@ def reduce_by(basis: Sequence[int], vector: int) -> int:
     return vector
 
 
-def coset(basis: Sequence[int], offset: int, start: int, stop: int) -> Int64Array:
-    """Elements number start to stop-1, in ascending order, of ``offset`` plus the span of an echelon basis.
+def coset(basis: Sequence[int], offset: int, count: int) -> Int64Array:
+    """The first ``count`` elements, in ascending order, of ``offset`` plus the span of an echelon basis.
 
     In a reduced basis the highest bits of the basis vectors decide the order and the count itself
     spells them, so nothing has to be sorted.
     """
-    return LinearMap(basis)(np.arange(start, stop, dtype=np.int64)) ^ np.int64(reduce_by(basis, offset))
+    return LinearMap(basis)(np.arange(count, dtype=np.int64)) ^ np.int64(reduce_by(basis, offset))

@@ -7,6 +7,7 @@ find of one page goes; what a whole log of banks comes to is in :mod:`~hwsim.ker
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel.failure import MemoryFailure
@@ -15,6 +16,7 @@ from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
 
+@dataclass(slots=True, eq=False)
 class Delivery:
     """The machine checks of one boot.
 
@@ -23,18 +25,10 @@ class Delivery:
     ``bank_is_taken(failure)`` says whether a corrected error waits in the bank.
     """
 
-    __slots__ = ("_bank_is_taken", "_cpus", "_kernel", "interrupt")
-
-    def __init__(
-        self,
-        kernel: Kernel,
-        interrupt: MachineCheckInterrupt,
-        bank_is_taken: Callable[[MemoryFailure], bool],
-    ) -> None:
-        self._kernel = kernel
-        self.interrupt = interrupt
-        self._bank_is_taken = bank_is_taken
-        self._cpus: dict[int, Cpu] = {}  # made when first needed
+    _kernel: Kernel
+    interrupt: MachineCheckInterrupt
+    _bank_is_taken: Callable[[MemoryFailure], bool]
+    _cpus: dict[int, Cpu] = field(default_factory=dict)  # made when first needed
 
     def raise_srao(self, failure: MemoryFailure, *, further: bool = False) -> bool:
         """Raise an SRAO machine check for a bad line; False if its bank was taken.

@@ -14,14 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.kernel.page_flags import (
-    COMPOUND,
-    HEAD,
-    MLOCKED,
-    TABLE_MASK,
-    TAIL,
-    UNEVICTABLE,
-)
+from hwsim.kernel import page_flags as pg
 
 _CHUNK = 1 << 16  # pages per step of classify(): index and result buffers stay in cache
 
@@ -73,13 +66,13 @@ class Config:
     def real_flags(self, flags: int) -> int:
         """``flags`` as this build can hold them: without the switch the bit itself does not exist."""
         if not self.unevictable_lru:
-            flags &= ~UNEVICTABLE
+            flags &= ~pg.UNEVICTABLE
         if not self.mlocked_page_bit:
-            flags &= ~MLOCKED
+            flags &= ~pg.MLOCKED
         if self.pageflags_extended:
-            flags &= ~COMPOUND
-        elif flags & (HEAD | TAIL):
-            flags = (flags & ~(HEAD | TAIL)) | COMPOUND
+            flags &= ~pg.COMPOUND
+        elif flags & (pg.HEAD | pg.TAIL):
+            flags = (flags & ~(pg.HEAD | pg.TAIL)) | pg.COMPOUND
         return flags
 
 
@@ -94,8 +87,8 @@ def scan(states: Sequence[ErrorState], flags: int) -> ErrorState:
 @lru_cache(maxsize=16)
 def lookup(states: tuple[ErrorState, ...]) -> npt.NDArray[np.uint8]:
     """Row number for each of the 65,536 values of the low flag bits; uint8, shape (65536,)."""
-    flags = np.arange(TABLE_MASK + 1, dtype=np.uint32)
-    rows = np.zeros(TABLE_MASK + 1, dtype=np.uint8)
+    flags = np.arange(pg.TABLE_MASK + 1, dtype=np.uint32)
+    rows = np.zeros(pg.TABLE_MASK + 1, dtype=np.uint8)
     for state in reversed(states):  # the first row wins, so it is written last
         rows[(flags & np.uint32(state.mask)) == state.must_set] = state.row
     rows.flags.writeable = False
@@ -133,7 +126,9 @@ def classify(
     if out is None:
         out = np.empty(flags.shape, dtype=np.uint8)
     # The low half of each little-endian uint32 is the table index: a strided view, no arithmetic.
-    low = flags.view(np.uint16)[::2] if flags.dtype.newbyteorder("=").str[0] in "<=|" else flags & TABLE_MASK
+    low = (
+        flags.view(np.uint16)[::2] if flags.dtype.newbyteorder("=").str[0] in "<=|" else flags & pg.TABLE_MASK
+    )
     index = np.empty(min(_CHUNK, max(1, flags.size)), dtype=np.intp)
     for start in range(0, flags.size, _CHUNK):
         stop = min(start + _CHUNK, flags.size)

@@ -27,7 +27,7 @@ def first_look(kernel: Kernel, pfn: int, chance: Chance) -> Page:
     region, index = kernel.mem_map.region_of(pfn)
     page = Page(pfn, region, index, region.epoch)
     page.looked_ns = kernel.engine.now_ns
-    if not region.alive:
+    if not region.alive or (region.mapping is not None and index in region.mapping.gone):
         _free(kernel, page, chance)
     else:
         _LOOK[region.kind](kernel, page, chance)
@@ -112,9 +112,6 @@ def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
     region, now = page.region, kernel.engine.now_ns
     mapping = region.mapping
     assert mapping is not None
-    if page.pgoff in mapping.gone:
-        _free(kernel, page, chance)
-        return
     add_to_page_cache(page, mapping)
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
     written = region.layout.populate
@@ -145,9 +142,6 @@ def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
-    if page.pgoff in mapping.gone:
-        _free(kernel, page, chance)
-        return
     add_to_page_cache(page, mapping)
     page.flags = pg.LRU | pg.UPTODATE
     inode = mapping.host

@@ -82,13 +82,17 @@ _REQUIRED = OVER | _UC_S_AR | _ADDR | MCACOD_CODE  # what a known action-require
 _SCRUB = "Action optional: memory scrubbing error"
 _L3WB = "Action optional: last level cache writeback error"
 
-_V2_6_32 = (
+_FIRST_ROWS = (
     Row(_NO, "Invalid", VAL, 0),
     Row(_NO, "Not enabled", EN, 0, exception=True),
     Row(_PANIC, "Processor context corrupt", PCC, PCC),
     Row(_PANIC, "MCIP not set in MCA handler", mcg_mask=MCIP, exception=True),
     Row(_PANIC, "Neither restart nor error IP", mcg_mask=_RIPV_EIPV, exception=True),
     Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel", exception=True),
+)
+
+_V2_6_32 = (
+    *_FIRST_ROWS,
     Row(_KEEP, "Corrected error", UC, 0, ser=False),
     Row(_SOME, "Spurious not enabled", OVER | UC | EN, UC, ser=True),
     Row(_KEEP, "Uncorrected no action required", _UC_S_AR, UC, ser=True),
@@ -109,12 +113,7 @@ _V2_6_32 = (
 )  # fmt: skip
 
 _MODERN = (
-    Row(_NO, "Invalid", VAL, 0),
-    Row(_NO, "Not enabled", EN, 0, exception=True),
-    Row(_PANIC, "Processor context corrupt", PCC, PCC),
-    Row(_PANIC, "MCIP not set in MCA handler", mcg_mask=MCIP, exception=True),
-    Row(_PANIC, "Neither restart nor error IP", mcg_mask=_RIPV_EIPV, exception=True),
-    Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel", exception=True),
+    *_FIRST_ROWS,
     Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel_recov", exception=True),
     Row(_KEEP, "Corrected error", UC, 0, ser=False),
     Row(

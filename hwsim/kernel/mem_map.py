@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
@@ -89,38 +90,32 @@ class Base:
         self.refcount[here][:whole].reshape(-1, step)[:, 1:] = 0
 
 
+@dataclass(slots=True, eq=False)
 class MemMap:
     """All regions and the overlay of one replication."""
 
-    __slots__ = (
-        "_firsts",
-        "_frames",
-        "by_name",
-        "carved",
-        "lost_blocks",
-        "memory_pages",
-        "moved",
-        "overlay",
-        "regions",
-        "swapper",
-        "taken",
-    )
+    layouts: InitVar[Iterable[Layout]]
+    memory_pages: int
+    regions: list[Region] = field(init=False)
+    by_name: dict[str, Region] = field(init=False)
+    swapper: AddressSpace = field(init=False)  # its i_mmap tree is always empty
+    overlay: dict[int, Page] = field(default_factory=dict)
+    carved: list[Region] = field(default_factory=list)  # regions made later, out of free memory
+    taken: dict[int, int] = field(default_factory=dict)  # given away since the boot: first pfn -> pages
+    lost_blocks: set[tuple[int, int]] = field(default_factory=set)  # (first pfn, order) never allocated again
+    moved: dict[int, int] = field(default_factory=dict)  # pfn -> the frame whose place in its region it took
+    _frames: list[Region] = field(init=False)
+    _firsts: list[int] = field(init=False)
 
-    def __init__(self, layouts: Iterable[Layout], memory_pages: int) -> None:
+    def __post_init__(self, layouts: Iterable[Layout]) -> None:
         self.regions = [Region(number, layout) for number, layout in enumerate(layouts)]
+        self.by_name = {region.name: region for region in self.regions}
+        self.swapper = AddressSpace("swapper", "swapper")
         self._frames = sorted(
             (region for region in self.regions if region.layout.first_pfn >= 0 and region.layout.pages),
             key=lambda region: region.layout.first_pfn,
         )
         self._firsts = [region.layout.first_pfn for region in self._frames]
-        self.swapper = AddressSpace("swapper", "swapper")  # its i_mmap tree is always empty
-        self.by_name = {region.name: region for region in self.regions}
-        self.memory_pages = memory_pages
-        self.overlay: dict[int, Page] = {}
-        self.carved: list[Region] = []  # regions made later, out of free memory
-        self.taken: dict[int, int] = {}  # free memory given away since the boot: first pfn -> pages
-        self.lost_blocks: set[tuple[int, int]] = set()  # (first pfn, order) that no allocation gets again
-        self.moved: dict[int, int] = {}  # pfn -> the frame whose place in its region it has taken
 
     def region_of(self, pfn: int) -> tuple[Region, int]:
         """The region that uses frame ``pfn``, and the page's index there."""

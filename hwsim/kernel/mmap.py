@@ -142,22 +142,8 @@ def exit_mm(task: Task) -> list[Page]:
 
 def dup_vma(child: Task, key: str, origin: Vma, now_ns: int) -> Vma:
     """fork() copies a mapping (dup_mmap(), kernel/fork.c); its entries go with copy_page_range()."""
-    vma = do_mmap(
-        child,
-        key,
-        origin.region,
-        origin.pages,
-        start=origin.start,
-        since_ns=now_ns,
-        shared=origin.shared,
-        mapping=origin.mapping,
-        anon_vma=origin.anon_vma,
-        mlocked=origin.mlocked,
-        populated=origin.populated and not origin.shared,
-        pgoff=origin.pgoff,
-        file=origin.file,
-    )
-    vma.name, vma.writable = origin.name, origin.writable
+    vma = _like(origin, child, key, origin.start, origin.pages, origin.pgoff, since_ns=now_ns)
+    vma.populated = origin.populated and not origin.shared
     if origin.region.kind in ("shm", "hugetlb"):
         origin.region.vmas.append(vma)
     origin.forked_ns = now_ns
@@ -194,13 +180,23 @@ def _copy(task: Task, vma: Vma, start: int, pages: int, pgoff: int, name: str = 
     while key in task.vmas:
         number += 1
         key = f"{name or vma.name}#{number}"
+    copy = _like(vma, task, key, start, pages, pgoff, since_ns=vma.since_ns)
+    copy.name = name or vma.name
+    copy.forked_ns = vma.forked_ns
+    if vma in vma.region.vmas:
+        vma.region.vmas.append(copy)
+    return copy
+
+
+def _like(vma: Vma, task: Task, key: str, start: int, pages: int, pgoff: int, *, since_ns: int) -> Vma:
+    """A new VMA of the same region, with all that ``vma`` was told at mmap() and since."""
     copy = do_mmap(
         task,
         key,
         vma.region,
         pages,
         start=start,
-        since_ns=vma.since_ns,
+        since_ns=since_ns,
         shared=vma.shared,
         mapping=vma.mapping,
         anon_vma=vma.anon_vma,
@@ -209,11 +205,7 @@ def _copy(task: Task, vma: Vma, start: int, pages: int, pgoff: int, name: str = 
         pgoff=pgoff,
         file=vma.file,
     )
-    copy.name = name or vma.name
-    copy.writable = vma.writable
-    copy.forked_ns = vma.forked_ns
-    if vma in vma.region.vmas:
-        vma.region.vmas.append(copy)
+    copy.name, copy.writable = vma.name, vma.writable
     return copy
 
 

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
+from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page, Region
-from hwsim.kernel.page_flags import (
-    ANON,
-    BUDDY,
-    DIRTY,
-    HWPOISON,
-    LRU,
-    MLOCKED,
-    PRIVATE,
-    SWAPCACHE,
-    UNEVICTABLE,
-    UPTODATE,
-    WRITEBACK,
-)
 from hwsim.kernel.rmap import page_mkclean
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
@@ -23,16 +11,16 @@ from hwsim.kernel.writeback import Inode
 
 def page_mapping(kernel: Kernel, page: Page) -> AddressSpace | None:
     """The swapper for a page in swap cache, none for anonymous memory, else the file's (mm/util.c)."""
-    if page.flags & SWAPCACHE:
+    if page.flags & pg.SWAPCACHE:
         return kernel.mem_map.swapper
-    return None if page.flags & ANON else page.mapping
+    return None if page.flags & pg.ANON else page.mapping
 
 
 def isolate_lru_page(page: Page) -> bool:
     """Take the page off its LRU list with a reference of our own; False if it is on none."""
-    if not page.flags & LRU:
+    if not page.flags & pg.LRU:
         return False
-    page.flags &= ~LRU  # PG_unevictable stays: del_page_from_lru_list() does not clear it
+    page.flags &= ~pg.LRU  # PG_unevictable stays: del_page_from_lru_list() does not clear it
     page.get(ISOLATED)
     return True
 
@@ -47,11 +35,11 @@ def try_to_release_page(page: Page) -> bool:
 
     A dirty page with buffers has dirty buffers: drop_buffers() in fs/buffer.c fails.
     """
-    if not page.flags & PRIVATE:
+    if not page.flags & pg.PRIVATE:
         return True
-    if page.buffers_busy or page.flags & DIRTY:
+    if page.buffers_busy or page.flags & pg.DIRTY:
         return False
-    page.flags &= ~PRIVATE
+    page.flags &= ~pg.PRIVATE
     if BUFFERS in page.holders:  # else a script's flags verb has set the bit alone
         page.put(BUFFERS)
     return True
@@ -71,7 +59,7 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
     """
     for vma in list(page.ptes):
         page.unmap(vma, NONE)
-    page.flags &= ~(DIRTY | MLOCKED)  # do_invalidatepage() cleans the buffers before it drops them
+    page.flags &= ~(pg.DIRTY | pg.MLOCKED)  # do_invalidatepage() cleans the buffers before it drops them
     try_to_release_page(page)
     if mapping.host is not None:
         mapping.host.take_back(page.pgoff)
@@ -82,9 +70,9 @@ def truncate_inode_page(mapping: AddressSpace, page: Page) -> None:
 
 def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
     """Drop a page that is clean, unmapped and used by nobody but the cache and the caller."""
-    if page.flags & (DIRTY | WRITEBACK) or page.ptes or not try_to_release_page(page):
+    if page.flags & (pg.DIRTY | pg.WRITEBACK) or page.ptes or not try_to_release_page(page):
         return False
-    page.flags &= ~MLOCKED  # clear_page_mlock(), whatever becomes of the page
+    page.flags &= ~pg.MLOCKED  # clear_page_mlock(), whatever becomes of the page
     if page.count != 2:  # remove_mapping(): the cache's reference and ours
         return False
     truncate_inode_page(mapping, page)
@@ -93,32 +81,32 @@ def invalidate_inode_page(mapping: AddressSpace, page: Page) -> bool:
 
 def set_page_uptodate(page: Page) -> None:
     """The page has been read in or written as a whole; of a poisoned one only the flag (patch 10)."""
-    page.flags |= UPTODATE
+    page.flags |= pg.UPTODATE
 
 
 def attach_page_buffers(page: Page) -> None:
     """The page has buffer heads, which hold a reference."""
-    page.flags |= PRIVATE
+    page.flags |= pg.PRIVATE
     page.get(BUFFERS)
 
 
 def mlock_vma_page(page: Page) -> None:
     """A mapping that is locked in memory has the page now."""
-    page.flags |= MLOCKED | UNEVICTABLE
+    page.flags |= pg.MLOCKED | pg.UNEVICTABLE
 
 
 def lru_cache_add(page: Page, cpu: int) -> None:
     """The page waits in the pagevec of a CPU: not on the LRU yet, one reference more."""
-    page.flags &= ~(LRU | UNEVICTABLE)
+    page.flags &= ~(pg.LRU | pg.UNEVICTABLE)
     page.get(PAGEVEC)
     page.pagevec_cpu = cpu
 
 
 def change_flags(kernel: Kernel, page: Page, to_set: int, to_clear: int) -> None:
     """No act of the kernel: a script changes flags, whatever they mean."""
-    poisoned = page.flags & HWPOISON
+    poisoned = page.flags & pg.HWPOISON
     page.flags = kernel.config.real_flags((page.flags | to_set) & ~to_clear)
-    if page.flags & HWPOISON and not poisoned:
+    if page.flags & pg.HWPOISON and not poisoned:
         kernel.poisoned_pages += 1
 
 
@@ -127,7 +115,7 @@ def answers_eio(page: Page, policy: str) -> bool:
     mapping = page.mapping
     return (
         policy == "keep_poisoned"
-        and bool(page.flags & HWPOISON)
+        and bool(page.flags & pg.HWPOISON)
         and mapping is not None
         and not mapping.is_block_device
     )
@@ -143,9 +131,9 @@ def delete_from_swap_cache(page: Page) -> None:
 
     Those of a shared segment stand in its inode (mm/shmem.c, shmem_swp_entry()), by page offset.
     """
-    page.flags &= ~SWAPCACHE
+    page.flags &= ~pg.SWAPCACHE
     mapping = page.region.mapping
-    if not page.flags & ANON and mapping is not None and mapping.swapped.get(page.pgoff) is page:
+    if not page.flags & pg.ANON and mapping is not None and mapping.swapped.get(page.pgoff) is page:
         del mapping.swapped[page.pgoff]
         mapping.slots[page.pgoff] = page.epoch
     page.put(CACHE)
@@ -159,7 +147,7 @@ def lru_add_drain(page: Page, cpu: int) -> None:
     if page.pagevec_cpu == cpu and PAGEVEC in page.holders:
         page.put(PAGEVEC)
         page.pagevec_cpu = -1
-        page.flags |= LRU
+        page.flags |= pg.LRU
 
 
 def writes_inode(mapping: AddressSpace, call: str) -> bool:
@@ -183,7 +171,7 @@ def inode_of(page: Page) -> Inode | None:
 
 def set_page_dirty(page: Page, now_ns: int) -> None:
     """__set_page_dirty(): the page is dirty, and so is its inode since now if it was clean."""
-    page.flags |= DIRTY
+    page.flags |= pg.DIRTY
     inode = inode_of(page)
     if inode is not None:
         inode.advance(now_ns)
@@ -208,8 +196,8 @@ def dropped_pages(region: Region, overlay: dict[int, Page]) -> set[int]:
         page.pgoff
         for page in overlay.values()
         if page.region is region
-        and page.flags & HWPOISON
-        and not page.flags & BUDDY
+        and page.flags & pg.HWPOISON
+        and not page.flags & pg.BUDDY
         and page.mapping is None
         and page.pgoff not in mapping.gone
     }
@@ -217,10 +205,10 @@ def dropped_pages(region: Region, overlay: dict[int, Page]) -> set[int]:
 
 def is_dirty(page: Page) -> bool:
     """Whether writeback would write the page: PG_dirty, or an entry that maps it is dirty."""
-    return bool(page.flags & DIRTY) or any(pte.dirty for pte in page.ptes.values())
+    return bool(page.flags & pg.DIRTY) or any(pte.dirty for pte in page.ptes.values())
 
 
 def clear_page_dirty_for_io(page: Page) -> None:
     """Writeback begins: neither the page nor an entry that maps it is dirty any more."""
     page_mkclean(page)
-    page.flags &= ~DIRTY
+    page.flags &= ~pg.DIRTY

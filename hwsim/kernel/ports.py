@@ -4,7 +4,7 @@ The kernel imports nothing above it.  Who wants to know registers at boot, as an
 listener a port, any number of :class:`HandlerWatcher`.  Ports are traits, so that one class can answer
 several and the core can be compiled; a method that nobody has written is an error in the model.
 
-:class:`UserSpace` stands where a Task points at it.
+:class:`~hwsim.kernel.mm_types.UserSpace` stands where a Task points at it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from mypy_extensions import trait
 
 from hwsim.kernel.failure import Chance, MemoryFailure
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region, Signal, UserSpace, Vma
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region, Signal, Vma
 
 
 class Halted(Exception):
@@ -184,6 +184,3 @@ class FileWatcher:
     def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """The inode has left memory; ``lost``: with an error that nobody will hear of."""
         raise NotImplementedError
-
-
-__all__ = ["FileWatcher", "Halted", "HandlerWatcher", "PageWatcher", "UserSpace"]

@@ -65,38 +65,24 @@ def next_stages(page: Page, cycle: SwapCycle) -> list[int]:
 
 def enter(page: Page, stage: int) -> None:
     """The page goes on from the stage before; what a device does with the frame is the caller's."""
-    if page.flags & ANON:
-        _anon(page, stage)
-    else:
-        _shm(page, stage)
-    page.swap_stage = stage
-
-
-def _anon(page: Page, stage: int) -> None:
+    anon = page.flags & ANON
     if stage == DIRTY_MAPPED:
-        add_to_swap(page)
+        if anon:
+            add_to_swap(page)
     elif stage == DIRTY_UNMAPPED:
         reclaim(page)
     elif stage == CLEAN_UNMAPPED:
         clear_page_dirty_for_io(page)
         end_swap_writepage(page)
     elif stage == CLEAN_MAPPED:
-        _map_again(page, SWAP)
-    else:  # a store by the only user, or pressure on the slots: the swap cache lets go
+        if anon or shmem_getpage(page):
+            _map_again(page, SWAP if anon else NONE)
+    elif anon:  # a store by the only user, or pressure on the slots: the swap cache lets go
         delete_from_swap_cache(page)
         page.swap_entry = False
         for pte in page.ptes.values():
             pte.dirty = pte.writable = True
-
-
-def _shm(page: Page, stage: int) -> None:
-    if stage == DIRTY_UNMAPPED:
-        reclaim(page)
-    elif stage == CLEAN_UNMAPPED:
-        clear_page_dirty_for_io(page)
-        end_swap_writepage(page)
-    elif stage == CLEAN_MAPPED and shmem_getpage(page):
-        _map_again(page, NONE)
+    page.swap_stage = stage
 
 
 def _map_again(page: Page, kind: str) -> None:

@@ -29,6 +29,7 @@ stand apart: their next stores are drawn one by one (``later_look``) and marked 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import exp, expm1, log1p
 
 from mypy_extensions import trait
@@ -105,6 +106,7 @@ class Stored:
         raise NotImplementedError
 
 
+@dataclass(slots=True, eq=False)
 class Inode:
     """struct inode of a file with dirty accounting, as far as writeback goes.
 
@@ -113,36 +115,23 @@ class Inode:
     :meth:`advance` brings it up to now before anybody looks at it.
     """
 
-    __slots__ = (
-        "_apart",
-        "_draw_from_ns",
-        "_expire_ns",
-        "_flusher",
-        "_marked_ns",
-        "_others_ns",
-        "_rate",
-        "_rates_are_old",
-        "_region",
-        "_uniform",
-        "calls",
-        "clean_ns",
-    )
+    _region: Stored
+    _flusher: Flusher
+    clean_ns: int
+    _uniform: Callable[[int, int], float]
+    calls: list[tuple[int, int]] = field(init=False)
+    _expire_ns: int | None = field(init=False)  # None: as vm.dirty_expire_centisecs says; 0: never
+    _marked_ns: int | None = None  # first store since it was clean that is known
+    _others_ns: int | None = None  # first store since then to a page that does not stand apart
+    _draw_from_ns: int | None = field(init=False)  # that store is not drawn yet: it comes after this
+    _apart: dict[int, float] = field(default_factory=dict)  # page offset -> stores per ns
+    _rate: float | None = None  # stores per ns to all other pages
+    _rates_are_old: bool = False
 
-    def __init__(
-        self, region: Stored, flusher: Flusher, now_ns: int, uniform: Callable[[int, int], float]
-    ) -> None:
-        self._region = region
-        self._flusher = flusher
-        self._expire_ns = region.layout.flush_every_ns  # None: as vm.dirty_expire_centisecs says; 0: never
-        self._uniform = uniform
-        self.calls = [] if flusher.sync is None else [flusher.sync]
-        self.clean_ns = now_ns
-        self._marked_ns: int | None = None  # first store since then that is known
-        self._others_ns: int | None = None  # first store since then to a page that does not stand apart
-        self._draw_from_ns: int | None = now_ns  # that store is not drawn yet: it comes after this
-        self._apart: dict[int, float] = {}  # page offset -> stores per ns
-        self._rate: float | None = None  # stores per ns to all other pages
-        self._rates_are_old = False
+    def __post_init__(self) -> None:
+        self.calls = [] if self._flusher.sync is None else [self._flusher.sync]
+        self._expire_ns = self._region.layout.flush_every_ns
+        self._draw_from_ns = self.clean_ns
 
     # -- the clock ----------------------------------------------------------------------------------
 

@@ -131,7 +131,8 @@ class FileCalls:
         if not self.pending or not (self.mapping.as_eio or members):
             return []
         found: list[Call] = []
-        cached_ns = self._cached_from(now)
+        # From when on the mapping has pages, as far as chance brings any back; None: never.
+        cached_ns = now if self._has_pages(now) else min(self.mapping.read_again.values(), default=None)
         for member in members:
             fsync, tie = _fsync(member), TASK_ACCESS | member.number
             asks_ns = now if self._asks(fsync.call, has_pages=False) else cached_ns
@@ -153,12 +154,6 @@ class FileCalls:
             u = self.around.draws.extra(self.pending[0].line.error, Slot.EVICT, now)
             found.append(Call(now + int(-log1p(-u) / rate) + 1, KERNEL_ACCESS, self._evict))
         return found
-
-    def _cached_from(self, now: int) -> int | None:
-        """From when on the mapping has pages, as far as chance brings any back; None: never."""
-        if self._has_pages(now):
-            return now
-        return min(self.mapping.read_again.values(), default=None)
 
     def _has_pages(self, now: int) -> bool:
         return has_cached_pages(self.region, self.kernel.mem_map.overlay, now)

@@ -66,10 +66,6 @@ def _one_page(step: Step, key: str) -> None:
     next(check for name, check in _FORMS.items() if name in ref)(step, key)
 
 
-def _of_region(step: Step, key: str) -> None:
-    target_of(step, key)
-
-
 def _of_file(step: Step, key: str) -> None:
     ref = step.args[key]
     cached = file_of(step, ref["file"], key, "file").layout.pages
@@ -97,8 +93,8 @@ def _frame(step: Step, key: str) -> None:
         raise beyond(step, pfn, machine.memory_pages + fitted, key, "pfn")
 
 
-_FORMS: dict[str, Callable[[Step, str], None]] = {
-    "region": _of_region,
+_FORMS: dict[str, Callable[[Step, str], object]] = {
+    "region": target_of,
     "file": _of_file,
     "kernel": _of_kernel,
     "free": _free,

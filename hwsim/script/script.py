@@ -88,6 +88,3 @@ class Script:
 
 def _plain(args: Arguments) -> dict[str, object]:
     return {key: dict(value) if isinstance(value, dict) else value for key, value in args.items()}
-
-
-__all__ = ["Script", "ScriptError"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.allocator import release_region
@@ -20,6 +21,7 @@ from hwsim.userspace.user_task import Supervisor, UserTask
 _NOTHING_SHARED = nullcontext()
 
 
+@dataclass(slots=True, eq=False)
 class TaskGroup(Supervisor):
     """All members of one [[task]] table and their supervisor, in one boot.
 
@@ -27,45 +29,26 @@ class TaskGroup(Supervisor):
     some, :meth:`start` fills them again -> :meth:`tear_down`.
     """
 
-    __slots__ = (
-        "_draws",
-        "_kernel",
-        "_pids",
-        "_planned",
-        "_script",
-        "empty",
-        "files",
-        "members",
-        "restarts",
-        "shared",
-        "spec",
-        "stores_per_ns",
-    )
+    _kernel: Kernel
+    _draws: Draws
+    spec: TaskSpec
+    _pids: Iterator[int]
+    _script: tuple[ScriptStep, ...]
+    members: list[UserTask] = field(default_factory=list)
+    empty: list[UserTask] = field(default_factory=list)  # those without a process
+    shared: list[Region] = field(default_factory=list)
+    files: tuple[str | None, ...] = field(init=False)  # mapped, or written back
+    stores_per_ns: float = field(init=False)
+    restarts: int = 0  # deaths of errors that a start has answered: one of all that died together
+    _planned: set[Alarm] = field(default_factory=set)  # restarts to come
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        draws: Draws,
-        spec: TaskSpec,
-        pids: Iterator[int],
-        script: tuple[ScriptStep, ...],
-    ) -> None:
-        self._kernel = kernel
-        self._draws = draws
-        self._pids = pids
-        self._planned: set[Alarm] = set()  # restarts to come
-        self._script = script
-        self.spec = spec
-        self.members: list[UserTask] = []
-        self.empty: list[UserTask] = []  # those without a process
-        files = [region.file for region in spec.regions if region.kind == "file"]
-        files += [] if spec.fsync is None else [spec.fsync.file]
-        self.files = tuple(dict.fromkeys(files))  # mapped, or written back
-        self.shared: list[Region] = []
-        self.restarts = 0  # deaths of errors that a start has answered: one of all that died together
+    def __post_init__(self) -> None:
+        files = [region.file for region in self.spec.regions if region.kind == "file"]
+        files += [] if self.spec.fsync is None else [self.spec.fsync.file]
+        self.files = tuple(dict.fromkeys(files))
         self.stores_per_ns = 1e-9 * sum(
             region.pages * touch.share * touch.store_per_s
-            for region in spec.regions
+            for region in self.spec.regions
             for touch in region.touch
         )
 
@@ -124,7 +107,7 @@ class TaskGroup(Supervisor):
         """Start every member that is not running: parents first, then their children."""
         waiting, self.empty = self.empty, []
         with self._sharers_change():
-            for member in sorted(waiting, key=_start_order):
+            for member in sorted(waiting, key=lambda each: (each.parent is not None, each.number)):
                 if member.alive:
                     continue
                 if member.parent is None:
@@ -213,7 +196,3 @@ class TaskGroup(Supervisor):
             return
         for region in self.shared:
             release_region(self._kernel, region)
-
-
-def _start_order(member: UserTask) -> tuple[bool, int]:
-    return member.parent is not None, member.number

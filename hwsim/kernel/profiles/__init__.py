@@ -7,5 +7,3 @@ from hwsim.kernel.profiles.v2_6_32 import V2_6_32
 from hwsim.kernel.profiles.v5 import V5
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (V5, V2_6_32)}
-
-__all__ = ["PROFILES", "Profile"]

@@ -8,22 +8,9 @@ delivery follows arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32, the first release t
 
 from __future__ import annotations
 
+from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.filemap_error import filemap_fdatawait
-from hwsim.kernel.page_flags import (
-    BUDDY,
-    COMPOUND,
-    DIRTY,
-    HEAD,
-    LRU,
-    MLOCKED,
-    RESERVED,
-    SLAB,
-    SWAPBACKED,
-    SWAPCACHE,
-    TAIL,
-    UNEVICTABLE,
-)
 from hwsim.kernel.profile import (
     KERN_DEBUG,
     KERN_EMERG,
@@ -37,21 +24,21 @@ from hwsim.kernel.switches import Switches
 from hwsim.kernel.truncate import vmtruncate_range
 
 ERROR_STATES: tuple[ErrorState, ...] = (
-    ErrorState(1, RESERVED, 0, "reserved kernel", "me_ignore"),
-    ErrorState(2, BUDDY, 0, "free kernel", "me_free"),
-    ErrorState(3, SLAB, 0, "kernel slab", "me_kernel"),
-    ErrorState(4, HEAD, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
-    ErrorState(5, TAIL, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
-    ErrorState(4, COMPOUND, 0, "huge", "me_huge_page", "!PAGEFLAGS_EXTENDED"),
-    ErrorState(6, SWAPCACHE | DIRTY, 0, "swapcache", "me_swapcache_dirty"),
-    ErrorState(7, SWAPCACHE, DIRTY, "swapcache", "me_swapcache_clean"),
-    ErrorState(8, UNEVICTABLE | DIRTY, 0, "unevictable LRU", "me_pagecache_dirty", "UNEVICTABLE_LRU"),
-    ErrorState(9, UNEVICTABLE, 0, "unevictable LRU", "me_pagecache_clean", "UNEVICTABLE_LRU"),
-    ErrorState(10, MLOCKED | DIRTY, 0, "mlocked LRU", "me_pagecache_dirty", "HAVE_MLOCKED_PAGE_BIT"),
-    ErrorState(11, MLOCKED, 0, "mlocked LRU", "me_pagecache_clean", "HAVE_MLOCKED_PAGE_BIT"),
-    ErrorState(12, LRU | DIRTY, 0, "LRU", "me_pagecache_dirty"),
-    ErrorState(13, LRU, DIRTY, "clean LRU", "me_pagecache_clean"),
-    ErrorState(14, SWAPBACKED, 0, "anonymous", "me_pagecache_clean"),
+    ErrorState(1, pg.RESERVED, 0, "reserved kernel", "me_ignore"),
+    ErrorState(2, pg.BUDDY, 0, "free kernel", "me_free"),
+    ErrorState(3, pg.SLAB, 0, "kernel slab", "me_kernel"),
+    ErrorState(4, pg.HEAD, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
+    ErrorState(5, pg.TAIL, 0, "huge", "me_huge_page", "PAGEFLAGS_EXTENDED"),
+    ErrorState(4, pg.COMPOUND, 0, "huge", "me_huge_page", "!PAGEFLAGS_EXTENDED"),
+    ErrorState(6, pg.SWAPCACHE | pg.DIRTY, 0, "swapcache", "me_swapcache_dirty"),
+    ErrorState(7, pg.SWAPCACHE, pg.DIRTY, "swapcache", "me_swapcache_clean"),
+    ErrorState(8, pg.UNEVICTABLE | pg.DIRTY, 0, "unevictable LRU", "me_pagecache_dirty", "UNEVICTABLE_LRU"),
+    ErrorState(9, pg.UNEVICTABLE, 0, "unevictable LRU", "me_pagecache_clean", "UNEVICTABLE_LRU"),
+    ErrorState(10, pg.MLOCKED | pg.DIRTY, 0, "mlocked LRU", "me_pagecache_dirty", "HAVE_MLOCKED_PAGE_BIT"),
+    ErrorState(11, pg.MLOCKED, 0, "mlocked LRU", "me_pagecache_clean", "HAVE_MLOCKED_PAGE_BIT"),
+    ErrorState(12, pg.LRU | pg.DIRTY, 0, "LRU", "me_pagecache_dirty"),
+    ErrorState(13, pg.LRU, pg.DIRTY, "clean LRU", "me_pagecache_clean"),
+    ErrorState(14, pg.SWAPBACKED, 0, "anonymous", "me_pagecache_clean"),
     ErrorState(15, 0, 0, "unknown page state", "me_unknown"),
 )
 
