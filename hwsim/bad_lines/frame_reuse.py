@@ -53,6 +53,7 @@ def becomes_free(line: BadLine, page: Page) -> None:
     look_after_no_more(line)
     line.around.kernel.event("freed", error=line.error, pfn=line.pfn)
     free_one_page(page)
+    page.swap_entry, page.swap_stage = False, 0
     line.draw_race()
 
 

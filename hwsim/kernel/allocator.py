@@ -91,7 +91,6 @@ def free_one_page(page: Page) -> None:
         if mapping is not None and mapping.swapped.get(page.pgoff) is page:
             del mapping.swapped[page.pgoff]
     page.mapping = page.anon_vma = page.head = None
-    page.swap_entry, page.swap_stage = False, 0
 
 
 def release_region(kernel: Kernel, region: Region) -> None:
