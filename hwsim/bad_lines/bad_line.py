@@ -28,6 +28,10 @@ from hwsim.kernel.mm_types import Page, Pte, UserSpace, Vma
 
 _FURTHER = 1 << 20  # attempts from here on are finds of further lines
 
+# What renews the frame stays a candidate: if memory_failure() is on its way to the page, it comes up again
+# when that has returned.  The good line is known as good then, and the gatekeeper keeps the poisoned frame.
+_RENEWS = ("allocated", "first_touch", "healed", "refilled")
+
 
 class Candidate(NamedTuple):
     """What may happen to a line: when, its place among ties, what, and what it does.
@@ -160,7 +164,8 @@ class BadLine(Scrubbed):
         if candidate.needs_cpu and stalled_ns > self.around.engine.now_ns:
             self._put_off(candidate, stalled_ns)
             return
-        self.times = [each for each in self.times if each is not candidate]
+        if candidate.what not in _RENEWS:
+            self.times = [each for each in self.times if each is not candidate]
         candidate.happens(self)
 
     def _put_off(self, candidate: Candidate, until_ns: int) -> None:

@@ -111,8 +111,10 @@ def _swap(page: Page, chance: Chance) -> None:
 def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
     region, now = page.region, kernel.engine.now_ns
     mapping = region.mapping
-    assert mapping is not None
-    add_to_page_cache(page, mapping)
+    if mapping is not None:
+        add_to_page_cache(page, mapping)
+    else:  # a script's mmap() is about to make the segment
+        page.get(CACHE)
     page.flags = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
     written = region.layout.populate
     for vma in region.vmas:
@@ -125,7 +127,8 @@ def _shm(kernel: Kernel, page: Page, chance: Chance) -> None:
             written = written or stored
     if not written and not page.ptes:
         page.put(CACHE)
-        del mapping.pages[page.pgoff]
+        if mapping is not None:
+            del mapping.pages[page.pgoff]
         page.mapping = None
         _free(kernel, page, chance)
         return

@@ -85,7 +85,9 @@ class LostWrites(FileWatcher):
         self._finish(region, cut, "truncated")
 
     def released(self, region: Region) -> None:
-        self._finish(region, range(region.layout.pages), "released")
+        for lost in self._rows:
+            if lost.region is region:
+                lost.finish("released", self._around.engine.now_ns)
 
     def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """Its error goes with the inode, and the pages kept as markers."""
