@@ -22,12 +22,12 @@ from hwsim.kernel.allocator import (
     prep_new_page,
     take_page_off_buddy,
 )
+from hwsim.kernel.fault import unmap_mapping_range
 from hwsim.kernel.first_look import fault_in
 from hwsim.kernel.later_look import map_latecomers
 from hwsim.kernel.mm_types import Page, Vma
 from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
-from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.rng import Slot
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.mm_types import NONE, POISON, PRESENT, SWAP, Page, Pte, Signal, Vma
+from hwsim.kernel.mm_types import NONE, POISON, PRESENT, SWAP, AddressSpace, Page, Pte, Signal, Vma
+from hwsim.kernel.mmap import zap_entries
 from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, force_sig_info
 from hwsim.kernel.swap import has_no_contents
 from hwsim.kernel.system import Kernel
@@ -147,3 +148,25 @@ def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> None:
     if inherited:
         kernel.reach("fork:poison_copied")
     kernel.watcher.entries_copied(child)
+
+
+# -- cutting pages out of a file that tasks map: truncate() asks for even_cows, and zap_pte_range() then drops
+# whatever stands in the range, poison and swap entries too, in every kernel
+
+
+def unmap_mapping_range(mapping: AddressSpace, pages: range) -> list[Page]:
+    """Take a range of the file out of all page tables, even_cows; returns the pages that lost an entry."""
+    lost = []
+    for vma in mapping.vmas:
+        lost += zap_entries(vma, pages)
+    return lost
+
+
+def vmtruncate_range(mapping: AddressSpace, pages: range) -> list[Page] | None:
+    """madvise(MADV_REMOVE), 2.6.16 to 3.4: i_op->truncate_range, which only tmpfs has; None is -ENOSYS.
+
+    It unmaps as truncate() does (2.6.30 and 2.6.32, mm/memory.c).
+    """
+    if not mapping.swap_backed:
+        return None
+    return unmap_mapping_range(mapping, pages)

@@ -8,7 +8,7 @@ from hwsim.bad_lines import discovery
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.allocator import put_page
-from hwsim.kernel.fault import STALE, ZEROES
+from hwsim.kernel.fault import STALE, ZEROES, unmap_mapping_range
 from hwsim.kernel.filemap_error import (
     close_file,
     close_reports,
@@ -28,7 +28,6 @@ from hwsim.kernel.page_cache import (
 )
 from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.swap import shmem_getpage
-from hwsim.kernel.truncate import unmap_mapping_range
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hwsim.kernel.fault import vmtruncate_range
 from hwsim.kernel.filemap_error import filemap_write_and_wait_range
 from hwsim.kernel.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
 from hwsim.kernel.profiles.v5 import V5
-from hwsim.kernel.truncate import vmtruncate_range
 
 # The rows of v5; those for unevictable pages are no longer conditional.
 ERROR_STATES = tuple(

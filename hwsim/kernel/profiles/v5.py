@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.fault import vmtruncate_range
 from hwsim.kernel.filemap_error import filemap_fdatawait
 from hwsim.kernel.profile import (
     KERN_DEBUG,
@@ -21,7 +22,6 @@ from hwsim.kernel.profile import (
     Profile,
 )
 from hwsim.kernel.switches import Switches
-from hwsim.kernel.truncate import vmtruncate_range
 
 ERROR_STATES: tuple[ErrorState, ...] = (
     ErrorState(1, pg.RESERVED, 0, "reserved kernel", "me_ignore"),
