@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from hwsim.hardware.fault_sampler import sample_faults
+from hwsim.hardware.dram.fault_sampler import sample_faults
 from tests.test_faults import JAGUAR, plainly
 
 TRIALS = 40_000_000

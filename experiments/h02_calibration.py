@@ -7,9 +7,9 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from experiments.common import Answer, Effort, words
-from hwsim.hardware.dram import GEOMETRIES
-from hwsim.hardware.fault_model import FaultModel
-from hwsim.hardware.fit_tables import FIT_TABLES
+from hwsim.hardware.dram.dimms import GEOMETRIES
+from hwsim.hardware.dram.fault_model import FaultModel
+from hwsim.hardware.dram.fit_tables import FIT_TABLES
 from hwsim.show import style
 from hwsim.study.estimate import Estimate
 from hwsim.study.faults import fault_study

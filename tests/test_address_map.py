@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.hardware import gf2
-from hwsim.hardware.address_map import (
+from hwsim.hardware.dram.address_map import (
     AddressMap,
     AddressMapError,
     CoordinateRange,
@@ -16,8 +15,8 @@ from hwsim.hardware.address_map import (
     interleaved,
     map_problems,
 )
-from hwsim.hardware.address_map_presets import FUNCTIONS, address_map
-from hwsim.hardware.dram import COORDINATES, GEOMETRIES, DramGeometry, GeometryError
+from hwsim.hardware.dram.address_map_presets import FUNCTIONS, address_map
+from hwsim.hardware.dram.dimms import COORDINATES, GEOMETRIES, DramGeometry, GeometryError, gf2
 
 SMALL = DramGeometry(
     technology="DDR5",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.hardware.dram import COUNTS, GEOMETRIES, GeometryError
+from hwsim.hardware.dram.dimms import COUNTS, GEOMETRIES, GeometryError
 
 DDR4 = GEOMETRIES["ddr4-2socket"]
 GIB = 1 << 30

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hwsim.engine import Engine
-from hwsim.hardware.address_map import CoordinateRange
-from hwsim.hardware.dram_fault import Dimms
+from hwsim.hardware.dram.address_map import CoordinateRange
+from hwsim.hardware.dram.dram_fault import Dimms
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.plan import Plan
 from hwsim.rng import Draws, Slot

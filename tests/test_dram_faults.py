@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hwsim.bad_lines.fault_course import FaultCourse
-from hwsim.hardware.address_map import CoordinateRange
-from hwsim.hardware.dram_fault import Dimms, DramFault
-from hwsim.hardware.ecc import ON_DIE_SEC, OUTCOMES, SECDED, residual
-from hwsim.hardware.ecc_line import line_outcomes
-from hwsim.hardware.fit_tables import FIXED
+from hwsim.hardware.dram.address_map import CoordinateRange
+from hwsim.hardware.dram.dram_fault import Dimms, DramFault
+from hwsim.hardware.dram.ecc import ON_DIE_SEC, OUTCOMES, SECDED, residual
+from hwsim.hardware.dram.ecc_line import line_outcomes
+from hwsim.hardware.dram.fit_tables import FIXED
 from hwsim.machine import Machine, Plan, run_replication
 from hwsim.machine.quiet import uneventful
 from hwsim.record import Replication

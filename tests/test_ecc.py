@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hwsim.hardware.ecc import (
+from hwsim.hardware.dram.ecc import (
     CE,
     CHIPKILL_X4,
     CHIPKILL_X4_DDR5,
@@ -28,7 +28,7 @@ from hwsim.hardware.ecc import (
     outcomes,
     residual,
 )
-from hwsim.hardware.ecc_line import code_words, line_outcomes
+from hwsim.hardware.dram.ecc_line import code_words, line_outcomes
 
 SYMBOL_CODES = [CHIPKILL_X4, CHIPKILL_X4_DDR5, CHIPKILL_X4_LOCKSTEP]
 BYTES = np.arange(1, 256, dtype=np.uint8)

@@ -9,7 +9,7 @@ import galois
 import numpy as np
 import pytest
 
-from hwsim.hardware.ecc import (
+from hwsim.hardware.dram.ecc import (
     CE,
     CHIPKILL_X4,
     CHIPKILL_X4_DDR5,

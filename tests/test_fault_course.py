@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from hwsim.bad_lines.fault_course import FaultCourse
-from hwsim.hardware.dram_fault import DramFault
+from hwsim.hardware.dram.dram_fault import DramFault
 from hwsim.spec import DramSpec
 from tests.test_dram_faults import BASE, CELL, ROW, at
 

@@ -13,10 +13,10 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner, Result
 
 from hwsim.cli.main import app
-from hwsim.hardware.dram import GEOMETRIES
-from hwsim.hardware.fault_model import FaultModel
-from hwsim.hardware.fault_sampler import BATCH_DIMMS, FaultCounts, sample_faults
-from hwsim.hardware.fit_tables import FIT_TABLES, FIXED, FaultRate
+from hwsim.hardware.dram.dimms import GEOMETRIES
+from hwsim.hardware.dram.fault_model import FaultModel
+from hwsim.hardware.dram.fault_sampler import BATCH_DIMMS, FaultCounts, sample_faults
+from hwsim.hardware.dram.fit_tables import FIT_TABLES, FIXED, FaultRate
 from hwsim.scenario import ScenarioError, load
 
 ALPHA = 1e-4  # chance that one test of a correct sampler fails with another seed

@@ -24,7 +24,7 @@ PUBLIC_NAMES = 30
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 WIDE_CLASSES = {
-    "hardware/dram.py DramGeometry": "counts as JEDEC names them, and the sizes that follow from them",
+    "hardware/dram/dimms.py DramGeometry": "counts as JEDEC names them, and the sizes that follow from them",
 }
 
 

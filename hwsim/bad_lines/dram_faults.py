@@ -13,8 +13,8 @@ from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.engine import FAULT_ONSET
-from hwsim.hardware.address_map import LINE_SHIFT, PAGE_SHIFT
-from hwsim.hardware.dram_fault import dimms_of, is_within_a_row
+from hwsim.hardware.dram.address_map import LINE_SHIFT, PAGE_SHIFT
+from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.cmci import interrupted
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce_poll import Seen, polled

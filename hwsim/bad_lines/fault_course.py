@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import expm1
 
-from hwsim.hardware.dram_fault import DramFault, dimms_of
+from hwsim.hardware.dram.dram_fault import DramFault, dimms_of
 from hwsim.rng import binomial, poisson
 from hwsim.spec import DramSpec
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hwsim.hardware.dram import GEOMETRIES, DramGeometry
-from hwsim.hardware.fault_model import ECCS, FaultModel
-from hwsim.hardware.fit_tables import FIT_TABLES, FIXED, MAX_FIT, FaultRate
+from hwsim.hardware.dram.dimms import GEOMETRIES, DramGeometry
+from hwsim.hardware.dram.fault_model import ECCS, FaultModel
+from hwsim.hardware.dram.fit_tables import FIT_TABLES, FIXED, MAX_FIT, FaultRate
 from hwsim.scenario.fields import (
     DurationOrNever,
     Flag,

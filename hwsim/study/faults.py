@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from hwsim.hardware.fault_model import FaultModel
-from hwsim.hardware.fault_sampler import sample_faults
+from hwsim.hardware.dram.fault_model import FaultModel
+from hwsim.hardware.dram.fault_sampler import sample_faults
 from hwsim.study.estimate import Estimate, proportion
 
 

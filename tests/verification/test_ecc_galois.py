@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwsim.hardware.ecc import CHIPKILL_X4, CHIPKILL_X4_DDR5, CHIPKILL_X4_LOCKSTEP
+from hwsim.hardware.dram.ecc import CHIPKILL_X4, CHIPKILL_X4_DDR5, CHIPKILL_X4_LOCKSTEP
 from tests.test_ecc_galois import decoded_as_bch, decoded_as_reed_solomon, miscorrected_alike
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwsim.hardware.dram import DramGeometry
-from hwsim.hardware.fit_tables import FaultRate
+from hwsim.hardware.dram.dimms import DramGeometry
+from hwsim.hardware.dram.fit_tables import FaultRate
 
 ECCS = ("none", "secded", "chipkill", "sddc")
 SYMBOL_BITS = 8

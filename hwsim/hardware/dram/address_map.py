@@ -21,9 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.hardware import gf2
-from hwsim.hardware.dram import COORDINATES, DramGeometry, GeometryProblem
-from hwsim.hardware.gf2 import Int64Array
+from hwsim.hardware.dram.dimms import COORDINATES, DramGeometry, GeometryProblem, gf2
+from hwsim.hardware.dram.gf2 import Int64Array
 
 LINE_SHIFT = 6
 PAGE_SHIFT = 12
@@ -94,7 +93,7 @@ class AddressMap:
     """An invertible map between physical addresses and coordinates of the lines of one machine.
 
     ``functions`` may leave out coordinates that have one value only.  Raises :class:`AddressMapError`, or
-    :class:`~hwsim.hardware.dram.GeometryError` for a geometry that cannot be. Addresses (``paddr``) are
+    :class:`~hwsim.hardware.dram.dimms.GeometryError` for a geometry that cannot be. Addresses (``paddr``) are
     bytes, int64; all methods take and give arrays and loop over bits, never over addresses.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.hardware.ecc import BinaryCode, SymbolCode, UInt8Array, outcomes
+from hwsim.hardware.dram.ecc import BinaryCode, SymbolCode, UInt8Array, outcomes
 
 BEATS_PER_SYMBOL = 2  # of an x4 chip: eight bits
 

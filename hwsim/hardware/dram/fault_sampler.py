@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.hardware.fault_model import HOURS_PER_YEAR, FaultModel, columns_per_word
-from hwsim.hardware.fit_tables import FIXED
+from hwsim.hardware.dram.fault_model import HOURS_PER_YEAR, FaultModel, columns_per_word
+from hwsim.hardware.dram.fit_tables import FIXED
 
 BATCH_DIMMS = 1 << 17  # counts of one batch stay in the second-level cache
 _BATCH_FAULTS = 1 << 14  # a batch of DIMMs with many faults each is smaller: pairs grow with the square

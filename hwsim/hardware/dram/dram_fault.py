@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.hardware.address_map import AddressMap, CoordinateRange, Coordinates, interleaved
-from hwsim.hardware.address_map_presets import address_map
-from hwsim.hardware.dram import COORDINATES, GEOMETRIES
-from hwsim.hardware.ecc import CE, CODES, NONE, ON_DIE_SEC, OUTCOMES, SILENT, UE, residual
-from hwsim.hardware.ecc_line import line_outcomes
-from hwsim.hardware.fault_model import columns_per_word
-from hwsim.hardware.fit_tables import FIXED
+from hwsim.hardware.dram.address_map import AddressMap, CoordinateRange, Coordinates, interleaved
+from hwsim.hardware.dram.address_map_presets import address_map
+from hwsim.hardware.dram.dimms import COORDINATES, GEOMETRIES
+from hwsim.hardware.dram.ecc import CE, CODES, NONE, ON_DIE_SEC, OUTCOMES, SILENT, UE, residual
+from hwsim.hardware.dram.ecc_line import line_outcomes
+from hwsim.hardware.dram.fault_model import columns_per_word
+from hwsim.hardware.dram.fit_tables import FIXED
 from hwsim.spec import DramSpec
 
 _DIMM = ("socket", "channel", "subchannel", "dimm")
@@ -35,7 +35,7 @@ class DramFault:
     """A fault: mode, permanence (transient, intermittent, permanent), its lines, its chip, and its outcome.
 
     ``chip`` None: not of one chip (channel).  ``bit``: which data pin of the chip, of a bit fault.
-    ``outcome``: what a line suffers from this fault alone, one of :data:`~hwsim.hardware.ecc.OUTCOMES`.
+    ``outcome``: what a line suffers from this fault alone, one of :data:`~hwsim.hardware.dram.ecc.OUTCOMES`.
     Of mirrored memory ``copy`` says in which of the two, and ``in_copy`` what the line suffers there.
     """
 

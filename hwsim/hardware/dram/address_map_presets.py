@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from hwsim.hardware.address_map import AddressMap, Functions
-from hwsim.hardware.dram import GEOMETRIES
+from hwsim.hardware.dram.address_map import AddressMap, Functions
+from hwsim.hardware.dram.dimms import GEOMETRIES
 
 
 def _plain(first: int, last: int) -> tuple[tuple[int, ...], ...]:
