@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.kernel import filemap_error as fe
+from hwsim.kernel.mm import filemap as fe
 from hwsim.kernel.mm_types import AddressSpace
 from hwsim.kernel.page_flags import HWPOISON
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.fault import (
+from hwsim.kernel.mm.memory import (
     BUS_ERROR,
     KILLED_AR,
     OK,

@@ -23,8 +23,8 @@ LONG_FILES: dict[str, str] = {
 
 # A function over FUNCTION_LINES_MAX lines, likewise.
 LONG_FUNCTIONS = {
-    "hwsim/kernel/memory_failure.py memory_failure": "the kernel's own function, in its order",
-    "hwsim/kernel/memory_failure.py hwpoison_user_mappings": "the kernel's own function, in its order",
+    "hwsim/kernel/mm/memory_failure.py memory_failure": "the kernel's own function, in its order",
+    "hwsim/kernel/mm/memory_failure.py hwpoison_user_mappings": "the kernel's own function, in its order",
 }
 
 MODEL = (

@@ -18,8 +18,8 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config as ModelConfig
 from hwsim.kernel.error_states import classify, lookup, scan
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.handlers import ACTION_NAME
-from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.mm.me_handlers import ACTION_NAME
+from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import (
     BUFFERS,
     CACHE,

@@ -18,8 +18,8 @@ from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
 from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
+from hwsim.kernel.mm.page_cache import truncate_inode_page
 from hwsim.kernel.mm_types import CACHE, AddressSpace, Page
-from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.rng import Draws
 from hwsim.scenario import load

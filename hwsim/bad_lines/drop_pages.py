@@ -8,9 +8,9 @@ from hwsim.bad_lines.frame_reuse import freed
 from hwsim.bad_lines.looks import settle
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import put_page
+from hwsim.kernel.mm.page_alloc import put_page
+from hwsim.kernel.mm.page_cache import clear_page_dirty_for_io, is_dirty, truncate_inode_page
 from hwsim.kernel.mm_types import AddressSpace
-from hwsim.kernel.page_cache import clear_page_dirty_for_io, is_dirty, truncate_inode_page
 
 
 def drop_pages(around: Surroundings[BadLine], mapping: AddressSpace) -> None:

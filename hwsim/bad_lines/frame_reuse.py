@@ -15,18 +15,18 @@ from hwsim.bad_lines.looks import look, settle
 from hwsim.bad_lines.states import HANDLED
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import (
+from hwsim.kernel.first_look import fault_in
+from hwsim.kernel.later_look import map_latecomers
+from hwsim.kernel.mm.memory import unmap_mapping_range
+from hwsim.kernel.mm.page_alloc import (
     free_one_page,
     free_pages_check,
     lose_block,
     prep_new_page,
     take_page_off_buddy,
 )
-from hwsim.kernel.fault import unmap_mapping_range
-from hwsim.kernel.first_look import fault_in
-from hwsim.kernel.later_look import map_latecomers
+from hwsim.kernel.mm.page_cache import truncate_inode_page
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.kernel.page_cache import truncate_inode_page
 from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.rng import Slot
 

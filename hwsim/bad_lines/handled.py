@@ -13,11 +13,11 @@ from hwsim.bad_lines.line_writeback import look_after_no_more
 from hwsim.bad_lines.states import HANDLED
 from hwsim.engine import TASK_ACCESS
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import PAGE_BYTES, lose_block
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.later_look import quiet_rates, store_meanwhile
+from hwsim.kernel.mm.me_handlers import ACTION_NAME
+from hwsim.kernel.mm.memory import meets_poison
+from hwsim.kernel.mm.page_alloc import PAGE_BYTES, lose_block
 from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.rng import Slot
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hwsim.bad_lines.states import Treatment
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.handlers import ACTION_NAME
+from hwsim.kernel.mm.me_handlers import ACTION_NAME
 from hwsim.kernel.mm_types import Pte, Signal, Vma
 
 

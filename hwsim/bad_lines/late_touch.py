@@ -16,10 +16,10 @@ from math import log1p
 from hwsim.bad_lines.bad_line import BadLine, Candidate, LateTouches
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.fault import FATAL, do_page_fault, is_fatal, unmap_mapping_range
+from hwsim.kernel.mm.memory import FATAL, do_page_fault, is_fatal, unmap_mapping_range
+from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import NONE, Page, Pte, Signal, Vma
 from hwsim.kernel.signals import BUS_MCEERR_AO, LOOP_BOUND
-from hwsim.kernel.swap import has_no_contents
 from hwsim.rng import Slot
 
 _SPAN = 16  # expected touches in a span of the stream

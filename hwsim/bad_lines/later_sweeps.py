@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.states import HANDLED
-from hwsim.kernel.handlers import ACTION_NAME, IGNORED
+from hwsim.kernel.mm.me_handlers import ACTION_NAME, IGNORED
 from hwsim.rng import Slot
 
 

@@ -12,8 +12,8 @@ from hwsim.bad_lines.looks import settle
 from hwsim.bad_lines.states import LATENT
 from hwsim.engine import KERNEL_ACCESS
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mm.page_cache import inode_of, set_page_dirty
 from hwsim.kernel.mm_types import Page
-from hwsim.kernel.page_cache import inode_of, set_page_dirty
 
 
 def look_after_no_more(line: BadLine) -> None:

@@ -7,8 +7,8 @@ from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.kernel import later_look
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
+from hwsim.kernel.mm.page_cache import inode_of
 from hwsim.kernel.mm_types import Page
-from hwsim.kernel.page_cache import inode_of
 from hwsim.rng import Slot
 
 

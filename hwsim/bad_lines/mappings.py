@@ -6,7 +6,7 @@ from hwsim.bad_lines import frame_reuse, handled, late_touch, read_again
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.states import HANDLED, LATENT, OVER
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.mm.memory import meets_poison
 from hwsim.kernel.mm_types import PRESENT, Vma
 
 

@@ -11,9 +11,9 @@ from math import log1p
 from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.mm.memory import meets_poison
+from hwsim.kernel.mm.page_cache import dropped_pages, has_cached_pages
 from hwsim.kernel.mm_types import Page, Region, Vma
-from hwsim.kernel.page_cache import dropped_pages, has_cached_pages
 from hwsim.rng import Slot
 
 # Names of draws of Slot.STALE; the rest of them stand in lost_write.

@@ -2,7 +2,7 @@
 
 It runs the model's own memory_failure() on a single page in a kernel of one page, so of that it cannot say
 anything else than a simulation would do.  What a later touch comes to is not played: it is said here, after
-do_page_fault() of ``kernel/fault``.
+do_page_fault() of ``kernel/mm/memory``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from hwsim.explaining.question import (
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.fault import meets_poison
-from hwsim.kernel.handlers import ACTION_NAME
 from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.mm.me_handlers import ACTION_NAME
+from hwsim.kernel.mm.memory import meets_poison
+from hwsim.kernel.mm.memory_failure import memory_failure
+from hwsim.kernel.mm.mmap import do_mmap
+from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers
 from hwsim.kernel.mm_types import (
     CACHE,
     NONE,
@@ -44,8 +46,6 @@ from hwsim.kernel.mm_types import (
     Task,
     UserSpace,
 )
-from hwsim.kernel.mmap import do_mmap
-from hwsim.kernel.page_cache import add_to_page_cache, attach_page_buffers
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR

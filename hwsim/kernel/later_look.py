@@ -11,10 +11,10 @@ from collections.abc import Callable
 from math import exp, log1p
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.fault import DIRTIES, THROUGH, store_under_page_lock
+from hwsim.kernel.mm.memory import DIRTIES, THROUGH, store_under_page_lock
+from hwsim.kernel.mm.page_cache import inode_of, mlock_vma_page
+from hwsim.kernel.mm.page_lock import end_io
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.kernel.page_cache import inode_of, mlock_vma_page
-from hwsim.kernel.page_lock import end_io
 
 _KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA

@@ -49,7 +49,7 @@ class Profile:
     ring_slots: int  # entries of the per-CPU ring that can be used
     trapno: int
     rendezvous_timeout_ns: int
-    pagecache_drop: str  # truncate | error_remove_page: see kernel/pagecache_drop
+    pagecache_drop: str  # truncate | error_remove_page: see kernel/mm/truncate
     counted: str  # page_action | poisoned: when mce_bad_pages rises
     rejects_non_lru: bool  # after a drain of all pagevecs, what is on no LRU list is left alone
     first_entry_needed: bool  # without memory for the first entry of the kill list nobody is collected

@@ -11,7 +11,7 @@ from collections import deque
 
 from hwsim.engine import HANDLER_STEP, Sleeper, Steps
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.ports import Halted
 from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot

@@ -7,15 +7,15 @@ page cache only (mm/shmem.c of 2.6.30), so for them the two mapped stages are ti
 
 from __future__ import annotations
 
-from hwsim.kernel.mm_types import NONE, SWAP, Page
-from hwsim.kernel.page_cache import clear_page_dirty_for_io, delete_from_swap_cache
-from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE
-from hwsim.kernel.swap import (
+from hwsim.kernel.mm.page_cache import clear_page_dirty_for_io, delete_from_swap_cache
+from hwsim.kernel.mm.swap import (
     add_to_swap,
     end_swap_writepage,
     reclaim,
     shmem_getpage,
 )
+from hwsim.kernel.mm_types import NONE, SWAP, Page
+from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE
 from hwsim.spec import SwapCycle
 
 PLAIN, DIRTY_MAPPED, DIRTY_UNMAPPED, CLEAN_UNMAPPED, CLEAN_MAPPED = range(5)

@@ -2,7 +2,7 @@
 
 fsync() and the like, close(), sync() and the eviction of the inode are computed from their phases, and only
 while an error waits in the mapping: there are no standing timers.  What a call gets, and whether it
-takes the error away, is the kernel's error mode (``kernel/filemap_error``).
+takes the error away, is the kernel's error mode (``kernel/mm/filemap``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
-from hwsim.kernel.filemap_error import (
+from hwsim.kernel.mm.filemap import (
     asks_mapping,
     close_file,
     eio_mode,
@@ -27,8 +27,8 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
+from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
-from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite

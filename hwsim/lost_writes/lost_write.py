@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
-from hwsim.kernel.fault import meets_poison
+from hwsim.kernel.mm.memory import meets_poison
+from hwsim.kernel.mm.page_cache import answers_eio
+from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
-from hwsim.kernel.page_cache import answers_eio
-from hwsim.kernel.swap import has_no_contents
 from hwsim.record import LostWriteRow
 from hwsim.rng import Slot, poisson
 

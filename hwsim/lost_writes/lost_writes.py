@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.filemap_error import wait_swallows
+from hwsim.kernel.mm.filemap import wait_swallows
+from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
-from hwsim.kernel.page_cache import has_cached_pages
 from hwsim.kernel.ports import FileWatcher
 from hwsim.lost_writes.fsync_calls import FileCalls, asks
 from hwsim.lost_writes.lost_write import LostWrite, lose

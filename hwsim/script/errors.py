@@ -14,7 +14,7 @@ from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.do_machine_check import HANDLING
 from hwsim.kernel.mce_printed import play_text
 from hwsim.kernel.mce_raise import Played
-from hwsim.kernel.memory_failure import memory_failure
+from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted
 from hwsim.script.pages import pfn_of

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from hwsim.bad_lines import discovery
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import put_page
-from hwsim.kernel.fault import STALE, ZEROES, unmap_mapping_range
-from hwsim.kernel.filemap_error import (
+from hwsim.kernel.mm.filemap import (
     close_file,
     close_reports,
     evict_inode,
@@ -18,16 +16,18 @@ from hwsim.kernel.filemap_error import (
     open_file,
     wait_swallows,
 )
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
-from hwsim.kernel.page_cache import (
+from hwsim.kernel.mm.memory import STALE, ZEROES, unmap_mapping_range
+from hwsim.kernel.mm.page_alloc import put_page
+from hwsim.kernel.mm.page_cache import (
     answers_eio,
     delete_from_swap_cache,
     has_cached_pages,
     set_page_uptodate,
     truncate_inode_page,
 )
-from hwsim.kernel.page_lock import wait_on_page, wait_on_page_writeback
-from hwsim.kernel.swap import shmem_getpage
+from hwsim.kernel.mm.page_lock import wait_on_page, wait_on_page_writeback
+from hwsim.kernel.mm.swap import shmem_getpage
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of

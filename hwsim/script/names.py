@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hwsim.kernel.mm.mmap import find_range
 from hwsim.kernel.mm_types import Task
-from hwsim.kernel.mmap import find_range
 from hwsim.script.pages import (
     beyond,
     file_of,

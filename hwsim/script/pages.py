@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.mm.mmap import find_vma
+from hwsim.kernel.mm.swap import is_on_swap
 from hwsim.kernel.mm_types import PAGE_SHIFT, Page, Region, Task, Vma
-from hwsim.kernel.mmap import find_vma
-from hwsim.kernel.swap import is_on_swap
 from hwsim.script.step import ScriptError, Step, StepSkipped
 from hwsim.userspace.user_task import user_task
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.fault import BUS_ERROR, OK, REREAD_DISK, REREAD_SWAP, STALE, ZEROES
+from hwsim.kernel.mm.memory import BUS_ERROR, OK, REREAD_DISK, REREAD_SWAP, STALE, ZEROES
+from hwsim.kernel.mm.page_cache import add_to_page_cache, set_page_dirty
+from hwsim.kernel.mm.swap import is_on_swap, read_swap_cache, shmem_getpage
 from hwsim.kernel.mm_types import Page, Region
-from hwsim.kernel.page_cache import add_to_page_cache, set_page_dirty
-from hwsim.kernel.swap import is_on_swap, read_swap_cache, shmem_getpage
 from hwsim.script.frames import changed, new_page
 from hwsim.script.pages import cached
 from hwsim.script.step import Step

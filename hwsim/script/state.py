@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import put_page
-from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
-from hwsim.kernel.page_cache import (
+from hwsim.kernel.mm.page_alloc import put_page
+from hwsim.kernel.mm.page_cache import (
     attach_page_buffers,
     change_flags,
     clear_page_dirty_for_io,
     lru_cache_add,
     try_to_release_page,
 )
-from hwsim.kernel.page_lock import end_page_writeback, set_page_writeback, trylock_page, unlock_page
-from hwsim.kernel.swap import (
+from hwsim.kernel.mm.page_lock import end_page_writeback, set_page_writeback, trylock_page, unlock_page
+from hwsim.kernel.mm.swap import (
     end_swap_writepage,
     is_on_swap,
     reclaim,
     shmem_getpage,
 )
+from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
 from hwsim.script.frames import changed, up_to_now
 from hwsim.script.pages import frames_of, page_of, vma_at
 from hwsim.script.reading_in import read_slot, swap_in_frame

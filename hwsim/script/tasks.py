@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from simpy import Event
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.kernel.filemap_error import file_left
 from hwsim.kernel.layout import Layout
-from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
-from hwsim.kernel.mmap import (
+from hwsim.kernel.mm.filemap import file_left
+from hwsim.kernel.mm.mmap import (
     do_mmap,
     find_range,
     find_vma,
@@ -20,6 +19,7 @@ from hwsim.kernel.mmap import (
     remove_vma,
     zap_entries,
 )
+from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
 from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.signals import unblock
 from hwsim.kernel.sysctl import EINVAL

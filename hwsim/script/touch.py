@@ -10,7 +10,7 @@ from hwsim.bad_lines import discovery, late_touch
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.fault import (
+from hwsim.kernel.mm.memory import (
     BUS_ERROR,
     DIRTIES,
     FATAL,
@@ -27,11 +27,11 @@ from hwsim.kernel.fault import (
     meets_poison,
     store_under_page_lock,
 )
+from hwsim.kernel.mm.page_cache import mlock_vma_page
+from hwsim.kernel.mm.page_lock import wait_on_page
+from hwsim.kernel.mm.swap import do_swap_page, reuse_swap_page
 from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
-from hwsim.kernel.page_cache import mlock_vma_page
-from hwsim.kernel.page_lock import wait_on_page
 from hwsim.kernel.signals import LOOP_BOUND
-from hwsim.kernel.swap import do_swap_page, reuse_swap_page
 from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
 from hwsim.script.pages import (
     cached,

@@ -9,9 +9,9 @@ from simpy import Event
 from hwsim.bad_lines import discovery
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mm.page_cache import clear_page_dirty_for_io, is_dirty, writes_inode
+from hwsim.kernel.mm.page_lock import trylock_page, unlock_page, wait_on_page, wait_on_page_writeback
 from hwsim.kernel.mm_types import AddressSpace, Page
-from hwsim.kernel.page_cache import clear_page_dirty_for_io, is_dirty, writes_inode
-from hwsim.kernel.page_lock import trylock_page, unlock_page, wait_on_page, wait_on_page_writeback
 from hwsim.kernel.writeback import Inode
 from hwsim.script.frames import up_to_now
 from hwsim.script.step import Step

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.allocator import release_region
+from hwsim.kernel.mm.mmap import exit_mm
+from hwsim.kernel.mm.page_alloc import release_region
+from hwsim.kernel.mm.swap import free_pages_and_swap_cache
 from hwsim.kernel.mm_types import Region, Task
-from hwsim.kernel.mmap import exit_mm
-from hwsim.kernel.swap import free_pages_and_swap_cache
 from hwsim.userspace.open_files import close_files
 from hwsim.userspace.periodic_fsync import end_calls
 from hwsim.userspace.user_task import UserTask

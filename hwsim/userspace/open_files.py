@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwsim.kernel.filemap_error import close_file, file_left, open_file
+from hwsim.kernel.mm.filemap import close_file, file_left, open_file
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Task
 from hwsim.spec import ScriptStep
 from hwsim.userspace.user_task import UserTask

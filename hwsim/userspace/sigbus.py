@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.fault import do_sigbus
+from hwsim.kernel.mm.memory import do_sigbus
+from hwsim.kernel.mm.mmap import zap_entries
+from hwsim.kernel.mm.swap import free_pages_and_swap_cache
 from hwsim.kernel.mm_types import Signal
-from hwsim.kernel.mmap import zap_entries
 from hwsim.kernel.signals import BUS_MCEERR_AO
-from hwsim.kernel.swap import free_pages_and_swap_cache
 from hwsim.kernel.system import Kernel
 from hwsim.spec import SigbusSpec
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hwsim.kernel.fault import copy_page_range
+from hwsim.kernel.mm.memory import copy_page_range
+from hwsim.kernel.mm.mmap import do_mmap, dup_vma
 from hwsim.kernel.mm_types import Region, Task
-from hwsim.kernel.mmap import do_mmap, dup_vma
 from hwsim.spec import RegionSpec, ScriptStep
 from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
 from hwsim.userspace.sigbus import UNCAUGHT

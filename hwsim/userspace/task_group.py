@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
-from hwsim.kernel.allocator import release_region
+from hwsim.kernel.mm.page_alloc import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
 from hwsim.kernel.signals import SIGKILL
 from hwsim.kernel.system import Kernel

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwsim.kernel.fault import vmtruncate_range
-from hwsim.kernel.filemap_error import filemap_write_and_wait_range
+from hwsim.kernel.mm.filemap import filemap_write_and_wait_range
+from hwsim.kernel.mm.memory import vmtruncate_range
 from hwsim.kernel.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
 from hwsim.kernel.profiles.v5 import V5
 

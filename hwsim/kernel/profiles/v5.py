@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState
-from hwsim.kernel.fault import vmtruncate_range
-from hwsim.kernel.filemap_error import filemap_fdatawait
+from hwsim.kernel.mm.filemap import filemap_fdatawait
+from hwsim.kernel.mm.memory import vmtruncate_range
 from hwsim.kernel.profile import (
     KERN_DEBUG,
     KERN_EMERG,

@@ -6,16 +6,16 @@ segment leaves the segment's page cache for the swap cache, and its entries just
 
 from __future__ import annotations
 
-from hwsim.kernel.allocator import put_page
-from hwsim.kernel.mm_types import CACHE, SWAP, AddressSpace, Page, Pte, Region, Vma
-from hwsim.kernel.page_cache import delete_from_swap_cache
-from hwsim.kernel.page_flags import ANON, DIRTY, HWPOISON, SWAPCACHE, UPTODATE, WRITEBACK
-from hwsim.kernel.rmap import (
+from hwsim.kernel.mm.page_alloc import put_page
+from hwsim.kernel.mm.page_cache import delete_from_swap_cache
+from hwsim.kernel.mm.rmap import (
     TTU_IGNORE_ACCESS,
     TTU_IGNORE_HWPOISON,
     TTU_UNMAP,
     try_to_unmap,
 )
+from hwsim.kernel.mm_types import CACHE, SWAP, AddressSpace, Page, Pte, Region, Vma
+from hwsim.kernel.page_flags import ANON, DIRTY, HWPOISON, SWAPCACHE, UPTODATE, WRITEBACK
 from hwsim.kernel.system import Kernel
 
 

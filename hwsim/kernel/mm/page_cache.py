@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mm.rmap import page_mkclean
 from hwsim.kernel.mm_types import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page, Region
-from hwsim.kernel.rmap import page_mkclean
 from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
 

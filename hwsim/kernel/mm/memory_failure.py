@@ -11,21 +11,19 @@ from typing import NamedTuple
 
 from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.allocator import take_page_off_buddy
 from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.handlers import ACTION_NAME, HANDLERS, IGNORED, RECOVERED
-from hwsim.kernel.mm_types import HANDLER, Page, Signal, Task, Vma
-from hwsim.kernel.page_cache import (
+from hwsim.kernel.mm.me_handlers import ACTION_NAME, HANDLERS, IGNORED, RECOVERED
+from hwsim.kernel.mm.page_alloc import take_page_off_buddy
+from hwsim.kernel.mm.page_cache import (
     isolate_lru_page,
     lru_add_drain,
     lru_add_drain_all,
     page_cache_release,
     page_mapping,
 )
-from hwsim.kernel.page_lock import lock_page_nosync, unlock_page, wait_on_page_writeback
-from hwsim.kernel.ports import Halted
-from hwsim.kernel.rmap import (
+from hwsim.kernel.mm.page_lock import lock_page_nosync, unlock_page, wait_on_page_writeback
+from hwsim.kernel.mm.rmap import (
     SWAP_SUCCESS,
     TTU_IGNORE_ACCESS,
     TTU_IGNORE_HWPOISON,
@@ -36,6 +34,8 @@ from hwsim.kernel.rmap import (
     page_mkclean,
     try_to_unmap,
 )
+from hwsim.kernel.mm_types import HANDLER, Page, Signal, Task, Vma
+from hwsim.kernel.ports import Halted
 from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
 from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot

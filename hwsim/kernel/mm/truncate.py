@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwsim.kernel.mm_types import AddressSpace, Page
-from hwsim.kernel.page_cache import (
+from hwsim.kernel.mm.page_cache import (
     invalidate_inode_page,
     page_mapping,
     truncate_inode_page,
     try_to_release_page,
 )
+from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.page_flags import ANON, DIRTY, PRIVATE
 from hwsim.kernel.system import Kernel
 

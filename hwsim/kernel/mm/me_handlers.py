@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwsim.kernel.filemap_error import mapping_set_error
+from hwsim.kernel.mm.filemap import mapping_set_error
+from hwsim.kernel.mm.page_cache import (
+    delete_from_swap_cache,
+    isolate_lru_page,
+    page_cache_release,
+    page_mapping,
+)
+from hwsim.kernel.mm.truncate import DROPS, keep_poisoned
 from hwsim.kernel.mm_types import Page
-from hwsim.kernel.page_cache import delete_from_swap_cache, isolate_lru_page, page_cache_release, page_mapping
 from hwsim.kernel.page_flags import DIRTY, ERROR, UPTODATE
-from hwsim.kernel.pagecache_drop import DROPS, keep_poisoned
 from hwsim.kernel.system import Kernel
 
 FAILED, DELAYED, IGNORED, RECOVERED = 0, 1, 2, 3
