@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from hwsim.hardware.mce_banks import ADDRV, AR, EN, MISCV, OVER, PCC, UC, VAL, S, overwrite
-from hwsim.kernel.cmci import interrupted
-from hwsim.kernel.mce_poll import CHECK_INTERVAL_NS, SHORTEST_NS, mcheck_timer, polled, steady
-from hwsim.kernel.mce_severity import Severity, mce_severity
-from hwsim.kernel.mcelog import kept_share
+from hwsim.kernel.mce.cmci import interrupted
+from hwsim.kernel.mce.mcelog import kept_share
+from hwsim.kernel.mce.poll import CHECK_INTERVAL_NS, SHORTEST_NS, mcheck_timer, polled, steady
+from hwsim.kernel.mce.severity import Severity, mce_severity
 from hwsim.machine import run_replication
 from hwsim.record import FaultRow
 from hwsim.rng import binomial

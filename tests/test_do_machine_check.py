@@ -12,9 +12,9 @@ import pytest
 
 from hwsim.hardware.mce_inject import parse_mce
 from hwsim.hardware.mce_record import Record
-from hwsim.kernel.do_machine_check import HANDLING, Fate, Signal
-from hwsim.kernel.mce_raise import Played, play_mce
-from hwsim.kernel.mce_severity import Severity
+from hwsim.kernel.mce.do_machine_check import HANDLING, Fate, Signal
+from hwsim.kernel.mce.inject import Played, play_mce
+from hwsim.kernel.mce.severity import Severity
 
 FINE = "MCGSTATUS RIPV EIPV MCIP\n"
 KERNEL_RIP, USER_RIP = "RIP 0x10:0xdeadbabe\n", "RIP 0x73:0x1eadbabe\n"

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.do_machine_check import HANDLING, Bank, Fate, Machine, Regs, do_machine_check
-from hwsim.kernel.mce_printed import PlayedBoot, play_text
+from hwsim.kernel.mce.do_machine_check import HANDLING, Bank, Fate, Machine, Regs, do_machine_check
+from hwsim.kernel.mce.printed import PlayedBoot, play_text
 from tests import oracle_mce as oracle
 from tests.mce_logs import (
     CASCADE_LAKE,

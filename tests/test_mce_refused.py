@@ -8,7 +8,7 @@ import pytest
 
 from hwsim.hardware.mce_record import MceTextError, Record
 from hwsim.hardware.mce_text import MceText, read_mce
-from hwsim.kernel.mce_printed import PlayedBoot, play_text
+from hwsim.kernel.mce.printed import PlayedBoot, play_text
 from tests.mce_logs import (
     CORRECTED,
     DATA_LOAD,

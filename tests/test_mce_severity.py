@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.hardware import mce_banks
 from hwsim.hardware.mce_banks import ADDRV, AR, EIPV, EN, MCIP, MISCV, OVER, PCC, RIPV, SEAM_NR, UC, VAL, S
-from hwsim.kernel.mce_severity import SEVERITIES, Severity, mce_severity
+from hwsim.kernel.mce.severity import SEVERITIES, Severity, mce_severity
 
 BASE = VAL | EN
 SRAO, SRAR = BASE | UC | S | ADDRV | MISCV, BASE | UC | S | AR | ADDRV | MISCV

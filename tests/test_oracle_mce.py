@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 from hwsim.hardware.mce_inject import parse_mce
-from hwsim.kernel.do_machine_check import HANDLING
-from hwsim.kernel.mce_raise import Played, play_mce
+from hwsim.kernel.mce.do_machine_check import HANDLING
+from hwsim.kernel.mce.inject import Played, play_mce
 from tests import oracle_mce as oracle
 
 TEXTS, SEED = 1500, 20090603

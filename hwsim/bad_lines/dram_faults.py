@@ -15,10 +15,10 @@ from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.dram.address_map import LINE_SHIFT, PAGE_SHIFT
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
-from hwsim.kernel.cmci import interrupted
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.mce_poll import Seen, polled
-from hwsim.kernel.mcelog import kept_share
+from hwsim.kernel.mce.cmci import interrupted
+from hwsim.kernel.mce.mcelog import kept_share
+from hwsim.kernel.mce.poll import Seen, polled
 from hwsim.plan import Plan
 from hwsim.record import FaultRow
 from hwsim.rng import Draws, Slot, binomial

@@ -42,8 +42,8 @@ def mce(
     """Grade machine checks, and say what becomes of the machine."""
     from hwsim.cli.mce_answer import answer, plain
     from hwsim.hardware.mce_record import MceTextError
-    from hwsim.kernel.do_machine_check import HANDLING, MAX_PHYS_BITS
-    from hwsim.kernel.mce_printed import play_text
+    from hwsim.kernel.mce.do_machine_check import HANDLING, MAX_PHYS_BITS
+    from hwsim.kernel.mce.printed import play_text
 
     if kernel not in HANDLING:
         wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(HANDLING)}")

@@ -8,8 +8,8 @@ from typing import Any
 from hwsim.hardware.mca_codes import error_code, status_bits
 from hwsim.hardware.mce_banks import MCACOD, UC
 from hwsim.hardware.mce_text import MceText
-from hwsim.kernel.mce_printed import PlayedBoot
-from hwsim.kernel.mce_raise import Graded, Played
+from hwsim.kernel.mce.inject import Graded, Played
+from hwsim.kernel.mce.printed import PlayedBoot
 
 _POLLED = {
     "CMCI": "polled: found by CMCI",

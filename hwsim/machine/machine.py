@@ -9,9 +9,9 @@ from hwsim.bad_lines.watch import ErrorWatch
 from hwsim.engine import MACHINE_CHECK, Engine
 from hwsim.hardware.machine_check_interrupt import MachineCheckInterrupt
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
-from hwsim.kernel.delivery import Delivery
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.first_look import first_look
+from hwsim.kernel.mce.delivery import Delivery
 from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.system import Kernel

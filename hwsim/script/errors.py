@@ -11,9 +11,9 @@ from hwsim.bad_lines import discovery
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.engine import Steps
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.do_machine_check import HANDLING
-from hwsim.kernel.mce_printed import play_text
-from hwsim.kernel.mce_raise import Played
+from hwsim.kernel.mce.do_machine_check import HANDLING
+from hwsim.kernel.mce.inject import Played
+from hwsim.kernel.mce.printed import play_text
 from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted

@@ -1,13 +1,13 @@
 """Corrected errors on their way to a log, step by step as the kernel takes them: what the closed forms of
-``kernel/mce_poll.py``, ``kernel/cmci.py`` and ``kernel/mcelog.py`` are held against."""
+``kernel/mce/poll.py``, ``kernel/mce/cmci.py`` and ``kernel/mce/mcelog.py`` are held against."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hwsim.kernel.cmci import NUM_HISTORY_BITS, POLL_NS, STORM_BEGIN_THRESHOLD, STORM_END_POLL_THRESHOLD
-from hwsim.kernel.mce_poll import CHECK_INTERVAL_NS, mcheck_timer
-from hwsim.kernel.mcelog import MCE_LOG_LEN
+from hwsim.kernel.mce.cmci import NUM_HISTORY_BITS, POLL_NS, STORM_BEGIN_THRESHOLD, STORM_END_POLL_THRESHOLD
+from hwsim.kernel.mce.mcelog import MCE_LOG_LEN
+from hwsim.kernel.mce.poll import CHECK_INTERVAL_NS, mcheck_timer
 
 _HISTORY = (1 << NUM_HISTORY_BITS) - 1
 _LAST_POLLS = (1 << (STORM_END_POLL_THRESHOLD + 1)) - 1

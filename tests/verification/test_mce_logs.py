@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hwsim.cli.mce_answer import answer, plain
 from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.do_machine_check import HANDLING
-from hwsim.kernel.mce_printed import play_text
+from hwsim.kernel.mce.do_machine_check import HANDLING
+from hwsim.kernel.mce.printed import play_text
 from tests.mce_logs import DATA_LOAD, KERNEL, TIMER, USER, kernel_lines, mcelog_lines, polled_lines
 from tests.test_mce_text import PIECES, PREFIXES
 

@@ -3,7 +3,7 @@
 2.6.32: arch/x86/kernel/cpu/mcheck/mce.c.  modern: arch/x86/kernel/cpu/mce/core.c of 6.18, on a CPU
 that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.  It
 plays logs of banks, for ``hwsim mce`` and the verb ``mce_inject``; what a simulated machine finds by chance,
-one page at a time, goes through :mod:`~hwsim.kernel.delivery`.
+one page at a time, goes through :mod:`~hwsim.kernel.mce.delivery`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, UC, VAL, S
-from hwsim.kernel.mce_severity import Context, Grade, Severity, mce_severity
-from hwsim.kernel.mcelog import MCE_LOG_LEN
+from hwsim.kernel.mce.mcelog import MCE_LOG_LEN
+from hwsim.kernel.mce.severity import Context, Grade, Severity, mce_severity
 
 PAGE_SHIFT = 12
 MCM_ADDR_PHYS = 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import comb, exp, expm1
 
-from hwsim.kernel.mce_poll import Seen, steady
+from hwsim.kernel.mce.poll import Seen, steady
 
 NUM_HISTORY_BITS = 64
 STORM_BEGIN_THRESHOLD = 5

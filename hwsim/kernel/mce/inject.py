@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwsim.hardware.mce_record import Record
-from hwsim.kernel.do_machine_check import (
+from hwsim.kernel.mce.do_machine_check import (
     MAX_PHYS_BITS,
     Bank,
     Fate,
@@ -21,7 +21,7 @@ from hwsim.kernel.do_machine_check import (
     do_machine_check,
     machine_check_poll,
 )
-from hwsim.kernel.mce_severity import Grade
+from hwsim.kernel.mce.severity import Grade
 
 LEAST_CPUS = 4
 IDLE = Regs(0x10, 0xFFFFFFFF81000000)  # an NMI finds the other CPUs in the kernel's idle loop

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hwsim.hardware.mce_banks import EIPV, RIPV
 from hwsim.hardware.mce_record import Record
 from hwsim.hardware.mce_text import TOGETHER_S, Boot, MceText, Rendezvous, Verdict
-from hwsim.kernel.do_machine_check import (
+from hwsim.kernel.mce.do_machine_check import (
     MAX_PHYS_BITS,
     Bank,
     Machine,
@@ -21,7 +21,7 @@ from hwsim.kernel.do_machine_check import (
     is_for_poll,
     machine_check_poll,
 )
-from hwsim.kernel.mce_raise import LEAST_CPUS, Graded, Played, play_mce
+from hwsim.kernel.mce.inject import LEAST_CPUS, Graded, Played, play_mce
 
 # One message or reason in the words of several kernels.
 _SAME = {

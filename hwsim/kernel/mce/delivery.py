@@ -1,7 +1,7 @@
 """From a machine check to somebody who will call memory_failure(): rendezvous, bank, ring, kick.
 
 arch/x86/kernel/cpu/mcheck/mce.c of 2.6.32: do_machine_check() from the broadcast to its end, as far as a
-find of one page goes; what a whole log of banks comes to is in :mod:`~hwsim.kernel.do_machine_check`.
+find of one page goes; what a whole log of banks comes to is in :mod:`~hwsim.kernel.mce.do_machine_check`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.ring import Cpu, mce_notify_irq
+from hwsim.kernel.mce.ring import Cpu, mce_notify_irq
 from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
