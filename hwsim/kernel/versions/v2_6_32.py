@@ -14,7 +14,7 @@ from dataclasses import replace
 from hwsim.kernel.mm.filemap import filemap_write_and_wait_range
 from hwsim.kernel.mm.memory import vmtruncate_range
 from hwsim.kernel.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
-from hwsim.kernel.profiles.v5 import V5
+from hwsim.kernel.versions.v5 import V5
 
 # The rows of v5; those for unevictable pages are no longer conditional.
 ERROR_STATES = tuple(

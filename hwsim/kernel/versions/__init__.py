@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.kernel.profile import Profile
-from hwsim.kernel.profiles.v2_6_32 import V2_6_32
-from hwsim.kernel.profiles.v5 import V5
+from hwsim.kernel.versions.v2_6_32 import V2_6_32
+from hwsim.kernel.versions.v5 import V5
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (V5, V2_6_32)}
