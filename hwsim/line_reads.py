@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import Region
 from hwsim.spec import Spec
 

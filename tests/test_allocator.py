@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import alloc_pages, lose_block, take_page_off_buddy
 from hwsim.kernel.mm_types import Page
-from hwsim.kernel.system import Kernel
 from hwsim.machine import Machine, Plan
 from hwsim.rng import ROW
 from tests.worlds import MEMORY, PFN, world

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.kernel import Kernel
 from hwsim.machine import Machine, Plan
 from hwsim.show.shares import sort_out
 from hwsim.spec import ErrorSpec, FileSpec, Place, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch

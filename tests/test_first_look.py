@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.first_look import _writeback
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import Page, Region
 
 

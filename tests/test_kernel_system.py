@@ -8,9 +8,9 @@ import pytest
 
 from hwsim.engine import HANDLER_STEP
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.ports import Halted
-from hwsim.kernel.system import Kernel
 from hwsim.machine import Machine, Plan
 from hwsim.rng import ROW, Slot
 from tests.worlds import PFN, world

@@ -11,8 +11,8 @@ from hwsim.bad_lines.bad_line import Candidate, LateTouches
 from hwsim.bad_lines.late_touch import remapped
 from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.later_look import quiet_rates, settle, store_meanwhile
-from hwsim.kernel.layout import Layout
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import POISON, AddressSpace, Page, Vma
 from hwsim.kernel.writeback import Flusher, Inode

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mem_map import Base, MemMap
 from hwsim.kernel.mm_types import CACHE, PIN, Page
 from hwsim.spec import Touch

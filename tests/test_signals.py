@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.kernel.mm_types import Signal
-from hwsim.kernel.signals import (
+from hwsim.kernel.signal import (
     BUS_MCEERR_AO,
     BUS_MCEERR_AR,
     ESRCH,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import CACHE, HANDLER, PIN, AddressSpace, Page, Region
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import Page, Region
 from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE
 from hwsim.kernel.swap_cycle import (

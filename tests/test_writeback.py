@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm.page_cache import truncate_inode_page
 from hwsim.kernel.mm_types import CACHE, AddressSpace, Page

@@ -13,8 +13,8 @@ from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
-from hwsim.kernel.system import Kernel
 from hwsim.record import ErrorRow, SignalRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec

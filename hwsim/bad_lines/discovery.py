@@ -10,8 +10,8 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.looks import settle
 from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.engine import SCRUB_VISIT
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.ring import mce_notify_irq
-from hwsim.kernel.system import Kernel
 
 _READS = ("task_load", "kernel_load", "device_read")
 _READS_PLAYED = 16  # of one line that nobody panics for

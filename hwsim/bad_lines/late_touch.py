@@ -19,7 +19,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.memory import FATAL, do_page_fault, is_fatal, unmap_mapping_range
 from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import NONE, Page, Pte, Signal, Vma
-from hwsim.kernel.signals import BUS_MCEERR_AO, LOOP_BOUND
+from hwsim.kernel.signal import BUS_MCEERR_AO, LOOP_BOUND
 from hwsim.rng import Slot
 
 _SPAN = 16  # expected touches in a span of the stream

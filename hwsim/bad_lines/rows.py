@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.kernel.mm.page_alloc import PAGE_BYTES
 from hwsim.kernel.mm_types import Signal
-from hwsim.kernel.signals import BUS_MCEERR_AO
+from hwsim.kernel.signal import BUS_MCEERR_AO
 from hwsim.record import ErrorRow, SignalRow
 from hwsim.rng import Slot, poisson
 

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber, Scrubbed
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
-from hwsim.kernel.system import Kernel
 from hwsim.rng import Draws
 from hwsim.spec import MachineSpec
 

@@ -9,7 +9,7 @@ from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.mm_types import Page, Pte, Region, Signal, Vma
 from hwsim.kernel.page_flags import HEAD
 from hwsim.kernel.ports import HandlerWatcher, PageWatcher
-from hwsim.kernel.signals import BUS_MCEERR_AO
+from hwsim.kernel.signal import BUS_MCEERR_AO
 
 
 class ErrorWatch(PageWatcher, HandlerWatcher):

@@ -24,7 +24,8 @@ from hwsim.explaining.question import (
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
 from hwsim.kernel.mm.memory import meets_poison
@@ -48,8 +49,7 @@ from hwsim.kernel.mm_types import (
 )
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from math import log1p
 from typing import NamedTuple
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Region, Task, Vma
-from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
 Uniform = Callable[[Slot, int], float]

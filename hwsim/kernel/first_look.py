@@ -14,10 +14,10 @@ from math import exp
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.failure import Chance
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers, lru_cache_add, mlock_vma_page
 from hwsim.kernel.mm_types import CACHE, OWNER, Page, Vma
 from hwsim.kernel.swap_cycle import enter, stage_at
-from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
 from hwsim.rng import Slot
 

@@ -17,7 +17,7 @@ from dataclasses import InitVar, dataclass, field
 import numpy as np
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import AddressSpace, Page, Region
 
 _CHUNK = 1 << 22  # pages filled at a time when the base is built

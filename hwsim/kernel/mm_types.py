@@ -14,7 +14,7 @@ from mypy_extensions import trait
 
 from hwsim.engine import Bell
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.layout import Frames
+from hwsim.kernel.frames import Frames
 from hwsim.kernel.page_ranges import PageRanges
 from hwsim.kernel.writeback import Inode, Stored
 

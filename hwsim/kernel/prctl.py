@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Task
 from hwsim.kernel.sysctl import EINVAL
-from hwsim.kernel.system import Kernel
 
 MCE_KILL = ("late", "early", "default")  # PR_MCE_KILL_LATE 0, EARLY 1, DEFAULT 2
 

@@ -34,7 +34,7 @@ from math import exp, expm1, log1p
 
 from mypy_extensions import trait
 
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.rng import Slot
 
 _FAR = 64  # mean cycles after which the last known write-out tells nothing about the present

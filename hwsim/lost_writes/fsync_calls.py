@@ -17,6 +17,7 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.filemap import (
     asks_mapping,
     close_file,
@@ -29,7 +30,6 @@ from hwsim.kernel.mm.filemap import (
 )
 from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
-from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite
 from hwsim.rng import Slot

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from hwsim.engine import Engine
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profiles import PROFILES
-from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.plan import Plan
 from hwsim.rng import Draws, Slot

@@ -11,10 +11,10 @@ from hwsim.hardware.machine_check_interrupt import MachineCheckInterrupt
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.first_look import first_look
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
 from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.system import Kernel
 from hwsim.lost_writes.lost_writes import LostWrites
 from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource

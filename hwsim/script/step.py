@@ -9,9 +9,9 @@ from mypy_extensions import trait
 
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.engine import Steps
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Task
 from hwsim.kernel.ports import Halted
-from hwsim.kernel.system import Kernel
 from hwsim.record import StepMistake
 from hwsim.spec import Arguments, ScriptStep
 from hwsim.userspace.process_table import ProcessTable

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from simpy import Event
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.kernel.layout import Layout
+from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm.filemap import file_left
 from hwsim.kernel.mm.mmap import (
     do_mmap,
@@ -21,7 +21,7 @@ from hwsim.kernel.mm.mmap import (
 )
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
 from hwsim.kernel.prctl import sys_prctl
-from hwsim.kernel.signals import unblock
+from hwsim.kernel.signal import unblock
 from hwsim.kernel.sysctl import EINVAL
 from hwsim.script.errors import TRAP_MADVISE, line_to_poison, start_injector
 from hwsim.script.files import punch_hole

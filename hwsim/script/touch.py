@@ -31,7 +31,7 @@ from hwsim.kernel.mm.page_cache import mlock_vma_page
 from hwsim.kernel.mm.page_lock import wait_on_page
 from hwsim.kernel.mm.swap import do_swap_page, reuse_swap_page
 from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
-from hwsim.kernel.signals import LOOP_BOUND
+from hwsim.kernel.signal import LOOP_BOUND
 from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
 from hwsim.script.pages import (
     cached,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.kernel import Kernel
 from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
 from hwsim.userspace.task_group import TaskGroup

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.memory import do_sigbus
 from hwsim.kernel.mm.mmap import zap_entries
 from hwsim.kernel.mm.swap import free_pages_and_swap_cache
 from hwsim.kernel.mm_types import Signal
-from hwsim.kernel.signals import BUS_MCEERR_AO
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.signal import BUS_MCEERR_AO
 from hwsim.spec import SigbusSpec
 
 UNCAUGHT = ("default", "ignored", "blocked")  # no handler: what is delivered all the same kills

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
-from hwsim.kernel.signals import SIGKILL
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.signal import SIGKILL
 from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
 from hwsim.userspace import spawn

@@ -12,9 +12,9 @@ from math import log1p
 from mypy_extensions import trait
 
 from hwsim.engine import SIGNAL_DELIVERY, Alarm, Bell, Sleeper, Steps
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
-from hwsim.kernel.signals import BUS_MCEERR_AO, SIGKILL, unblock
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.signal import BUS_MCEERR_AO, SIGKILL, unblock
 from hwsim.rng import Draws, Slot
 from hwsim.spec import TaskSpec
 from hwsim.userspace.sigbus import UNCAUGHT, action_of, by_step, map_fresh_page, repeat_access, touch_page

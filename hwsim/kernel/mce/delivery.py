@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.ring import Cpu, mce_notify_irq
-from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
 

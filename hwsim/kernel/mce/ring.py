@@ -11,9 +11,9 @@ from collections import deque
 
 from hwsim.engine import HANDLER_STEP, Sleeper, Steps
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.ports import Halted
-from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
 from hwsim.kernel.page_flags import HWPOISON
-from hwsim.kernel.system import Kernel
 
 EIO = 5
 

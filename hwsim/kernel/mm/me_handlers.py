@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.filemap import mapping_set_error
 from hwsim.kernel.mm.page_cache import (
     delete_from_swap_cache,
@@ -18,7 +19,6 @@ from hwsim.kernel.mm.page_cache import (
 from hwsim.kernel.mm.truncate import DROPS, keep_poisoned
 from hwsim.kernel.mm_types import Page
 from hwsim.kernel.page_flags import DIRTY, ERROR, UPTODATE
-from hwsim.kernel.system import Kernel
 
 FAILED, DELAYED, IGNORED, RECOVERED = 0, 1, 2, 3
 ACTION_NAME = ("Failed", "Delayed", "Ignored", "Recovered")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.mmap import zap_entries
 from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import NONE, POISON, PRESENT, SWAP, AddressSpace, Page, Pte, Signal, Vma
-from hwsim.kernel.signals import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, force_sig_info
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, force_sig_info
 
 # What a touch comes to.
 OK, KILLED_AR, BUS_ERROR, REREAD_SWAP, REREAD_DISK, STALE, ZEROES = (

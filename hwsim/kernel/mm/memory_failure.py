@@ -13,6 +13,7 @@ from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.me_handlers import ACTION_NAME, HANDLERS, IGNORED, RECOVERED
 from hwsim.kernel.mm.page_alloc import take_page_off_buddy
 from hwsim.kernel.mm.page_cache import (
@@ -36,8 +37,7 @@ from hwsim.kernel.mm.rmap import (
 )
 from hwsim.kernel.mm_types import HANDLER, Page, Signal, Task, Vma
 from hwsim.kernel.ports import Halted
-from hwsim.kernel.signals import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
-from hwsim.kernel.system import Kernel
+from hwsim.kernel.signal import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
 from hwsim.rng import Slot
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, OpenFile, Page, Region, Task, Vma
 from hwsim.kernel.page_flags import ANON, DIRTY, LRU, MLOCKED, UNEVICTABLE
-from hwsim.kernel.system import Kernel
 
 
 def do_mmap(

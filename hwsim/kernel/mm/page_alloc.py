@@ -7,8 +7,8 @@ A poisoned page that is met in an allocation is dropped; in an allocation of ord
 from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page, Region
-from hwsim.kernel.system import Kernel
 
 PAGE_BYTES = 4096
 

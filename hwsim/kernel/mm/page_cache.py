@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.rmap import page_mkclean
 from hwsim.kernel.mm_types import BUFFERS, CACHE, ISOLATED, NONE, PAGEVEC, AddressSpace, Page, Region
-from hwsim.kernel.system import Kernel
 from hwsim.kernel.writeback import Inode
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hwsim.engine import HANDLER_STEP, Bell, Steps
 from hwsim.kernel.failure import MemoryFailure
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page
 from hwsim.kernel.page_flags import LOCKED, WRITEBACK
-from hwsim.kernel.system import Kernel
 from hwsim.rng import Slot
 
 

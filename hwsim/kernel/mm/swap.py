@@ -6,6 +6,7 @@ segment leaves the segment's page cache for the swap cache, and its entries just
 
 from __future__ import annotations
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import put_page
 from hwsim.kernel.mm.page_cache import delete_from_swap_cache
 from hwsim.kernel.mm.rmap import (
@@ -16,7 +17,6 @@ from hwsim.kernel.mm.rmap import (
 )
 from hwsim.kernel.mm_types import CACHE, SWAP, AddressSpace, Page, Pte, Region, Vma
 from hwsim.kernel.page_flags import ANON, DIRTY, HWPOISON, SWAPCACHE, UPTODATE, WRITEBACK
-from hwsim.kernel.system import Kernel
 
 
 def add_to_swap(page: Page) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import (
     invalidate_inode_page,
     page_mapping,
@@ -18,7 +19,6 @@ from hwsim.kernel.mm.page_cache import (
 )
 from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.page_flags import ANON, DIRTY, PRIVATE
-from hwsim.kernel.system import Kernel
 
 _HOOKED = ("ext2", "ext3", "ext4", "xfs", "nfs", "tmpfs")
 

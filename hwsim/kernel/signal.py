@@ -7,8 +7,8 @@ that is pending kills, with its own siginfo (legacy_queue()).
 
 from __future__ import annotations
 
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Signal, Task
-from hwsim.kernel.system import Kernel
 
 SIGBUS, SIGKILL = "SIGBUS", "SIGKILL"
 BUS_MCEERR_AR, BUS_MCEERR_AO, BUS_ADRERR = "BUS_MCEERR_AR", "BUS_MCEERR_AO", "BUS_ADRERR"
