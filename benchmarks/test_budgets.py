@@ -22,7 +22,7 @@ import pytest
 
 from benchmarks.worlds import DAY_NS, GIB, reference
 from hwsim.kernel.error_states import classify, lookup
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from hwsim.machine import Machine, Plan, run_replication
 from hwsim.spec import ErrorSpec, FileSpec, MachineSpec, RegionSpec, Spec, TaskSpec, Touch
 

@@ -219,7 +219,8 @@ class Place:
 class DramSpec:
     """The machine's DIMMs, and how their faults come, show and are repaired.
 
-    ``geometry`` names a preset of :mod:`hwsim.hardware.dram.dimms`, ``own`` the counts that are not the preset's.
+    ``geometry`` names a preset of :mod:`hwsim.hardware.dram.dimms`, ``own`` the counts that are not the
+    preset's.
     ``rates``: (mode, transient FIT, permanent FIT, P(UE | fault) or None), FIT of a chip, or of a channel.
     ``frailty``: log standard deviation of a machine's own factor on all rates, whose mean is 1.
     ``intermittent``: share of the permanent faults that show in windows only, exponential, with means

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hwsim import explain
 from hwsim.explaining.question import BUFFER_STATES, MAPPINGS, ExplainError
 from hwsim.kernel.page_flags import NAMES
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import SWITCHES
+from hwsim.kernel.versions import PROFILES
 
 SETTINGS = [f"{each.name}={value}" for each in SWITCHES for value in each.allowed or ("0", "0.5", "1")]
 PAGES = st.fixed_dictionaries(

@@ -11,7 +11,7 @@ from hwsim import explain
 from hwsim.explaining.question import ExplainError
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import Config, scan
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from tests.pages_asked_for import an_answer_or_a_reason
 
 TESTED = (

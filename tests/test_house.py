@@ -99,11 +99,11 @@ def test_a_kernel_version_is_a_profile_and_never_an_if() -> None:
     offenders = [
         f"{_name(f)}:{getattr(node, 'lineno', 0)}"
         for f in SOURCES
-        if "profiles" not in f.parts
+        if "versions" not in f.parts
         for node in ast.walk(ast.parse(f.read_text("utf-8")))
         if _compares_kernel_name(node)
     ]
-    assert offenders == [], "put the difference into the profile (hwsim/kernel/profiles)"
+    assert offenders == [], "put the difference into the profile (hwsim/kernel/versions)"
 
 
 @pytest.mark.parametrize("use", ["import hwsim", "import hwsim; hwsim.explain", "import hwsim.machine"])

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwsim.hardware.fit_tables import FIT_TABLES
+from hwsim.hardware.dram.fit_tables import FIT_TABLES
 from hwsim.machine import run_replication
 from hwsim.plan import Plan
 from hwsim.spec import Spec

@@ -35,7 +35,7 @@ from hwsim.kernel.mm_types import (
     Vma,
 )
 from hwsim.kernel.ports import HandlerWatcher
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from hwsim.machine import Machine
 from hwsim.plan import Plan
 from tests.oracle_v5 import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from hwsim.scenario import load
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError

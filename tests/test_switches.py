@@ -12,8 +12,8 @@ from hwsim.explaining.explain import explain
 from hwsim.explaining.question import MAPPINGS, ExplainError
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.meminfo import MEMINFO_FORMATS
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import SWITCHES, Switches
+from hwsim.kernel.versions import PROFILES
 from hwsim.spec import FileSpec, SigbusSpec, TaskSpec
 from tests.worlds import BARE, FILE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
 

@@ -10,7 +10,7 @@ from hwsim.explaining.explain import explain
 from hwsim.explaining.side_by_side import side_by_side
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from hwsim.machine import Machine, Plan
 from hwsim.spec import FileSpec, ScrubSpec, TaskSpec
 from tests.worlds import (

@@ -48,8 +48,8 @@ from hwsim.kernel.mm_types import (
     UserSpace,
 )
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR
+from hwsim.kernel.versions import PROFILES
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
 

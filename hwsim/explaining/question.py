@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import SWITCHES
+from hwsim.kernel.versions import PROFILES
 
 _MOST = 10_000
 BUFFER_STATES = ("none", "idle", "busy")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwsim.kernel.error_states import Config
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from hwsim.spec import Spec
 
 _V5_PATHS: dict[str, str] = {

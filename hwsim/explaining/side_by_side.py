@@ -9,8 +9,8 @@ from typing import NamedTuple, TypedDict
 
 from hwsim.kernel.page_flags import names_of
 from hwsim.kernel.profile import Profile
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import SWITCHES
+from hwsim.kernel.versions import PROFILES
 
 _APART = ("name", "model_version", "error_states", "switches", "formats")
 

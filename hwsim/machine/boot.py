@@ -9,7 +9,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.profiles import PROFILES
+from hwsim.kernel.versions import PROFILES
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.plan import Plan
 from hwsim.rng import Draws, Slot

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hwsim.kernel.meminfo import meminfo_proc_show
-from hwsim.kernel.profiles import PROFILES
 from hwsim.kernel.switches import with_overrides
+from hwsim.kernel.versions import PROFILES
 from hwsim.machine.arrivals import onsets
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws

@@ -56,7 +56,7 @@ def _machine(parts: Parts) -> Iterator[Finding]:
 
 def _has(parts: Parts, feature: str) -> bool:
     """Whether the kernel has a feature; profiles are read only when something depends on them."""
-    from hwsim.kernel.profiles import PROFILES
+    from hwsim.kernel.versions import PROFILES
 
     return parts.machine is None or bool(getattr(PROFILES[parts.machine.kernel], feature))
 

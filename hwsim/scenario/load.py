@@ -83,7 +83,7 @@ class Scenario:
 
 def model_version(spec: Spec) -> int:
     """The version of the model with the kernel that ``spec`` runs: another kernel's does not matter."""
-    from hwsim.kernel.profiles import PROFILES  # with the model; a scenario is checked without it
+    from hwsim.kernel.versions import PROFILES  # with the model; a scenario is checked without it
 
     return PROFILES[spec.machine.kernel].model_version
 
