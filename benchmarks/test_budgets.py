@@ -153,7 +153,7 @@ def test_classify_against_a_compiled_loop(tmp_path: Path, capsys: pytest.Capture
 _BUILD = """
 import json, resource, sys, time
 import numpy as np
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from benchmarks.worlds import reference
 plan = Plan(reference(1024))
 def fill():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from hwsim.machine import run_replication
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.record import Replication
 from hwsim.scenario.load import load
 from hwsim.spec import Spec

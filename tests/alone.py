@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.machine import run_replication
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.record import ReplicationRow
 from hwsim.scenario.load import load
 from tests.shipped import SCENARIOS

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.machine import run_replication
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.record import Replication
 from hwsim.spec import Spec
 from tests.accelerated import OVERRIDES, accelerated_spec

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwsim.hardware.dram import gf2
 from hwsim.hardware.dram.address_map import (
     AddressMap,
     AddressMapError,
@@ -16,7 +17,7 @@ from hwsim.hardware.dram.address_map import (
     map_problems,
 )
 from hwsim.hardware.dram.address_map_presets import FUNCTIONS, address_map
-from hwsim.hardware.dram.dimms import COORDINATES, GEOMETRIES, DramGeometry, GeometryError, gf2
+from hwsim.hardware.dram.dimms import COORDINATES, GEOMETRIES, DramGeometry, GeometryError
 
 SMALL = DramGeometry(
     technology="DDR5",

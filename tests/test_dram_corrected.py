@@ -13,7 +13,7 @@ from hwsim.engine import Engine
 from hwsim.hardware.dram.address_map import CoordinateRange
 from hwsim.hardware.dram.dram_fault import Dimms
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.rng import Draws, Slot
 from hwsim.spec import (
     ErrorSpec,

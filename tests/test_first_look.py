@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.first_look import _writeback
 from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import Page, Region
+from hwsim.memory.draw_state import _writeback
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hwsim.bad_lines.late_touch import remapped
 from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.frames import Layout
-from hwsim.kernel.later_look import quiet_rates, settle, store_meanwhile
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import POISON, AddressSpace, Page, Vma
 from hwsim.kernel.writeback import Flusher, Inode
+from hwsim.memory.advance_state import quiet_rates, settle, store_meanwhile
 from hwsim.spec import Touch
 
 S = 1_000_000_000

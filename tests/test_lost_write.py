@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from hwsim.machine import Machine, run_replication
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.record import LostWriteRow
 from hwsim.spec import (
     Delay,

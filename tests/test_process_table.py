@@ -9,7 +9,7 @@ from hwsim.kernel.mm_types import Page, Region, Vma
 from hwsim.kernel.ports import PageWatcher
 from hwsim.kernel.printk import Printk
 from hwsim.machine.boot import boot_kernel
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.rng import Draws
 from hwsim.spec import TaskSpec
 from hwsim.userspace.process_table import ProcessTable

@@ -10,7 +10,7 @@ import pytest
 
 from hwsim import spec
 from hwsim.kernel import page_flags
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.scenario import load
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.valid_parts import Parts, free_pages

@@ -12,7 +12,7 @@ import pytest
 
 from hwsim.hardware.dram.fit_tables import FIT_TABLES
 from hwsim.machine import run_replication
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.spec import Spec
 from tests.accelerated import OVERRIDES, accelerated_spec, run
 from tests.shipped import BY_CHANCE, FROM_FAULTS, NAMES, SCENARIOS, WITHOUT_KILLS, spec_of

@@ -37,7 +37,7 @@ from hwsim.kernel.mm_types import (
 from hwsim.kernel.ports import HandlerWatcher
 from hwsim.kernel.versions import PROFILES
 from hwsim.machine import Machine
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from tests.oracle_v5 import (
     FLAGS,
     VECTORS,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hwsim.kernel.switches import SWITCHES as POINTS
 from hwsim.machine import Machine
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from tests.oracle_switches import SwitchCase, Switches, TaskPolicy, decide
 from tests.oracle_v5 import FLAGS, Mapper, Mapping, PageCase, contradictions, flagset
 from tests.test_script_oracle import MAPPINGS, cases, every_flags, make_machine, run_case

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.machine import Machine
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.scenario.verbs import VERBS
 from hwsim.script import script
 from hwsim.script.step import ScriptError

@@ -7,7 +7,7 @@ import pytest
 from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import Page, Region
 from hwsim.kernel.page_flags import ANON, DIRTY, SWAPCACHE
-from hwsim.kernel.swap_cycle import (
+from hwsim.memory.swap_cycle import (
     CLEAN_MAPPED,
     CLEAN_UNMAPPED,
     DIRTY_MAPPED,

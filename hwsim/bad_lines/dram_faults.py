@@ -19,7 +19,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.record import FaultRow
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import DramSpec, ErrorSpec

@@ -15,8 +15,6 @@ from hwsim.bad_lines.looks import look, settle
 from hwsim.bad_lines.states import HANDLED
 from hwsim.engine import Bell
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.first_look import fault_in
-from hwsim.kernel.later_look import map_latecomers
 from hwsim.kernel.mm.memory import unmap_mapping_range
 from hwsim.kernel.mm.page_alloc import (
     free_one_page,
@@ -27,7 +25,9 @@ from hwsim.kernel.mm.page_alloc import (
 )
 from hwsim.kernel.mm.page_cache import truncate_inode_page
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.kernel.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
+from hwsim.memory.advance_state import map_latecomers
+from hwsim.memory.draw_state import fault_in
+from hwsim.memory.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.rng import Slot
 
 

@@ -14,11 +14,11 @@ from hwsim.bad_lines.states import HANDLED
 from hwsim.engine import TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.later_look import quiet_rates, store_meanwhile
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
 from hwsim.kernel.mm.memory import meets_poison
 from hwsim.kernel.mm.page_alloc import PAGE_BYTES, lose_block
 from hwsim.kernel.mm_types import Page, Pte, Vma
+from hwsim.memory.advance_state import quiet_rates, store_meanwhile
 from hwsim.rng import Slot
 
 _LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.states import CHECKING, LATENT
-from hwsim.kernel import later_look
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.mm.page_cache import inode_of
 from hwsim.kernel.mm_types import Page
+from hwsim.memory import advance_state as later_look
 from hwsim.rng import Slot
 
 

@@ -19,11 +19,11 @@ from hwsim.bad_lines.ending import overwritten
 from hwsim.bad_lines.looks import settle
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.cow import Family, is_shared
-from hwsim.kernel.later_look import quiet_stores, sharers
 from hwsim.kernel.mm.page_cache import inode_of
 from hwsim.kernel.mm_types import Page, UserSpace
-from hwsim.kernel.swap_cycle import leave_rate
+from hwsim.memory.advance_state import quiet_stores, sharers
+from hwsim.memory.fork_family import Family, is_shared
+from hwsim.memory.swap_cycle import leave_rate
 from hwsim.rng import ROW, Slot
 
 Uniform = Callable[[Slot], float]

@@ -5,7 +5,7 @@ index there, its structural flags and counts.  *regions*: per replication, each 
 clocks; a kill, exit or truncation raises the epoch in O(1), whatever the size.  *overlay*: the pages
 of interest of this replication as :class:`~hwsim.kernel.mm_types.Page`; forgetting a replication
 is dropping it.  Volatile bits (dirty, mapped, swap cache, ...) are never in the base: they are drawn
-when a page is first looked at (``kernel/first_look``).
+when a page is first looked at (``memory/draw_state``).
 """
 
 from __future__ import annotations

@@ -2,6 +2,6 @@
 
 from hwsim.machine.machine import Machine
 from hwsim.machine.replication import rehearse, run_replication
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 
 __all__ = ["Machine", "Plan", "rehearse", "run_replication"]

@@ -11,7 +11,7 @@ from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.versions import PROFILES
 from hwsim.kernel.writeback import Flusher, Inode
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.rng import Draws, Slot
 from hwsim.spec import MachineSpec
 

@@ -6,7 +6,7 @@ from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.dram_faults import DramFaults
 from hwsim.engine import FAULT_ONSET, Sleeper, Steps
 from hwsim.machine.arrivals import onsets
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.rng import Slot
 from hwsim.spec import ErrorSpec
 

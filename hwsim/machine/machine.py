@@ -10,7 +10,6 @@ from hwsim.engine import MACHINE_CHECK, Engine
 from hwsim.hardware.machine_check_interrupt import MachineCheckInterrupt
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.first_look import first_look
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
 from hwsim.kernel.meminfo import meminfo_proc_show
@@ -19,7 +18,8 @@ from hwsim.lost_writes.lost_writes import LostWrites
 from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.sums import replication_row
-from hwsim.plan import Plan
+from hwsim.memory.draw_state import first_look
+from hwsim.memory.layout import Plan
 from hwsim.record import Replication
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script

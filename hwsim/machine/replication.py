@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwsim.machine.machine import Machine
 from hwsim.machine.quiet import uneventful
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.record import Replication, StepMistake
 from hwsim.spec import Spec
 
@@ -12,7 +12,7 @@ from hwsim.spec import Spec
 def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
     """One machine over the whole horizon: pure in (spec, index).
 
-    ``base`` is a :class:`~hwsim.plan.Plan` of the same spec, shared between replications; it is a
+    ``base`` is a :class:`~hwsim.memory.layout.Plan` of the same spec, shared between replications; it is a
     cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
     """
     quiet = uneventful(spec, index)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hwsim.kernel.page_flags import HWPOISON
 from hwsim.machine.machine import Machine
-from hwsim.plan import Plan
+from hwsim.memory.layout import Plan
 from hwsim.spec import Spec
 
 

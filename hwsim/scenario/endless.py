@@ -15,7 +15,7 @@ from hwsim.units import Rate, format_duration, format_rate
 
 MAX_STEPS = 10_000_000
 MAX_TASKS = 100_000
-_STAGES = 5  # of a round through the swap cache, see kernel/swap_cycle
+_STAGES = 5  # of a round through the swap cache, see memory/swap_cycle
 _NS = 1e-9
 _COARSE_NS = (86_400_000_000_000, 3_600_000_000_000, 60_000_000_000, 1_000_000_000, 1_000_000, 1_000, 1)
 

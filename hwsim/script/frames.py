@@ -5,11 +5,11 @@ from __future__ import annotations
 from hwsim.bad_lines.ending import finish
 from hwsim.bad_lines.looks import settle
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.later_look import clean_if_written
 from hwsim.kernel.mm.page_alloc import alloc_pages, put_page
 from hwsim.kernel.mm.page_cache import set_page_dirty
 from hwsim.kernel.mm.swap import free_swap_and_cache
 from hwsim.kernel.mm_types import Page, Region
+from hwsim.memory.advance_state import clean_if_written
 from hwsim.script.pages import look
 from hwsim.script.step import Step
 

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.hardware.dram.dimms import COORDINATES, DramGeometry, GeometryProblem, gf2
+from hwsim.hardware.dram import gf2
+from hwsim.hardware.dram.dimms import COORDINATES, DramGeometry, GeometryProblem
 from hwsim.hardware.dram.gf2 import Int64Array
 
 LINE_SHIFT = 6

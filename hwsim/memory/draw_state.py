@@ -12,13 +12,13 @@ from collections.abc import Callable
 from math import exp
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.cow import Family, is_shared
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers, lru_cache_add, mlock_vma_page
 from hwsim.kernel.mm_types import CACHE, OWNER, Page, Vma
-from hwsim.kernel.swap_cycle import enter, stage_at
 from hwsim.kernel.writeback import Inode
+from hwsim.memory.fork_family import Family, is_shared
+from hwsim.memory.swap_cycle import enter, stage_at
 from hwsim.rng import Slot
 
 
@@ -153,7 +153,7 @@ def _file(kernel: Kernel, page: Page, chance: Chance) -> None:
     written = region.since_ns if inode is None else inode.clean_at(now)
     sharers = [vma for vma in mapping.vmas if vma.covers(page.pgoff)]
     write = region.touch_rates(page.pgoff)[1]
-    dirty, after, first = _stored_first(page, sharers, write, now)
+    dirty, after, first = _stored_first(page, sharers, now)
     if write and chance.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - after)):
         dirty = True
     for vma in sharers:
@@ -187,7 +187,7 @@ def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, chance: 
     return chance.extra(Slot.PRESENT, vma.number) < 1.0 - exp(-expected)
 
 
-def _stored_first(page: Page, sharers: list[Vma], write: float, now: int) -> tuple[bool, int, Vma | None]:
+def _stored_first(page: Page, sharers: list[Vma], now: int) -> tuple[bool, int, Vma | None]:
     """(whether the page is dirty anyway, since when stores to it count, who made it dirty by a mapping).
 
     Stores count since the first one to the inode, which may have been to this page.  Pages of tmpfs and

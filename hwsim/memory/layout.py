@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from hwsim.kernel.frames import Layout
 from hwsim.kernel.mem_map import Base
-from hwsim.line_reads import LineReads
+from hwsim.memory.line_reads import LineReads
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
