@@ -4,7 +4,7 @@
 #   make test     lint, types, import rules, tests                    (at most 5 minutes on 2 cores)
 #   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
 #   make experiments   questions argued since 2009: tables, answers, figures (about 10 minutes)
-#   make golden   renew tests/golden after a change of results (say so in CHANGELOG)
+#   make golden   renew tests/whole/golden after a change of results (say so in CHANGELOG)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
 #   make same-bytes OLD=commit   does the working tree leave the bytes of a commit? QUICK=--quick plays less
 #   make mutation   would the tests notice? some 400 changes of the model, one at a time (hours; goes on where it was)
@@ -46,7 +46,7 @@ experiments: $(VENV)/runtime
 	$(BIN)/python -m experiments --out experiment-results
 
 golden: $(VENV)/dev
-	$(BIN)/python -m tests.golden
+	$(BIN)/python -m tests.whole.golden
 
 bench: $(VENV)/dev
 	$(PYTEST) -s -p no:cacheprovider benchmarks

@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 
 from hwsim.hardware.dram.fault_sampler import sample_faults
-from tests.test_faults import JAGUAR, plainly
+from tests.hardware.test_faults import JAGUAR, plainly
 
 TRIALS = 40_000_000
 PLAIN_TRIALS = 20_000

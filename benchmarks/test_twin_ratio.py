@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from hwsim.machine import Plan, run_replication
-from tests.twin import run_twin
-from tests.twin_worlds import S, busy_day
+from tests.twin.twin import run_twin
+from tests.twin.twin_worlds import S, busy_day
 
 
 def test_skipping_against_stepping(capsys: pytest.CaptureFixture[str]) -> None:

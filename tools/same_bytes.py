@@ -119,7 +119,7 @@ def _folder(path: Path, new: Path) -> Path:
     """A folder to play in: both trees play the files of NEW, under the same names."""
     path.mkdir(parents=True)
     (path / "scenarios").symlink_to(new / "scenarios")
-    (path / "bad").symlink_to(new / "tests" / "bad_scenarios")
+    (path / "bad").symlink_to(new / "scenarios" / "bad")
     return path
 
 

@@ -13,9 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tests import mce_logs as logs
-from tests.accelerated import OVERRIDES
-from tests.shipped import WITHOUT_KILLS
+from tests.support import mce_logs as logs
+from tests.whole.accelerated import OVERRIDES
+from tests.whole.shipped import WITHOUT_KILLS
 
 Job = list[Any]
 # The accelerated forms, and one of a machine whose DIMMs fail so often that it reboots with their faults.

@@ -77,7 +77,7 @@ def results(file: str) -> Iterator[Row]:
 def library() -> Iterator[Row]:
     """Public names, and the golden files of the tree."""
     yield "__all__", "hwsim", 0, hwsim.__all__
-    yield from files(str(Path(hwsim.__file__).parents[1] / "tests" / "golden"), "*.json")
+    yield from files(str(Path(hwsim.__file__).parents[1] / "tests"), "**/golden/*.json")
 
 
 PLAYERS: dict[str, Callable[..., Iterator[Row]]] = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.alone import FIGURES, database_servers, differ, per_error
-from tests.closed_forms import ALPHA
+from tests.support.alone import FIGURES, database_servers, differ, per_error
+from tests.support.closed_forms import ALPHA
 
 MACHINES = 8_000
 

@@ -1,11 +1,11 @@
-"""The closed forms again, over more values and with many more errors; see ``tests/test_closed_forms.py``."""
+"""The closed forms, with more values and many more errors; see ``tests/machine/test_closed_forms.py``."""
 
 from __future__ import annotations
 
 import pytest
 from scipy.stats import binomtest, chisquare, poisson
 
-from tests.closed_forms import (
+from tests.support.closed_forms import (
     ALPHA,
     dirty_pages,
     error_counts,

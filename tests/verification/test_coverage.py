@@ -1,8 +1,8 @@
-"""95 % intervals of a comparison contain the truth 93 to 97 % of the time; see ``tests/test_coverage.py``."""
+"""95 % intervals contain the truth 93 to 97 % of the time; see ``tests/study/test_coverage.py``."""
 
 from __future__ import annotations
 
-from tests.coverage_studies import covered, pool
+from tests.support.coverage_studies import covered, pool
 
 
 def test_intervals_contain_the_truth() -> None:

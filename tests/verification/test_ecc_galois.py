@@ -3,7 +3,7 @@
 import pytest
 
 from hwsim.hardware.dram.ecc import CHIPKILL_X4, CHIPKILL_X4_DDR5, CHIPKILL_X4_LOCKSTEP
-from tests.test_ecc_galois import decoded_as_bch, decoded_as_reed_solomon, miscorrected_alike
+from tests.hardware.test_ecc_galois import decoded_as_bch, decoded_as_reed_solomon, miscorrected_alike
 
 
 def test_on_die_sec_is_the_shortened_bch_code():

@@ -12,8 +12,8 @@ from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.mce.do_machine_check import HANDLING
 from hwsim.kernel.mce.printed import play_text
-from tests.mce_logs import DATA_LOAD, KERNEL, TIMER, USER, kernel_lines, mcelog_lines, polled_lines
-from tests.test_mce_text import PIECES, PREFIXES
+from tests.hardware.test_mce_text import PIECES, PREFIXES
+from tests.support.mce_logs import DATA_LOAD, KERNEL, TIMER, USER, kernel_lines, mcelog_lines, polled_lines
 
 BLOCKS = [
     kernel_lines(TIMER, cpu=3, mcg=0xF, rip=KERNEL), kernel_lines(DATA_LOAD, tsc=1),

@@ -1,4 +1,4 @@
-"""Every mistake in every command, many more of them; see ``tests/mistakes.py``."""
+"""Every mistake in every command, many more of them; see ``tests/support/mistakes.py``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hypothesis import settings
 
-from tests import mistakes
-from tests.test_mistakes import results  # noqa: F401  a fixture
+from tests.cli.test_mistakes import results  # noqa: F401  a fixture
+from tests.support import mistakes
 
 MANY = settings(max_examples=600)
 

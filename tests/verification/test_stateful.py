@@ -1,10 +1,10 @@
-"""Whatever steps come in whatever order, many more of them; see ``tests/stateful.py``."""
+"""Whatever steps come in whatever order, many more of them; see ``tests/support/stateful.py``."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-from tests.stateful import Machines
+from tests.support.stateful import Machines
 
 _MANY = settings(max_examples=2_000, stateful_step_count=80, deadline=None, derandomize=True, database=None)
 

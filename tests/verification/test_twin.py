@@ -1,10 +1,10 @@
-"""The slow twin again, with ten times the replications and other seeds; see ``tests/test_twin.py``."""
+"""The slow twin again, with ten times the replications and other seeds; see ``tests/twin/test_twin.py``."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.twin_worlds import WORLDS, disagreements, watch_model, watch_twin
+from tests.twin.twin_worlds import WORLDS, disagreements, watch_model, watch_twin
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -25,11 +25,11 @@ NEAR_FILES = 4
 
 # Golden numbers and printed output say that something changed, not what is wrong: they do not count.
 LEFT_OUT = (
-    "tests/test_golden.py",
-    "tests/test_event_counts.py::test_events_follow_errors_and_signals",
+    "tests/whole/test_golden.py",
+    "tests/whole/test_event_counts.py::test_events_follow_errors_and_signals",
     "tests/test_house.py",
-    "tests/test_notebooks.py",
-    "tests/test_readme.py::test_every_block_runs_in_order",
+    "tests/whole/test_notebooks.py",
+    "tests/whole/test_readme.py::test_every_block_runs_in_order",
 )
 
 
