@@ -23,7 +23,7 @@ import pytest
 from benchmarks.worlds import DAY_NS, GIB, reference
 from hwsim.kernel.error_states import classify, lookup
 from hwsim.kernel.versions import PROFILES
-from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.spec import ErrorSpec, FileSpec, MachineSpec, RegionSpec, Spec, TaskSpec, Touch
 
 
@@ -52,12 +52,12 @@ def _paired_ratio(a: Callable[[], Any], b: Callable[[], Any], runs: int = 5) -> 
 
 def test_handled_errors_a_second_and_events_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     spec = reference()
-    plan = Plan(spec)
-    row = run_replication(spec, 0, plan).row
+    layout = MemoryLayout(spec)
+    row = run_replication(spec, 0, layout).row
     signalled = row.kills_early + row.kills_late
     assert row.events <= 10 * row.errors + 3 * signalled
-    taken = median(_seconds(lambda: run_replication(spec, 0, plan), 5))
-    cpu = median(_seconds(lambda: run_replication(spec, 0, plan), 5, time.process_time))
+    taken = median(_seconds(lambda: run_replication(spec, 0, layout), 5))
+    cpu = median(_seconds(lambda: run_replication(spec, 0, layout), 5, time.process_time))
     with capsys.disabled():
         print(
             f"\nreference: {row.handled} handled errors, {row.kills} kills, {row.events / row.handled:.2f} "
@@ -68,7 +68,7 @@ def test_handled_errors_a_second_and_events_an_error(capsys: pytest.CaptureFixtu
 
 def test_a_terabyte_costs_what_sixteen_gigabytes_cost(capsys: pytest.CaptureFixture[str]) -> None:
     small, large = reference(16), reference(1024)
-    small_plan, large_plan = Plan(small), Plan(large)
+    small_plan, large_plan = MemoryLayout(small), MemoryLayout(large)
     small_row = run_replication(small, 0, small_plan).row
     large_row = run_replication(large, 0, large_plan).row
     scale = small_row.handled / large_row.handled
@@ -90,7 +90,7 @@ def _killer(pages: int) -> tuple[Machine, Any]:
         MachineSpec(memory_pages=32 * GIB),
         tasks=(TaskSpec("t", 1, regions=(region,), restart_ns=1),),
     )
-    machine = Machine(spec, 0, Plan(spec))
+    machine = Machine(spec, 0, MemoryLayout(spec))
     return machine, machine.processes.groups[0]
 
 
@@ -153,16 +153,16 @@ def test_classify_against_a_compiled_loop(tmp_path: Path, capsys: pytest.Capture
 _BUILD = """
 import json, resource, sys, time
 import numpy as np
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from benchmarks.worlds import reference
-plan = Plan(reference(1024))
+layout = MemoryLayout(reference(1024))
 def fill():
     for dtype in (np.uint32, np.uint32, np.uint32, np.uint16, np.uint16):
-        np.full(plan.spec.machine.memory_pages, 1, dtype)
+        np.full(layout.spec.machine.memory_pages, 1, dtype)
 def build():
-    base = plan.base
+    base = layout.base
     arrays = (base.flags, base.region, base.index, base.refcount, base.mapcount)
-    assert sum(each.nbytes for each in arrays) == 16 * plan.spec.machine.memory_pages
+    assert sum(each.nbytes for each in arrays) == 16 * layout.spec.machine.memory_pages
 start = time.perf_counter()
 {"fill": fill, "build": build}[sys.argv[1]]()
 taken = time.perf_counter() - start
@@ -197,8 +197,8 @@ def test_what_one_quiet_machine_costs(capsys: pytest.CaptureFixture[str]) -> Non
         files=(FileSpec("f", GIB, touch=(Touch(1.0, 1e-6, 1e-6),)),),
         tasks=(TaskSpec("t", 24, regions=(RegionSpec("heap", "anon", GIB),), restart_ns=1),),
     )
-    plan = Plan(spec)
-    taken = median(_seconds(lambda: [run_replication(spec, index, plan) for index in range(200)], 3)) / 200
+    layout = MemoryLayout(spec)
+    taken = median(_seconds(lambda: [run_replication(spec, index, layout) for index in range(200)], 3)) / 200
     with capsys.disabled():
         print(f"\none machine-year without or with one error: {taken * 1e6:.0f} us a replication")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwsim.machine import Plan, run_replication
+from hwsim.machine import MemoryLayout, run_replication
 from tests.twin.twin import run_twin
 from tests.twin.twin_worlds import S, busy_day
 
@@ -15,13 +15,13 @@ from tests.twin.twin_worlds import S, busy_day
 def test_skipping_against_stepping(capsys: pytest.CaptureFixture[str]) -> None:
     """The twin steps ten minutes of the day and is extrapolated; the bound is on events, not on seconds."""
     spec, stepped_s = busy_day(), 600
-    plan = Plan(spec)
+    layout = MemoryLayout(spec)
     start = time.perf_counter()
     accesses = run_twin(replace(spec, horizon_ns=stepped_s * S, errors=()), 0).accesses
     slow_s = (time.perf_counter() - start) * 86_400 / stepped_s
-    run_replication(spec, 0, plan)
+    run_replication(spec, 0, layout)
     start = time.perf_counter()
-    days = [run_replication(spec, index, plan).row for index in range(20)]
+    days = [run_replication(spec, index, layout).row for index in range(20)]
     fast_s = (time.perf_counter() - start) / len(days)
     a_day_of_accesses = accesses * 86_400 / stepped_s
     events = sum(row.events for row in days) / len(days)

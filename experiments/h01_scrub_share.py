@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.common import Answer, Effort, lines_figure, words
-from hwsim.machine import Plan, run_replication
+from hwsim.machine import MemoryLayout, run_replication
 from hwsim.show import style
 from hwsim.spec import MachineSpec, RegionSpec, ScriptStep, ScrubSpec, Spec, TaskSpec, Touch
 from hwsim.study.estimate import Estimate, proportion
@@ -64,7 +64,7 @@ def _found_by_scrub(reads_per_h: float, period_h: int, machines: int) -> Estimat
         tasks=(TaskSpec("reader", regions=(heap,)),),
         script=(ScriptStep(HOUR_NS, "inject", {"page": {"pfn": 1}, "how": "line", "permanent": True}),),
     )  # fmt: skip
-    plan, found = Plan(spec), 0
+    layout, found = MemoryLayout(spec), 0
     for index in range(machines):
-        found += run_replication(spec, index, plan).errors[0].found == "scrub"
+        found += run_replication(spec, index, layout).errors[0].found == "scrub"
     return proportion(found, machines)

@@ -19,7 +19,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import FaultRow
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import DramSpec, ErrorSpec
@@ -47,12 +47,12 @@ def rate_per_s(draws: Draws, source: int, error: ErrorSpec) -> float:
 class DramFaults:
     """All faults of a machine, in order of onset."""
 
-    __slots__ = ("_around", "_bad_lines", "_plan", "faults")
+    __slots__ = ("_around", "_bad_lines", "_layout", "faults")
 
-    def __init__(self, bad_lines: BadLines, plan: Plan) -> None:
+    def __init__(self, bad_lines: BadLines, layout: MemoryLayout) -> None:
         self._around = bad_lines.around
         self._bad_lines = bad_lines
-        self._plan = plan
+        self._layout = layout
         self.faults: list[FaultCourse] = []
 
     def onset(self, source: int, dram: DramSpec) -> None:
@@ -87,7 +87,7 @@ class DramFaults:
         """How often its lines are read, from a sample; when a transient is gone, and a row spared."""
         around, now, fault = self._around, self._around.engine.now_ns, course.fault
         lines = dimms_of(course.dram).lines(fault.where, _SAMPLE, chance).tolist()
-        rates_of = self._plan.line_reads.of
+        rates_of = self._layout.line_reads.of
         rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
         reads = sum(each.reads for each in rates) / len(rates)
         overwrites = sum(each.overwrites for each in rates) / len(rates)

@@ -2,6 +2,6 @@
 
 from hwsim.machine.machine import Machine
 from hwsim.machine.replication import rehearse, run_replication
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 
-__all__ = ["Machine", "Plan", "rehearse", "run_replication"]
+__all__ = ["Machine", "MemoryLayout", "rehearse", "run_replication"]

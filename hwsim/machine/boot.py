@@ -11,7 +11,7 @@ from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.versions import PROFILES
 from hwsim.kernel.writeback import Flusher, Inode
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws, Slot
 from hwsim.spec import MachineSpec
 
@@ -21,10 +21,15 @@ _INODE = -3  # and below, one for each region
 
 
 def boot_kernel(
-    engine: Engine, draws: Draws, spec: MachineSpec, plan: Plan, printk: Printk, reached: dict[str, int]
+    engine: Engine,
+    draws: Draws,
+    spec: MachineSpec,
+    layout: MemoryLayout,
+    printk: Printk,
+    reached: dict[str, int],
 ) -> Kernel:
-    """A fresh kernel over the regions of the plan; its ports are not wired yet."""
-    mem_map, flusher = MemMap(plan.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
+    """A fresh kernel over the regions of the layout; its ports are not wired yet."""
+    mem_map, flusher = MemMap(layout.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
     for region in mem_map.regions:
         region.since_ns = engine.now_ns
         region.mapping = _mapping(region)

@@ -6,7 +6,7 @@ from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.dram_faults import DramFaults
 from hwsim.engine import FAULT_ONSET, Sleeper, Steps
 from hwsim.machine.arrivals import onsets
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Slot
 from hwsim.spec import ErrorSpec
 
@@ -19,13 +19,13 @@ class ErrorSource(Sleeper):
     """
 
     def __init__(
-        self, bad_lines: BadLines, dram: DramFaults, plan: Plan, number: int, spec: ErrorSpec
+        self, bad_lines: BadLines, dram: DramFaults, layout: MemoryLayout, number: int, spec: ErrorSpec
     ) -> None:
         around = bad_lines.around
         super().__init__(around.engine)
         self._bad_lines = bad_lines
         self._dram = dram
-        self._plan = plan
+        self._layout = layout
         self._number = number
         self._priority = FAULT_ONSET | number
         self._spec = spec
@@ -47,7 +47,7 @@ class ErrorSource(Sleeper):
             self._dram.onset(self._number, spec.dram)
             return
         u = around.draws.row(bad_lines.error_count)
-        first = self._plan.place(spec.where, u[Slot.PLACE])
+        first = self._layout.place(spec.where, u[Slot.PLACE])
         fitted = around.spec.memory_pages + around.spec.hidden_pages
         for offset in range(min(spec.burst_pages, fitted - first)):
             if offset:

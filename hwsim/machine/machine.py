@@ -19,7 +19,7 @@ from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.sums import replication_row
 from hwsim.memory.draw_state import first_look
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
@@ -37,10 +37,10 @@ class Machine(Power):
     halts the kernel; after ``reboot_ns`` another one comes up over the same parts, or the run ends there.
     """
 
-    def __init__(self, spec: Spec, index: int, plan: Plan, trace: bool = False) -> None:
+    def __init__(self, spec: Spec, index: int, layout: MemoryLayout, trace: bool = False) -> None:
         self.spec = spec
         self.index = index
-        self.plan = plan
+        self.layout = layout
         self.engine = engine = Engine()
         self.draws = draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
@@ -55,7 +55,7 @@ class Machine(Power):
         phase = draws.extra(_SCRUBBER, Slot.PHASE)
         scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
         self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
-        self.dram = DramFaults(self.bad_lines, plan)
+        self.dram = DramFaults(self.bad_lines, layout)
         self.processes = ProcessTable(draws, spec.tasks, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self._watch = ErrorWatch(self.bad_lines)
@@ -63,14 +63,14 @@ class Machine(Power):
         self.delivery: Delivery
         self._boot()
         for number, each in enumerate(spec.errors):
-            ErrorSource(self.bad_lines, self.dram, plan, number, each)
+            ErrorSource(self.bad_lines, self.dram, layout, number, each)
         self.script = Script(spec.script, self.bad_lines, self.processes, self)
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
     def _boot(self) -> None:
         spec = self.spec.machine
-        kernel = boot_kernel(self.engine, self.draws, spec, self.plan, self.printk, self.reached)
+        kernel = boot_kernel(self.engine, self.draws, spec, self.layout, self.printk, self.reached)
         interrupt = MachineCheckInterrupt(self.engine, kernel.profile.rendezvous_timeout_ns, spec.tolerant)
         self.kernel, self.delivery = kernel, Delivery(kernel, interrupt, self.dram.bank_is_taken)
         kernel.trace = self.events

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from hwsim.machine.machine import Machine
 from hwsim.machine.quiet import uneventful
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication, StepMistake
 from hwsim.spec import Spec
 
 
-def run_replication(spec: Spec, index: int, base: Plan | None = None, trace: bool = False) -> Replication:
+def run_replication(
+    spec: Spec, index: int, base: MemoryLayout | None = None, trace: bool = False
+) -> Replication:
     """One machine over the whole horizon: pure in (spec, index).
 
-    ``base`` is a :class:`~hwsim.memory.layout.Plan` of the same spec, shared between replications; it is a
-    cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
+    ``base`` is the :class:`~hwsim.memory.layout.MemoryLayout` of the same spec, shared between replications;
+    it is a cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.
     """
     quiet = uneventful(spec, index)
     if quiet is not None:
         return quiet
-    machine = Machine(spec, index, base if base is not None else Plan(spec), trace)
+    machine = Machine(spec, index, base if base is not None else MemoryLayout(spec), trace)
     machine.run()
     return machine.result()
 
@@ -28,7 +30,7 @@ def rehearse(spec: Spec) -> list[StepMistake]:
 
     A step that cannot be done is left out, and the others go on.
     """
-    machine = Machine(spec, 0, Plan(spec))
+    machine = Machine(spec, 0, MemoryLayout(spec))
     mistakes: list[StepMistake] = []
     machine.script.mistakes = mistakes
     machine.run()

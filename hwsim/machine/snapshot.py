@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hwsim.kernel.page_flags import HWPOISON
 from hwsim.machine.machine import Machine
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import Spec
 
 
@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
 
 def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
     """Replication ``index`` at ``at_ns`` (default: the end of the run).  Pure, as run_replication is."""
-    machine = Machine(spec, index, Plan(spec))
+    machine = Machine(spec, index, MemoryLayout(spec))
     time = spec.horizon_ns if at_ns is None else min(at_ns, spec.horizon_ns)
     machine.engine.run(time)
     mem_map = machine.kernel.mem_map

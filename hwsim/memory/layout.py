@@ -1,4 +1,4 @@
-"""The plan of a machine: which run of frames belongs to whom.
+"""The layout of a machine: which run of frames belongs to whom.
 
 Made once from a spec and shared by all replications; it is a cache and cannot change a result.
 """
@@ -14,7 +14,7 @@ from hwsim.memory.line_reads import LineReads
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
-class Plan:
+class MemoryLayout:
     """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
 
     ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a

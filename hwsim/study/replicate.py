@@ -20,7 +20,7 @@ from hwsim.spec import Spec
 from hwsim.study.jobs import Done, Failure, Job
 
 if TYPE_CHECKING:
-    from hwsim.machine import Plan
+    from hwsim.machine import MemoryLayout
 
 _PLAIN = frozenset({int, str, type(None)})
 
@@ -33,27 +33,27 @@ def model() -> Runner:
 
 
 class Planned:
-    """The model, with the plan of each policy's machine made once instead of every time.
+    """The model, with the layout of each policy's machine made once instead of every time.
 
     Life: made for a study or a replay -> called once a replication -> dropped with its plans.  A worker
     process gets an empty one and makes its own plans.
     """
 
     def __init__(self) -> None:
-        self._plans: list[Plan] = []  # one a policy
+        self._layouts: list[MemoryLayout] = []  # one a policy
 
     def __reduce__(self) -> tuple[type[Planned], tuple[()]]:
         return Planned, ()
 
     def __call__(self, spec: Spec, index: int, trace: bool = False) -> Replication:
-        from hwsim.machine import Plan, run_replication
+        from hwsim.machine import MemoryLayout, run_replication
 
-        plan = next((each for each in self._plans if each.spec is spec), None)
-        if plan is None:
-            plan = Plan(spec)
-            self._plans.append(plan)
+        layout = next((each for each in self._layouts if each.spec is spec), None)
+        if layout is None:
+            layout = MemoryLayout(spec)
+            self._layouts.append(layout)
         with _uncollected():
-            return run_replication(spec, index, plan, trace)
+            return run_replication(spec, index, layout, trace)
 
 
 @contextlib.contextmanager

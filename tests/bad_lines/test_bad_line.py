@@ -16,7 +16,7 @@ from hwsim.bad_lines.in_boot import InBoot
 from hwsim.bad_lines.line_record import LineRecord
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.rng import Slot
 from hwsim.spec import Delay, RegionSpec, ScrubSpec, TaskSpec, Touch
 from tests.support.worlds import NO_TIME, PFN, world
@@ -30,7 +30,7 @@ LATER = Candidate(501, KERNEL_ACCESS, "freed", BadLine.arm)
 def _bad_line(scrub_ns: int | None = None) -> BadLine:
     """A line of a page that nobody touches, bad from the start."""
     spec = world(scrub=ScrubSpec(scrub_ns))
-    machine = Machine(spec, 0, Plan(spec))
+    machine = Machine(spec, 0, MemoryLayout(spec))
     return machine.bad_lines.add(0, PFN, 7, True)
 
 
@@ -81,7 +81,7 @@ def test_the_first_race_uses_the_uniforms_of_the_error_and_later_ones_their_own(
     """One load of the whole page a microsecond: the time is one uniform through the inverse CDF."""
     busy = RegionSpec("heap", "anon", 8, touch=(Touch(1.0, 1e6, 0.0),), lines_per_touch=64.0)
     spec = world(tasks=(TaskSpec("app", regions=(busy,)),))
-    line = Machine(spec, 0, Plan(spec)).bad_lines.add(0, PFN, 7, True)
+    line = Machine(spec, 0, MemoryLayout(spec)).bad_lines.add(0, PFN, 7, True)
     ((time, priority, what, *_),) = line.times
     assert (what, priority) == ("task_load", TASK_ACCESS)
     assert time == int(-log1p(-line.u[Slot.RACE_TASK]) / 1e-3) + 1
@@ -101,7 +101,7 @@ def test_reports_of_further_lines_have_draws_of_their_own_however_many_came_befo
 def test_a_line_that_heals_leaves_its_free_frame_as_it_was(more: int) -> None:
     """LOCKED: a script can set any flag, and a further look would not find it again."""
     spec = world()
-    machine = Machine(spec, 0, Plan(spec))
+    machine = Machine(spec, 0, MemoryLayout(spec))
     pfn = machine.kernel.mem_map.by_name["free"].layout.first_pfn
     line = machine.bad_lines.add(0, pfn, 7, False)
     assert line.page is not None
@@ -139,7 +139,7 @@ def test_what_is_handled_is_the_page_of_the_frame_also_if_its_line_has_healed() 
         switches=(("pagecache_policy", "keep_poisoned"),),
         user_share=0.0,
     )
-    machine = Machine(spec, 0, Plan(spec), trace=True)
+    machine = Machine(spec, 0, MemoryLayout(spec), trace=True)
     machine.engine.run(20)
     machine.processes.groups[0].members[0].exit()
     machine.run()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hwsim.kernel.kernel import Kernel
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.show.shares import sort_out
 from hwsim.spec import ErrorSpec, FileSpec, Place, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
 from hwsim.study.columns import TABLES
@@ -130,11 +130,11 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
     classes += ["Process", "Worker", "MachineCheckInterrupt"]  # asleep, and nobody wakes them any more
     with no_collector():
         before = alive(*classes)
-        built = Machine(storm(400, permanent=0.3), 0, Plan(storm(400)))
+        built = Machine(storm(400, permanent=0.3), 0, MemoryLayout(storm(400)))
         built.run()
         found = alive(*classes)
         found.subtract(before)
-        members, regions = 7, len(built.plan.layouts)
+        members, regions = 7, len(built.layout.layouts)
         still_open = len(built.bad_lines.open)
     assert built.panics > 20
     assert built.bad_lines.error_count > 300
@@ -161,7 +161,7 @@ def test_an_error_that_is_over_keeps_only_facts() -> None:
     spec = replace(
         spec, horizon_ns=1000 * HOUR_NS, errors=(ErrorSpec(400 / 3_600_000, Place("region", "free"), 0.0),)
     )
-    built = Machine(spec, 0, Plan(spec))
+    built = Machine(spec, 0, MemoryLayout(spec))
     built.run()
     over = [each for each in built.bad_lines.all.values() if each.finished]
     assert len(over) > 200
@@ -182,7 +182,7 @@ def test_a_reboot_costs_what_the_open_errors_cost(errors: int, monkeypatch: pyte
         return look(self, pfn, report)
 
     monkeypatch.setattr(Kernel, "pfn_to_page", counted)
-    built = Machine(storm(errors), 0, Plan(storm(errors)))
+    built = Machine(storm(errors), 0, MemoryLayout(storm(errors)))
     built.run()
     assert built.panics > errors // 20
     assert looks[0] <= 4 * built.bad_lines.error_count

@@ -13,7 +13,7 @@ from hwsim.engine import Engine
 from hwsim.hardware.dram.address_map import CoordinateRange
 from hwsim.hardware.dram.dram_fault import Dimms
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws, Slot
 from hwsim.spec import (
     ErrorSpec,
@@ -59,7 +59,7 @@ def test_reads_of_a_line_are_those_of_all_who_map_it() -> None:
     file = FileSpec("data", 8, touch=(Touch(1.0, 3.0, 1.0),))
     tasks = (TaskSpec("app", 3, regions=(shm, own, view)),)
     spec = Spec("reads", DAY, 1, 1, MachineSpec(64), tasks=tasks, files=(file,))
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     reads = plan.line_reads
     first = {layout.name: layout.first_pfn for layout in plan.layouts}
     rates = {

@@ -17,7 +17,7 @@ from hwsim.hardware.dram.dram_fault import Dimms, DramFault
 from hwsim.hardware.dram.ecc import ON_DIE_SEC, OUTCOMES, SECDED, residual
 from hwsim.hardware.dram.ecc_line import line_outcomes
 from hwsim.hardware.dram.fit_tables import FIXED
-from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.machine.quiet import uneventful
 from hwsim.record import Replication
 from hwsim.spec import (
@@ -368,7 +368,7 @@ def test_a_dimm_goes_with_its_own_faults_only() -> None:
     row, bank = at("row", 1, **ROW), at("bank", 2, rank=1)
     neighbour = replace(row, where=replace(row.where, channel=1))
     channel = replace(row, where=CoordinateRange(socket=0, channel=0))
-    found = Machine(world(BASE), 0, Plan(world(BASE))).dram
+    found = Machine(world(BASE), 0, MemoryLayout(world(BASE))).dram
     faults = [(0, row), (0, bank), (0, neighbour), (1, row), (0, channel)]
     found.faults = [FaultCourse(n, source, 0, fault, of("row")) for n, (source, fault) in enumerate(faults)]
     found._replace_dimm(found.faults[0], 5)

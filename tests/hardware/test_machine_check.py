@@ -10,7 +10,7 @@ import pytest
 from hwsim.engine import Engine
 from hwsim.hardware.machine_check_interrupt import MET, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel import page_flags as pg
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.record import Replication
 from hwsim.spec import (
     Delay,
@@ -242,7 +242,7 @@ def test_a_repeated_report_prints_after_its_own_rendezvous_and_queue() -> None:
 def test_the_dirty_of_a_repeated_report_is_what_the_handler_left() -> None:
     """The flag that the page has at the end of the run says nothing of the sweeps before."""
     spec = long(world(BAD), 4, scrub=ScrubSpec(SECOND, "SRAO"))
-    machine = Machine(spec, 0, Plan(spec), trace=True)
+    machine = Machine(spec, 0, MemoryLayout(spec), trace=True)
     machine.run()
     page = machine.bad_lines.all[0].page
     assert page is not None
@@ -263,7 +263,7 @@ def _storm(pages: int, lock_ns: int) -> Machine:
     spec = Spec(
         "storm", (SECOND << 10) - 1, 3, 1, machine, pools=(KernelPoolSpec("slab", 1 << 10),),
     )  # fmt: skip
-    made = Machine(spec, 0, Plan(spec), trace=True)
+    made = Machine(spec, 0, MemoryLayout(spec), trace=True)
     for page in range(pages):
         made.bad_lines.add(0, 100 + page, 5, True)
     return made
@@ -346,10 +346,10 @@ def test_after_set_up_the_heap_holds_only_the_next_arrivals() -> None:
         files=(FileSpec("f", 1000),),
         tasks=(TaskSpec("t", 24, 2, regions=(region,), fsync=FsyncSpec("f", 1000), lifetime_ns=10**9),),
     )
-    assert Machine(spec, 0, Plan(spec)).engine.pending == 2
+    assert Machine(spec, 0, MemoryLayout(spec)).engine.pending == 2
 
 
 def test_after_set_up_every_script_step_stands_in_the_heap_and_nothing_else() -> None:
     steps = tuple(ScriptStep(time, "sync", {}, "script") for time in (10, 20, 30))
     spec = Spec("steps", SECOND, 1, 1, MachineSpec(memory_pages=1 << 10), (ErrorSpec(5.0),), script=steps)
-    assert Machine(spec, 0, Plan(spec)).engine.pending == 1 + len(steps)
+    assert Machine(spec, 0, MemoryLayout(spec)).engine.pending == 1 + len(steps)

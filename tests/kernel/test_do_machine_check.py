@@ -12,7 +12,7 @@ import pytest
 
 from hwsim.hardware.mce_inject import parse_mce
 from hwsim.hardware.mce_record import Record
-from hwsim.kernel.mce.do_machine_check import HANDLING, Fate, Signal
+from hwsim.kernel.mce.do_machine_check import HANDLING, Fate, Forced
 from hwsim.kernel.mce.inject import Played, play_mce
 from hwsim.kernel.mce.severity import Severity
 
@@ -170,7 +170,7 @@ def test_a_load_of_poison_by_a_program() -> None:
     assert grades(old) == [("UC", "Uncorrected")]
     assert old.fate == Fate(logged=1)
     assert grades(new) == [("AR", "Action required: data load error in a user process")]
-    assert new.fate == Fate(queued_pfns=[0x12345], signals=[Signal(0, "SIGBUS", "BUS_MCEERR_AR")], logged=1)
+    assert new.fate == Fate(queued_pfns=[0x12345], signals=[Forced(0, "SIGBUS", "BUS_MCEERR_AR")], logged=1)
 
 
 def test_a_load_of_poison_by_the_kernel_panics_a_modern_one() -> None:
@@ -188,7 +188,7 @@ def test_an_nmi_finds_a_held_record_in_the_idle_loop_an_irq_gives_it_its_rip() -
     held = f"CPU 1 BANK 1\nSTATUS UNCORRECTED SRAR 0x134\n{FINE}{PAGE}{USER_RIP}HOLD\n"
     assert play(held + srao(), "modern").fate.reason == "Data load in unrecoverable area of kernel"
     for words in ("IRQBROADCAST",):
-        assert play(held + srao(more=words), "modern").fate.signals == [Signal(1, "SIGBUS", "BUS_MCEERR_AR")]
+        assert play(held + srao(more=words), "modern").fate.signals == [Forced(1, "SIGBUS", "BUS_MCEERR_AR")]
     in_process = held.replace("HOLD", "IN_PROC\nHOLD")
     # By a thread of its own: later injectors have one lock for all, and the two never meet.
     assert play(in_process + srao(), "2.6.32").fate.rendezvous_timeout is False
@@ -236,7 +236,7 @@ def test_tolerant() -> None:
         "CPU 0\nSTATUS UC VAL\nMCGSTATUS MCIP\nNOBROADCAST"  # not enabled: no panic; no restart IP: a signal
     )
     assert [play(odd, tolerant=level).fate.signals for level in (1, 3)] == [
-        [Signal(0, "SIGBUS", "SI_KERNEL")],
+        [Forced(0, "SIGBUS", "SI_KERNEL")],
         [],
     ]
 
@@ -291,5 +291,5 @@ def test_every_severity_has_a_fate(kernel: str) -> None:
 def test_a_machine_that_never_panics_signals_only_whom_it_interrupted_in_user_mode(rip: str) -> None:
     """With tolerant 3 the kernel goes on without a restart IP; there is no task to be killed for it."""
     text = f"CPU 0 BANK 2\nSTATUS UNCORRECTED SRAR 0x134\nMCGSTATUS EIPV MCIP\n{PAGE}{rip}"
-    signals = [Signal(0, "SIGBUS", "BUS_MCEERR_AR")] if rip == USER_RIP else []
+    signals = [Forced(0, "SIGBUS", "BUS_MCEERR_AR")] if rip == USER_RIP else []
     assert play(text, "modern", tolerant=3).fate.signals == signals

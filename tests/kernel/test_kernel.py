@@ -11,14 +11,14 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.ports import Halted
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.rng import ROW, Slot
 from tests.support.worlds import PFN, world
 
 
 def _kernel(**more: Any) -> Kernel:
     spec = world(**more)
-    return Machine(spec, 0, Plan(spec)).kernel
+    return Machine(spec, 0, MemoryLayout(spec)).kernel
 
 
 def _report(u: float) -> MemoryFailure:

@@ -7,7 +7,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import alloc_pages, lose_block, take_page_off_buddy
 from hwsim.kernel.mm_types import Page
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.rng import ROW
 from tests.support.worlds import MEMORY, PFN, world
 
@@ -16,7 +16,7 @@ FREE = PFN + 8  # behind the heap of the only task
 
 def _kernel() -> Kernel:
     spec = world()
-    return Machine(spec, 0, Plan(spec)).kernel
+    return Machine(spec, 0, MemoryLayout(spec)).kernel
 
 
 def _poisoned(kernel: Kernel, pfn: int) -> Page:

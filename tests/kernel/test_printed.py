@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.mce.do_machine_check import HANDLING, Bank, Fate, Machine, Regs, do_machine_check
+from hwsim.kernel.mce.do_machine_check import HANDLING, Bank, Fate, McePlatform, Regs, do_machine_check
 from hwsim.kernel.mce.printed import PlayedBoot, play_text
 from tests.oracles import oracle_mce as oracle
 from tests.oracles.test_oracle_mce import one_record
@@ -112,7 +112,7 @@ def test_of_several_fatal_banks_the_first_is_named_when_others_are_late() -> Non
         Bank(1, number, status, 5, 0, 0, regs) for number, status in ((7, TIMER), (3, DATA_LOAD | 1 << 62))
     ]
     fate = Fate()
-    do_machine_check(Machine("2.6.32"), banks, 1, fate)
+    do_machine_check(McePlatform("2.6.32"), banks, 1, fate)
     assert (fate.message, fate.rendezvous_timeout) == ("Fatal machine check on current CPU", True)
     assert fate.reason == "Action required with lost events"
 

@@ -11,7 +11,7 @@ from hwsim.explaining.side_by_side import side_by_side
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.versions import PROFILES
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.spec import FileSpec, ScrubSpec, TaskSpec
 from tests.support.worlds import (
     BARE,
@@ -158,7 +158,7 @@ def test_without_the_first_entry_nobody_is_collected() -> None:
     told = {}
     for kernel in PROFILES:
         spec = world(INJECT, kernel=kernel, early_kill=1)
-        machine = Machine(spec, 0, Plan(spec), trace=True)
+        machine = Machine(spec, 0, MemoryLayout(spec), trace=True)
         machine.kernel.failslab.times = 1
         machine.run()
         result = machine.result()

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from hwsim.machine import Machine, run_replication
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import LostWriteRow
 from hwsim.spec import (
     Delay,
@@ -177,7 +177,7 @@ def chance(fsync: FsyncSpec, *steps: Any, count: int = 3, **more: Any) -> Any:
 
 def _members(fsync: FsyncSpec, count: int) -> list[UserTask]:
     spec = world(tasks=(TaskSpec("app", count=count, fsync=fsync),), files=(DATA,))
-    return Machine(spec, 0, Plan(spec)).processes.groups[0].members
+    return Machine(spec, 0, MemoryLayout(spec)).processes.groups[0].members
 
 
 def test_the_first_tick_of_anybody_asks() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest, chisquare, poisson
 
-from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.record import Replication
 from hwsim.spec import (
     ErrorSpec,
@@ -191,7 +191,7 @@ def test_the_touch_that_early_kill_prevents_is_the_touch_that_kills_late() -> No
 
 def test_same_seed_same_bytes() -> None:
     spec = office(1, MANY)
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     first = [repr(run_replication(spec, index, trace=True)).encode() for index in range(4)]
     again = [repr(run_replication(spec, index, plan, trace=True)).encode() for index in reversed(range(4))]
     assert first == again[::-1]
@@ -220,6 +220,6 @@ def test_every_error_has_one_end(early_kill: int, reboot_ns: int | None) -> None
 def test_after_set_up_only_the_next_arrivals_wait() -> None:
     """No timer of fsync, flusher, scrubber, tasks' lives: those are computed when a page waits for them."""
     spec = office(1, (*MANY, ErrorSpec(1.0), ErrorSpec(0.0)))
-    machine = Machine(spec, 0, Plan(spec))
+    machine = Machine(spec, 0, MemoryLayout(spec))
     assert machine.engine.pending == 3
-    assert Machine(replace(spec, errors=()), 0, Plan(spec)).engine.pending == 0
+    assert Machine(replace(spec, errors=()), 0, MemoryLayout(spec)).engine.pending == 0

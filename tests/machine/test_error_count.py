@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.machine.quiet import uneventful
 from hwsim.rng import Draws
 from hwsim.spec import ErrorSpec, Place, Spec
@@ -72,7 +72,7 @@ def test_the_last_uniform_does_not_fall_on_the_end() -> None:
 
 def test_only_the_next_one_waits() -> None:
     spec = counted(ErrorSpec(count=1000), ErrorSpec(count=2), ErrorSpec(0.0))
-    assert Machine(spec, 0, Plan(spec)).engine.pending == 2
+    assert Machine(spec, 0, MemoryLayout(spec)).engine.pending == 2
 
 
 def test_a_burst_is_one_arrival() -> None:

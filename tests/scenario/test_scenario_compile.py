@@ -10,7 +10,7 @@ import pytest
 
 from hwsim import spec
 from hwsim.kernel import page_flags
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.scenario import load
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.valid_parts import Parts, free_pages
@@ -393,4 +393,4 @@ def test_memory_that_fits_here_fits_the_plan_of_the_machine(tmp_path: Path, text
     file.write_text(text)
     scenario = load(file)
     parts = Parts.of_model(ScenarioModel.model_validate(scenario.data), {})
-    assert Plan(scenario.spec).layouts[-1].pages == free_pages(parts)
+    assert MemoryLayout(scenario.spec).layouts[-1].pages == free_pages(parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hwsim.machine import Plan, run_replication
+from hwsim.machine import MemoryLayout, run_replication
 from hwsim.record import Replication
 from hwsim.rng import NO, WHICH, YES_NO, NoChance, Slot
 from hwsim.scenario import ScenarioError, load
@@ -38,7 +38,7 @@ def without_number(found: Replication) -> tuple[Any, ...]:
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_every_replication_of_a_script_is_the_same(name: str) -> None:
     spec = spec_of(name)
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     first, *others = (without_number(run_replication(spec, index, plan, trace=True)) for index in range(60))
     assert not spec.machine.chance
     assert all(each == first for each in others)

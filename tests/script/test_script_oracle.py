@@ -37,7 +37,7 @@ from hwsim.kernel.mm_types import (
 from hwsim.kernel.ports import HandlerWatcher
 from hwsim.kernel.versions import PROFILES
 from hwsim.machine import Machine
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from tests.oracles.oracle_v5 import (
     FLAGS,
     VECTORS,
@@ -53,7 +53,7 @@ from tests.oracles.oracle_v5 import (
 from tests.support.worlds import world
 
 SPEC = world()
-PLAN = Plan(SPEC)
+PLAN = MemoryLayout(SPEC)
 V5 = PROFILES["v5"]
 Policies = dict[str, tuple[str, bool]]
 MAPPINGS: tuple[Mapping | None, ...] = (None, "file", "blockdev", "tmpfs", "ramfs")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hwsim.kernel.switches import SWITCHES as POINTS
 from hwsim.machine import Machine
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from tests.oracles.oracle_switches import SwitchCase, Switches, TaskPolicy, decide
 from tests.oracles.oracle_v5 import FLAGS, Mapper, Mapping, PageCase, contradictions, flagset
 from tests.script.test_script_oracle import MAPPINGS, cases, every_flags, make_machine, run_case
@@ -35,7 +35,7 @@ def machine(switches: Switches) -> Machine:
     """A machine whose kernel has these switches."""
     chosen = tuple((each.name, getattr(switches, each.name)) for each in fields(Switches))
     spec = world(switches=chosen)
-    return Machine(spec, 0, Plan(spec), trace=True)
+    return Machine(spec, 0, MemoryLayout(spec), trace=True)
 
 
 def check(case: PageCase, switches: Switches, policies: dict[str, TaskPolicy] | None = None) -> None:

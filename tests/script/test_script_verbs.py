@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.machine import Machine
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.scenario.verbs import VERBS
 from hwsim.script import script
 from hwsim.script.step import ScriptError
@@ -235,7 +235,7 @@ def test_a_mapping_has_a_number_of_its_own() -> None:
         drop = {"task": "app.0", "region": "x", "first": 0, "pages": 1}
         churn += [anon(at, "x"), (at + 1, "munmap", drop)]
     steps = (anon(1_000, "a"), gone, anon(3_000, "b"), *churn, anon(20_000, "c"))
-    machine = Machine(spec := world(*steps, tasks=(app(count=2),)), 0, Plan(spec), True)
+    machine = Machine(spec := world(*steps, tasks=(app(count=2),)), 0, MemoryLayout(spec), True)
     machine.run()
     tasks = [member.task for member in machine.processes.groups[0].members if member.task is not None]
     numbers = [vma.number for task in tasks for vma in task.vmas.values()]
@@ -353,7 +353,7 @@ def test_a_reboot_forgets_the_poison() -> None:
 
 def test_a_step_stands_in_the_heap_and_nothing_else_does() -> None:
     spec = world(INJECT, touch(10_000, "load"))
-    assert Machine(spec, 0, Plan(spec)).engine.pending == 2
+    assert Machine(spec, 0, MemoryLayout(spec)).engine.pending == 2
 
 
 def test_same_script_same_logs() -> None:

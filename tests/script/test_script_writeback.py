@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hwsim.kernel import page_flags as pg
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.record import Replication
 from hwsim.spec import Delay, FileSpec, FsyncSpec, ScriptStep, Spec, TaskSpec, Touch
 from tests.support.worlds import FILLER, INJECT, NO_TIME, P0, happened, machine, outcomes, run, world
@@ -255,7 +255,7 @@ def test_a_poisoned_page_that_stays_in_the_cache_dirties_its_file_as_before() ->
     """v5 drops no page of a block device: the test counts its own reference.  write() goes on storing."""
     file = FileSpec("data", 1, "blockdev", touch=(Touch(1.0, 0.0, 1.0),))
     spec = replace(world(INJECT, tasks=(), files=(file,)), horizon_ns=200 * S)
-    played = Machine(spec, 0, Plan(spec))
+    played = Machine(spec, 0, MemoryLayout(spec))
     played.run()
     mapping = played.kernel.mem_map.by_name["file:data"].mapping
     assert mapping is not None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.machine import run_replication
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import ReplicationRow
 from hwsim.scenario.load import load
 from tests.whole.shipped import SCENARIOS
@@ -34,7 +34,7 @@ def database_servers(machines: int, seed: int, early_kill: int, *overrides: str)
     """The rows of so many machines of the shipped scenario."""
     spec = load(SCENARIOS / "database-server.toml", [*overrides, f"seed={seed}"]).spec
     spec = replace(spec, machine=replace(spec.machine, early_kill=early_kill))
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     return [run_replication(spec, index, plan).row for index in range(machines)]
 
 

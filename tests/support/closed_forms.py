@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.machine import Plan, run_replication
+from hwsim.machine import MemoryLayout, run_replication
 from hwsim.spec import (
     Delay,
     ErrorSpec,
@@ -54,7 +54,7 @@ def read_before_scrub(replications: int, rate_period: float) -> tuple[int, int, 
         files=(FileSpec("data", 20_000),),
         tasks=(TaskSpec("reader", regions=(region,)),),
     )
-    plan, found = Plan(spec), Counter[str]()
+    plan, found = MemoryLayout(spec), Counter[str]()
     for index in range(replications):
         errors = run_replication(spec, index, plan).errors
         found.update(row.found for row in errors if row.end != "duplicate")
@@ -78,7 +78,7 @@ def killed_before_exit(replications: int, touch_per_s: float, exit_per_s: float)
         (ErrorSpec(4.0, end_ns=20 * S),),
         tasks=(TaskSpec("app", tasks, regions=(region,), lifetime_ns=int(S / exit_per_s)),),
     )
-    plan, late, entries = Plan(spec), 0, 0
+    plan, late, entries = MemoryLayout(spec), 0, 0
     for index in range(replications):
         run = run_replication(spec, index, plan)
         entries += sum(row.mappers for row in run.errors)
@@ -92,7 +92,7 @@ def error_counts(replications: int, expected: float) -> Counter[int]:
     spec = Spec(
         "count", 2 * D, 13, 1, MachineSpec(64), (ErrorSpec(rate, start_ns=D // 2, end_ns=3 * D // 2),)
     )
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     return Counter(run_replication(spec, index, plan).row.errors for index in range(replications))
 
 
@@ -128,7 +128,7 @@ def killed_before_the_end(replications: int, touch_per_s: float, exit_per_s: flo
         tasks=(TaskSpec("app", tasks, regions=(region,), lifetime_ns=life_ns),),
     )  # fmt: skip
     specs = [replace(spec, machine=replace(spec.machine, early_kill=policy)) for policy in (0, 1)]
-    plans, mapped, needless = [Plan(each) for each in specs], 0, Counter[str]()
+    plans, mapped, needless = [MemoryLayout(each) for each in specs], 0, Counter[str]()
     for index in range(replications):
         first, second = (run_replication(*each) for each in zip(specs, (index, index), plans, strict=True))
         mapped += sum(row.mappers for row in first.errors)
@@ -161,7 +161,7 @@ def told_first(replications: int, writer_s: int, other_s: int) -> tuple[int, int
         (ErrorSpec(4_000.0, end_ns=S // 1_000),),
         (file,), tasks,
     )  # fmt: skip
-    plan, told = Plan(spec), Counter[str]()
+    plan, told = MemoryLayout(spec), Counter[str]()
     for index in range(replications):
         told.update(row.told for row in run_replication(spec, index, plan).lost_writes[:1])
     short, long = sorted((writer_s, other_s))
@@ -212,7 +212,7 @@ def dirty_pages(
         "dirty", 100_001 * S, 18, 1,
         MachineSpec(64, kernel="2.6.32", scrub=ScrubSpec(None), times=AT_ONCE), files=(file,), script=script,
     )  # fmt: skip
-    plan, seen = Plan(spec), Counter[tuple[bool, bool]]()
+    plan, seen = MemoryLayout(spec), Counter[tuple[bool, bool]]()
     for index in range(replications):
         first, second = run_replication(spec, index, plan).errors
         seen[first.row == 12, second.row == 12] += 1

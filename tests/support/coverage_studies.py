@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hwsim.machine import Plan, run_replication
+from hwsim.machine import MemoryLayout, run_replication
 from hwsim.spec import ErrorSpec, MachineSpec, RegionSpec, ScrubSpec, Spec, TaskSpec, Touch
 from hwsim.study.estimate import Estimate, mean, paired_difference, paired_ratio_difference, ratio
 from tests.support.worlds import NO_TIME
@@ -42,7 +42,7 @@ class Machine(NamedTuple):
 def pool(first: int, count: int) -> list[Machine]:
     """Replications ``first`` to ``first + count`` under both policies."""
     specs = spec(0), spec(1)
-    plans = Plan(specs[0]), Plan(specs[1])
+    plans = MemoryLayout(specs[0]), MemoryLayout(specs[1])
     found = []
     for index in range(first, first + count):
         late, early = (run_replication(s, index, p).row for s, p in zip(specs, plans, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hwsim.machine import Machine, Plan
+from hwsim.machine import Machine, MemoryLayout
 from hwsim.script.pages import pfn_of
 from hwsim.script.step import ScriptError, Step, StepSkipped
 from hwsim.spec import (
@@ -91,7 +91,7 @@ class Machines(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         spec = world(self.KERNEL, self.EARLY_KILL, slow=self.SLOW)
-        self.machine = Machine(spec, 0, Plan(spec), trace=True)
+        self.machine = Machine(spec, 0, MemoryLayout(spec), trace=True)
         self.now = 0
         self.number = 0
         self.blocks = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy.stats import chi2_contingency, ks_2samp
 
-from hwsim.machine import Plan, run_replication
+from hwsim.machine import MemoryLayout, run_replication
 from hwsim.spec import (
     Delay,
     ErrorSpec,
@@ -276,7 +276,7 @@ def watch_twin(spec: Spec, replications: int) -> Seen:
 
 def watch_model(spec: Spec, replications: int) -> Seen:
     """Run the model."""
-    seen, plan = Seen({}, {}), Plan(spec)
+    seen, plan = Seen({}, {}), MemoryLayout(spec)
     for index in range(replications):
         run = run_replication(spec, index, plan)
         first = None

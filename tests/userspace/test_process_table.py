@@ -9,7 +9,7 @@ from hwsim.kernel.mm_types import Page, Region, Vma
 from hwsim.kernel.ports import PageWatcher
 from hwsim.kernel.printk import Printk
 from hwsim.machine.boot import boot_kernel
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws
 from hwsim.spec import TaskSpec
 from hwsim.userspace.process_table import ProcessTable
@@ -38,7 +38,7 @@ class Booting(NamedTuple):
 
     def boot(self, group: TaskSpec) -> None:
         spec, draws = world(tasks=(group,)), Draws(1, 0)
-        kernel = boot_kernel(self.engine, draws, spec.machine, Plan(spec), Printk(False), {})
+        kernel = boot_kernel(self.engine, draws, spec.machine, MemoryLayout(spec), Printk(False), {})
         kernel.watcher = Nobody()
         self.processes.boot(kernel)
 

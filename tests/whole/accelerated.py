@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from hwsim.machine import run_replication
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication
 from hwsim.scenario.load import load
 from hwsim.spec import Spec
@@ -79,5 +79,5 @@ def run(name: str, early_kill: int = 1, replications: int = REPLICATIONS) -> Run
     """Run the accelerated form once and keep it: the tests only read it."""
     spec = accelerated_spec(name)
     spec = replace(spec, machine=replace(spec.machine, early_kill=early_kill))
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     return Run(name, early_kill, tuple(run_replication(spec, index, plan) for index in range(replications)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.machine import run_replication
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication
 from hwsim.spec import Spec
 from tests.whole.accelerated import OVERRIDES, accelerated_spec
@@ -32,7 +32,7 @@ def _spec(kept: str) -> Spec:
 
 def _machines(spec: Spec, least: int) -> list[Replication]:
     """The first machines that together have ``least`` errors."""
-    plan, errors = Plan(spec), 0
+    plan, errors = MemoryLayout(spec), 0
     found: list[Replication] = []
     while errors < least or len(found) < MACHINES:
         found.append(run_replication(spec, len(found), plan))

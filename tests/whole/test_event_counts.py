@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.worlds import GIB, reference
-from hwsim.machine import Machine, Plan, run_replication
+from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.machine.quiet import uneventful
 from hwsim.spec import MachineSpec, RegionSpec, Spec, TaskSpec
 
@@ -49,7 +49,7 @@ EVENTS = 2577  # a change that adds events shows here
 
 def test_an_error_takes_no_more_calls_than_it_did() -> None:
     spec = reference(days=5)
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     errors = run_replication(spec, 0, plan).row.errors
     assert _calls(lambda: run_replication(spec, 0, plan)) / errors <= 1.03 * CALLS
 
@@ -61,7 +61,7 @@ def _kill_and_restart(pages: int) -> Callable[[], None]:
     region = RegionSpec("heap", "anon", pages)
     task = TaskSpec("t", 1, regions=(region,), restart_ns=1)
     spec = Spec("kill", 10**9, 1, 1, MachineSpec(memory_pages=32 * GIB), tasks=(task,))
-    machine = Machine(spec, 0, Plan(spec))
+    machine = Machine(spec, 0, MemoryLayout(spec))
     group = machine.processes.groups[0]
 
     def work() -> None:
@@ -80,7 +80,7 @@ def test_an_error_at_a_terabyte_takes_the_calls_it_takes_at_16_gib() -> None:
     calls = {}
     for memory_gib in (16, 1024):
         spec = reference(memory_gib, days=5)
-        plan = Plan(spec)
+        plan = MemoryLayout(spec)
         errors = run_replication(spec, 0, plan).row.errors
         calls[memory_gib] = _calls(lambda: run_replication(spec, 0, plan)) / errors  # noqa: B023 (called at once)
     assert calls[1024] <= 1.2 * calls[16]
@@ -89,7 +89,7 @@ def test_an_error_at_a_terabyte_takes_the_calls_it_takes_at_16_gib() -> None:
 def test_a_machine_without_an_error_is_not_built_and_tells_the_same() -> None:
     """The shortcut gives, field by field, what the machine itself would have given."""
     spec = reference(errors_per_day=0.05, days=10)
-    plan, quiet, built = Plan(spec), 0, 0
+    plan, quiet, built = MemoryLayout(spec), 0, 0
     for index in range(40):
         short = uneventful(spec, index)
         machine = Machine(spec, index, plan)

@@ -12,7 +12,7 @@ import pytest
 
 from hwsim.hardware.dram.fit_tables import FIT_TABLES
 from hwsim.machine import run_replication
-from hwsim.memory.layout import Plan
+from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import Spec
 from tests.whole.accelerated import OVERRIDES, accelerated_spec, run
 from tests.whole.shipped import BY_CHANCE, FROM_FAULTS, NAMES, SCENARIOS, WITHOUT_KILLS, spec_of
@@ -184,7 +184,7 @@ def test_the_numbers_say_something(name: str) -> None:
 @each
 def test_the_shipped_repeat_count_is_quick_to_run(name: str) -> None:
     spec = spec_of(name)
-    plan = Plan(spec)
+    plan = MemoryLayout(spec)
     events = [run_replication(spec, index, plan).row.events for index in range(20)]
     assert sum(events) / len(events) * spec.repeat < _EVENTS_MAX
     assert spec.repeat <= _MACHINES_MAX

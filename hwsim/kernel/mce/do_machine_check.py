@@ -84,7 +84,7 @@ class Bank:
     cpuid: int = 0
 
 
-class Signal(NamedTuple):
+class Forced(NamedTuple):
     """A signal forced on the task that was current on ``cpu``."""
 
     cpu: int
@@ -107,7 +107,7 @@ class Fate:
     reason: str | None = None
     rendezvous_timeout: bool = False
     queued_pfns: list[int] = field(default_factory=list)
-    signals: list[Signal] = field(default_factory=list)
+    signals: list[Forced] = field(default_factory=list)
     logged: int = 0
     dropped: int = 0
 
@@ -125,7 +125,7 @@ class Fate:
 
 
 @dataclass(frozen=True)
-class Machine:
+class McePlatform:
     """The machine the checks happen on: CPUs, kernel, MCG_SER_P, and sysfs's ``tolerant``.
 
     ``phys_bits``: the width of a physical address, x86_phys_bits; memory encryption takes some of the CPU's.
@@ -198,7 +198,7 @@ def mce_usable_address(bank: Bank) -> bool:
 class _Handler:
     """do_machine_check() on one CPU; ``banks``: those of it with an error."""
 
-    def __init__(self, machine: Machine, banks: Sequence[Bank]) -> None:
+    def __init__(self, machine: McePlatform, banks: Sequence[Bank]) -> None:
         self.machine = machine
         self.banks = sorted(banks, key=lambda bank: bank.number)
         bank = self.banks[0]
@@ -235,19 +235,19 @@ class _Handler:
         kill_it = not self.final.mcgstatus & RIPV
         if not self.machine.handling.recovers:
             if (kill_it or self.worst is Severity.AR) and self.machine.tolerant < NEVER_PANIC:
-                fate.signals.append(Signal(self.cpu, "SIGBUS", "SI_KERNEL"))
+                fate.signals.append(Forced(self.cpu, "SIGBUS", "SI_KERNEL"))
             return
         if mce_get_rip(self.final).cs & 3 != 3 or not (kill_it or self.worst is Severity.AR):
             return
         seen = self.worst > Severity.NO
         if seen and mce_usable_address(self.final):  # kill_me_maybe()
             fate.queued_pfns.append(self.machine.pfn(self.final.addr))
-            fate.signals.append(Signal(self.cpu, "SIGBUS", "BUS_MCEERR_AR"))
+            fate.signals.append(Forced(self.cpu, "SIGBUS", "BUS_MCEERR_AR"))
         else:  # kill_me_now()
-            fate.signals.append(Signal(self.cpu, "SIGBUS", "SI_KERNEL"))
+            fate.signals.append(Forced(self.cpu, "SIGBUS", "SI_KERNEL"))
 
 
-def do_machine_check(machine: Machine, banks: Sequence[Bank], callers: int, fate: Fate) -> None:
+def do_machine_check(machine: McePlatform, banks: Sequence[Bank], callers: int, fate: Fate) -> None:
     """Some CPUs take the exception at once; ``banks`` are those with a record, first come first.
 
     ``callers``: how many CPUs come, those without a record too.  What happens is added to ``fate``.  CPUs
@@ -299,12 +299,12 @@ def _alone(handler: _Handler, fate: Fate) -> None:
         handler.scan(fate, False)
 
 
-def _panic_unless_never(machine: Machine, fate: Fate, message: str, reason: str | None) -> None:
+def _panic_unless_never(machine: McePlatform, fate: Fate, message: str, reason: str | None) -> None:
     if machine.tolerant < NEVER_PANIC:
         fate.panics(message, reason)
 
 
-def _mce_reign(machine: Machine, handlers: list[_Handler], fate: Fate) -> None:
+def _mce_reign(machine: McePlatform, handlers: list[_Handler], fate: Fate) -> None:
     """The Monarch grades what all CPUs saw: the worst decides, and nothing at all is a panic too."""
     how, worst = machine.handling, Grade(Severity.NO, "Invalid")
     for handler in sorted(handlers, key=_cpu):
@@ -316,7 +316,7 @@ def _mce_reign(machine: Machine, handlers: list[_Handler], fate: Fate) -> None:
         _panic_unless_never(machine, fate, how.unknown, None)
 
 
-def machine_check_poll(machine: Machine, bank: Bank, fate: Fate, *, at_boot: bool = False) -> None:
+def machine_check_poll(machine: McePlatform, bank: Bank, fate: Fate, *, at_boot: bool = False) -> None:
     """machine_check_poll() on one CPU: corrected errors are logged, what an exception will take is left.
 
     ``at_boot``: the first poll takes everything (MCP_UC), since whatever it finds is of the boot before.
@@ -329,7 +329,7 @@ def machine_check_poll(machine: Machine, bank: Bank, fate: Fate, *, at_boot: boo
         fate.queued_pfns.append(machine.pfn(bank.addr))  # uc_decode_notifier()
 
 
-def is_for_poll(machine: Machine, status: int) -> bool:
+def is_for_poll(machine: McePlatform, status: int) -> bool:
     """Whether the timer or CMCI takes such an error, rather than leave it to the exception."""
     if not machine.handling.recovers:
         return not status & (S if machine.ser else UC)

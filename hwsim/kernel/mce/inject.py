@@ -16,7 +16,7 @@ from hwsim.kernel.mce.do_machine_check import (
     MAX_PHYS_BITS,
     Bank,
     Fate,
-    Machine,
+    McePlatform,
     Regs,
     do_machine_check,
     machine_check_poll,
@@ -39,7 +39,7 @@ class Graded(NamedTuple):
 class Played:
     """What became of the records of one file: each with its grade, and the machine's fate."""
 
-    machine: Machine
+    machine: McePlatform
     records: list[Graded] = field(default_factory=list)
     fate: Fate = field(default_factory=Fate)
 
@@ -58,7 +58,7 @@ def play_mce(
     The machine has ``cpus`` CPUs, or as many as the records name.
     """
     cpus = max([cpus, *(record.cpu + 1 for record in records)])
-    played = Played(Machine(kernel, cpus, ser, tolerant, phys_bits))
+    played = Played(McePlatform(kernel, cpus, ser, tolerant, phys_bits))
     grades: dict[int, Graded] = {}
     held: dict[int, int] = {}  # CPU -> position of its record
 
@@ -132,5 +132,5 @@ def _bank(record: Record, regs: Regs) -> Bank:
     )
 
 
-def _grade(machine: Machine, record: Record, regs: Regs) -> Grade:
+def _grade(machine: McePlatform, record: Record, regs: Regs) -> Grade:
     return machine.first_grade(_bank(record, regs), exception=record.exception)

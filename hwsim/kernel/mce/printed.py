@@ -15,7 +15,7 @@ from hwsim.hardware.mce_text import TOGETHER_S, Boot, MceText, Rendezvous, Verdi
 from hwsim.kernel.mce.do_machine_check import (
     MAX_PHYS_BITS,
     Bank,
-    Machine,
+    McePlatform,
     Regs,
     do_machine_check,
     is_for_poll,
@@ -98,7 +98,7 @@ def play_text(
             )
         ]
     return [
-        _play(boot, Machine(kernel, max(cpus, _cpus(boot)), _ser(boot, ser), tolerant, phys_bits))
+        _play(boot, McePlatform(kernel, max(cpus, _cpus(boot)), _ser(boot, ser), tolerant, phys_bits))
         for boot in text.boots
     ]
 
@@ -112,7 +112,7 @@ def _cpus(boot: Boot) -> int:
     return max((record.cpu + 1 for record in boot.records), default=0)
 
 
-def _is_context_unknown(machine: Machine, each: Graded) -> bool:
+def _is_context_unknown(machine: McePlatform, each: Graded) -> bool:
     """Where the CPU was is not in the text, and the grade depends on it."""
     record = each.record
     if record.rip or not record.exception or not record.mcgstatus & (RIPV | EIPV):
@@ -121,7 +121,7 @@ def _is_context_unknown(machine: Machine, each: Graded) -> bool:
     return machine.first_grade(in_user) != each.grade
 
 
-def _play(boot: Boot, machine: Machine) -> PlayedBoot:
+def _play(boot: Boot, machine: McePlatform) -> PlayedBoot:
     played = PlayedBoot(machine, boot=boot)
     queued_s: list[int] = []  # when each page was queued, 0 where the text does not say
     for position, event in enumerate(boot.events):
