@@ -27,7 +27,7 @@ def arguments(name: str, count: int, seed: int) -> Floats:
         "log1p": (-unit, rng.uniform(-0.5, 1.0, count), np.exp(rng.uniform(-40.0, 700.0, count))),
         "exp": (-unit, rng.uniform(-760.0, 720.0, count), rng.uniform(-1.0, 1.0, count)),
         "expm1": (-unit, rng.uniform(-60.0, 60.0, count), rng.choice([-1.0, 1.0], count) * tiny),
-        "normal_quantile": (unit, tiny, 1.0 - unit * 2.0 ** -rng.integers(1.0, 40.0, count)),
+        "normal_quantile": (unit, tiny, 1.0 - unit * 2.0 ** -rng.integers(1, 40, count)),
     }[name]
     return np.choose(pick, of)
 
