@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
-from hwsim.scenario.schema import MAX_ERRORS, Errors
+from hwsim.scenario.schema import MAX_ERRORS, NOT_OF_DRAM, Errors
 from hwsim.scenario.valid_parts import Parts, footprint, one_tasks_region, place_pages
 from hwsim.units import PAGE_BYTES, format_bytes
 
-_NOT_OF_DRAM = ("rate", "count", "field_rate", "where", "permanent", "burst_pages")
 _MAX_FAULTS = 100_000  # each is looked at, and pairs of them
 
 
@@ -69,7 +68,7 @@ def _how_many(parts: Parts, index: int) -> Iterator[Finding]:
 
 def _dram_stream(parts: Parts, index: int, stream: Errors) -> Iterator[Finding]:
     path: Path = ("errors", index)
-    for key in _NOT_OF_DRAM:
+    for key in NOT_OF_DRAM:
         if key in stream.model_fields_set:
             yield Finding((*path, key), "the faults of the DIMMs decide this", "without kind = dram")
     machine, dram = parts.machine, parts.dram

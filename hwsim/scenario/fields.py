@@ -107,10 +107,10 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _schema(description: str, example: str, pattern: str | None = None) -> WithJsonSchema:
+def _schema(description: str, example: str, *forms: str) -> WithJsonSchema:
     shape: dict[str, Any] = {"type": "string", "description": description, "examples": [example]}
-    if pattern:
-        shape["pattern"] = pattern
+    if forms:
+        shape["pattern"] = f"^(?:{'|'.join(forms)})$"
     return WithJsonSchema(shape)
 
 
@@ -118,26 +118,43 @@ _SHARE_SCHEMA = {
     "description": 'a share: 0 to 1, or "70 %"',
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": 1},
-        {"type": "string", "pattern": r"^\s*[0-9][0-9_.]*\s*%\s*$"},
+        {"type": "string", "pattern": f"^{units.SHARE_FORM}$"},
     ],
 }
+_SIZE = _schema("a size, a multiple of 4 KiB", "16 GiB", units.BYTES_FORM)
+_OR_NEVER = _schema('a duration or "never"', "24 h", units.DURATION_FORM, units.NEVER_FORM)
+_RATES = (units.RATE_FORM, units.NEVER_FORM)
+_NAME_FORM = f"(?!(?:{'|'.join(RESERVED_NAMES)})$)[A-Za-z][A-Za-z0-9_-]{{0,63}}"
 
-Duration = Annotated[int, _reads(units.parse_duration), _schema("a duration", "24 h")]
-PositiveDuration = Annotated[int, _reads(_positive_duration), _schema("a duration above zero", "24 h")]
-Age = Annotated[int, _reads(_age), _schema('a duration or "never"', "30 s")]
-DurationOrNever = Annotated[int | None, _reads(_duration_or_never), _schema('a duration or "never"', "24 h")]
-Pages = Annotated[int, _reads(units.parse_pages), _schema("a size, a multiple of 4 KiB", "16 GiB")]
-PositivePages = Annotated[int, _reads(_positive_pages), _schema("a size, a multiple of 4 KiB", "16 GiB")]
-RatePerS = Annotated[float, _reads(_rate_per_s), _schema('a rate, or "never"', "1 / 6 h")]
+Duration = Annotated[int, _reads(units.parse_duration), _schema("a duration", "24 h", units.DURATION_FORM)]
+PositiveDuration = Annotated[
+    int, _reads(_positive_duration), _schema("a duration above zero", "24 h", units.DURATION_FORM)
+]
+Age = Annotated[int, _reads(_age), _OR_NEVER]
+DurationOrNever = Annotated[int | None, _reads(_duration_or_never), _OR_NEVER]
+Pages = Annotated[int, _reads(units.parse_pages), _SIZE]
+PositivePages = Annotated[int, _reads(_positive_pages), _SIZE]
+RatePerS = Annotated[float, _reads(_rate_per_s), _schema('a rate, or "never"', "1 / 6 h", *_RATES)]
 ErrorRate = Annotated[
     units.Rate,
     _reads(units.parse_rate),
-    _schema('a rate, for each machine or each GiB, or "never"', "3 / GiB / day"),
+    _schema(
+        'a rate, for each machine or each GiB, or "never"',
+        "3 / GiB / day",
+        *_RATES,
+        units.RATE_PER_GIB_FORM,
+    ),
 ]
-FieldRate = Annotated[float, _reads(_field_rate), _schema("a rate for each machine", "1 / 77 y")]
+FieldRate = Annotated[
+    float, _reads(_field_rate), _schema("a rate for each machine", "1 / 77 y", units.RATE_FORM)
+]
 Share = Annotated[float, _reads(units.parse_share), WithJsonSchema(_SHARE_SCHEMA)]
-Name = Annotated[str, _reads(_name), _schema(NAME_ALLOWED, "postgres", r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-Title = Annotated[str, _reads(_text(1, 100, False)), _schema("one line of text", "database server")]
+Name = Annotated[str, _reads(_name), _schema(NAME_ALLOWED, "postgres", _NAME_FORM)]
+Title = Annotated[
+    str,
+    _reads(_text(1, 100, False)),
+    _schema("one line of text", "database server", r"[^\n]*\S[^\n]*"),
+]
 Prose = Annotated[str, _reads(_text(0, 10_000, True)), _schema("text", "A box with one big shared segment.")]
 Flag = Annotated[bool, _reads(_flag), WithJsonSchema({"type": "boolean"})]
 

@@ -86,9 +86,27 @@ def schema() -> dict[str, Any]:
     found["$defs"]["Step"] = _step()
     found["$defs"]["Page"] = _page()
     found["title"] = "hwsim scenario"
-    found["anyOf"] = [{"required": found.pop("required")}, {"required": ["extends"]}]
     _relax(found)
+    merged: list[dict[str, Any]] = []
+    found["if"], found["else"] = {"required": ["extends"]}, _needed(found, found["$defs"], merged)
+    for table in merged:
+        table.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _needed(table: dict[str, Any], defs: dict[str, Any], merged: list[dict[str, Any]]) -> dict[str, Any]:
+    """What must be in a table and those in it, entries of arrays excepted.
+
+    A file that extends may leave it out: its tables, which are added to ``merged``, merge with the other's.
+    """
+    merged.append(table)
+    inner = {}
+    for key, value in table.get("properties", {}).items():
+        for each in (value, *value.get("anyOf", ())):
+            need = _needed(defs[each["$ref"].split("/")[-1]], defs, merged) if "$ref" in each else {}
+            if need:
+                inner[key] = need
+    return {word: need for word, need in (("required", table.get("required")), ("properties", inner)) if need}
 
 
 def _relax(node: Any) -> None:

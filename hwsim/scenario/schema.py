@@ -31,7 +31,7 @@ from hwsim.scenario.fields import (
     whole,
 )
 from hwsim.scenario.schema_dram import Dram
-from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
+from hwsim.scenario.schema_machine import Machine, Model, OrOne, OrText, same_as
 from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
@@ -39,11 +39,21 @@ PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, 
 ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
 HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
+NOT_OF_DRAM: Final = (
+    "rate",
+    "count",
+    "field_rate",
+    "where",
+    "permanent",
+    "burst_pages",
+)  # its faults
 MAX_ERRORS: Final = 10_000_000  # expected in one replication: more is a slip of the pen in a rate
 
 
 class Where(Model):
     """Exactly one of the three."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     region: str | None = Field(None, description='"task/region", "file:NAME", "kernel:KIND" or "free"')
     kind: Annotated[str, choice(*PAGE_KINDS)] | None = None
@@ -68,7 +78,13 @@ def _where(value: object) -> object:
 class Errors(Model):
     """A stream of errors: with a rate or with a count."""
 
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["rate", "count"]}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"kind": {"const": "dram"}}, "required": ["kind"]},
+            "then": {"properties": dict.fromkeys(NOT_OF_DRAM, False)},
+            "else": {"oneOf": [{"required": ["rate"]}, {"required": ["count"]}]},
+        }
+    )
 
     kind: Annotated[str, choice("uncorrected", "dram")] = Field(
         "uncorrected", description="errors as they come, or faults of the DIMMs in [dram]"
@@ -100,7 +116,9 @@ class Touch(Model):
 
 
 Touches = Annotated[
-    tuple[Touch, ...], BeforeValidator(lambda value: (value,) if isinstance(value, dict) else value)
+    tuple[Touch, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, dict) else value),
+    OrOne(),
 ]
 
 

@@ -73,6 +73,14 @@ class OrText:
         return {"anyOf": [self.text, handler(core)]}
 
 
+class OrOne:
+    """For the JSON Schema: a list of one entry may be written as the entry."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        many = handler(core)
+        return {"anyOf": [many["items"], many]}
+
+
 class Delay(Model):
     """A random duration; ``mean`` of a lognormal is its median."""
 
@@ -86,11 +94,14 @@ class Delay(Model):
     chance: Share = same_as(spec.Delay, "chance", "probability that it takes any time at all")
 
 
+_DURATION = f"^{units.DURATION_FORM}$"
+
+
 def _constant(value: object) -> object:
     return {"kind": "constant", "mean": value} if isinstance(value, str) else value
 
 
-AnyDelay = Annotated[Delay, BeforeValidator(_constant), OrText(examples=["2 ms"])]
+AnyDelay = Annotated[Delay, BeforeValidator(_constant), OrText(examples=["2 ms"], pattern=_DURATION)]
 
 
 class Times(Model):
