@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from hwsim.scenario.arguments import MAX_TRIES
+from hwsim.scenario.keys import default_of, form_of, spelled, tables
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
 
@@ -83,6 +86,10 @@ def _page() -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The schema as a dictionary."""
     found = ScenarioModel.model_json_schema()
+    for model in (ScenarioModel, *tables(ScenarioModel).values()):
+        at = found if model is ScenarioModel else found["$defs"][model.__name__]
+        for name, info in spelled(model).items():
+            _tell(at["properties"][name], info)
     found["$defs"]["Step"] = _step()
     found["$defs"]["Page"] = _page()
     found["title"] = "hwsim scenario"
@@ -92,6 +99,14 @@ def schema() -> dict[str, Any]:
     for table in merged:
         table.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _tell(shape: dict[str, Any], info: FieldInfo) -> None:
+    """What a key means and its form, and its default as a file has it."""
+    form, default = form_of(info)[0], default_of(info)
+    if form is not None and "enum" not in form.shape and form.shape.get("type") != "boolean":
+        shape["description"] = f"{info.description}; {form.words}"
+    shape["default"] = default  # _relax() drops that of a key without one
 
 
 def _needed(table: dict[str, Any], defs: dict[str, Any], merged: list[dict[str, Any]]) -> dict[str, Any]:

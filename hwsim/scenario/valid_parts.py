@@ -10,7 +10,6 @@ from typing import Any
 from hwsim import units
 from hwsim.scenario.problems import Path
 from hwsim.scenario.schema import (
-    HUGE_PAGE_ORDERS,
     Errors,
     File,
     Pool,
@@ -47,11 +46,11 @@ class Parts:
     def of_model(cls, model: ScenarioModel, raw: dict[str, Any]) -> Parts:
         return cls(
             model.machine,
-            model.horizon,
+            model.horizon_ns,
             list(model.errors),
-            list(model.file),
-            list(model.task),
-            list(model.kernel),
+            list(model.files),
+            list(model.tasks),
+            list(model.pools),
             list(model.script),
             model.dram,
             raw,
@@ -85,7 +84,7 @@ class Parts:
     def regions(self) -> Iterator[tuple[Path, Task, Region]]:
         """Every region of every readable task, with its place in the file."""
         for number, task in enumerate(self.task):
-            for index, region in enumerate(task.region if task is not None else ()):
+            for index, region in enumerate(task.regions if task is not None else ()):
                 if task is not None:
                     yield ("task", number, "region", index), task, region
 
@@ -134,13 +133,8 @@ def one_tasks_region(parts: Parts, name: str) -> int | None:
     if match[3] is not None and int(match[3]) >= task.children:
         return None
     kinds = ("anon",) if match[3] is not None else ("anon", "hugetlb")
-    found = [r.size for r in task.region if r.label == match[4] and r.kind in kinds and not is_shared(r)]
+    found = [r.size for r in task.regions if r.label == match[4] and r.kind in kinds and not is_shared(r)]
     return found[0] if found else None
-
-
-def huge_order(region: Region) -> int:
-    """Order of the region's huge pages."""
-    return HUGE_PAGE_ORDERS[region.huge_page]
 
 
 def footprint(parts: Parts) -> list[tuple[str, str, int]]:
@@ -159,7 +153,7 @@ def footprint(parts: Parts) -> list[tuple[str, str, int]]:
 
 def free_pages(parts: Parts) -> int:
     """Pages left for the free lists; negative if memory is too small."""
-    memory = parts.machine.memory if parts.machine is not None else 0
+    memory = parts.machine.memory_pages if parts.machine is not None else 0
     return memory - _laid_out(parts)
 
 
@@ -173,7 +167,7 @@ def place_pages(parts: Parts, index: int) -> int | None:
         return len(set(where.pfns))
     wanted = where.region if where.region is not None else where.kind
     if wanted is None:
-        return machine.memory + machine.hidden
+        return machine.fitted_pages
     if wanted == "free":
         return max(free_pages(parts), 0)
     alone = one_tasks_region(parts, wanted)
@@ -193,17 +187,17 @@ def _laid_out(parts: Parts) -> int:
     for task in parts.task:
         if task is None:
             continue
-        private = [r for r in task.region if r.kind in {"anon", "hugetlb"} and not is_shared(r)]
+        private = [r for r in task.regions if r.kind in {"anon", "hugetlb"} and not is_shared(r)]
         if any(region.kind == "hugetlb" for region in private):
             for _ in range(task.count):
                 for region in private:
-                    end = _aligned(end, huge_order(region) if region.kind == "hugetlb" else 0)
+                    end = _aligned(end, region.huge_order if region.kind == "hugetlb" else 0)
                     end += region_frames(task, region) // task.count
         else:
             end += sum(region_frames(task, region) for region in private)
-        for region in task.region:
+        for region in task.regions:
             if region.kind != "file" and is_shared(region):
-                end = _aligned(end, huge_order(region) if region.kind == "hugetlb" else 0)
+                end = _aligned(end, region.huge_order if region.kind == "hugetlb" else 0)
                 end += region_frames(task, region)
     return end + sum(cached_pages(item) for item in parts.file if item is not None)
 
