@@ -86,10 +86,10 @@ def _page() -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The schema as a dictionary."""
     found = ScenarioModel.model_json_schema()
-    for model in (ScenarioModel, *tables(ScenarioModel).values()):
-        at = found if model is ScenarioModel else found["$defs"][model.__name__]
-        for name, info in spelled(model).items():
-            _tell(at["properties"][name], info)
+    models = {each.__name__: each for each in tables(ScenarioModel).values()}
+    for shape, model in ((found, ScenarioModel), *((found["$defs"][name], models[name]) for name in models)):
+        for key, info in spelled(model).items():
+            _tell(shape["properties"][key], info)
     found["$defs"]["Step"] = _step()
     found["$defs"]["Page"] = _page()
     found["title"] = "hwsim scenario"
