@@ -12,7 +12,7 @@ from hwsim.hardware.mce_text import read_mce
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import SHARED_BY_DEFAULT, Parts
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
+from hwsim.script.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")

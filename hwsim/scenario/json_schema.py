@@ -7,7 +7,7 @@ from typing import Any
 
 from hwsim.scenario.arguments import MAX_TRIES
 from hwsim.scenario.schema import ScenarioModel
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
+from hwsim.script.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
 
 _INDEX = {"type": "integer", "minimum": 0, "maximum": MAX_PFN - 1}
 _KINDS: dict[str, dict[str, Any]] = {

@@ -32,7 +32,7 @@ from hwsim.scenario.fields import (
 )
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
+from hwsim.script.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
 PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")

@@ -27,7 +27,7 @@ from hwsim.scenario.fields import (
     refuse,
     whole,
 )
-from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
+from hwsim.script.verbs import MAX_ORDER, SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
 KNOWN_KERNELS: Final = ("v5", "2.6.32")

@@ -9,9 +9,9 @@ import pytest
 
 from hwsim.machine import Machine
 from hwsim.memory.layout import MemoryLayout
-from hwsim.scenario.verbs import VERBS
 from hwsim.script import script
 from hwsim.script.step import ScriptError
+from hwsim.script.verbs import VERBS
 from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec
 from tests.support.worlds import (
     BARE,

@@ -158,7 +158,7 @@ def test_every_scenario_key_is_explained() -> None:
 
 
 def test_every_script_verb_is_listed_with_its_arguments() -> None:
-    from hwsim.scenario.verbs import VERBS
+    from hwsim.script.verbs import VERBS
 
     table = _section("Script verbs").partition("| About |")[2]
     listed = {

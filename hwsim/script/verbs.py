@@ -11,7 +11,7 @@ index = 3 }``, ``{ kernel = "slab", index = 0 }`` (a pool, or an allocation a st
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 SYSCTLS: Final[dict[str, tuple[int, int]]] = {
     "vm.memory_failure_early_kill": (0, 1),
@@ -56,7 +56,7 @@ class Arg:
 
     kind: str
     required: bool = True
-    default: Any = None
+    default: object = None
     choices: tuple[str, ...] = ()
     doc: str = ""
 
@@ -69,7 +69,7 @@ class Verb:
     args: dict[str, Arg] = field(default_factory=dict)
 
 
-def _opt(kind: str, default: Any = None, choices: tuple[str, ...] = (), doc: str = "") -> Arg:
+def _opt(kind: str, default: object = None, choices: tuple[str, ...] = (), doc: str = "") -> Arg:
     return Arg(kind, required=False, default=default, choices=choices, doc=doc)
 
 
