@@ -33,7 +33,7 @@ from tests.support.worlds import (
 
 
 def test_every_verb_is_there() -> None:
-    assert set(script._DO) == set(VERBS)
+    assert set(script._PLAYS) == set(VERBS)
 
 
 # -- lines and poison --------------------------------------------------------------------------------
