@@ -9,9 +9,7 @@ import pytest
 
 from hwsim.machine import Machine
 from hwsim.memory.layout import MemoryLayout
-from hwsim.script import script
 from hwsim.script.step import ScriptError
-from hwsim.script.verbs import VERBS
 from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec
 from tests.support.worlds import (
     BARE,
@@ -30,11 +28,6 @@ from tests.support.worlds import (
     touch,
     world,
 )
-
-
-def test_every_verb_is_there() -> None:
-    assert set(script._PLAYS) == set(VERBS)
-
 
 # -- lines and poison --------------------------------------------------------------------------------
 
