@@ -104,14 +104,13 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for inner in get_args(annotation) if (found := model_in(inner))), None)
 
 
-def tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """Every table of a file by its path, such as ``task.region``, in the order of the file."""
-    found = {}
+def tables(model: type[BaseModel], path: str = "") -> dict[str, type[BaseModel]]:
+    """A table and those in it by their paths, such as ``task.region``, in the order of the file."""
+    found = {path: model}
     for name, info in spelled(model).items():
         inner = model_in(info.annotation)
         if inner is not None:
-            found[name] = inner
-            found |= {f"{name}.{below}": each for below, each in tables(inner).items()}
+            found |= tables(inner, f"{path}.{name}".lstrip("."))
     return found
 
 

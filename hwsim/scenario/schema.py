@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, ConfigDict
 
 from hwsim import spec
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.scenario.fields import (
     Age,
     Duration,
@@ -34,7 +35,8 @@ from hwsim.scenario.fields import (
 from hwsim.scenario.keys import Model, OrOne, OrText, key
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
+from hwsim.script.verbs import POOL_KINDS, REGION_KINDS
+from hwsim.units import MAX_PFN
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
 PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, create_model
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.kernel.switches import SWITCHES, Switch
 from hwsim.scenario.fields import (
     Duration,
@@ -23,7 +24,7 @@ from hwsim.scenario.fields import (
     whole,
 )
 from hwsim.scenario.keys import Model, OrText, key
-from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
+from hwsim.script.verbs import SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
 KNOWN_KERNELS: Final = ("v5", "2.6.32")
