@@ -202,7 +202,7 @@ def whole(low: int, high: int, unit: str = "", *, times: int = 1) -> Form:
         return value * times
 
     shape = {"type": "integer", "minimum": low, "maximum": high}
-    return Form(read, f"{low} to {high} {unit}".strip(), shape, lambda value: value // times)
+    return Form(read, f"{low:,} to {high:,} {unit}".strip(), shape, lambda value: value // times)
 
 
 def number(low: float, high: float, unit: str = "") -> Form:
@@ -216,7 +216,7 @@ def number(low: float, high: float, unit: str = "") -> Form:
         return float(value)
 
     shape = {"type": "number", "minimum": low, "maximum": high}
-    return Form(read, f"{low:g} to {high:g} {unit}".strip(), shape)
+    return Form(read, f"{low:,.12g} to {high:,.12g} {unit}".strip(), shape)
 
 
 def choice(*names: str) -> Form:

@@ -19,6 +19,7 @@ def schema() -> dict[str, Any]:
         table = found if model is ScenarioModel else found["$defs"][model.__name__]
         for key, info in spelled(model).items():
             _tell(table["properties"][key], info)
+    _undot(found["$defs"]["Sysctl"]["properties"])
     found["$defs"]["Step"] = script_schema.step()
     found["$defs"]["Page"] = script_schema.page()
     found["title"] = "hwsim scenario"
@@ -36,6 +37,16 @@ def _tell(shape: dict[str, Any], info: FieldInfo) -> None:
     if form is not None and "enum" not in form.shape and form.shape.get("type") != "boolean":
         shape["description"] = f"{info.description}; {form.words}"
     shape["default"] = default  # _relax() drops that of a key without one
+
+
+def _undot(properties: dict[str, Any]) -> None:
+    """A key with a dot may be written without quotes, which makes it a table in the table."""
+    for key, shape in list(properties.items()):
+        head, _, tail = key.partition(".")
+        table = properties.setdefault(
+            head, {"type": "object", "properties": {}, "additionalProperties": False}
+        )
+        table["properties"][tail] = shape
 
 
 def _needed(table: dict[str, Any], defs: dict[str, Any], merged: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ that of the spec.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, get_args
+from collections.abc import Iterator
+from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
@@ -69,8 +70,15 @@ def form_of(info: FieldInfo) -> tuple[Form | None, bool]:
     found = next((each for each in info.metadata if isinstance(each, Form)), None)
     if found is not None:
         return found, True
-    inner = [each for part in get_args(info.annotation) for each in getattr(part, "__metadata__", ())]
-    return next((each for each in inner if isinstance(each, Form)), None), False
+    return next(_forms_in(info.annotation), None), False
+
+
+def _forms_in(annotation: Any) -> Iterator[Form]:
+    for each in getattr(annotation, "__metadata__", ()):
+        if isinstance(each, Form):
+            yield each
+    for inner in get_args(annotation):
+        yield from _forms_in(inner)
 
 
 def default_of(info: FieldInfo) -> Any:
@@ -114,6 +122,11 @@ def tables(model: type[BaseModel], path: str = "") -> dict[str, type[BaseModel]]
     return found
 
 
+def holds_many(info: FieldInfo) -> bool:
+    """Whether a key holds a list."""
+    return any(get_origin(each) is tuple for each in (info.annotation, *get_args(info.annotation)))
+
+
 def given(table: Model) -> set[str]:
     """The keys that the file has of a table, as it has them."""
     fields = type(table).model_fields
@@ -145,9 +158,10 @@ def _facts(table: Model, computed: dict[str, Any]) -> dict[str, Any]:
 
 
 class OrText:
-    """For the JSON Schema: the table may be written as a text instead."""
+    """Metadata of a table that may be written as a text instead: in words, and for the JSON Schema."""
 
-    def __init__(self, **text: Any) -> None:
+    def __init__(self, words: str, **text: Any) -> None:
+        self.words = f"{words}, or a table"
         self.text = {"type": "string", **text}
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -155,7 +169,9 @@ class OrText:
 
 
 class OrOne:
-    """For the JSON Schema: a list of one entry may be written as the entry."""
+    """Metadata of a list of tables that may be written as the table if it is one."""
+
+    words = "a table, or a list of them"
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         many = handler(core)

@@ -105,7 +105,7 @@ class Errors(Model, fills=spec.ErrorSpec):
     field_per_s: FieldRate | None = key(
         "what the field reports for one machine: printed with the results, not played", "field_rate"
     )
-    where: Annotated[Where, BeforeValidator(_where), OrText(enum=["uniform"])] = key(
+    where: Annotated[Where, BeforeValidator(_where), OrText('"uniform"', enum=["uniform"])] = key(
         'where they fall; "uniform", the default: anywhere in the memory of the machine',
         default_factory=Where,
     )
@@ -257,9 +257,9 @@ class Task(Model, fills=spec.TaskSpec):
     count: Annotated[int, whole(1, 100_000, "tasks")] = key("like tasks in the group")
     children: Annotated[int, whole(0, 100_000, "tasks")] = key("workers forked by each")
     regions: tuple[Region, ...] = key("pieces of the address space of each", "region")
-    sigbus: Annotated[Sigbus, _text_as("on_ao", "on_ar"), OrText(enum=list(SIGBUS_ANSWERS))] = key(
-        "what it does with SIGBUS: one answer, or one for each code", default_factory=Sigbus
-    )
+    sigbus: Annotated[
+        Sigbus, _text_as("on_ao", "on_ar"), OrText("one of the words", enum=list(SIGBUS_ANSWERS))
+    ] = key("what it does with SIGBUS: one answer, or one for each code", default_factory=Sigbus)
     group_death: Flag = key("one death takes the whole group down, and all are started again")
     restart_ns: DurationOrNever = key("until the supervisor starts the dead again", "restart")
     fsync: Fsync | None = key("a file that it keeps open and asks for errors; default: none")
@@ -286,7 +286,7 @@ class Pool(Model, fills=spec.KernelPoolSpec):
 
 
 class Step(Model):
-    """One exact step; its arguments depend on the verb and are checked in ``steps``."""
+    """One exact step: its other keys are the arguments of its verb."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -20,11 +20,15 @@ from hwsim.scenario.fields import (
 from hwsim.scenario.keys import Model, filled, key
 from hwsim.scenario.problems import Finding
 from hwsim.spec import DramSpec
+from hwsim.units import PAGE_BYTES, format_bytes
 
 _NS_PER_HOUR = 3_600_000_000_000
 MAX_FAULTS_PER_DIMM = 100
 _FIT_SECONDS = 1e9 * 3600.0
 _FIT = "FIT (faults in 10^9 hours) of a chip, of mode channel of a channel"
+_CAPACITIES = ", ".join(
+    f"{name} {format_bytes(each.pages * PAGE_BYTES)}" for name, each in GEOMETRIES.items()
+)
 _OWN = {  # key of the file -> of the geometry
     "ranks": "ranks",
     "banks": "banks",
@@ -50,7 +54,8 @@ class Dram(Model, fills=DramSpec):
     """DIMMs, their faults and their ECC: for hwsim faults, and for machines whose errors are of kind dram."""
 
     geometry: Annotated[str, choice(*GEOMETRIES)] = key(
-        "a preset: a machine has all of it, and at most as much memory; hwsim faults samples such DIMMs",
+        f"a preset ({_CAPACITIES}): a machine has all of it, and at most as much memory; hwsim faults "
+        "samples such DIMMs",
         default="ddr2-faultsim",
     )
     ranks: Annotated[int, whole(1, 64, "ranks, a power of two")] | None = key(

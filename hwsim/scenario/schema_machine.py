@@ -40,10 +40,12 @@ class Delay(Model, fills=spec.Delay):
     """A random duration."""
 
     kind: Annotated[str, choice(*DISTRIBUTIONS)] = key("the distribution", default=...)
-    mean_ns: Duration = key("its mean; of a lognormal its median", "mean")
-    low_ns: Duration = key("of a uniform: the shortest", "low")
-    high_ns: Duration = key("of a uniform: the longest", "high")
-    sigma: Annotated[float, number(0, 10)] = key("of a lognormal: standard deviation of the logarithm")
+    mean_ns: Duration = key("its mean, of a lognormal its median; needed but by uniform", "mean")
+    low_ns: Duration = key("of uniform, which needs it: the shortest", "low")
+    high_ns: Duration = key("of uniform, which needs it: the longest", "high")
+    sigma: Annotated[float, number(0, 10)] = key(
+        "of lognormal, which needs it: standard deviation of the logarithm"
+    )
     chance: Share = key("probability that it takes any time at all")
 
 
@@ -54,7 +56,7 @@ def _constant(value: object) -> object:
 AnyDelay = Annotated[
     Delay,
     BeforeValidator(_constant),
-    OrText(examples=["2 ms"], pattern=f"^{units.DURATION_FORM}$"),
+    OrText("a duration", examples=["2 ms"], pattern=f"^{units.DURATION_FORM}$"),
 ]
 
 
@@ -80,10 +82,10 @@ class Times(Model, fills=spec.TimesSpec):
 
 
 class Sysctl(Model, fills=spec.MachineSpec):
-    """Kernel settings under their own names."""
+    """Kernel settings under their own names; default: what the kernel has."""
 
     early_kill: Annotated[int, whole(*SYSCTLS["vm.memory_failure_early_kill"])] | None = key(
-        "1: tasks are told at once; 0: when they touch the page; default: the kernel's, v5 1, 2.6.32 0 "
+        "1: tasks are told at once; 0: when they touch the page; default: 1 in v5, 0 in 2.6.32 "
         "(mm/memory-failure.c)",
         "vm.memory_failure_early_kill",
     )
@@ -169,7 +171,7 @@ class OnPanic(Model, fills=spec.MachineSpec):
     """What follows a panic."""
 
     reboot_ns: DurationOrNever = key(
-        "time until the machine works again; never: the run ends.  The kernel alone waits 30 s (2.6.32, "
+        "time until the machine works again; never: the run ends; the kernel alone waits 30 s (2.6.32, "
         "arch/x86/kernel/cpu/mcheck/mce.c)",
         "reboot",
     )
@@ -223,7 +225,7 @@ class Machine(Model, fills=spec.MachineSpec):
         "what a device's read of a bad line does: UCNA is only logged, fatal panics, silent tells nobody"
     )
     corrected: Corrected = key("how corrected errors get into a log", default_factory=Corrected)
-    on_panic: Annotated[OnPanic, BeforeValidator(_panic), OrText(enum=["end"])] = key(
+    on_panic: Annotated[OnPanic, BeforeValidator(_panic), OrText('"end"', enum=["end"])] = key(
         'what follows a panic; "end": the run ends there', default_factory=OnPanic
     )
     user_share: Share = key(

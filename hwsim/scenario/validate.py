@@ -12,7 +12,7 @@ from hwsim.record import StepMistake
 from hwsim.scenario import schema, steps
 from hwsim.scenario.checks import check
 from hwsim.scenario.compile import scripted_machine
-from hwsim.scenario.keys import model_in, spelled
+from hwsim.scenario.keys import holds_many, model_in, spelled
 from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.schema_dram import Dram
@@ -151,8 +151,7 @@ def _full_keys(model: type[BaseModel] = ScenarioModel, before: str = "") -> Iter
         yield key
         inner = model_in(info.annotation)
         if inner is not None:
-            array = "tuple" in str(info.annotation)
-            yield from _full_keys(inner, f"{key}.0." if array else f"{key}.")
+            yield from _full_keys(inner, f"{key}.0." if holds_many(info) else f"{key}.")
 
 
 def _problem(document: Document, finding: Finding) -> Problem:

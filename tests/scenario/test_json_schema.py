@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from hwsim.scenario.json_schema import schema
 from hwsim.scenario.problems import show_path
 from hwsim.scenario.schema import ScenarioModel
+from hwsim.scenario.sources import flat
 from tests.whole.shipped import SCENARIOS
 
 BAD = sorted((SCENARIOS / "bad").glob("*.toml"))
@@ -71,6 +72,8 @@ def test_it_refuses_what_is_wrong_in_shape(path: Path) -> None:
 
 
 def _mistakes_of_shape(data: dict[str, Any]) -> list[tuple[Any, ...]]:
+    if "machine" in data and isinstance(data["machine"].get("sysctl"), dict):
+        data["machine"]["sysctl"] = flat(data["machine"]["sysctl"])  # as it is read
     try:
         ScenarioModel.model_validate(data)
     except ValidationError as error:
