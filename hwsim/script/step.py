@@ -13,6 +13,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Task
 from hwsim.kernel.ports import Halted
 from hwsim.record import StepMistake
+from hwsim.script.verbs import PAGE_FORMS
 from hwsim.spec import Arguments, ScriptStep
 from hwsim.userspace.process_table import ProcessTable
 from hwsim.userspace.user_task import UserTask
@@ -164,5 +165,5 @@ def returns(step: Step, task: Task) -> bool:
 def _page_text(page: Mapping[str, object]) -> str:
     if "pfn" in page:
         return f"pfn {page['pfn']:#x}"
-    key = next(key for key in ("region", "file", "kernel", "free", "address") if key in page)
+    key = next(key for key in PAGE_FORMS if key in page)
     return f"{key} {page[key]}" + (f" index {page['index']}" if "index" in page else "")

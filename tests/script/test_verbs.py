@@ -15,8 +15,9 @@ import pytest
 
 from hwsim.kernel import page_flags
 from hwsim.kernel.versions import PROFILES
-from hwsim.script import errors, files, script, state, tasks, touch
-from hwsim.script.verbs import GROUPS, KINDS, N_UNMAP_TRIES, PAGE_FLAGS, VERBS, Verb
+from hwsim.script import errors, files, names, script, state, tasks, touch
+from hwsim.script.verbs import GROUPS, KINDS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Verb
+from hwsim.userspace import open_files
 from tools.verbs import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,12 @@ def test_a_verb_says_all_that_the_reference_needs(verb: Verb) -> None:
 def test_facts_of_the_kernel_are_as_the_kernel_has_them() -> None:
     assert set(PAGE_FLAGS) == set(page_flags.NAMES) - {"anon"}  # that is a bit of page->mapping
     assert {profile.n_unmap_tries for profile in PROFILES.values()} == {N_UNMAP_TRIES}
+
+
+def test_who_goes_by_names_of_verbs_and_pages_knows_them_all() -> None:
+    through_a_descriptor = {verb for verb, what in VERBS.items() if "fd" in what.args}
+    assert set(open_files._USES) == through_a_descriptor - {"open"} | {"read"}
+    assert set(names._FORMS) == set(PAGE_FORMS) - {"address"}  # a step gets its frame
 
 
 def test_the_table_comes_without_anything_that_runs() -> None:
