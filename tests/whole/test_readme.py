@@ -1,4 +1,4 @@
-"""README.md is run and read: commands, Python blocks, every key, column and dependency, links."""
+"""README.md is run and read: commands, Python blocks, every key and dependency, links."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from hwsim import record
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -121,23 +119,6 @@ def test_every_block_runs_in_order(user: tuple[Path, dict[str, str]]) -> None:
             ran[language] += 1
     assert ran["sh"] + ran["console"] >= 5, "the worked example is gone"
     assert ran["python"] >= 1
-
-
-@pytest.mark.parametrize(
-    ("title", "row"),
-    [
-        ("Table `replications`", record.ReplicationRow),
-        ("Table `errors`", record.ErrorRow),
-        ("Table `signals`", record.SignalRow),
-        ("Table `lost_writes`", record.LostWriteRow),
-    ],
-)
-def test_every_column_is_explained(title: str, row: Any) -> None:
-    section = _section(title)
-    listed = re.findall(
-        r"`(\w+)`", "\n".join(line.split("|")[1] for line in section.splitlines() if "|" in line)
-    )
-    assert sorted(listed) == sorted(["policy", *row._fields])
 
 
 def _schema_keys(schema: Any) -> set[str]:
