@@ -139,8 +139,8 @@ def _report(step: Step, pfn: int) -> None:
 
 def scrub(step: Step) -> None:
     """The patrol scrubber reads every line of the page."""
-    line = step.bad_lines.live(pfn_of(step))
-    if line is None or not line.line_is_bad:
+    line = step.bad_line(pfn_of(step))
+    if line is None:
         step.result("no bad line")
         return
     step.result("found")

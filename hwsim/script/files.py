@@ -62,8 +62,8 @@ def read(step: Step) -> None:
     if page is None or not page.flags & pg.UPTODATE or _refused(step, page):
         step.result("EIO")
         return
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad:
+    line = step.bad_line(page.pfn)
+    if line is not None:
         step.result(CONSUMED)  # now: the run may end in the next line
         discovery.consumed(line, "kernel_load", step.args["task"])
         return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mypy_extensions import trait
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.engine import Steps
 from hwsim.kernel.kernel import Kernel
@@ -96,6 +97,11 @@ class Step:
         self.facts.update({"result": result}, **facts)
         if self.kernel.engine.now_ns > self.spec.at_ns:
             self.facts["answered_ns"] = self.kernel.engine.now_ns
+
+    def bad_line(self, pfn: int) -> BadLine | None:
+        """The line of this frame whose data is bad now: who reads the page meets it."""
+        line = self.bad_lines.live(pfn)
+        return line if line is not None and line.line_is_bad else None
 
     # -- tasks --------------------------------------------------------------------------------------
 
