@@ -12,7 +12,7 @@ from hwsim.hardware.mce_text import read_mce
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import SHARED_BY_DEFAULT, Parts
-from hwsim.script.verbs import KINDS, PAGE_FLAGS, PAGE_FORMS, SYSCTLS, VERBS, Arg, page_forms
+from hwsim.script.verbs import ARG_KINDS, PAGE_FLAGS, PAGE_FORMS, SYSCTLS, VERBS, Arg, page_forms
 from hwsim.units import MAX_PFN
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -29,7 +29,7 @@ def _is_int(value: object) -> bool:
 def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     """Mistakes in one argument that show without looking at other tables (CPUs and flags excepted)."""
     kind = arg.kind
-    low, high = KINDS[kind].low, KINDS[kind].high
+    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
     if low is not None:
         if high is None:  # a CPU
             high = parts.machine.cpus - 1 if parts.machine else 4095

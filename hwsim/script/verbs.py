@@ -46,7 +46,7 @@ N_UNMAP_TRIES: Final = 5  # mm/memory-failure.c: as often memory_failure() tries
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ArgKind:
     """A kind of argument: what it says, the words for it or the range of a whole number (None: no bound)."""
 
     doc: str
@@ -55,29 +55,29 @@ class Kind:
     words: tuple[str, ...] = ()
 
 
-KINDS: Final[dict[str, Kind]] = {
-    "page": Kind("a page"),
-    "task": Kind("a task"),
-    "region": Kind("a region of the step's task"),
-    "file": Kind("a `[[file]]`"),
-    "fd": Kind("a descriptor"),
-    "alloc": Kind("a block that `alloc` has named"),
-    "new_region": Kind("a new name"),
-    "new_alloc": Kind("a new name"),
-    "choice": Kind("a word"),
-    "bool": Kind("true or false"),
-    "count": Kind("a whole number", 1, MAX_PFN),
-    "index": Kind("a whole number", 0, MAX_PFN - 1),
-    "line": Kind("a whole number", 0, LINES_PER_PAGE - 1),
-    "cpu": Kind("a CPU of the machine", 0),
-    "order": Kind("a whole number", 0, MAX_ORDER),
-    "tries": Kind("a whole number", 0, N_UNMAP_TRIES),
-    "int": Kind("a whole number", -(2**31), 2**31 - 1),
-    "size": Kind("a size, a multiple of 4 KiB"),
-    "flags": Kind("a list of page flags", words=PAGE_FLAGS),
-    "sysctl": Kind("a sysctl", words=tuple(SYSCTLS)),
-    "value": Kind("a whole number or a word"),
-    "mce_text": Kind("a text in the format of mce-inject"),
+ARG_KINDS: Final[dict[str, ArgKind]] = {
+    "page": ArgKind("a page"),
+    "task": ArgKind("a task"),
+    "region": ArgKind("a region of the step's task"),
+    "file": ArgKind("a `[[file]]`"),
+    "fd": ArgKind("a descriptor"),
+    "alloc": ArgKind("a block that `alloc` has named"),
+    "new_region": ArgKind("a new name"),
+    "new_alloc": ArgKind("a new name"),
+    "choice": ArgKind("a word"),
+    "bool": ArgKind("true or false"),
+    "count": ArgKind("a whole number", 1, MAX_PFN),
+    "index": ArgKind("a whole number", 0, MAX_PFN - 1),
+    "line": ArgKind("a whole number", 0, LINES_PER_PAGE - 1),
+    "cpu": ArgKind("a CPU of the machine", 0),
+    "order": ArgKind("a whole number", 0, MAX_ORDER),
+    "tries": ArgKind("a whole number", 0, N_UNMAP_TRIES),
+    "int": ArgKind("a whole number", -(2**31), 2**31 - 1),
+    "size": ArgKind("a size, a multiple of 4 KiB"),
+    "flags": ArgKind("a list of page flags", words=PAGE_FLAGS),
+    "sysctl": ArgKind("a sysctl", words=tuple(SYSCTLS)),
+    "value": ArgKind("a whole number or a word"),
+    "mce_text": ArgKind("a text in the format of mce-inject"),
 }
 
 
@@ -104,7 +104,7 @@ PAGE_FORMS: Final[dict[str, PageForm]] = {
 class Arg:
     """One argument.  One that is not required and has no default is absent when it is left out."""
 
-    kind: str  # a key of KINDS
+    kind: str  # a key of ARG_KINDS
     doc: str
     required: bool = True
     default: object = None

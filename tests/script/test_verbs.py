@@ -16,7 +16,7 @@ import pytest
 from hwsim.kernel import page_flags
 from hwsim.kernel.versions import PROFILES
 from hwsim.script import errors, files, names, script, state, tasks, touch
-from hwsim.script.verbs import GROUPS, KINDS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Verb
+from hwsim.script.verbs import ARG_KINDS, GROUPS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Verb
 from hwsim.userspace import open_files
 from tools.verbs import reference
 
@@ -47,7 +47,7 @@ def test_a_verb_says_all_that_the_reference_needs(verb: Verb) -> None:
     assert verb.doc.endswith(".")
     assert verb.source
     for arg in verb.args.values():
-        kind = KINDS[arg.kind]
+        kind = ARG_KINDS[arg.kind]
         assert arg.doc
         assert "|" not in arg.doc + kind.doc, "a table of Markdown would break"
         assert bool(arg.choices) == (arg.kind == "choice")
