@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hwsim.kernel.frames import LINES_PER_PAGE, MAX_ORDER
-from hwsim.spec import DEFAULT_FD
+from hwsim.spec import DEFAULT_FD, Arguments
 from hwsim.units import MAX_PFN
 
 SYSCTLS: Final[dict[str, tuple[int, int]]] = {
@@ -354,9 +354,10 @@ GROUPS: Final[dict[str, dict[str, Verb]]] = {
 VERBS: Final[dict[str, Verb]] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
 
 
-def defaults(verb: str) -> dict[str, object]:
-    """What stands for the arguments that a step may leave out; for some nothing does."""
-    return {key: arg.default for key, arg in VERBS[verb].args.items() if arg.default is not None}
+def with_defaults(verb: str, given: Arguments) -> Arguments:
+    """The arguments of a step, and what stands for those that it leaves out; for some nothing does."""
+    left_out = {key: arg for key, arg in VERBS[verb].args.items() if key not in given}
+    return given | {key: arg.default for key, arg in left_out.items() if arg.default is not None}
 
 
 def page_forms() -> list[str]:
