@@ -15,12 +15,15 @@ import pytest
 
 from hwsim.kernel import page_flags
 from hwsim.kernel.versions import PROFILES
+from hwsim.scenario.arguments import shape
+from hwsim.scenario.valid_parts import Parts
 from hwsim.script import errors, files, names, script, state, tasks, touch
-from hwsim.script.verbs import ARG_KINDS, GROUPS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Verb
+from hwsim.script.verbs import ARG_KINDS, GROUPS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Arg, Verb
 from hwsim.userspace import open_files
 from tools.verbs import reference
 
 ROOT = Path(__file__).resolve().parents[2]
+GOOD = [("bool", True), ("flags", []), ("value", -1), ("int", -1)]
 
 
 def test_the_reference_says_what_the_table_says() -> None:
@@ -56,6 +59,17 @@ def test_a_verb_says_all_that_the_reference_needs(verb: Verb) -> None:
             assert kind.low <= arg.default <= (arg.default if kind.high is None else kind.high)
         if arg.choices and arg.default is not None:
             assert arg.default in arg.choices
+
+
+@pytest.mark.parametrize(
+    "value", [True, -1, 1.5, [], [["x"]], {}, {"pfn": []}, {"region": 1, "index": {}}], ids=str
+)
+def test_a_value_of_any_shape_is_answered(value: object) -> None:
+    parts = Parts(None, None, [], [], [], [], [])
+    for kind in ARG_KINDS:
+        good = (kind, value) in GOOD
+        arg = Arg(kind, "", choices=("a", "b") if kind == "choice" else ())
+        assert bool(list(shape(("x",), arg, value, parts))) != good, kind
 
 
 def test_facts_of_the_kernel_are_as_the_kernel_has_them() -> None:
