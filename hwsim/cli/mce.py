@@ -47,15 +47,16 @@ def mce(
 
     if kernel not in HANDLING:
         wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(HANDLING)}")
-    if tolerant is not None and not HANDLING[kernel].tolerant:
+    handling = HANDLING[kernel]
+    if tolerant is not None and not handling.tolerant:
         wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel 2.6.32")
-    if phys_bits is not None and not HANDLING[kernel].masks_addr:
+    if phys_bits is not None and not handling.masks_addr:
         wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel modern")
     texts: dict[Path, MceText] = {}
     problems: list[Problem] = []
     for file in files:
         try:
-            texts[file] = _read(file, HANDLING[kernel].banks)
+            texts[file] = _read(file, handling.banks)
         except MceTextError as mistakes:
             problems += sorted(mistakes.problems, key=lambda each: each.line)
     if len(problems) == 1:
@@ -64,7 +65,7 @@ def mce(
         wrong("\n".join(["the machine checks cannot be read", *map(str, problems)]))
     level, bits = 1 if tolerant is None else tolerant, phys_bits or MAX_PHYS_BITS
     found = [
-        (file, text, play_text(text, kernel, ser=ser, tolerant=level, phys_bits=bits))
+        (file, text, play_text(text, handling, ser=ser, tolerant=level, phys_bits=bits))
         for file, text in texts.items()
     ]
     if as_json:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from types import FunctionType
 from typing import NamedTuple, TypedDict
 
+from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.page_flags import names_of
 from hwsim.kernel.profile import Profile
 from hwsim.kernel.switches import SWITCHES
@@ -90,7 +91,9 @@ def _profile(name: str) -> Profile:
 
 
 def _shown(value: object) -> str:
-    """A rule of the kernel by the name of its function."""
+    """A rule of the kernel by the name of its function, its machine checks by theirs."""
+    if isinstance(value, Handling):
+        return value.name
     return f"{value.__name__}()" if isinstance(value, FunctionType) else str(value)
 
 

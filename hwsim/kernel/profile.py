@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.mm_types import AddressSpace, Page
 from hwsim.kernel.switches import Switches
 
@@ -59,7 +60,7 @@ class Profile:
     flusher: str  # pdflush | flusher thread: key of writeback.SET_INTERVAL; later ones arm a delayed work
     fsync_asks: FsyncAsks  # whether fsync(), fdatasync() and msync() look for an error in the mapping
     punch_hole: PunchHole  # takes a range out of the page tables; None: no hole can be punched in the file
-    machine_checks: str  # which do_machine_check(): key of HANDLING and SEVERITIES
+    machine_checks: Handling
 
     def all_formats(self, switches: Switches) -> Formats:
         """Everything that this kernel can be made to print, in the words that its switches choose."""

@@ -11,7 +11,6 @@ from hwsim.bad_lines import discovery
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.engine import Steps
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.mce.do_machine_check import HANDLING
 from hwsim.kernel.mce.inject import Played
 from hwsim.kernel.mce.printed import play_text
 from hwsim.kernel.mm.memory_failure import memory_failure
@@ -120,9 +119,9 @@ def mce_inject(step: Step) -> None:
 
 
 def _play(step: Step) -> Played:
-    kernel, spec = step.kernel.profile.machine_checks, step.kernel.spec
-    text = read_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
-    return play_text(text, kernel, tolerant=spec.tolerant, cpus=spec.cpus)[0]
+    handling, spec = step.kernel.profile.machine_checks, step.kernel.spec
+    text = read_mce(step.args["text"], step.spec.where, banks=handling.banks)
+    return play_text(text, handling, tolerant=spec.tolerant, cpus=spec.cpus)[0]
 
 
 def _report(step: Step, pfn: int) -> None:

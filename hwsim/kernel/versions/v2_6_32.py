@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hwsim.kernel.mce import do_machine_check
 from hwsim.kernel.mm.filemap import filemap_write_and_wait_range
 from hwsim.kernel.mm.memory import vmtruncate_range
 from hwsim.kernel.profile import KERN_DEBUG, KERN_ERR, SWITCH_FORMATS, Profile
@@ -59,5 +60,5 @@ V2_6_32 = Profile(
     flusher="flusher thread",
     fsync_asks=filemap_write_and_wait_range,
     punch_hole=vmtruncate_range,
-    machine_checks="2.6.32",
+    machine_checks=do_machine_check.V2_6_32,
 )

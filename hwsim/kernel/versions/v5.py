@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState
+from hwsim.kernel.mce import do_machine_check
 from hwsim.kernel.mm.filemap import filemap_fdatawait
 from hwsim.kernel.mm.memory import vmtruncate_range
 from hwsim.kernel.profile import (
@@ -106,5 +107,5 @@ V5 = Profile(
     flusher="pdflush",
     fsync_asks=filemap_fdatawait,
     punch_hole=vmtruncate_range,
-    machine_checks="2.6.32",
+    machine_checks=do_machine_check.V2_6_32,
 )
