@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from hwsim import spec, units
 from hwsim.kernel.switches import SWITCHES, Switch
+from hwsim.kernel.versions import KERNELS
 from hwsim.scenario.fields import (
     Duration,
     DurationOrNever,
@@ -30,7 +31,6 @@ from hwsim.scenario.fields import (
 from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
-KNOWN_KERNELS: Final = ("v5", "2.6.32")
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
     "exponential": ("mean",),
@@ -221,7 +221,7 @@ class Machine(Model):
     )
     memory: PositivePages = Field(description="memory that the kernel manages")
     cpus: Annotated[int, whole(1, 4096)] = same_as(spec.MachineSpec, "cpus", "number of CPUs")
-    kernel: Annotated[str, choice(*KNOWN_KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")
+    kernel: Annotated[str, choice(*KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")
     sysctl: Sysctl = Field(default_factory=Sysctl)
     config: Config = Field(default_factory=Config)
     tolerant: Annotated[int, whole(0, 3)] = same_as(

@@ -13,7 +13,6 @@ from hwsim.engine import Steps
 from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.mce.inject import Played
 from hwsim.kernel.mce.printed import play_text
-from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted
 from hwsim.script.pages import pfn_of
@@ -63,7 +62,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
     waited for.
     """
     kernel = step.kernel
-    ref = int(trapno == TRAP_MADVISE and kernel.profile.madvise_holds_page)
+    ref = kernel.profile.madvise_ref if trapno == TRAP_MADVISE else 0
     first = list(islice(lines, 1))
 
     def run() -> Steps:
@@ -77,7 +76,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
                 page = line.page if ref else None
                 if page is not None:
                     page.get(INJECTOR)
-                yield from memory_failure(kernel, line.pfn, trapno, failure, ref)
+                yield from kernel.profile.memory_failure(kernel, line.pfn, trapno, failure, ref)
                 if page is not None:
                     page.put(INJECTOR)
                 for watcher in kernel.handler_watchers:
