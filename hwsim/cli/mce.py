@@ -43,8 +43,8 @@ def mce(
     """Grade machine checks, and say what becomes of the machine."""
     from hwsim.cli.mce_answer import answer, plain
     from hwsim.hardware.mce_record import MceTextError
-    from hwsim.kernel.mce.do_machine_check import MAX_PHYS_BITS
     from hwsim.kernel.mce.printed import play_text
+    from hwsim.units import MAX_PHYS_BITS
 
     handling = _handling(kernel, tolerant, phys_bits)
     texts: dict[Path, MceText] = {}

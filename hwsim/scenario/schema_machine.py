@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.kernel.switches import SWITCHES, Switch
 from hwsim.kernel.versions import KERNELS
 from hwsim.scenario.fields import (
@@ -28,7 +29,7 @@ from hwsim.scenario.fields import (
     refuse,
     whole,
 )
-from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
+from hwsim.script.verbs import SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs

@@ -253,7 +253,7 @@ def sysctl(step: Step) -> None:
 
 def prctl(step: Step) -> None:
     """prctl(): early or late kill for one task, in kernels that have it."""
-    result = step.kernel.profile.prctl(step.task(), step.args["option"], str(step.args.get("value", 0)))
+    result = step.kernel.profile.prctl(step.task(), step.args["option"], str(step.args["value"]))
     step.result("EINVAL" if result == -EINVAL else result)
 
 
@@ -262,7 +262,7 @@ def reboot(step: Step) -> None:
     step.power.restart()
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "fork": fork,
     "exit": exit_,
     "mmap": mmap,

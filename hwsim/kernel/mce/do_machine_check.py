@@ -16,6 +16,7 @@ from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, U
 from hwsim.kernel.machine_checks import Context, Handling, Severity
 from hwsim.kernel.mce.mcelog import MCE_LOG_LEN
 from hwsim.kernel.mce.severity import ROWS_2_6_32, ROWS_MODERN, Grade, mce_severity
+from hwsim.units import MAX_PHYS_BITS
 
 PAGE_SHIFT = 12
 MCM_ADDR_PHYS = 2
@@ -32,7 +33,6 @@ MODERN = Handling(
 HANDLING = {each.name: each for each in (V2_6_32, MODERN)}  # what several kernels have, by name
 ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
 NEVER_PANIC = 3
-MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
 
 
 class Regs(NamedTuple):
