@@ -9,7 +9,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions.boot import booted
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws, Slot
@@ -38,7 +38,7 @@ def boot_kernel(
         if region.mapping is not None and region.mapping.accounts_dirty:
             draw = partial(draws.extra, _INODE - region.number)
             region.mapping.host = Inode(region, flusher, engine.now_ns, draw)
-    return Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, reached, flusher)
+    return Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, reached, flusher)
 
 
 def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:

@@ -8,7 +8,7 @@ from hwsim.scenario.check_streams import check_streams
 from hwsim.scenario.endless import endless
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
 from hwsim.scenario.schema import Region, Sigbus, Swap, Touch
-from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
+from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay, Machine
 from hwsim.scenario.valid_parts import (
     PINNED,
     SHARED_BY_DEFAULT,
@@ -45,8 +45,9 @@ def check(parts: Parts) -> Iterator[Finding]:
 def _machine(parts: Parts) -> Iterator[Finding]:
     if parts.machine is None:
         return
-    if parts.machine.sysctl.recovery is not None and not _has(parts, "has_recovery_sysctl"):
-        path = ("machine", "sysctl", "vm.memory_failure_recovery")
+    sysctl = "vm.memory_failure_recovery"
+    if parts.machine.sysctl.recovery is not None and not _has_sysctl(parts.machine, sysctl):
+        path = ("machine", "sysctl", sysctl)
         yield Finding(path, "this kernel has no such sysctl", "leave the key out")
     for name in type(parts.machine.times).model_fields:
         delay = getattr(parts.machine.times, name)
@@ -54,11 +55,19 @@ def _machine(parts: Parts) -> Iterator[Finding]:
             yield from _delay(("machine", "times", name), delay)
 
 
-def _has(parts: Parts, feature: str) -> bool:
-    """Whether the kernel has a feature; profiles are read only when something depends on them."""
-    from hwsim.kernel.versions import PROFILES
+def _has_sysctl(machine: Machine, name: str) -> bool:
+    """Kernels are loaded only when something depends on them."""
+    from hwsim.kernel.versions.boot import profile_of
 
-    return parts.machine is None or bool(getattr(PROFILES[parts.machine.kernel], feature))
+    return name in profile_of(machine.kernel).sysctls
+
+
+def _has_mce_kill(machine: Machine) -> bool:
+    from hwsim.kernel.prctl import no_mce_kill
+    from hwsim.kernel.versions.boot import booted
+
+    switches = machine.switches.model_dump(exclude_none=True)
+    return booted(machine.kernel, switches.items()).prctl is not no_mce_kill
 
 
 def _delay(path: Path, delay: Delay) -> Iterator[Finding]:
@@ -135,9 +144,7 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
         if task is None:
             continue
         yield from _sigbus(("task", index, "sigbus"), task.sigbus)
-        switches = parts.machine.switches.model_dump() if parts.machine is not None else {}
-        by_task = switches.get("early_kill_scheme") == "prctl"
-        if task.mce_kill != "default" and not by_task and not _has(parts, "has_prctl"):
+        if task.mce_kill != "default" and parts.machine is not None and not _has_mce_kill(parts.machine):
             yield Finding(("task", index, "mce_kill"), "this kernel has no PR_MCE_KILL", '"default"')
         if task.fsync is not None and task.fsync.file not in file_names:
             yield unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)

@@ -20,7 +20,6 @@ from hwsim.kernel.mm.mmap import (
     zap_entries,
 )
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
-from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.signal import unblock
 from hwsim.kernel.sysctl import EINVAL
 from hwsim.script.errors import TRAP_MADVISE, line_to_poison, start_injector
@@ -254,7 +253,7 @@ def sysctl(step: Step) -> None:
 
 def prctl(step: Step) -> None:
     """prctl(): early or late kill for one task, in kernels that have it."""
-    result = sys_prctl(step.kernel, step.task(), step.args["option"], str(step.args["value"]))
+    result = step.kernel.profile.prctl(step.task(), step.args["option"], str(step.args["value"]))
     step.result("EINVAL" if result == -EINVAL else result)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hwsim.kernel import page_flags
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions.boot import all_profiles
 from hwsim.scenario.arguments import shape
 from hwsim.scenario.valid_parts import Parts
 from hwsim.script import errors, files, names, script, state, tasks, touch
@@ -74,7 +74,7 @@ def test_a_value_of_any_shape_is_answered(value: object) -> None:
 
 def test_facts_of_the_kernel_are_as_the_kernel_has_them() -> None:
     assert set(PAGE_FLAGS) == set(page_flags.NAMES) - {"anon"}  # that is a bit of page->mapping
-    assert {profile.n_unmap_tries for profile in PROFILES.values()} == {N_UNMAP_TRIES}
+    assert {profile.n_unmap_tries for profile in all_profiles().values()} == {N_UNMAP_TRIES}
 
 
 def test_who_goes_by_names_of_verbs_and_pages_knows_them_all() -> None:

@@ -55,6 +55,11 @@ def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
     return False
 
 
+def leave_to_gatekeeper(_page: Page) -> bool:
+    """A free page stays where it is until an allocation meets it."""
+    return False
+
+
 def take_page_off_buddy(page: Page) -> bool:
     """Take a free page off its free list, so that no allocation meets it; its neighbours stay free."""
     if not page.flags & pg.BUDDY:
