@@ -13,14 +13,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from hwsim.memory.kinds import POOLS, REGIONS
+
 SYSCTLS: Final[dict[str, tuple[int, int]]] = {
     "vm.memory_failure_early_kill": (0, 1),
     "vm.memory_failure_recovery": (0, 1),
     "vm.dirty_expire_centisecs": (0, 1_000_000),
     "vm.dirty_writeback_centisecs": (0, 1_000_000),
 }
-POOL_KINDS: Final = ("slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved")
-REGION_KINDS: Final = ("anon", "shm", "file", "hugetlb")
+SHARED_BY_DEFAULT: Final = (
+    f"default: true for {' and '.join(name for name, use in REGIONS.items() if use.shared)}, "
+    f"false for {' and '.join(name for name, use in REGIONS.items() if not use.shared)}"
+)
 PAGE_FLAGS: Final = (
     "locked",
     "error",
@@ -131,10 +135,10 @@ VERBS: Final[dict[str, Verb]] = {
         {
             "task": _TASK,
             "name": Arg("new_region", doc="name of the new region"),
-            "kind": Arg("choice", choices=REGION_KINDS),
+            "kind": Arg("choice", choices=tuple(REGIONS)),
             "size": _opt("size", doc="size; a mapping of a file may leave it out"),
             "file": _opt("file", doc="kind file only"),
-            "shared": _opt("bool", doc="default: true for shm and file, false for anon and hugetlb"),
+            "shared": _opt("bool", doc=SHARED_BY_DEFAULT),
         },
     ),
     "munmap": Verb("The task unmaps pages of a region.", dict(_RANGE)),
@@ -196,7 +200,7 @@ VERBS: Final[dict[str, Verb]] = {
     # kernel memory
     "alloc": Verb(
         "The kernel allocates a block of 2**order pages.",
-        {"kind": Arg("choice", choices=POOL_KINDS), "order": _opt("order", 0), "name": Arg("new_alloc")},
+        {"kind": Arg("choice", choices=tuple(POOLS)), "order": _opt("order", 0), "name": Arg("new_alloc")},
     ),
     "free": Verb("The kernel frees a block that alloc named.", {"name": Arg("alloc")}),
     "free_page": Verb("The kernel frees the page.", {"page": _PAGE}),

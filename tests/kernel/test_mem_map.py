@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.frames import Layout
-from hwsim.kernel.mem_map import Base, MemMap
+from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import CACHE, PIN, Page
+from hwsim.memory.base import Base
 from hwsim.spec import Touch
 
 LAYOUTS = (
@@ -19,7 +20,7 @@ LAYOUTS = (
     Layout("a.1/heap", "anon", 24, 5, mlock=True),
     Layout("a/shm", "shm", 29, 7),
     Layout("file:log", "file", 36, 11, filesystem="ext4", buffers="idle"),
-    Layout("free", "free", 47, 6),
+    Layout("free", "free", 47, 6, is_free=True),
     Layout("file:disk", "blockdev", 53, 4),
 )
 PAGES = 57
