@@ -8,12 +8,10 @@ nothing that this file imports runs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RegionUse:
+class RegionUse(NamedTuple):
     """A kind that a region of a task can have.
 
     ``shared``: whether all tasks of a group see the same frames, if the region does not say; ``sharing`` is
@@ -29,8 +27,7 @@ class RegionUse:
     swapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolUse(NamedTuple):
     """A kind that memory of the kernel can have: orders of its allocations, and whether they are freed."""
 
     order: int = 0  # if the pool does not say
@@ -39,8 +36,7 @@ class PoolUse:
     freed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class PageKind:
+class PageKind(NamedTuple):
     """``module``: its file here.  ``shown``: words and colour on a memory map.
 
     ``filesystems``: whose files have pages of this kind, if not :data:`FILE`.
