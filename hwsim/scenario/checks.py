@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.memory.kinds import POOLS, REGIONS, named
 from hwsim.scenario.check_streams import check_streams
 from hwsim.scenario.endless import endless
@@ -21,7 +22,6 @@ from hwsim.scenario.valid_parts import (
     region_pages,
     show_pages,
 )
-from hwsim.scenario.verbs import MAX_ORDER
 
 _ROUNDING = 1e-9
 

@@ -11,7 +11,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hwsim import spec, units
-from hwsim.memory.kinds import KINDS, POOLS, REGIONS
+from hwsim.kernel.frames import MAX_ORDER
+from hwsim.memory.kinds import KINDS, POOLS, REGIONS, SHARED_BY_DEFAULT
 from hwsim.scenario.fields import (
     Age,
     Duration,
@@ -33,7 +34,7 @@ from hwsim.scenario.fields import (
 )
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, SHARED_BY_DEFAULT
+from hwsim.units import MAX_PFN
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
 ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")

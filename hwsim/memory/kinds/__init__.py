@@ -90,6 +90,10 @@ KINDS: Final[dict[str, PageKind]] = {
 }
 REGIONS: Final = {name: kind.region for name, kind in KINDS.items() if kind.region is not None}
 POOLS: Final = {name: kind.pool for name, kind in KINDS.items() if kind.pool is not None}
+SHARED_BY_DEFAULT: Final = (  # for descriptions of the key
+    f"default: true for {' and '.join(name for name, use in REGIONS.items() if use.shared)}, "
+    f"false for {' and '.join(name for name, use in REGIONS.items() if not use.shared)}"
+)
 
 
 def kind_of_file(filesystem: str) -> str:
