@@ -14,7 +14,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
 from hwsim.memory.behaviours import BEHAVIOURS
-from hwsim.memory.draws import free
+from hwsim.memory.drawing import free
 
 
 def first_look(kernel: Kernel, pfn: int, chance: Chance) -> Page:

@@ -15,8 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.kernel.failure import Chance
+from hwsim.machine.machine import Machine
 from hwsim.memory.behaviours import BEHAVIOURS
-from hwsim.memory.kinds import KINDS
+from hwsim.memory.draw_state import first_look
+from hwsim.memory.kinds import KINDS, POOLS
+from hwsim.memory.layout import MemoryLayout
+from hwsim.spec import KernelPoolSpec, MachineSpec, Spec
 from tests.test_house import ROOT, SOURCES
 
 FOLDER = ROOT / "hwsim" / "memory" / "kinds"
@@ -131,6 +136,17 @@ def test_every_file_is_of_a_kind_and_every_kind_has_one() -> None:
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "behaviour"}
     assert files == {kind.module for kind in KINDS.values()}
     assert list(BEHAVIOURS) == list(KINDS)
+
+
+def test_the_kernels_memory_is_drawn_as_it_is_laid_out() -> None:
+    """What the dense arrays say of a frame is what a first look finds; nobody has touched anything yet."""
+    pools = tuple(KernelPoolSpec(kind, 8, order=use.order) for kind, use in POOLS.items())
+    layout = MemoryLayout(Spec("x", 10, 1, 1, MachineSpec(64), (), (), (), pools))
+    kernel, base = Machine(layout.spec, 0, layout).kernel, layout.base
+    for pfn in range(64):
+        page = first_look(kernel, pfn, Chance(-1, pfn, [], lambda *_: 0.5))
+        assert page.flags == kernel.config.real_flags(int(base.flags[pfn])), page.region.name
+        assert sum(page.holders.values()) == base.refcount[pfn]
 
 
 def _constants(file: Path) -> set[object]:

@@ -7,7 +7,7 @@ from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.memory.draws import free, pagevec, swap_stage, touched_since
+from hwsim.memory.drawing import free, pagevec, swap_stage, touched_since
 from hwsim.memory.fork_family import Family, is_shared
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 from hwsim.rng import Slot

@@ -11,7 +11,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers, mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
 from hwsim.kernel.writeback import Inode
-from hwsim.memory.draws import pagevec, stored_since
+from hwsim.memory.drawing import pagevec, stored_since
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 from hwsim.rng import Slot
 

@@ -6,7 +6,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import CACHE, Page
-from hwsim.memory.draws import head_of, touched_since, used_lines
+from hwsim.memory.drawing import head_of, touched_since, used_lines
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 from hwsim.rng import Slot
 

@@ -7,7 +7,7 @@ from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, mlock_vma_page
 from hwsim.kernel.mm_types import CACHE, Page
-from hwsim.memory.draws import free, pagevec, stored_since, swap_stage, touched_since
+from hwsim.memory.drawing import free, pagevec, stored_since, swap_stage, touched_since
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 from hwsim.rng import Slot
 
