@@ -9,9 +9,10 @@ from typing import Any
 from hwsim import units
 from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
+from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
-from hwsim.scenario.valid_parts import SHARED_BY_DEFAULT, Parts
+from hwsim.scenario.valid_parts import Parts
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms
 from hwsim.units import MAX_PFN
 
@@ -201,5 +202,5 @@ def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
         if "line" in verb.args and "line" not in given:
             args["line"] = (address >> 6) & 63
     if do == "mmap":
-        args.setdefault("shared", SHARED_BY_DEFAULT[args["kind"]])
+        args.setdefault("shared", REGIONS[args["kind"]].shared)
     return args

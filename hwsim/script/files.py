@@ -171,7 +171,7 @@ def _sync(step: Step) -> Steps:
     swallowed = []
     kernel = step.kernel
     for region in kernel.mem_map.regions:
-        if region.kind in ("file", "blockdev") and region.mapping is not None:
+        if region.layout.is_file and region.mapping is not None:
             yield from write_back(step, region.mapping)
             if kernel.halted:
                 return

@@ -131,7 +131,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Event, 
         if store and not vma.writable:
             return die_of(step, vma.task, SIGSEGV)
         page = page_in_vma(step, vma, pgoff)
-        if vma.region.kind == "hugetlb":
+        if vma.region.layout.is_hugetlb:
             if page is None:
                 raise step.error("the huge page is not mapped")
             return _access(step, vma, (page.head or page).ptes[vma], page, store=store)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hwsim.kernel.frames import LINES_PER_PAGE, MAX_ORDER
+from hwsim.memory.kinds import POOLS, REGIONS, SHARED_BY_DEFAULT
 from hwsim.spec import DEFAULT_FD, Arguments
 from hwsim.units import MAX_PFN
 
@@ -20,8 +21,6 @@ SYSCTLS: Final[dict[str, tuple[int, int]]] = {
     "vm.dirty_expire_centisecs": (0, 1_000_000),
     "vm.dirty_writeback_centisecs": (0, 1_000_000),
 }
-POOL_KINDS: Final = ("slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved")
-REGION_KINDS: Final = ("anon", "shm", "file", "hugetlb")
 PAGE_FLAGS: Final = (
     "locked",
     "error",
@@ -210,10 +209,10 @@ GROUPS: Final[dict[str, dict[str, Verb]]] = {
             {
                 "task": _TASK,
                 "name": Arg("new_region", "name of the new region"),
-                "kind": _choice("what is mapped", *REGION_KINDS),
+                "kind": _choice("what is mapped", *REGIONS),
                 "size": _opt("size", "size; a mapping of a file may leave it out"),
                 "file": _opt("file", "kind file only"),
-                "shared": _opt("bool", "default: true for shm and file, false for anon and hugetlb"),
+                "shared": _opt("bool", SHARED_BY_DEFAULT),
             },
         ),
         "munmap": Verb("The task unmaps pages of a region.", "munmap(2), mm/mmap.c", _RANGE),
@@ -319,7 +318,7 @@ GROUPS: Final[dict[str, dict[str, Verb]]] = {
             "The kernel allocates a block of 2**order pages.",
             "alloc_pages(), mm/page_alloc.c",
             {
-                "kind": _choice("what the kernel keeps in it", *POOL_KINDS),
+                "kind": _choice("what the kernel keeps in it", *POOLS),
                 "order": _opt("order", "how many pages, as a power of two", 0),
                 "name": Arg("new_alloc", "name of the block"),
             },
