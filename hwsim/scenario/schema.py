@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict
 
 from hwsim import spec
 from hwsim.kernel.frames import MAX_ORDER
+from hwsim.memory.kinds import KINDS, POOLS, REGIONS, SHARED_BY_DEFAULT
 from hwsim.scenario.fields import (
     Age,
     Duration,
@@ -35,12 +36,11 @@ from hwsim.scenario.fields import (
 from hwsim.scenario.keys import Model, OrOne, OrText, key
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
-from hwsim.script.verbs import POOL_KINDS, REGION_KINDS
 from hwsim.units import MAX_PFN
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
-PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")
 ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
+_POOL_ORDERS: Final = ", ".join(f"{name} {use.order}" for name, use in POOLS.items() if use.order)
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
 HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
 NOT_OF_DRAM: Final = (
@@ -63,7 +63,7 @@ class Where(Model):
         '"task/region" of all tasks of a group, "task.3/region" of one, "file:NAME", "kernel:KIND" or "free"',
         default=None,
     )
-    kind: Annotated[str, choice(*PAGE_KINDS)] | None = key("pages of this kind", default=None)
+    kind: Annotated[str, choice(*KINDS)] | None = key("pages of this kind", default=None)
     pfns: tuple[Annotated[int, whole(0, MAX_PFN - 1, "(a page frame number)")], ...] | None = key(
         "these pages", default=None, min_length=1, max_length=100_000
     )
@@ -186,8 +186,8 @@ class Swap(Model, fills=spec.SwapCycle):
 class Region(Model, fills=spec.RegionSpec):
     """A piece of a task's address space."""
 
-    kind: Annotated[str, choice(*REGION_KINDS)] = key(
-        "private memory, a segment of shared memory, a shared mapping of a file, or huge pages"
+    kind: Annotated[str, choice(*REGIONS)] = key(
+        ", ".join(f"{name}: {KINDS[name].shown[0]}" for name in REGIONS)
     )
     name: Name | None = key(
         "for postgres.0/shm and the like; default: the kind, once in each task", default=None
@@ -196,8 +196,8 @@ class Region(Model, fills=spec.RegionSpec):
     touch: Touches = key("how often it is touched; default: never after the start", default=())
     file: str | None = key("the file that a mapping maps, from its start on")
     shared: Flag | None = key(
-        "all tasks of the group see the same frames; default: true for shm and file, false for anon, which "
-        "forked children share copy-on-write, and for hugetlb",
+        "all tasks of the group see the same frames; anon is otherwise shared with forked children, "
+        f"copy-on-write; {SHARED_BY_DEFAULT}",
         default=None,
     )
     mlock: Flag = key("locked in memory with mlock()")
@@ -274,10 +274,10 @@ class Task(Model, fills=spec.TaskSpec):
 class Pool(Model, fills=spec.KernelPoolSpec):
     """Pages that the kernel owns."""
 
-    kind: Annotated[str, choice(*POOL_KINDS)] = key("whose: each kind once")
+    kind: Annotated[str, choice(*POOLS)] = key("whose: each kind once")
     size: PositivePages = key("of the pool")
     order: Annotated[int, whole(0, MAX_ORDER, "(a power of two)")] | None = key(
-        "pages of one allocation; default: 0, slab_multi 3, kernel_stack 1, high_order 2", default=None
+        f"pages of one allocation; default: 0, {_POOL_ORDERS}", default=None
     )
     load_per_s: RatePerS = key("kernel reads of a page", "load")
     store_per_s: RatePerS = key("kernel writes to a page", "store")

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, create_model
 from hwsim import spec, units
 from hwsim.kernel.frames import MAX_ORDER
 from hwsim.kernel.switches import SWITCHES, Switch
+from hwsim.kernel.versions import KERNELS
 from hwsim.scenario.fields import (
     Duration,
     DurationOrNever,
@@ -27,7 +28,6 @@ from hwsim.scenario.keys import Model, OrText, key
 from hwsim.script.verbs import SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
-KNOWN_KERNELS: Final = ("v5", "2.6.32")
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
     "exponential": ("mean",),
@@ -207,7 +207,7 @@ class Machine(Model, fills=spec.MachineSpec):
     cpus: Annotated[int, whole(1, 4096, "CPUs")] = key(
         "number of CPUs: one pagevec and one machine-check ring each"
     )
-    kernel: Annotated[str, choice(*KNOWN_KERNELS)] = key(
+    kernel: Annotated[str, choice(*KERNELS)] = key(
         "whose error handling: hwsim kernels puts two of them side by side"
     )
     sysctl: Sysctl = key("kernel settings under their own names", default_factory=Sysctl)
