@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hwsim.scenario.keys import OrOne, OrText, default_of, form_of, holds_many, model_in, spelled, tables
+from hwsim.scenario.keys import OrText, default_of, form_of, holds_many, model_in, spelled, tables
 from hwsim.scenario.schema import ScenarioModel
 
 _HEAD = """\
@@ -54,12 +54,9 @@ def _title(paths: list[str]) -> str:
 
 
 def _takes(info: FieldInfo) -> str:
-    for each in info.metadata:
-        if isinstance(each, OrText | OrOne):
-            return each.words
-    form, _ = form_of(info)
+    form = next((each for each in info.metadata if isinstance(each, OrText)), None) or form_of(info)
     one = form.words if form is not None else "a text" if model_in(info.annotation) is None else "a table"
-    return f"a list, each {one}" if holds_many(info) else one
+    return f"a list, each {one}" if holds_many(info) and not isinstance(form, OrText) else one
 
 
 def _default(info: FieldInfo) -> str:

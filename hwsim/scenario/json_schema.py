@@ -33,10 +33,10 @@ def schema() -> dict[str, Any]:
 
 def _tell(shape: dict[str, Any], info: FieldInfo) -> None:
     """What a key means and its form, and its default as a file has it."""
-    form, default = form_of(info)[0], default_of(info)
+    form = form_of(info)
     if form is not None and "enum" not in form.shape and form.shape.get("type") != "boolean":
         shape["description"] = f"{info.description}; {form.words}"
-    shape["default"] = default  # _relax() drops that of a key without one
+    shape["default"] = default_of(info)  # _relax() drops that of a key without one
 
 
 def _undot(properties: dict[str, Any]) -> None:

@@ -8,29 +8,23 @@ that of the spec.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, ClassVar, get_args, get_origin
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from hwsim.scenario.fields import Form
 
 
-class _Key:
+class _Key(NamedTuple):
     """A key of which the default is not known yet."""
 
-    def __init__(self, means: str, alias: str | None, more: dict[str, Any]) -> None:
-        self.means = means
-        self.alias = alias
-        self.more = more
-
-    def field(self, default: Any) -> Any:
-        more = self.more
-        if default is not dataclasses.MISSING and not more.keys() & {"default", "default_factory"}:
-            more = {"default": default, **more}
-        return Field(description=self.means, alias=self.alias, **more)
+    means: str
+    alias: str | None
+    more: dict[str, Any]
 
 
 def key(means: str, alias: str | None = None, **more: Any) -> Any:
@@ -57,7 +51,10 @@ class Model(BaseModel):
         defaults = {each.name: each.default for each in dataclasses.fields(fills)} if fills else {}
         for name, each in list(vars(cls).items()):
             if isinstance(each, _Key):
-                setattr(cls, name, each.field(defaults.get(name, dataclasses.MISSING)))
+                default = defaults.get(name, dataclasses.MISSING)
+                known = default is not dataclasses.MISSING and "default_factory" not in each.more
+                more = {"default": default, **each.more} if known else each.more
+                setattr(cls, name, Field(description=each.means, alias=each.alias, **more))
 
 
 def spelled(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -65,27 +62,24 @@ def spelled(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
-def form_of(info: FieldInfo) -> tuple[Form | None, bool]:
-    """How a key is written, if it has a form of its own, and whether the form knows None."""
-    found = next((each for each in info.metadata if isinstance(each, Form)), None)
-    if found is not None:
-        return found, True
-    return next(_forms_in(info.annotation), None), False
+def form_of(info: FieldInfo) -> Form | None:
+    """How a key is written, if it has a form of its own."""
+    found = (*info.metadata, *_metadata(info.annotation))
+    return next((each for each in found if isinstance(each, Form)), None)
 
 
-def _forms_in(annotation: Any) -> Iterator[Form]:
-    for each in getattr(annotation, "__metadata__", ()):
-        if isinstance(each, Form):
-            yield each
-    for inner in get_args(annotation):
-        yield from _forms_in(inner)
+def _metadata(annotation: Any) -> list[Any]:
+    """That of a type and of the types in it."""
+    inner = [each for part in get_args(annotation) for each in _metadata(part)]
+    return [*getattr(annotation, "__metadata__", ()), *inner]
 
 
 def default_of(info: FieldInfo) -> Any:
     """The default of a key as a file would have it; None: there is none, or the meaning tells it."""
-    form, knows_none = form_of(info)
-    value = info.default
-    if info.is_required() or info.default_factory is not None or (value is None and not knows_none):
+    form, value = form_of(info), info.default
+    if info.is_required() or info.default_factory is not None:
+        return None
+    if value is None and form not in info.metadata:  # the form does not know None
         return None
     if dataclasses.is_dataclass(value):
         return _written(model_in(info.annotation), value)
@@ -99,7 +93,7 @@ def _written(model: type[BaseModel] | None, value: Any) -> dict[str, Any]:
     assert model is not None
     table = {}
     for name, info in model.model_fields.items():
-        said, form = getattr(value, name), form_of(info)[0]
+        said, form = getattr(value, name), form_of(info)
         if form is not None and (info.is_required() or said != info.default):
             table[info.alias or name] = form.show(said)
     return table
@@ -158,20 +152,25 @@ def _facts(table: Model, computed: dict[str, Any]) -> dict[str, Any]:
 
 
 class OrText:
-    """Metadata of a table that may be written as a text instead: in words, and for the JSON Schema."""
+    """Metadata of a table that may be written as a text instead, which ``read`` makes a table of."""
 
-    def __init__(self, words: str, **text: Any) -> None:
+    def __init__(self, read: Callable[[object], object], words: str, **text: Any) -> None:
+        self.read = read
         self.words = f"{words}, or a table"
         self.text = {"type": "string", **text}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"anyOf": [self.text, handler(core)]}
 
 
-class OrOne:
+class OrOne(OrText):
     """Metadata of a list of tables that may be written as the table if it is one."""
 
-    words = "a table, or a list of them"
+    def __init__(self) -> None:
+        super().__init__(lambda value: (value,) if isinstance(value, dict) else value, "a list of tables")
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         many = handler(core)

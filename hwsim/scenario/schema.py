@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import ConfigDict
 
 from hwsim import spec
 from hwsim.kernel.frames import MAX_ORDER
@@ -43,14 +43,7 @@ ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range
 _POOL_ORDERS: Final = ", ".join(f"{name} {use.order}" for name, use in POOLS.items() if use.order)
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
 HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
-NOT_OF_DRAM: Final = (
-    "rate",
-    "count",
-    "field_rate",
-    "where",
-    "permanent",
-    "burst_pages",
-)  # its faults
+NOT_OF_DRAM: Final = ("rate", "count", "field_rate", "where", "permanent", "burst_pages")
 MAX_ERRORS: Final = 10_000_000  # expected in one replication: more is a slip of the pen in a rate
 
 
@@ -105,9 +98,8 @@ class Errors(Model, fills=spec.ErrorSpec):
     field_per_s: FieldRate | None = key(
         "what the field reports for one machine: printed with the results, not played", "field_rate"
     )
-    where: Annotated[Where, BeforeValidator(_where), OrText('"uniform"', enum=["uniform"])] = key(
-        'where they fall; "uniform", the default: anywhere in the memory of the machine',
-        default_factory=Where,
+    where: Annotated[Where, OrText(_where, '"uniform"', enum=["uniform"])] = key(
+        'where they fall; "uniform", the default: anywhere in the machine\'s memory', default_factory=Where
     )
     permanent: Share = key(
         "share that no store heals and no reboot ends; of the faults behind Alibaba's uncorrected errors "
@@ -129,11 +121,8 @@ class Touch(Model, fills=spec.Touch):
     store_per_s: RatePerS = key("writes to a page by a task", "store")
 
 
-Touches = Annotated[
-    tuple[Touch, ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, dict) else value),
-    OrOne(),
-]
+Touches = Annotated[tuple[Touch, ...], OrOne()]
+Lines = Annotated[float, number(0.01, 64, "lines of 64 bytes")]
 
 
 class File(Model, fills=spec.FileSpec):
@@ -156,12 +145,8 @@ class File(Model, fills=spec.FileSpec):
     buffers_busy: Share = key("probability that idle buffers are busy when they are looked at")
     turnover_per_s: RatePerS = key("how often a page is reclaimed and read again", "turnover")
     pagevec: Share = key("probability that a page still sits in some CPU's pagevec")
-    lines_per_touch: Annotated[float, number(0.01, 64, "lines of 64 bytes")] = key(
-        "how much of a page one call touches: a whole page; assumption"
-    )
-    truncate_per_s: RatePerS = key(
-        "how often the whole file is cut and written anew, as by log rotation", "truncate"
-    )
+    lines_per_touch: Lines = key("how much of a page one call touches: a whole page; assumption")
+    truncate_per_s: RatePerS = key("how often the file is cut and written anew, as logs are", "truncate")
     writers: tuple[str, ...] = key(
         "the groups of tasks that make the write() calls: whose a lost write was; default: those with an "
         "fsync on this file"
@@ -189,9 +174,7 @@ class Region(Model, fills=spec.RegionSpec):
     kind: Annotated[str, choice(*REGIONS)] = key(
         ", ".join(f"{name}: {KINDS[name].shown[0]}" for name in REGIONS)
     )
-    name: Name | None = key(
-        "for postgres.0/shm and the like; default: the kind, once in each task", default=None
-    )
+    name: Name | None = key("for postgres.0/shm and the like; default: the kind", default=None)
     size: PositivePages | None = key("needed, except for a mapping of a whole cached file", default=None)
     touch: Touches = key("how often it is touched; default: never after the start", default=())
     file: str | None = key("the file that a mapping maps, from its start on")
@@ -202,15 +185,11 @@ class Region(Model, fills=spec.RegionSpec):
     )
     mlock: Flag = key("locked in memory with mlock()")
     populate: Flag = key("every page is written once at start; false: it appears at its first touch")
-    lines_per_touch: Annotated[float, number(0.01, 64, "lines of 64 bytes")] = key(
-        "how much of a page one touch reads or writes; assumption"
-    )
+    lines_per_touch: Lines = key("how much of a page one touch reads or writes; assumption")
     full_line: Share = key("share of stores that overwrite whole lines without reading them; assumption")
     swap: Swap | None = key("the way of its pages through the swap cache; default: none")
     pagevec: Share = key("probability that a page still sits in some CPU's pagevec")
-    huge_order: Annotated[int, meaning(HUGE_PAGE_ORDERS)] = key(
-        "size of its huge pages, of hugetlb only", "huge_page"
-    )
+    huge_order: Annotated[int, meaning(HUGE_PAGE_ORDERS)] = key("size, of hugetlb only", "huge_page")
     huge_free: Share = key("share of the huge pages that are free in the pool, of hugetlb only")
     unmap_fail: Share = key("probability that one try to unmap fails, as in a race with a fault")
 
@@ -219,11 +198,8 @@ class Region(Model, fills=spec.RegionSpec):
         return self.name or str(self.kind)
 
 
-def _text_as(key: str, *also: str) -> BeforeValidator:
-    """A text stands for a table with this text under ``key`` (and ``also``)."""
-    return BeforeValidator(
-        lambda value: dict.fromkeys((key, *also), value) if isinstance(value, str) else value
-    )
+def _one_answer(value: object) -> object:
+    return dict.fromkeys(("on_ao", "on_ar"), value) if isinstance(value, str) else value
 
 
 class Sigbus(Model, fills=spec.SigbusSpec):
@@ -257,9 +233,9 @@ class Task(Model, fills=spec.TaskSpec):
     count: Annotated[int, whole(1, 100_000, "tasks")] = key("like tasks in the group")
     children: Annotated[int, whole(0, 100_000, "tasks")] = key("workers forked by each")
     regions: tuple[Region, ...] = key("pieces of the address space of each", "region")
-    sigbus: Annotated[
-        Sigbus, _text_as("on_ao", "on_ar"), OrText("one of the words", enum=list(SIGBUS_ANSWERS))
-    ] = key("what it does with SIGBUS: one answer, or one for each code", default_factory=Sigbus)
+    sigbus: Annotated[Sigbus, OrText(_one_answer, "one of the answers", enum=list(SIGBUS_ANSWERS))] = key(
+        "what it does with SIGBUS: one answer, or one for each code", default_factory=Sigbus
+    )
     group_death: Flag = key("one death takes the whole group down, and all are started again")
     restart_ns: DurationOrNever = key("until the supervisor starts the dead again", "restart")
     fsync: Fsync | None = key("a file that it keeps open and asks for errors; default: none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import Field, create_model
 
 from hwsim import spec, units
 from hwsim.kernel.frames import MAX_ORDER
@@ -53,11 +53,8 @@ def _constant(value: object) -> object:
     return {"kind": "constant", "mean": value} if isinstance(value, str) else value
 
 
-AnyDelay = Annotated[
-    Delay,
-    BeforeValidator(_constant),
-    OrText("a duration", examples=["2 ms"], pattern=f"^{units.DURATION_FORM}$"),
-]
+_IN_TIME = OrText(_constant, "a duration", examples=["2 ms"], pattern=f"^{units.DURATION_FORM}$")
+AnyDelay = Annotated[Delay, _IN_TIME]
 
 
 class Times(Model, fills=spec.TimesSpec):
@@ -225,7 +222,7 @@ class Machine(Model, fills=spec.MachineSpec):
         "what a device's read of a bad line does: UCNA is only logged, fatal panics, silent tells nobody"
     )
     corrected: Corrected = key("how corrected errors get into a log", default_factory=Corrected)
-    on_panic: Annotated[OnPanic, BeforeValidator(_panic), OrText('"end"', enum=["end"])] = key(
+    on_panic: Annotated[OnPanic, OrText(_panic, '"end"', enum=["end"])] = key(
         'what follows a panic; "end": the run ends there', default_factory=OnPanic
     )
     user_share: Share = key(

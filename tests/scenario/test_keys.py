@@ -92,7 +92,7 @@ def test_every_key_says_what_it_means() -> None:
 
 
 def test_every_number_has_a_unit() -> None:
-    forms = [(name, form) for _, name, info in KEYS if (form := form_of(info)[0]) is not None]
+    forms = [(name, form) for _, name, info in KEYS if (form := form_of(info)) is not None]
     numbers = [(name, form.words) for name, form in forms if form.shape.get("type") in NUMBERS]
     assert len(numbers) > 25
     unit = re.compile(r"[\d.,]+ to [\d.,]+ [a-zA-Z(].*")
