@@ -145,7 +145,7 @@ class FileCalls:
                 else:
                     end_ns = next_tick_ns(now, start + length, period)
                     found.append(Call(end_ns, tie, partial(self._close, member)))
-        sync = kernel.flusher.sync
+        sync = kernel.sysctl.flusher.sync
         if sync is not None and self._shared_bit and cached_ns is not None:
             found.append(Call(next_tick_ns(cached_ns, *sync), KERNEL_ACCESS, self._sync))
         rate = self.region.layout.evict_per_s * 1e-9
