@@ -158,7 +158,7 @@ class Permanence(Words):
     PERMANENT: Annotated[str, "until it is repaired"] = "permanent"
 
 
-class LineOutcome(Words):
+class Ecc(Words):
     NONE: Annotated[str, "no error, or corrected in the chip"] = "none"
     CE: Annotated[str, "corrected"] = "CE"
     SILENT: Annotated[str, "wrong data that nobody notices"] = "silent"
@@ -314,7 +314,7 @@ class FaultRow(NamedTuple):
     row: Annotated[int | None, "row of the bank"]
     column: Annotated[int | None, "column of the row"]
     lines: Annotated[int, "lines of 64 bytes it reaches"]
-    outcome: Annotated[str, "what its lines suffer from it alone", LineOutcome]
+    outcome: Annotated[str, "what its lines suffer from it alone", Ecc]
     met: Annotated[int, "earlier faults with which it makes lines that cannot be corrected"]
     errors: Annotated[int, "rows of `errors` it made, alone or with another"]
     corrected: Annotated[int, "corrected errors until its end"]

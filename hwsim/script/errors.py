@@ -17,6 +17,7 @@ from hwsim.kernel.mce.printed import play_text
 from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted
+from hwsim.record import Context, Found
 from hwsim.script.pages import pfn_of
 from hwsim.script.step import ScriptError, Step
 
@@ -53,7 +54,7 @@ def line_to_poison(step: Step, pfn: int) -> BadLine:
     else:
         bad_lines.error_count += 1
         line.record.repeats += line.record.found_ns is not None
-    discovery.note_found(line, "injected")
+    discovery.note_found(line, Found.INJECTED)
     return line
 
 
@@ -74,7 +75,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
                     yield line
                     continue
                 failure = line.new_failure()
-                failure.context = "injector"
+                failure.context = Context.INJECTOR
                 page = line.page if ref else None
                 if page is not None:
                     page.get(INJECTOR)
