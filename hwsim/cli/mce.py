@@ -42,8 +42,9 @@ def mce(
     """Grade machine checks, and say what becomes of the machine."""
     from hwsim.cli.mce_answer import answer, plain
     from hwsim.hardware.mce_record import MceTextError
-    from hwsim.kernel.mce.do_machine_check import HANDLING, MAX_PHYS_BITS
+    from hwsim.kernel.mce.do_machine_check import HANDLING
     from hwsim.kernel.mce.printed import play_text
+    from hwsim.units import MAX_PHYS_BITS
 
     if kernel not in HANDLING:
         wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(HANDLING)}")

@@ -9,6 +9,7 @@ from itertools import accumulate
 from hwsim.spec import SwapCycle, Touch
 
 LINES_PER_PAGE = 64
+MAX_ORDER = 10  # the largest block of the page allocator is 2**10 pages
 _NS = 1e-9
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.scenario.fields import (
     Age,
     Duration,
@@ -32,7 +33,8 @@ from hwsim.scenario.fields import (
 )
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
+from hwsim.script.verbs import POOL_KINDS, REGION_KINDS
+from hwsim.units import MAX_PFN
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
 PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")

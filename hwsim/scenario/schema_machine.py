@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.kernel.switches import SWITCHES, Switch
 from hwsim.scenario.fields import (
     Duration,
@@ -27,7 +28,7 @@ from hwsim.scenario.fields import (
     refuse,
     whole,
 )
-from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
+from hwsim.script.verbs import SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
 KNOWN_KERNELS: Final = ("v5", "2.6.32")

@@ -38,8 +38,8 @@ def numbers_used(step: Step) -> int:
 def inject(step: Step) -> None:
     """A bad line that waits, or what the debugfs injector does: poison without a bad line."""
     pfn = pfn_of(step)
-    if step.args.get("how", "poison") == "line":
-        step.bad_lines.add(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
+    if step.args["how"] == "line":
+        step.bad_lines.add(_BY_SCRIPT, pfn, step.args["line"], step.args["permanent"])
         return
     step.kernel.printk("inject", pfn)
     start_injector(step, iter([line_to_poison(step, pfn)]), TRAP_DEBUGFS)
@@ -148,7 +148,7 @@ def scrub(step: Step) -> None:
     discovery.scrub_visit(line)
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "inject": inject,
     "mce": mce,
     "mce_inject": mce_inject,

@@ -36,7 +36,6 @@ from hwsim.script.reading_in import bring_in, lost_pages, new_cached_page
 from hwsim.script.step import Step, carry_out, returns
 from hwsim.script.touch import CONSUMED, user_buffer
 from hwsim.script.writeback import is_locked, write_back
-from hwsim.userspace.open_files import DEFAULT_FD
 
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
@@ -116,7 +115,7 @@ def _write(step: Step, task: Task) -> Steps:
     step.kernel.files.written(region, index)
     page.writer = step.args["task"]
     changed(step, page)
-    if step.args.get("sync"):
+    if step.args["sync"]:
         yield from _ask(step, ToldBy.O_SYNC, _descriptor(step, mapping), range(index, index + 1))
         return
     step.result("ok", pfn=page.pfn)
@@ -125,7 +124,7 @@ def _write(step: Step, task: Task) -> Steps:
 def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
     """The struct file that the step names; one that was closed is opened anew."""
     task = step.task()
-    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
+    key = step.args["file"], step.args["fd"]
     file = task.files.get(key)
     if file is None:
         file = task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
@@ -213,7 +212,7 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Steps:
 def open_(step: Step) -> None:
     """open(): a new session; it tells nobody anything."""
     task, (_, mapping) = step.task(), _file(step)
-    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
+    key = step.args["file"], step.args["fd"]
     if task.files.get(key) is not None:
         raise step.error("this descriptor is open already", "fd", allowed="another name")
     task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
@@ -234,7 +233,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Steps:
         if not returns(step, task):
             return
     failed = close_file(step.kernel, file)
-    task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
+    task.files[step.args["file"], step.args["fd"]] = None
     if failed:
         step.kernel.files.told(region, task.name, file, ToldBy.CLOSE)
     file_left(step.kernel, mapping)
@@ -333,7 +332,7 @@ def _remove(step: Step, region: Region, cut: range) -> Steps:
             changed(step, page)
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "read": read,
     "write": write,
     "fsync": fsync,

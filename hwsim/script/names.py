@@ -20,6 +20,7 @@ from hwsim.script.pages import (
     vmas_of,
 )
 from hwsim.script.step import ScriptError, Step
+from hwsim.script.verbs import VERBS
 
 # These verbs may name a frame that does not exist: memory_failure() has an exit for it.
 _REPORTS = ("mce", "inject")
@@ -132,11 +133,13 @@ def _living(step: Step) -> Task | None:
 
 def _new_name(step: Step) -> None:
     """A task's regions have different names."""
-    task, key = _living(step), {"mmap": "name", "mremap": "to"}.get(step.spec.verb)
-    if task is not None and key is not None:
-        name = step.args[key]
-        if any(vma.name == name for vma in task.vmas.values()):
-            text = f'task "{task.name}" maps a region "{name}" already'
+    task = _living(step)
+    if task is None:
+        return
+    names = {vma.name for vma in task.vmas.values()}
+    for key, arg in VERBS[step.spec.verb].args.items():
+        if arg.kind == "new_region" and step.args[key] in names:
+            text = f'task "{task.name}" maps a region "{step.args[key]}" already'
             raise step.error(text, key, allowed="another name")
 
 

@@ -53,23 +53,20 @@ class Step:
     """A step, and the parts of the machine on which it is done.
 
     Life: made with its script -> done at its time, or skipped -> what had to wait comes later, and ends in
-    :meth:`result` too.  ``refuse`` takes the mistake of a step that cannot be done once it has begun;
-    ``unforked`` are the tasks that an error killed before the script could fork them.
+    :meth:`result` too.  ``args`` is what it asks for, with the defaults of what it leaves out; ``refuse``
+    takes the mistake of a step that cannot be done once it has begun; ``unforked`` are the tasks that an
+    error killed before the script could fork them.
     """
 
     spec: ScriptStep
     number: int
+    args: Arguments
     bad_lines: BadLines
     processes: ProcessTable
     power: Power
     refuse: Callable[[ScriptError], None]
     unforked: set[str]
     facts: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def args(self) -> Arguments:
-        """What it asks for."""
-        return self.spec.args
 
     @property
     def kernel(self) -> Kernel:

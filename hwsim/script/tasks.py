@@ -254,7 +254,7 @@ def sysctl(step: Step) -> None:
 
 def prctl(step: Step) -> None:
     """prctl(): early or late kill for one task, in kernels that have it."""
-    result = sys_prctl(step.kernel, step.task(), step.args["option"], str(step.args.get("value", 0)))
+    result = sys_prctl(step.kernel, step.task(), step.args["option"], str(step.args["value"]))
     step.result("EINVAL" if result == -EINVAL else result)
 
 
@@ -263,7 +263,7 @@ def reboot(step: Step) -> None:
     step.power.restart()
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "fork": fork,
     "exit": exit_,
     "mmap": mmap,

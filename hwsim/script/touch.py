@@ -324,4 +324,4 @@ def user_buffer(step: Step) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[Step], None]] = {"load": load, "store": store}
+PLAYS: dict[str, Callable[[Step], None]] = {"load": load, "store": store}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, UC, VAL, S
 from hwsim.kernel.mce.mcelog import MCE_LOG_LEN
 from hwsim.kernel.mce.severity import Context, Grade, Severity, mce_severity
+from hwsim.units import MAX_PHYS_BITS
 
 PAGE_SHIFT = 12
 MCM_ADDR_PHYS = 2
@@ -60,7 +61,6 @@ HANDLING: dict[str, Handling] = {
 }  # fmt: skip
 ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
 NEVER_PANIC = 3
-MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
 
 
 class Regs(NamedTuple):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from hwsim.hardware.mce_record import Record
 from hwsim.kernel.mce.do_machine_check import (
-    MAX_PHYS_BITS,
     Bank,
     Fate,
     McePlatform,
@@ -22,6 +21,7 @@ from hwsim.kernel.mce.do_machine_check import (
     machine_check_poll,
 )
 from hwsim.kernel.mce.severity import Grade
+from hwsim.units import MAX_PHYS_BITS
 
 LEAST_CPUS = 4
 IDLE = Regs(0x10, 0xFFFFFFFF81000000)  # an NMI finds the other CPUs in the kernel's idle loop

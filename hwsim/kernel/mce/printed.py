@@ -13,7 +13,6 @@ from hwsim.hardware.mce_banks import EIPV, RIPV
 from hwsim.hardware.mce_record import Record
 from hwsim.hardware.mce_text import TOGETHER_S, Boot, MceText, Rendezvous, Verdict
 from hwsim.kernel.mce.do_machine_check import (
-    MAX_PHYS_BITS,
     Bank,
     McePlatform,
     Regs,
@@ -22,6 +21,7 @@ from hwsim.kernel.mce.do_machine_check import (
     machine_check_poll,
 )
 from hwsim.kernel.mce.inject import LEAST_CPUS, Graded, Played, play_mce
+from hwsim.units import MAX_PHYS_BITS
 
 # One message or reason in the words of several kernels.
 _SAME = {
