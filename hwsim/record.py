@@ -143,12 +143,12 @@ class LostEnd(Words):
 
 class FaultMode(Words):
     BIT: Annotated[str, "one bit of a chip"] = "bit"
-    WORD: Annotated[str, "what a chip gives to one line"] = "word"
+    WORD: Annotated[str, "what a chip gives in one transfer"] = "word"
     COLUMN: Annotated[str, "one column of a bank"] = "column"
     ROW: Annotated[str, "one row of a bank"] = "row"
     BANK: Annotated[str, "one bank of a chip"] = "bank"
-    MULTI_BANK: Annotated[str, "a chip"] = "multi_bank"
-    MULTI_RANK: Annotated[str, "chips of all ranks of a DIMM"] = "multi_rank"
+    MULTI_BANK: Annotated[str, "a chip of a rank"] = "multi_bank"
+    MULTI_RANK: Annotated[str, "a chip of each rank of a DIMM"] = "multi_rank"
     CHANNEL: Annotated[str, "the controller or the bus: all DIMMs of a channel"] = "channel"
 
 
