@@ -22,10 +22,7 @@ LONG_FILES: dict[str, str] = {
 }
 
 # A function over FUNCTION_LINES_MAX lines, likewise.
-LONG_FUNCTIONS = {
-    "hwsim/kernel/mm/memory_failure.py memory_failure": "the kernel's own function, in its order",
-    "hwsim/kernel/mm/memory_failure.py hwpoison_user_mappings": "the kernel's own function, in its order",
-}
+LONG_FUNCTIONS: dict[str, str] = {}
 
 MODEL = (
     "hardware",

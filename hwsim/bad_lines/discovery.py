@@ -35,8 +35,7 @@ def scrub_visit(line: BadLine) -> None:
     note_found(line, Found.SCRUB)
     if not first:
         line.record.repeats += 1
-    recovers = around.kernel.switches.mca_recovery == "on"
-    signals = around.scrubber.signals if recovers else "fatal"
+    signals = around.kernel.profile.signalled(around.scrubber.signals)
     if signals == "UCNA":
         _logged(line)
     elif signals == "fatal":
@@ -141,8 +140,7 @@ def survived(line: BadLine) -> None:
 def device_read(line: BadLine) -> bool:
     """DMA reads the bad line, to write the page to a disk; False if that is a machine check."""
     around, record = line.around, line.record
-    recovers = around.kernel.switches.mca_recovery == "on"
-    policy = around.spec.device_read if recovers else "fatal"
+    policy = around.kernel.profile.signalled(around.spec.device_read)
     settle(line)
     if policy == "fatal":
         note_found(line, Found.DEVICE_READ)

@@ -48,7 +48,7 @@ def finish(line: BadLine, end: str) -> None:
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
     if line.record.found_ns is None:  # otherwise a find may be under way
-        if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.kind == "free":
+        if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.layout.is_free:
             around.kernel.mem_map.overlay.pop(line.pfn, None)  # a look makes it as it is
         leave_boot(line)
         retire(line)

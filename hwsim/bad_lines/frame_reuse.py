@@ -41,7 +41,7 @@ def owner_gone(line: BadLine) -> None:
         page.region.watched.pop(line.pfn, None)
         return
     if page.flags & pg.HWPOISON:
-        if page.region.kind == "hugetlb" and line.in_boot.contained_ns is None:
+        if page.region.layout.is_hugetlb and line.in_boot.contained_ns is None:
             freed(line)
         return
     if any(vma.alive for vma in page.ptes):
@@ -79,7 +79,7 @@ def freed(line: BadLine) -> None:
     """
     page, kernel = line.page, line.around.kernel
     assert page is not None
-    if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
+    if page.mapping is not None and page.flags & pg.HWPOISON and page.region.layout.is_file:
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1))
         late_touch.drop_the_dead(line)
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
@@ -140,7 +140,7 @@ def handed_out(line: BadLine, order: int) -> None:
         return
     page.region.watched.pop(line.pfn, None)
     del around.kernel.mem_map.overlay[line.pfn]
-    if page.region.kind == "free":
+    if page.region.layout.is_free:
         change_hands(line)
     look(line)
     line.draw_race()

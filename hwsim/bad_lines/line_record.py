@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hwsim.bad_lines.states import Treatment
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import Page
+from hwsim.memory.kinds import FREE
 from hwsim.record import Found, SignalRow
 
 
@@ -47,4 +48,4 @@ def owner_of(page: Page | None) -> tuple[str, str]:
     """Kind and owner of a page as it is now; None: of memory that the kernel does not see."""
     if page is None:
         return "hidden", "hidden"
-    return "free" if page.flags & pg.BUDDY else page.region.kind, page.region.name
+    return FREE if page.flags & pg.BUDDY else page.region.kind, page.region.name

@@ -21,7 +21,6 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.filemap import (
     asks_mapping,
     close_file,
-    eio_mode,
     evict_inode,
     file_left,
     fsync_error,
@@ -104,7 +103,7 @@ class FileCalls:
             return
         if unheard and self._shared_bit:
             self.swallowed(Swallowed.EXIT)
-        elif eio_mode(self.kernel).last_close_clears:
+        elif self.kernel.profile.eio_mode.last_close_clears:
             self.swallowed(Swallowed.CLOSE)
 
     def end(self) -> None:
@@ -115,7 +114,7 @@ class FileCalls:
     @property
     def _shared_bit(self) -> bool:
         """Whether one caller takes the error away from all others."""
-        return eio_mode(self.kernel).sync_swallows
+        return self.kernel.profile.eio_mode.sync_swallows
 
     # -- what comes next ---------------------------------------------------------------------------
 
@@ -164,17 +163,14 @@ class FileCalls:
 
     def _could_hear(self, member: UserTask) -> bool:
         """Whether the next call of this task could be told, or take the error from others."""
-        kernel = self.kernel
-        if self._shared_bit:
-            return self.mapping.as_eio
-        if not _fsync(member).checks and kernel.switches.eio_mode != "errseq":
+        mode = self.kernel.profile.eio_mode
+        if not mode.waits(self.mapping, member.file):
             return False
-        if kernel.switches.eio_mode == "errseq":
-            stale = member.file is not None and member.file.f_wb_err != self.mapping.wb_err
-            return self.mapping.wb_err != 0 and (not self.mapping.wb_seen or stale)
-        if not eio_mode(kernel).check(self.mapping, member.file):  # these modes only look
+        if mode.asking_changes:
+            return True
+        if not _fsync(member).checks:
             return False
-        opened = kernel.engine.now_ns if member.file is None else member.file.opened_ns
+        opened = self.around.engine.now_ns if member.file is None else member.file.opened_ns
         return any(_is_told(lost, member.name, opened) for lost in self.pending)
 
     def _members(self) -> list[UserTask]:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
+from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.mm.me_handlers import me_pagecache_dirty
 from hwsim.kernel.mm.memory import meets_poison
 from hwsim.kernel.mm.page_cache import answers_eio
 from hwsim.kernel.mm.swap import has_no_contents
@@ -189,7 +191,7 @@ def lose(line: BadLine, page: Page, entries: Sequence[Pte], users: list[str]) ->
     assert mapping is not None
     now = kernel.engine.now_ns
     writer = page.writer or _draw_writer(line, page, users)
-    reads_find = _reads_find(page, mapping, kernel.switches.pagecache_policy)
+    reads_find = _reads_find(kernel, page, mapping)
     barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
     uses = uses_of(region, page, barred)
     kernel.reach(f"lost:{reads_find}")
@@ -214,13 +216,12 @@ def _sets_eio(line: BadLine) -> bool:
     failure = line.in_boot.failure
     assert failure is not None
     states = line.around.kernel.error_states
-    handler = next((state.handler for state in states if state.row == failure.row), "")
-    return handler == "me_pagecache_dirty"
+    return any(state.row == failure.row and state.handler is me_pagecache_dirty for state in states)
 
 
-def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
+def _reads_find(kernel: Kernel, page: Page, mapping: AddressSpace) -> str:
     if mapping.pages.get(page.pgoff) is page:
-        return ReadsFind.EIO if answers_eio(page, policy) else ReadsFind.THE_PAGE
+        return ReadsFind.EIO if answers_eio(kernel, page) else ReadsFind.THE_PAGE
     if has_no_contents(mapping, page):
         return ReadsFind.EIO
     return ReadsFind.OLD_DATA if mapping.accounts_dirty else ReadsFind.ZEROES

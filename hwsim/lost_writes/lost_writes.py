@@ -42,7 +42,7 @@ class LostWrites(FileWatcher):
         """The calls on a file are followed from now on; a segment has no descriptor to ask for errors."""
         lost = lose(self._bad_lines.all[failure.error], page, entries, self._users(page.region))
         self._rows.append(lost)
-        if page.region.kind != "shm":
+        if page.region.layout.is_file:
             self._calls_of(page.region).add(lost)
 
     def _users(self, region: Region) -> list[str]:

@@ -11,10 +11,8 @@ from hwsim.bad_lines import discovery
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.engine import Steps
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.mce.do_machine_check import HANDLING
 from hwsim.kernel.mce.inject import Played
 from hwsim.kernel.mce.printed import play_text
-from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted
 from hwsim.record import Context, Found
@@ -65,7 +63,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
     waited for.
     """
     kernel = step.kernel
-    ref = int(trapno == TRAP_MADVISE and kernel.profile.madvise_holds_page)
+    ref = kernel.profile.madvise_ref if trapno == TRAP_MADVISE else 0
     first = list(islice(lines, 1))
 
     def run() -> Steps:
@@ -79,7 +77,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
                 page = line.page if ref else None
                 if page is not None:
                     page.get(INJECTOR)
-                yield from memory_failure(kernel, line.pfn, trapno, failure, ref)
+                yield from kernel.profile.memory_failure(kernel, line.pfn, trapno, failure, ref)
                 if page is not None:
                     page.put(INJECTOR)
                 for watcher in kernel.handler_watchers:
@@ -121,9 +119,9 @@ def mce_inject(step: Step) -> None:
 
 
 def _play(step: Step) -> Played:
-    kernel, spec = step.kernel.profile.machine_checks, step.kernel.spec
-    text = read_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
-    return play_text(text, kernel, tolerant=spec.tolerant, cpus=spec.cpus)[0]
+    handling, spec = step.kernel.profile.machine_checks, step.kernel.spec
+    text = read_mce(step.args["text"], step.spec.where, banks=handling.banks)
+    return play_text(text, handling, tolerant=spec.tolerant, cpus=spec.cpus)[0]
 
 
 def _report(step: Step, pfn: int) -> None:
@@ -140,8 +138,8 @@ def _report(step: Step, pfn: int) -> None:
 
 def scrub(step: Step) -> None:
     """The patrol scrubber reads every line of the page."""
-    line = step.bad_lines.live(pfn_of(step))
-    if line is None or not line.line_is_bad:
+    line = step.bad_line(pfn_of(step))
+    if line is None:
         step.result("no bad line")
         return
     step.result("found")

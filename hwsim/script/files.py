@@ -9,7 +9,6 @@ from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.filemap import (
     close_file,
-    close_reports,
     evict_inode,
     file_left,
     fsync_error,
@@ -27,7 +26,7 @@ from hwsim.kernel.mm.page_cache import (
 )
 from hwsim.kernel.mm.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.mm.swap import shmem_getpage
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region, Task
 from hwsim.record import Found, Swallowed, ToldBy
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
@@ -60,11 +59,11 @@ def read(step: Step) -> None:
         step.result("end of file")
         return
     page, result = bring_in(step, region, index)
-    if page is None or not page.flags & pg.UPTODATE or _refused(step, page):
+    if page is None or not page.flags & pg.UPTODATE or answers_eio(step.kernel, page):
         step.result("EIO")
         return
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad:
+    line = step.bad_line(page.pfn)
+    if line is not None:
         step.result(CONSUMED)  # now: the run may end in the next line
         discovery.consumed(line, Found.KERNEL_LOAD, step.args["task"])
         return
@@ -74,10 +73,6 @@ def read(step: Step) -> None:
     if result in (STALE, ZEROES):
         step.kernel.files.read(region, index)
     step.result(result)
-
-
-def _refused(step: Step, page: Page) -> bool:
-    return answers_eio(page, step.kernel.switches.pagecache_policy)
 
 
 def write(step: Step) -> None:
@@ -99,7 +94,9 @@ def _write(step: Step, task: Task) -> Steps:
         page = cached(step, region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
         return
-    if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
+    if page is not None and (
+        answers_eio(step.kernel, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))
+    ):
         step.result("EIO")
         return
     if page is None:
@@ -175,7 +172,7 @@ def _sync(step: Step) -> Steps:
     swallowed = []
     kernel = step.kernel
     for region in kernel.mem_map.regions:
-        if region.kind in ("file", "blockdev") and region.mapping is not None:
+        if region.layout.is_file and region.mapping is not None:
             yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
@@ -228,7 +225,7 @@ def close(step: Step) -> None:
 def _close(step: Step, task: Task, file: OpenFile) -> Steps:
     region, mapping = _file(step)
     last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
-    if last_of_device or close_reports(step.kernel, mapping):
+    if last_of_device or step.kernel.profile.close_reports(mapping):
         yield from write_back(step, mapping)
         if not returns(step, task):
             return

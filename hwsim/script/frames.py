@@ -32,8 +32,8 @@ def stored_to(step: Step, page: Page) -> None:
 
 def line_overwritten(step: Step, page: Page) -> None:
     """The step writes a whole line, or all of them: bad data of a transient error is gone."""
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad and not line.permanent:
+    line = step.bad_line(page.pfn)
+    if line is not None and not line.permanent:
         step.kernel.event("healed", error=line.error, pfn=line.pfn)
         finish(line, End.HEALED)
 

@@ -132,7 +132,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Event, 
         if store and not vma.writable:
             return die_of(step, vma.task, SIGSEGV)
         page = page_in_vma(step, vma, pgoff)
-        if vma.region.kind == "hugetlb":
+        if vma.region.layout.is_hugetlb:
             if page is None:
                 raise step.error("the huge page is not mapped")
             return _access(step, vma, (page.head or page).ptes[vma], page, store=store)
@@ -177,10 +177,10 @@ def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool
 
 def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     """The access itself, to a page that is mapped."""
-    line = step.bad_lines.live(page.pfn)
+    line = step.bad_line(page.pfn)
     copied = store and page.flags & pg.ANON and len(page.ptes) > 1
     full_line = store and bool(step.args.get("full_line")) and not copied
-    if line is not None and line.line_is_bad and not full_line:
+    if line is not None and not full_line:
         step.result(CONSUMED)  # now: the run may end in the next line
         discovery.consumed(line, Found.TASK_LOAD, vma.task.name)
         return CONSUMED
@@ -317,8 +317,8 @@ def user_buffer(step: Step) -> int:
         error = copy_user(step.kernel, vma, pte)
         if error:
             return error
-    line = step.bad_lines.live(page.pfn) if page is not None else None
-    if line is not None and line.line_is_bad and pte is not None and pte.kind == PRESENT:
+    line = step.bad_line(page.pfn) if page is not None else None
+    if line is not None and pte is not None and pte.kind == PRESENT:
         step.result(CONSUMED)
         discovery.consumed(line, Found.KERNEL_LOAD, task.name)
     return 0

@@ -37,7 +37,7 @@ def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
 def _orphans(member: UserTask, task: Task) -> list[Region]:
     """Regions that nobody maps any more; forked children may still map their parent's."""
     regions = [*member.private.values(), *member.copies.values()]
-    regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
+    regions += [vma.region for vma in task.vmas.values() if vma.anon_vma is not None]
     heirs = any(child.alive for child in member.children)
     above = member.parent
     while member.once and above is not None and not above.alive:  # it was the heir of these

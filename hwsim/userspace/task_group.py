@@ -44,7 +44,7 @@ class TaskGroup(Supervisor):
     _planned: set[Alarm] = field(default_factory=set)  # restarts to come
 
     def __post_init__(self) -> None:
-        files = [region.file for region in self.spec.regions if region.kind == "file"]
+        files = [region.file for region in self.spec.regions if region.file is not None]
         files += [] if self.spec.fsync is None else [self.spec.fsync.file]
         self.files = tuple(dict.fromkeys(files))
         self.stores_per_ns = 1e-9 * sum(
@@ -80,7 +80,7 @@ class TaskGroup(Supervisor):
         by_name = self._kernel.mem_map.by_name
         for region in self.spec.regions:
             shared = by_name.get(f"{self.spec.name}/{region.name}")
-            if shared is not None and shared.kind != "file":
+            if shared is not None and shared.layout.first_pfn >= 0:
                 self.shared.append(shared)
                 continue
             for member in self.members:

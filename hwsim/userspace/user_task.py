@@ -64,7 +64,7 @@ class UserTask(Sleeper, UserSpace):
         self.number = number
         self.parent = parent
         self.children: list[UserTask] = []
-        self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
+        self.private: dict[str, Region] = {}  # region name -> frames of its own
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
         self.task: Task | None = None
         self.access: Signal | None = None  # of the access that a handler is about to return to

@@ -132,7 +132,7 @@ def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> None:
 
     Page tables of shared mappings are not copied: a fault will fill them (mm/memory.c, 2.6.30).
     """
-    if parent.shared and parent.region.kind != "hugetlb":
+    if parent.shared and not parent.region.layout.is_hugetlb:
         return
     inherited = False
     for pgoff, pte in parent.ptes.items():
