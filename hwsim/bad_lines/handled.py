@@ -21,8 +21,6 @@ from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.memory.advance_state import quiet_rates, store_meanwhile
 from hwsim.rng import Slot
 
-_LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
-
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
@@ -130,7 +128,7 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return not page.ptes
     if failure.exit == "free_buddy":
         return True
-    if failure.row <= _LAST_KERNEL_ROW:
+    if not failure.row or failure.kernels_own:  # there Delayed means that nothing was done
         return False
     return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes
 
