@@ -47,7 +47,7 @@ def _python(which: str) -> str | None:
 
 
 def _pip(python: Path, *arguments: str) -> int:
-    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

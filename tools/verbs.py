@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from hwsim.script.verbs import GROUPS, KINDS, PAGE_FORMS, Arg, Verb, page_forms
+from hwsim.script.verbs import ARG_KINDS, GROUPS, PAGE_FORMS, Arg, Verb, page_forms
 
 _HEAD = """\
 # The verbs of scripts
@@ -46,7 +46,7 @@ def _verb(name: str, verb: Verb) -> str:
 
 
 def _takes(arg: Arg) -> str:
-    kind = KINDS[arg.kind]
+    kind = ARG_KINDS[arg.kind]
     words = ", ".join(f"`{word}`" for word in arg.choices or kind.words)
     if words:
         return words if arg.choices else f"{kind.doc}: {words}"

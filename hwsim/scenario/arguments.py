@@ -9,17 +9,18 @@ from typing import Any
 from hwsim import units
 from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
+from hwsim.kernel.versions import KERNELS
+from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
-from hwsim.scenario.valid_parts import SHARED_BY_DEFAULT, Parts
-from hwsim.script.verbs import KINDS, PAGE_FLAGS, PAGE_FORMS, SYSCTLS, VERBS, Arg, page_forms
+from hwsim.scenario.valid_parts import Parts
+from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms
 from hwsim.units import MAX_PFN
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _PAGE = " or ".join([", ".join(page_forms()[:-1]), page_forms()[-1]])
-MAX_NR_BANKS = 32  # of the kernels that scripts run on
 
 
 def _is_int(value: object) -> bool:
@@ -29,7 +30,7 @@ def _is_int(value: object) -> bool:
 def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     """Mistakes in one argument that show without looking at other tables (CPUs and flags excepted)."""
     kind = arg.kind
-    low, high = KINDS[kind].low, KINDS[kind].high
+    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
     if low is not None:
         if high is None:  # a CPU
             high = parts.machine.cpus - 1 if parts.machine else 4095
@@ -40,12 +41,11 @@ def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     elif kind == "bool":
         if not isinstance(value, bool):
             yield Finding(path, "not a yes or no", "true or false")
-    elif kind == "choice":
-        if value not in arg.choices:
-            yield Finding(path, "unknown word", one_of(arg.choices), nearby_name(value, arg.choices))
-    elif kind == "sysctl":
-        if value not in SYSCTLS:
-            yield Finding(path, "unknown sysctl", one_of(SYSCTLS), nearby_name(value, SYSCTLS))
+    elif kind in {"choice", "sysctl"}:
+        words = arg.choices or ARG_KINDS[kind].words
+        if value not in words:
+            what = "word" if arg.choices else kind
+            yield Finding(path, f"unknown {what}", one_of(words), nearby_name(value, words))
     elif kind == "size":
         try:
             if units.parse_pages(value) == 0:
@@ -99,7 +99,7 @@ def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         missing |= set() if config.unevictable_lru else {"unevictable"}
         missing |= set() if config.mlocked_page_bit else {"mlocked"}
         missing |= {"compound"} if config.pageflags_extended else {"head", "tail"}
-    known = [name for name in PAGE_FLAGS if name not in missing]
+    known = [name for name in ARG_KINDS["flags"].words if name not in missing]
     if not isinstance(value, list):
         yield Finding(path, "not a list of page flags", '["lru", "dirty"]')
         return
@@ -110,12 +110,20 @@ def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding((*path, index), "unknown page flag", one_of(known), nearby_name(name, known))
 
 
+def _banks(parts: Parts) -> int:
+    """How many banks the machine's kernel reads out; of any if that is not known."""
+    from hwsim.kernel.versions.boot import profile_of  # what a kernel does is loaded for such a step alone
+
+    kernel = parts.machine.kernel if parts.machine else next(iter(KERNELS))
+    return profile_of(kernel).machine_checks.banks
+
+
 def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
     if not isinstance(value, str):
         yield Finding(path, "not a text", "records in the format of mce-inject")
         return
     try:
-        text = read_mce(value, "", banks=MAX_NR_BANKS)
+        text = read_mce(value, "", banks=_banks(parts))
     except MceTextError as error:
         for each in error.problems:
             where = f"line {each.line} of it: " if each.line else ""
@@ -202,5 +210,5 @@ def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
         if "line" in verb.args and "line" not in given:
             args["line"] = (address >> 6) & 63
     if do == "mmap":
-        args.setdefault("shared", SHARED_BY_DEFAULT[args["kind"]])
+        args.setdefault("shared", REGIONS[args["kind"]].shared)
     return args

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwsim.script.verbs import KINDS, PAGE_FORMS, VERBS, Arg
+from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg
 
 
 def step() -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _argument(arg: Arg) -> dict[str, Any]:
 
 def _shape(arg: Arg) -> dict[str, Any]:
     """What TOML and JSON call the kind of argument."""
-    kind = KINDS[arg.kind]
+    kind = ARG_KINDS[arg.kind]
     if kind.low is not None:
         return _whole(arg.kind)
     if arg.kind == "flags":
@@ -56,7 +56,7 @@ def _shape(arg: Arg) -> dict[str, Any]:
 
 
 def _whole(kind: str) -> dict[str, Any]:
-    low, high = KINDS[kind].low, KINDS[kind].high
+    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
     return {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
 
 

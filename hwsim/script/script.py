@@ -14,7 +14,7 @@ from hwsim.record import StepMistake
 from hwsim.script import errors, files, state, tasks, touch
 from hwsim.script.names import missing
 from hwsim.script.step import Power, ScriptError, Step, StepSkipped
-from hwsim.script.verbs import defaults
+from hwsim.script.verbs import with_defaults
 from hwsim.spec import Arguments, ScriptStep
 from hwsim.userspace.process_table import ProcessTable
 
@@ -48,8 +48,7 @@ class Script:
 
     def step(self, spec: ScriptStep, number: int) -> Step:
         """A step on this machine; its ``number`` is one of its own."""
-        args = {**spec.args, **{k: v for k, v in defaults(spec.verb).items() if k not in spec.args}}
-        return Step(spec, number, args, *self._parts)
+        return Step(spec, number, with_defaults(spec.verb, spec.args), *self._parts)
 
     def _schedule(self, step: Step) -> None:
         engine = step.bad_lines.around.engine

@@ -22,7 +22,7 @@ from hwsim.kernel.mm.swap import (
 )
 from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
 from hwsim.script.frames import changed, up_to_now
-from hwsim.script.pages import frames_of, page_of, vma_at
+from hwsim.script.pages import file_of, frames_of, page_of, vma_at
 from hwsim.script.reading_in import read_slot, swap_in_frame
 from hwsim.script.step import Step
 from hwsim.script.tasks import carve
@@ -83,7 +83,7 @@ def _slot(step: Step) -> tuple[Region, int] | None:
             return None
         region = frames_of(step, vma)
     elif "file" in ref:
-        region, pgoff = step.kernel.mem_map.by_name[f"file:{ref['file']}"], ref["index"]
+        region, pgoff = file_of(step, ref["file"]), ref["index"]
     else:
         return None
     return (region, pgoff) if is_on_swap(region, pgoff) else None
@@ -123,7 +123,7 @@ def _locked_of_file(step: Step) -> Page | None:
     ref = step.args["page"]
     if "file" not in ref:
         return None
-    region = step.kernel.mem_map.by_name[f"file:{ref['file']}"]
+    region = file_of(step, ref["file"])
     for page in step.kernel.mem_map.overlay.values():
         if page.locked_by_script and page.region is region and page.pgoff == ref["index"]:
             return page

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from mypy_extensions import trait
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.engine import Steps
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Task
 from hwsim.kernel.ports import Halted
 from hwsim.record import StepMistake
+from hwsim.script.verbs import PAGE_FORMS
 from hwsim.spec import Arguments, ScriptStep
 from hwsim.userspace.process_table import ProcessTable
 from hwsim.userspace.user_task import UserTask
@@ -96,6 +98,11 @@ class Step:
         if self.kernel.engine.now_ns > self.spec.at_ns:
             self.facts["answered_ns"] = self.kernel.engine.now_ns
 
+    def bad_line(self, pfn: int) -> BadLine | None:
+        """The line of this frame whose data is bad now: who reads the page meets it."""
+        line = self.bad_lines.live(pfn)
+        return line if line is not None and line.line_is_bad else None
+
     # -- tasks --------------------------------------------------------------------------------------
 
     def member(self, name: str | None = None, *key: str) -> UserTask:
@@ -164,5 +171,5 @@ def returns(step: Step, task: Task) -> bool:
 def _page_text(page: Mapping[str, object]) -> str:
     if "pfn" in page:
         return f"pfn {page['pfn']:#x}"
-    key = next(key for key in ("region", "file", "kernel", "free", "address") if key in page)
+    key = next(key for key in PAGE_FORMS if key in page)
     return f"{key} {page[key]}" + (f" index {page['index']}" if "index" in page else "")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hwsim.kernel.frames import LINES_PER_PAGE, MAX_ORDER
-from hwsim.spec import DEFAULT_FD
+from hwsim.memory.kinds import POOLS, REGIONS, SHARED_BY_DEFAULT
+from hwsim.spec import DEFAULT_FD, Arguments
 from hwsim.units import MAX_PFN
 
 SYSCTLS: Final[dict[str, tuple[int, int]]] = {
@@ -20,8 +21,6 @@ SYSCTLS: Final[dict[str, tuple[int, int]]] = {
     "vm.dirty_expire_centisecs": (0, 1_000_000),
     "vm.dirty_writeback_centisecs": (0, 1_000_000),
 }
-POOL_KINDS: Final = ("slab", "slab_multi", "page_table", "kernel_stack", "high_order", "reserved")
-REGION_KINDS: Final = ("anon", "shm", "file", "hugetlb")
 PAGE_FLAGS: Final = (
     "locked",
     "error",
@@ -46,7 +45,7 @@ N_UNMAP_TRIES: Final = 5  # mm/memory-failure.c: as often memory_failure() tries
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ArgKind:
     """A kind of argument: what it says, the words for it or the range of a whole number (None: no bound)."""
 
     doc: str
@@ -55,29 +54,29 @@ class Kind:
     words: tuple[str, ...] = ()
 
 
-KINDS: Final[dict[str, Kind]] = {
-    "page": Kind("a page"),
-    "task": Kind("a task"),
-    "region": Kind("a region of the step's task"),
-    "file": Kind("a `[[file]]`"),
-    "fd": Kind("a descriptor"),
-    "alloc": Kind("a block that `alloc` has named"),
-    "new_region": Kind("a new name"),
-    "new_alloc": Kind("a new name"),
-    "choice": Kind("a word"),
-    "bool": Kind("true or false"),
-    "count": Kind("a whole number", 1, MAX_PFN),
-    "index": Kind("a whole number", 0, MAX_PFN - 1),
-    "line": Kind("a whole number", 0, LINES_PER_PAGE - 1),
-    "cpu": Kind("a CPU of the machine", 0),
-    "order": Kind("a whole number", 0, MAX_ORDER),
-    "tries": Kind("a whole number", 0, N_UNMAP_TRIES),
-    "int": Kind("a whole number", -(2**31), 2**31 - 1),
-    "size": Kind("a size, a multiple of 4 KiB"),
-    "flags": Kind("a list of page flags", words=PAGE_FLAGS),
-    "sysctl": Kind("a sysctl", words=tuple(SYSCTLS)),
-    "value": Kind("a whole number or a word"),
-    "mce_text": Kind("a text in the format of mce-inject"),
+ARG_KINDS: Final[dict[str, ArgKind]] = {
+    "page": ArgKind("a page"),
+    "task": ArgKind("a task"),
+    "region": ArgKind("a region of the step's task"),
+    "file": ArgKind("a `[[file]]`"),
+    "fd": ArgKind("a descriptor"),
+    "alloc": ArgKind("a block that `alloc` has named"),
+    "new_region": ArgKind("a new name"),
+    "new_alloc": ArgKind("a new name"),
+    "choice": ArgKind("a word"),
+    "bool": ArgKind("true or false"),
+    "count": ArgKind("a whole number", 1, MAX_PFN),
+    "index": ArgKind("a whole number", 0, MAX_PFN - 1),
+    "line": ArgKind("a whole number", 0, LINES_PER_PAGE - 1),
+    "cpu": ArgKind("a CPU of the machine", 0),
+    "order": ArgKind("a whole number", 0, MAX_ORDER),
+    "tries": ArgKind("a whole number", 0, N_UNMAP_TRIES),
+    "int": ArgKind("a whole number", -(2**31), 2**31 - 1),
+    "size": ArgKind("a size, a multiple of 4 KiB"),
+    "flags": ArgKind("a list of page flags", words=PAGE_FLAGS),
+    "sysctl": ArgKind("a sysctl", words=tuple(SYSCTLS)),
+    "value": ArgKind("a whole number or a word"),
+    "mce_text": ArgKind("a text in the format of mce-inject"),
 }
 
 
@@ -104,7 +103,7 @@ PAGE_FORMS: Final[dict[str, PageForm]] = {
 class Arg:
     """One argument.  One that is not required and has no default is absent when it is left out."""
 
-    kind: str  # a key of KINDS
+    kind: str  # a key of ARG_KINDS
     doc: str
     required: bool = True
     default: object = None
@@ -210,10 +209,10 @@ GROUPS: Final[dict[str, dict[str, Verb]]] = {
             {
                 "task": _TASK,
                 "name": Arg("new_region", "name of the new region"),
-                "kind": _choice("what is mapped", *REGION_KINDS),
+                "kind": _choice("what is mapped", *REGIONS),
                 "size": _opt("size", "size; a mapping of a file may leave it out"),
                 "file": _opt("file", "kind file only"),
-                "shared": _opt("bool", "default: true for shm and file, false for anon and hugetlb"),
+                "shared": _opt("bool", SHARED_BY_DEFAULT),
             },
         ),
         "munmap": Verb("The task unmaps pages of a region.", "munmap(2), mm/mmap.c", _RANGE),
@@ -319,7 +318,7 @@ GROUPS: Final[dict[str, dict[str, Verb]]] = {
             "The kernel allocates a block of 2**order pages.",
             "alloc_pages(), mm/page_alloc.c",
             {
-                "kind": _choice("what the kernel keeps in it", *POOL_KINDS),
+                "kind": _choice("what the kernel keeps in it", *POOLS),
                 "order": _opt("order", "how many pages, as a power of two", 0),
                 "name": Arg("new_alloc", "name of the block"),
             },
@@ -354,9 +353,10 @@ GROUPS: Final[dict[str, dict[str, Verb]]] = {
 VERBS: Final[dict[str, Verb]] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
 
 
-def defaults(verb: str) -> dict[str, object]:
-    """What stands for the arguments that a step may leave out; for some nothing does."""
-    return {key: arg.default for key, arg in VERBS[verb].args.items() if arg.default is not None}
+def with_defaults(verb: str, given: Arguments) -> Arguments:
+    """The arguments of a step, and what stands for those that it leaves out; for some nothing does."""
+    left_out = {key: arg for key, arg in VERBS[verb].args.items() if key not in given}
+    return given | {key: arg.default for key, arg in left_out.items() if arg.default is not None}
 
 
 def page_forms() -> list[str]:

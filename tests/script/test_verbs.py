@@ -15,11 +15,15 @@ import pytest
 
 from hwsim.kernel import page_flags
 from hwsim.kernel.versions.boot import all_profiles
-from hwsim.script import errors, files, script, state, tasks, touch
-from hwsim.script.verbs import GROUPS, KINDS, N_UNMAP_TRIES, PAGE_FLAGS, VERBS, Verb
+from hwsim.scenario.arguments import shape
+from hwsim.scenario.valid_parts import Parts
+from hwsim.script import errors, files, names, script, state, tasks, touch
+from hwsim.script.verbs import ARG_KINDS, GROUPS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Arg, Verb
+from hwsim.userspace import open_files
 from tools.verbs import reference
 
 ROOT = Path(__file__).resolve().parents[2]
+GOOD = [("bool", True), ("flags", []), ("value", -1), ("int", -1)]
 
 
 def test_the_reference_says_what_the_table_says() -> None:
@@ -46,7 +50,7 @@ def test_a_verb_says_all_that_the_reference_needs(verb: Verb) -> None:
     assert verb.doc.endswith(".")
     assert verb.source
     for arg in verb.args.values():
-        kind = KINDS[arg.kind]
+        kind = ARG_KINDS[arg.kind]
         assert arg.doc
         assert "|" not in arg.doc + kind.doc, "a table of Markdown would break"
         assert bool(arg.choices) == (arg.kind == "choice")
@@ -57,21 +61,33 @@ def test_a_verb_says_all_that_the_reference_needs(verb: Verb) -> None:
             assert arg.default in arg.choices
 
 
+@pytest.mark.parametrize(
+    "value", [True, -1, 1.5, [], [["x"]], {}, {"pfn": []}, {"region": 1, "index": {}}], ids=str
+)
+def test_a_value_of_any_shape_is_answered(value: object) -> None:
+    parts = Parts(None, None, [], [], [], [], [])
+    for kind in ARG_KINDS:
+        good = (kind, value) in GOOD
+        arg = Arg(kind, "", choices=("a", "b") if kind == "choice" else ())
+        assert bool(list(shape(("x",), arg, value, parts))) != good, kind
+
+
 def test_facts_of_the_kernel_are_as_the_kernel_has_them() -> None:
     assert set(PAGE_FLAGS) == set(page_flags.NAMES) - {"anon"}  # that is a bit of page->mapping
     assert {profile.n_unmap_tries for profile in all_profiles().values()} == {N_UNMAP_TRIES}
 
 
-def test_the_table_comes_without_anything_that_runs() -> None:
-    code = "import sys, hwsim.script.verbs; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    ours = {name for name in loaded.stdout.split() if name.startswith("hwsim")}
-    assert not {"simpy", "numpy", "pydantic"} & set(loaded.stdout.split())
-    assert ours <= {"hwsim", "hwsim.script", "hwsim.kernel", "hwsim.kernel.frames"} | {
-        f"hwsim.{name}" for name in ("script.verbs", "spec", "units", "version")
-    }
+def test_who_goes_by_names_of_verbs_and_pages_knows_them_all() -> None:
+    through_a_descriptor = {verb for verb, what in VERBS.items() if "fd" in what.args}
+    assert set(open_files._USES) == through_a_descriptor - {"open"} | {"read"}
+    assert set(names._FORMS) == set(PAGE_FORMS) - {"address"}  # a step gets its frame
+
+
+def test_a_scenario_is_checked_without_anything_that_runs() -> None:
+    code = "import sys, hwsim.script.verbs, hwsim.scenario.load; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    run = {"simpy", "numpy", "hwsim.engine", "hwsim.kernel.kernel", "hwsim.bad_lines", "hwsim.script.step"}
+    assert run & set(done.stdout.split()) == set()
 
 
 # -- a new verb --------------------------------------------------------------------------------------

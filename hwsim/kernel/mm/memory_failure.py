@@ -19,6 +19,7 @@ from hwsim.kernel.mm.rmap import SWAP_SUCCESS, page_address_in_vma, try_to_unmap
 from hwsim.kernel.mm_types import Page, Pte, Signal, Task, Vma
 from hwsim.kernel.profile import EarlyKill
 from hwsim.kernel.signal import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
+from hwsim.record import Cause, Code
 from hwsim.rng import Slot
 
 
@@ -163,7 +164,9 @@ def kill_procs_ao(
         if fail or address is None:
             kernel.printk("killing_forcibly", pfn, task.comm, task.pid)
             kernel.reach("signal:SIGKILL unmap failed" if fail else "signal:SIGKILL no address")
-            force_kill(kernel, Signal(task, SIGKILL, "", "forced", failure, address, innocent, vma))
+            force_kill(
+                kernel, Signal(task, SIGKILL, Code.NONE, Cause.FORCED, failure, address, innocent, vma)
+            )
         elif kill_proc_ao(kernel, task, vma, address, trapno, pfn, failure, innocent) < 0:
             kernel.printk("cannot_send", pfn, task.comm, task.pid)
             kernel.reach("signal:AO not sent")
@@ -181,7 +184,7 @@ def kill_proc_ao(
 ) -> int:
     """Send the advisory signal: not forced, so it can be blocked or ignored; 0 or a negative errno."""
     kernel.printk("killing_early", pfn, task.comm, task.pid)
-    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, "early", failure, address, innocent, vma)
+    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, Cause.EARLY, failure, address, innocent, vma)
     result = send_sig_info(kernel, signal)
     if result < 0:
         kernel.printk("send_error", task.comm, task.pid, result)

@@ -102,7 +102,7 @@ def release_region(kernel: Kernel, region: Region) -> None:
     """All frames of the region are free: nobody has it any more."""
     region.release()
     region.vmas = []
-    if region.kind == "shm":
+    if region.mapping is not None and region.mapping.swap_backed:  # shmem_mapping()
         kernel.files.released(region)
     kernel.watcher.released(region)
 
