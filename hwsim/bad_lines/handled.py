@@ -23,8 +23,6 @@ from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.record import Outcome
 from hwsim.rng import Slot
 
-_LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
-
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
@@ -131,7 +129,7 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return not page.ptes
     if failure.exit == "free_buddy":
         return True
-    if failure.row <= _LAST_KERNEL_ROW:
+    if not failure.row or failure.kernels_own:  # there Delayed means that nothing was done
         return False
     return ACTION_NAME[failure.outcome] in (Outcome.RECOVERED, Outcome.DELAYED) and not page.ptes
 
