@@ -143,12 +143,12 @@ class LostEnd(Words):
 
 class FaultMode(Words):
     BIT: Annotated[str, "one bit of a chip"] = "bit"
-    WORD: Annotated[str, "what a chip gives to one line"] = "word"
+    WORD: Annotated[str, "what a chip gives in one transfer"] = "word"
     COLUMN: Annotated[str, "one column of a bank"] = "column"
     ROW: Annotated[str, "one row of a bank"] = "row"
     BANK: Annotated[str, "one bank of a chip"] = "bank"
-    MULTI_BANK: Annotated[str, "a chip"] = "multi_bank"
-    MULTI_RANK: Annotated[str, "chips of all ranks of a DIMM"] = "multi_rank"
+    MULTI_BANK: Annotated[str, "a chip of a rank"] = "multi_bank"
+    MULTI_RANK: Annotated[str, "a chip of each rank of a DIMM"] = "multi_rank"
     CHANNEL: Annotated[str, "the controller or the bus: all DIMMs of a channel"] = "channel"
 
 
@@ -158,7 +158,7 @@ class Permanence(Words):
     PERMANENT: Annotated[str, "until it is repaired"] = "permanent"
 
 
-class LineOutcome(Words):
+class Ecc(Words):
     NONE: Annotated[str, "no error, or corrected in the chip"] = "none"
     CE: Annotated[str, "corrected"] = "CE"
     SILENT: Annotated[str, "wrong data that nobody notices"] = "silent"
@@ -314,7 +314,7 @@ class FaultRow(NamedTuple):
     row: Annotated[int | None, "row of the bank"]
     column: Annotated[int | None, "column of the row"]
     lines: Annotated[int, "lines of 64 bytes it reaches"]
-    outcome: Annotated[str, "what its lines suffer from it alone", LineOutcome]
+    outcome: Annotated[str, "what its lines suffer from it alone", Ecc]
     met: Annotated[int, "earlier faults with which it makes lines that cannot be corrected"]
     errors: Annotated[int, "rows of `errors` it made, alone or with another"]
     corrected: Annotated[int, "corrected errors until its end"]

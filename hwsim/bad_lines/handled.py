@@ -20,6 +20,7 @@ from hwsim.kernel.mm.page_alloc import PAGE_BYTES, lose_block
 from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.memory.advance_state import quiet_rates, store_meanwhile
 from hwsim.memory.behaviours import BEHAVIOURS
+from hwsim.record import Outcome
 from hwsim.rng import Slot
 
 _LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
@@ -135,7 +136,7 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return True
     if failure.row <= _LAST_KERNEL_ROW:
         return False
-    return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes
+    return ACTION_NAME[failure.outcome] in (Outcome.RECOVERED, Outcome.DELAYED) and not page.ptes
 
 
 def take_out(line: BadLine, page: Page) -> None:

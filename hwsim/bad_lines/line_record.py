@@ -8,7 +8,7 @@ from hwsim.bad_lines.states import Treatment
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import Page
 from hwsim.memory.kinds import FREE
-from hwsim.record import SignalRow
+from hwsim.record import Found, SignalRow
 
 
 @dataclass(slots=True, eq=False)
@@ -18,7 +18,7 @@ class LineRecord:
     boot: int = -1  # the one of kind and region: of the find, or until then of the onset
     kind: str = "hidden"
     region: str = "hidden"
-    found: str = "none"
+    found: str = Found.NONE
     found_ns: int | None = None
     first: Treatment | None = None  # in the boot in which it was found, once that is over
     unmapped_ns: int | None = None

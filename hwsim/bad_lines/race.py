@@ -25,6 +25,7 @@ from hwsim.memory.advance_state import quiet_stores, sharers
 from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.memory.fork_family import Family, is_shared
 from hwsim.memory.swap_cycle import leave_rate
+from hwsim.record import Found
 from hwsim.rng import ROW, Slot
 
 Uniform = Callable[[Slot], float]
@@ -122,8 +123,8 @@ def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[
                 break
             nth -= read
         time = _when(now, uniform(Slot.RACE_TASK), read_rate)
-        happens = partial(consumed, how="task_load", task=who.task.name)
-        times.append(Candidate(time, TASK_ACCESS | who.task.number, "task_load", happens, whose=who))
+        happens = partial(consumed, how=Found.TASK_LOAD, task=who.task.name)
+        times.append(Candidate(time, TASK_ACCESS | who.task.number, Found.TASK_LOAD, happens, whose=who))
     if heal_rate > 0.0 and not line.permanent and not shared_copy:
         time = _when(now, uniform(Slot.RACE_HEAL), heal_rate)
         times.append(Candidate(time, TASK_ACCESS, "healed", _healed))
@@ -178,8 +179,8 @@ def _kernel(
     read *= 1 + len(line.other_lines)
     if read > 0.0:
         time = _when(now, uniform(Slot.RACE_KERNEL), read)
-        happens = partial(consumed, how="kernel_load", task="kernel")
-        times.append(Candidate(time, KERNEL_ACCESS, "kernel_load", happens))
+        happens = partial(consumed, how=Found.KERNEL_LOAD, task="kernel")
+        times.append(Candidate(time, KERNEL_ACCESS, Found.KERNEL_LOAD, happens))
     if heal > 0.0 and not line.permanent:
         time = _when(now, uniform(Slot.RACE_OVERWRITE), heal)
         times.append(Candidate(time, KERNEL_ACCESS, "healed", _healed))

@@ -108,7 +108,7 @@ class Profile(Generic[K]):
     dirty_flags: int  # with one of them a page cannot be known to be clean
     unmap_retry_chance: float  # that one try to unmap any page fails
     early_kill: EarlyKill[K]
-    collect_anon: Callable[[Page, Vma], bool]  # whether a VMA on the page's anon_vma counts as mapping it
+    collect_anon: Callable[[Page], list[Vma]]  # which VMAs on the page's anon_vma count as mapping it
 
     # Files: what the handlers of the table drop, and who is told.
     pagecache_drop: Callable[[K, Page], bool]  # out of the page cache; False: refused

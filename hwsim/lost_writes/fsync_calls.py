@@ -31,6 +31,7 @@ from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite
+from hwsim.record import ReadsFind, Swallowed, ToldBy
 from hwsim.rng import Slot
 from hwsim.spec import FsyncSpec, TaskSpec
 from hwsim.userspace.process_table import ProcessTable
@@ -76,7 +77,7 @@ class FileCalls:
         if self._idle:
             for member in self._members():
                 _refresh(member, self.mapping, lost.lost_ns)
-        if lost.eio or lost.reads_find == "EIO":
+        if lost.eio or lost.reads_find == ReadsFind.EIO:
             self.pending.append(lost)
         self.arm()
 
@@ -101,9 +102,9 @@ class FileCalls:
         if self.mapping.as_eio or not self.pending:
             return
         if unheard and self._shared_bit:
-            self.swallowed("exit")
+            self.swallowed(Swallowed.EXIT)
         elif self.kernel.profile.eio_mode.last_close_clears:
-            self.swallowed("close")
+            self.swallowed(Swallowed.CLOSE)
 
     def end(self) -> None:
         """The mapping went with its kernel."""
@@ -145,7 +146,7 @@ class FileCalls:
                 else:
                     end_ns = next_tick_ns(now, start + length, period)
                     found.append(Call(end_ns, tie, partial(self._close, member)))
-        sync = kernel.flusher.sync
+        sync = kernel.sysctl.flusher.sync
         if sync is not None and self._shared_bit and cached_ns is not None:
             found.append(Call(next_tick_ns(cached_ns, *sync), KERNEL_ACCESS, self._sync))
         rate = self.region.layout.evict_per_s * 1e-9
@@ -203,7 +204,7 @@ class FileCalls:
         if file is None:
             return
         if close_file(self.kernel, file):
-            self._answer(member, "close")
+            self._answer(member, ToldBy.CLOSE)
         member.file = None
         file_left(self.kernel, self.mapping)
 
@@ -214,11 +215,11 @@ class FileCalls:
             return
         self.kernel.reach("eio:unheard")
         if self._shared_bit:
-            self.swallowed("unchecked")
+            self.swallowed(Swallowed.UNCHECKED)
 
     def _sync(self) -> None:
         if self._has_pages(self.around.engine.now_ns) and wait_swallows(self.kernel, self.mapping, "sync"):
-            self.swallowed("sync")
+            self.swallowed(Swallowed.SYNC)
 
     def _evict(self) -> None:
         self.kernel.event("evicted", file=self.name)

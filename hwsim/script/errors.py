@@ -15,6 +15,7 @@ from hwsim.kernel.mce.inject import Played
 from hwsim.kernel.mce.printed import play_text
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted
+from hwsim.record import Context, Found
 from hwsim.script.pages import pfn_of
 from hwsim.script.step import ScriptError, Step
 
@@ -51,7 +52,7 @@ def line_to_poison(step: Step, pfn: int) -> BadLine:
     else:
         bad_lines.error_count += 1
         line.record.repeats += line.record.found_ns is not None
-    discovery.note_found(line, "injected")
+    discovery.note_found(line, Found.INJECTED)
     return line
 
 
@@ -72,7 +73,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
                     yield line
                     continue
                 failure = line.new_failure()
-                failure.context = "injector"
+                failure.context = Context.INJECTOR
                 page = line.page if ref else None
                 if page is not None:
                     page.get(INJECTOR)

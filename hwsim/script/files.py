@@ -27,6 +27,7 @@ from hwsim.kernel.mm.page_cache import (
 from hwsim.kernel.mm.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.mm.swap import shmem_getpage
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region, Task
+from hwsim.record import Found, Swallowed, ToldBy
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of
@@ -64,7 +65,7 @@ def read(step: Step) -> None:
     line = step.bad_line(page.pfn)
     if line is not None:
         step.result(CONSUMED)  # now: the run may end in the next line
-        discovery.consumed(line, "kernel_load", step.args["task"])
+        discovery.consumed(line, Found.KERNEL_LOAD, step.args["task"])
         return
     if user_buffer(step):
         step.result("EFAULT")
@@ -112,7 +113,7 @@ def _write(step: Step, task: Task) -> Steps:
     page.writer = step.args["task"]
     changed(step, page)
     if step.args["sync"]:
-        yield from _ask(step, "o_sync", _descriptor(step, mapping), range(index, index + 1))
+        yield from _ask(step, ToldBy.O_SYNC, _descriptor(step, mapping), range(index, index + 1))
         return
     step.result("ok", pfn=page.pfn)
 
@@ -159,7 +160,7 @@ def msync(step: Step) -> None:
             vma.mapping.name.removeprefix("file:") for vma in task.vmas.values() if vma.mapping and vma.file
         }
         raise step.error(f'task "{task.name}" does not map this file', "file", allowed=sorted(known))
-    carry_out(step, _ask(step, "msync", mapped[0]))
+    carry_out(step, _ask(step, ToldBy.MSYNC, mapped[0]))
 
 
 def sync(step: Step) -> None:
@@ -178,7 +179,7 @@ def _sync(step: Step) -> Steps:
             has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
-                kernel.files.swallowed(region, "sync")
+                kernel.files.swallowed(region, Swallowed.SYNC)
     step.result(0, swallowed=swallowed)
 
 
@@ -231,7 +232,7 @@ def _close(step: Step, task: Task, file: OpenFile) -> Steps:
     failed = close_file(step.kernel, file)
     task.files[step.args["file"], step.args["fd"]] = None
     if failed:
-        step.kernel.files.told(region, task.name, file, "close")
+        step.kernel.files.told(region, task.name, file, ToldBy.CLOSE)
     file_left(step.kernel, mapping)
     step.result("EIO" if failed else 0)
 

@@ -32,6 +32,7 @@ from hwsim.kernel.mm.page_lock import wait_on_page
 from hwsim.kernel.mm.swap import do_swap_page, reuse_swap_page
 from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
 from hwsim.kernel.signal import LOOP_BOUND
+from hwsim.record import Found, Result
 from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
 from hwsim.script.pages import (
     cached,
@@ -75,7 +76,7 @@ def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1)
         if tries < LOOP_BOUND and vma.alive:
             carry_out(step, _carry_out(step, vma, pgoff, store=store, tries=tries + 1))
         else:
-            signal.result = "looping"
+            signal.result = Result.LOOPING
 
     signal.again = again
 
@@ -181,7 +182,7 @@ def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     full_line = store and bool(step.args.get("full_line")) and not copied
     if line is not None and not full_line:
         step.result(CONSUMED)  # now: the run may end in the next line
-        discovery.consumed(line, "task_load", vma.task.name)
+        discovery.consumed(line, Found.TASK_LOAD, vma.task.name)
         return CONSUMED
     if copied:
         do_wp_page(step, vma, pte)
@@ -319,7 +320,7 @@ def user_buffer(step: Step) -> int:
     line = step.bad_line(page.pfn) if page is not None else None
     if line is not None and pte is not None and pte.kind == PRESENT:
         step.result(CONSUMED)
-        discovery.consumed(line, "kernel_load", task.name)
+        discovery.consumed(line, Found.KERNEL_LOAD, task.name)
     return 0
 
 

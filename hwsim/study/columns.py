@@ -30,8 +30,13 @@ class Column(NamedTuple):
     @property
     def unit(self) -> str:
         """``ns``, ``bytes``, or nothing: a text, or a number of what the meaning says."""
-        end = self.name.rpartition("_")[2]
-        return end if end in ("ns", "bytes") else ""
+        return unit_of(self.name)
+
+
+def unit_of(name: str) -> str:
+    """``ns`` or ``bytes``, as the end of the name says, or nothing."""
+    end = name.rpartition("_")[2]
+    return end if end in ("ns", "bytes") else ""
 
 
 def columns_of(record: type[Any]) -> tuple[Column, ...]:

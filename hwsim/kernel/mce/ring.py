@@ -14,6 +14,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.ports import Halted
 from hwsim.kernel.profile import FailureQueue
+from hwsim.record import Context
 from hwsim.rng import Slot
 
 
@@ -28,7 +29,7 @@ class _Drainer(Sleeper):
     It may block in memory_failure() without bound; then only the other one of the CPU takes entries out.
     """
 
-    context = ""
+    context = Context.NONE
 
     def __init__(
         self, kernel: Kernel, number: int, ring: deque[MemoryFailure], helper: Worker | None
@@ -72,7 +73,7 @@ class Worker(_Drainer):
     after another -> asleep.
     """
 
-    context = "workqueue"
+    context = Context.WORKQUEUE
 
     def schedule_work(self, failure: MemoryFailure) -> None:
         """The work item that takes this page out of the ring runs some time from now."""
@@ -86,7 +87,7 @@ class Cpu(_Drainer, FailureQueue):
     memory_failure() for one entry after another, with the worker asked to help if there are more -> asleep.
     """
 
-    context = "return_to_user"
+    context = Context.RETURN_TO_USER
 
     def __init__(self, kernel: Kernel, number: int) -> None:
         ring: deque[MemoryFailure] = deque()

@@ -17,9 +17,10 @@ from hwsim.kernel.mm.page_cache import (
 from hwsim.kernel.mm.truncate import keep_poisoned
 from hwsim.kernel.mm_types import Page
 from hwsim.kernel.page_flags import DIRTY, ERROR, UPTODATE
+from hwsim.record import Outcome
 
 FAILED, DELAYED, IGNORED, RECOVERED = 0, 1, 2, 3
-ACTION_NAME = ("Failed", "Delayed", "Ignored", "Recovered")
+ACTION_NAME = (Outcome.FAILED, Outcome.DELAYED, Outcome.IGNORED, Outcome.RECOVERED)
 
 
 def me_kernel(kernel: Kernel, page: Page) -> int:

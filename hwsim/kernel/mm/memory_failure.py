@@ -19,6 +19,7 @@ from hwsim.kernel.mm.rmap import SWAP_SUCCESS, page_address_in_vma, try_to_unmap
 from hwsim.kernel.mm_types import Page, Pte, Signal, Task, Vma
 from hwsim.kernel.profile import EarlyKill
 from hwsim.kernel.signal import BUS_MCEERR_AO, SIGBUS, SIGKILL, force_kill, send_sig_info
+from hwsim.record import Cause, Code
 from hwsim.rng import Slot
 
 
@@ -55,23 +56,17 @@ BY_TASK: EarlyKill[Kernel] = EarlyKill(_all_are_asked, task_early_kill)
 BY_HANDLER: EarlyKill[Kernel] = EarlyKill(_all_are_asked, _catches)
 
 
-def anon_vma_wide(_page: Page, _vma: Vma) -> bool:
-    """Every relative counts, whether or not it maps the page (v5)."""
-    return True
+def anon_vma_wide(page: Page) -> list[Vma]:
+    """Every relative, whether or not it maps the page (v5)."""
+    return page.anon_vma or []
 
 
-def mapped_only(page: Page, vma: Vma) -> bool:
+def mapped_only(page: Page) -> list[Vma]:
     """Message-ID 20090615031254.434000201@intel.com."""
-    return vma in page.ptes
+    return [vma for vma in page.anon_vma or () if vma in page.ptes]
 
 
 # -- unmapping ---------------------------------------------------------------------------------------------
-
-
-def unmap_ns(kernel: Kernel, page: Page, walked: int, failure: MemoryFailure) -> int:
-    """What walking so many process x VMA pairs and unmapping the page take."""
-    duration = walked * kernel.times.rmap_per_vma.draw(failure.draw(Slot.RMAP))
-    return duration + len(page.ptes) * kernel.times.unmap.draw(failure.draw(Slot.UNMAP))
 
 
 def unmap_in_tries(kernel: Kernel, page: Page, ttu: int, failure: MemoryFailure) -> int:
@@ -117,12 +112,11 @@ def collect_procs_anon(
     kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
 ) -> int:
     """Every process with a VMA on the page's anon_vma; returns the process x VMA pairs walked."""
-    vmas = page.anon_vma or []
-    counts, early_kill = kernel.profile.collect_anon, kernel.profile.early_kill.task_early_kill
-    for vma in sorted(vmas, key=_task_number):
-        if counts(page, vma) and early_kill(kernel, vma.task):
+    early_kill = kernel.profile.early_kill.task_early_kill
+    for vma in sorted(kernel.profile.collect_anon(page), key=_task_number):
+        if early_kill(kernel, vma.task):
             spare = add_to_kill(kernel, page, vma, to_kill, failure, spare)
-    return kernel.process_count * len(vmas)
+    return kernel.process_count * len(page.anon_vma or ())
 
 
 def collect_procs_file(
@@ -170,7 +164,9 @@ def kill_procs_ao(
         if fail or address is None:
             kernel.printk("killing_forcibly", pfn, task.comm, task.pid)
             kernel.reach("signal:SIGKILL unmap failed" if fail else "signal:SIGKILL no address")
-            force_kill(kernel, Signal(task, SIGKILL, "", "forced", failure, address, innocent, vma))
+            force_kill(
+                kernel, Signal(task, SIGKILL, Code.NONE, Cause.FORCED, failure, address, innocent, vma)
+            )
         elif kill_proc_ao(kernel, task, vma, address, trapno, pfn, failure, innocent) < 0:
             kernel.printk("cannot_send", pfn, task.comm, task.pid)
             kernel.reach("signal:AO not sent")
@@ -188,7 +184,7 @@ def kill_proc_ao(
 ) -> int:
     """Send the advisory signal: not forced, so it can be blocked or ignored; 0 or a negative errno."""
     kernel.printk("killing_early", pfn, task.comm, task.pid)
-    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, "early", failure, address, innocent, vma)
+    signal = Signal(task, SIGBUS, BUS_MCEERR_AO, Cause.EARLY, failure, address, innocent, vma)
     result = send_sig_info(kernel, signal)
     if result < 0:
         kernel.printk("send_error", task.comm, task.pid, result)
