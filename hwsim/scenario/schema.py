@@ -263,13 +263,13 @@ class Pool(Model, fills=spec.KernelPoolSpec):
     full_line: Share = key("share of stores that overwrite whole lines without reading them; assumption")
 
 
-class Step(Model):
+class Step(Model, fills=spec.ScriptStep):
     """One exact step: its other keys are the arguments of its verb."""
 
     model_config = ConfigDict(extra="allow")
 
-    at: Duration = key("when, since the start of the machine")
-    do: str = key("a verb, such as inject or load")
+    at_ns: Duration = key("when, since the start of the machine", "at")
+    verb: str = key("a verb, such as inject or load", "do")
 
 
 class ScenarioModel(Model, fills=spec.Spec):
