@@ -78,6 +78,8 @@ format: $(VENV)/dev
 
 schema: $(VENV)/runtime
 	$(BIN)/hwsim schema > scenarios/hwsim.schema.json
+	$(BIN)/python -m tools.verbs > docs/verbs.md
+	$(BIN)/python -m tools.columns > docs/columns.md
 
 # The two stamps: what is installed is renewed when pyproject.toml changes and never otherwise, so that
 # everything works without a network afterwards. Editable: a changed source file needs no new install.

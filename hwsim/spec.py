@@ -342,6 +342,7 @@ class MachineSpec:
 
 
 Arguments = dict[str, Any]  # of a step, by name: TOML values
+DEFAULT_FD = "fd"  # the descriptor of a file that a step means when it names none
 
 
 @dataclass(frozen=True, slots=True)

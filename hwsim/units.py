@@ -15,6 +15,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 PAGE_BYTES = 4096
+MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
+MAX_PFN = (1 << MAX_PHYS_BITS) // PAGE_BYTES
 
 DURATION_UNITS_NS: dict[str, int] = {
     "ns": 1,

@@ -47,7 +47,7 @@ def _python(which: str) -> str | None:
 
 
 def _pip(python: Path, *arguments: str) -> int:
-    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
@@ -57,6 +57,7 @@ def _index_answers(python: Path) -> bool:
 
 
 def main(which: str, arguments: list[str]) -> int:
+    """The command."""
     venv = ROOT / f".venv-{which}"
     python, made = venv / "bin" / "python", venv / "made"
     if not made.exists() or made.stat().st_mtime < SETTINGS.stat().st_mtime:

@@ -19,6 +19,8 @@ from hwsim.kernel.mm.memory import meets_poison
 from hwsim.kernel.mm.page_alloc import PAGE_BYTES, lose_block
 from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.memory.advance_state import quiet_rates, store_meanwhile
+from hwsim.memory.behaviours import BEHAVIOURS
+from hwsim.record import Outcome
 from hwsim.rng import Slot
 
 _LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
@@ -70,15 +72,14 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
             take_out(line, page)
         if failure.exit not in ("free_or_high_order", "free_buddy"):
             _count_data(line, page, failure)
-    if failure.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
+    if failure.exit == "table" and page.mapping is None and page.region.layout.is_file:
         read_again.dropped(line, page)
         rate = page.region.layout.truncate_per_s * 1e-9
         if rate > 0.0 and (failure.dirty or line.touches.to_come):
             late_touch.expect_truncation(line, rate)
-    if failure.dirty and failure.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
+    if failure.dirty and failure.exit == "table":
         dropped = in_boot.contained_ns is not None or page.flags & pg.ERROR
-        in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
-        if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
+        if dropped and BEHAVIOURS[page.region.kind].write_lost(page):
             around.kernel.files.write_lost(failure, page, entries)
     for pte in _entries(page):
         if meets_poison(pte) and not late_touch.awaits(line, pte):
@@ -99,7 +100,7 @@ def _out_of_reach(line: BadLine, found_ns: int, vmas: list[Vma]) -> None:
     if page is None or now <= found_ns:
         return
     rate = sum(sum(quiet_rates(vma, page.pgoff, line.permanent)) for vma in vmas)
-    if page.region.kind in ("file", "blockdev"):
+    if page.region.layout.is_file:
         rate += sum(page.region.touch_rates(page.pgoff))  # read() and write() by system call
     u = around.draws.extra(line.error, Slot.WINDOW, line.attempts)
     line.record.touched = u < -expm1(-rate * (now - found_ns))
@@ -132,7 +133,7 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return True
     if failure.row <= _LAST_KERNEL_ROW:
         return False
-    return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes
+    return ACTION_NAME[failure.outcome] in (Outcome.RECOVERED, Outcome.DELAYED) and not page.ptes
 
 
 def take_out(line: BadLine, page: Page) -> None:
@@ -141,12 +142,6 @@ def take_out(line: BadLine, page: Page) -> None:
 
 
 def _count_data(line: BadLine, page: Page, failure: MemoryFailure) -> None:
-    if page.region.kind == "anon":
-        lost = not page.swap_entry
-    elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
-        lost = failure.dirty and not page.swap_entry
-    else:
-        lost = failure.dirty
-    if lost:
+    if BEHAVIOURS[page.region.kind].data_lost(page, failure.dirty):
         page.lost_bytes = PAGE_BYTES
         line.record.data_lost_bytes += PAGE_BYTES

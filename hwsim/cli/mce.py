@@ -14,6 +14,7 @@ from hwsim.cli.shell import guarded, print_json, wrong
 if TYPE_CHECKING:
     from hwsim.hardware.mce_record import Problem
     from hwsim.hardware.mce_text import MceText
+    from hwsim.kernel.machine_checks import Handling
 
 
 @guarded
@@ -42,20 +43,15 @@ def mce(
     """Grade machine checks, and say what becomes of the machine."""
     from hwsim.cli.mce_answer import answer, plain
     from hwsim.hardware.mce_record import MceTextError
-    from hwsim.kernel.mce.do_machine_check import HANDLING, MAX_PHYS_BITS
     from hwsim.kernel.mce.printed import play_text
+    from hwsim.units import MAX_PHYS_BITS
 
-    if kernel not in HANDLING:
-        wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(HANDLING)}")
-    if tolerant is not None and not HANDLING[kernel].tolerant:
-        wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel 2.6.32")
-    if phys_bits is not None and not HANDLING[kernel].masks_addr:
-        wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel modern")
+    handling = _handling(kernel, tolerant, phys_bits)
     texts: dict[Path, MceText] = {}
     problems: list[Problem] = []
     for file in files:
         try:
-            texts[file] = _read(file, HANDLING[kernel].banks)
+            texts[file] = _read(file, handling.banks)
         except MceTextError as mistakes:
             problems += sorted(mistakes.problems, key=lambda each: each.line)
     if len(problems) == 1:
@@ -64,7 +60,7 @@ def mce(
         wrong("\n".join(["the machine checks cannot be read", *map(str, problems)]))
     level, bits = 1 if tolerant is None else tolerant, phys_bits or MAX_PHYS_BITS
     found = [
-        (file, text, play_text(text, kernel, ser=ser, tolerant=level, phys_bits=bits))
+        (file, text, play_text(text, handling, ser=ser, tolerant=level, phys_bits=bits))
         for file, text in texts.items()
     ]
     if as_json:
@@ -75,6 +71,21 @@ def mce(
             typer.echo()
         for line in answer(str(file), text, boots):
             typer.echo(line)
+
+
+def _handling(kernel: str, tolerant: int | None, phys_bits: int | None) -> Handling:
+    """The machine-check code of the kernel, which has the settings that are asked for."""
+    from hwsim.kernel.versions.boot import machine_checks
+
+    known = machine_checks()
+    if kernel not in known:
+        wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(known)}")
+    handling = known[kernel]
+    if tolerant is not None and not handling.tolerant:
+        wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel 2.6.32")
+    if phys_bits is not None and not handling.masks_addr:
+        wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel modern")
+    return handling
 
 
 def _read(file: Path, banks: int) -> MceText:

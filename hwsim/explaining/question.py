@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.switches import SWITCHES
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import KERNELS
 
 _MOST = 10_000
 BUFFER_STATES = ("none", "idle", "busy")
@@ -38,8 +38,8 @@ def not_known(
     for name in names:
         if name not in pg.NAMES:
             yield _unknown("flags", name, pg.NAMES)
-    if kernel not in PROFILES:
-        yield _unknown("kernel", kernel, PROFILES)
+    if kernel not in KERNELS:
+        yield _unknown("kernel", kernel, KERNELS)
     if mapping is not None and mapping not in MAPPINGS:
         yield _unknown("mapping", mapping, MAPPINGS)
     if buffers not in BUFFER_STATES:

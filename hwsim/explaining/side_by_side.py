@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from difflib import get_close_matches
 from types import FunctionType
 from typing import NamedTuple, TypedDict
 
+from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.page_flags import names_of
 from hwsim.kernel.profile import Profile
 from hwsim.kernel.switches import SWITCHES
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import KERNELS
+from hwsim.kernel.versions.boot import all_profiles, profile_of
+from hwsim.kernel.versions.switches import word_of
 
-_APART = ("name", "model_version", "error_states", "switches", "formats")
+# Between them stands what a kernel says in a word of its functions.
+_BEFORE = (
+    *("source", "released", "early_kill_default"),
+    *("n_unmap_tries", "ring_slots", "trapno", "rendezvous_timeout_ns"),
+)
+_AFTER = ("fsync_asks", "punch_hole", "machine_checks")
 
 
 class ProfileError(ValueError):
@@ -45,20 +53,19 @@ class SwitchRow(TypedDict):
 def profiles() -> list[dict[str, str]]:
     """Every kernel profile: name, date, source."""
     return [
-        {"name": each.name, "released": each.released, "source": each.source} for each in PROFILES.values()
+        {"name": each.name, "released": each.released, "source": each.source}
+        for each in all_profiles().values()
     ]
 
 
 def side_by_side(*names: str) -> list[Line]:
     """The kernels ``names`` line by line, from their profiles; :class:`ProfileError` for an unknown one."""
     chosen = [_profile(name) for name in names]
-    lines = [
-        Line("kernel", field.name, tuple(_shown(getattr(each, field.name)) for each in chosen))
-        for field in fields(Profile)
-        if field.name not in _APART
-    ]
+    facts = [_facts(kernel) for kernel in chosen]
+    all_names = dict.fromkeys(name for each in facts for name in each)
+    lines = [Line("kernel", name, tuple(each.get(name, "") for each in facts)) for name in all_names]
     lines += [
-        Line("switches", each.name, tuple(str(getattr(kernel.switches, each.name)) for kernel in chosen))
+        Line("switches", each.name, tuple(str(word_of(kernel, each.name)) for kernel in chosen))
         for each in SWITCHES
     ]
     lines += _rows(chosen)
@@ -69,11 +76,12 @@ def side_by_side(*names: str) -> list[Line]:
 
 def switches() -> list[SwitchRow]:
     """Every switch of the review."""
+    kernels = all_profiles()
     return [
         {
             "name": each.name,
             "allowed": list(each.allowed) or "0 to 1",
-            "kernels": {name: getattr(kernel.switches, each.name) for name, kernel in PROFILES.items()},
+            "kernels": {name: word_of(kernel, each.name) for name, kernel in kernels.items()},
             "source": each.source,
             "effect": each.effect,
         }
@@ -81,20 +89,27 @@ def switches() -> list[SwitchRow]:
     ]
 
 
-def _profile(name: str) -> Profile:
-    if name in PROFILES:
-        return PROFILES[name]
-    near = get_close_matches(name, PROFILES, n=1)
+def _profile(name: str) -> Profile[Kernel]:
+    if name in KERNELS:
+        return profile_of(name)
+    near = get_close_matches(name, KERNELS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ProfileError(f"kernel = {name!r}: not known; allowed are {', '.join(PROFILES)}{hint}")
+    raise ProfileError(f"kernel = {name!r}: not known; allowed are {', '.join(KERNELS)}{hint}")
+
+
+def _facts(kernel: Profile[Kernel]) -> dict[str, str]:
+    facts = {name: _shown(getattr(kernel, name)) for name in _BEFORE}
+    return {**facts, **kernel.told, **{name: _shown(getattr(kernel, name)) for name in _AFTER}}
 
 
 def _shown(value: object) -> str:
-    """A rule of the kernel by the name of its function."""
+    """A rule of the kernel by the name of its function, its machine checks by theirs."""
+    if isinstance(value, Handling):
+        return value.name
     return f"{value.__name__}()" if isinstance(value, FunctionType) else str(value)
 
 
-def _rows(chosen: list[Profile]) -> list[Line]:
+def _rows(chosen: list[Profile[Kernel]]) -> list[Line]:
     keys: dict[str, None] = {}
     tables: list[dict[str, str]] = []
     for kernel in chosen:
@@ -105,12 +120,12 @@ def _rows(chosen: list[Profile]) -> list[Line]:
             wants = " ".join(
                 [*names_of(state.must_set), *(f"!{name}" for name in names_of(state.must_clear))]
             )
-            table[key] = f"{wants or 'anything'}: {state.message!r} {state.handler}(){config}"
+            table[key] = f"{wants or 'anything'}: {state.message!r} {state.handler.__name__}(){config}"
         tables.append(table)
         keys.update(dict.fromkeys(table))
     return [Line("error_states", key, tuple(table.get(key, "") for table in tables)) for key in keys]
 
 
-def _message(kernel: Profile, key: str) -> str:
+def _message(kernel: Profile[Kernel], key: str) -> str:
     level, text = kernel.formats.get(key, (0, ""))
     return f"<{level}>{text}" if text else ""

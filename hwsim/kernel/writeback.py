@@ -83,12 +83,6 @@ class Flusher:
         self.interval_ns, self.changed_ns = interval_ns, now_ns
 
 
-SET_INTERVAL: dict[str, Callable[[Flusher, int, int], None]] = {
-    "pdflush": Flusher.rearm,
-    "flusher thread": Flusher.sleep_on,
-}
-
-
 @trait
 class Stored:
     """What an inode has to know of the pages of its file; a Region does."""

@@ -16,7 +16,6 @@ from hwsim.kernel.mm.page_cache import inode_of, mlock_vma_page
 from hwsim.kernel.mm.page_lock import end_io
 from hwsim.kernel.mm_types import Page, Vma
 
-_KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
 
 
@@ -40,7 +39,7 @@ def quiet_stores(page: Page, permanent: bool) -> list[tuple[float, Vma | None]]:
     rates: list[tuple[float, Vma | None]] = [
         (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in sharers(page)
     ]
-    if page.region.kind != "shm":
+    if page.region.layout.is_file:
         write = page.region.touch_rates(page.pgoff)[1]
         share = min(1.0, page.region.layout.lines_per_touch / 64)
         rates.append((write if permanent else write * (1.0 - share), None))
@@ -52,7 +51,7 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     since, page.looked_ns = page.looked_ns, now_ns
     end_io(page, now_ns)
     mapping = page.mapping
-    if now_ns <= since or mapping is None or page.region.kind not in _KINDS:
+    if now_ns <= since or mapping is None or page.region.layout.is_hugetlb:  # never written back
         return
     if page.flags & (pg.HWPOISON | pg.BUDDY | pg.SWAPCACHE):
         return

@@ -60,7 +60,7 @@ def _mappings(spec: Spec, layouts: list[Layout]) -> Iterator[tuple[float, str, L
             layout = by_name.get(f"{task.name}/{region.name}")
             if layout is None:
                 continue
-            if region.kind == "file":
+            if region.file is not None:
                 yield tasks, f"file:{region.file}", layout
             elif layout.first_pfn >= 0:
                 yield tasks - 1.0, layout.name, layout

@@ -9,28 +9,18 @@ from typing import Any
 from hwsim import units
 from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
+from hwsim.kernel.versions import KERNELS
+from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
-from hwsim.scenario.valid_parts import SHARED_BY_DEFAULT, Parts
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
+from hwsim.scenario.valid_parts import Parts
+from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms
+from hwsim.units import MAX_PFN
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
-PAGE_FORMS = (
-    '{ region = "task.0/name", index = 0 }, { file = "name", index = 0 }, { kernel = "slab", index = 0 }, '
-    '{ free = 0 }, { pfn = 0 } or { address = "0x1000" }'
-)
-MAX_TRIES = 5
-MAX_NR_BANKS = 32  # of the kernels that scripts run on
-_LOW_HIGH = {
-    "count": (1, MAX_PFN),
-    "index": (0, MAX_PFN - 1),
-    "line": (0, 63),
-    "order": (0, MAX_ORDER),
-    "tries": (0, MAX_TRIES),
-    "int": (-(2**31), 2**31 - 1),
-}
+_PAGE = " or ".join([", ".join(page_forms()[:-1]), page_forms()[-1]])
 
 
 def _is_int(value: object) -> bool:
@@ -40,8 +30,10 @@ def _is_int(value: object) -> bool:
 def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     """Mistakes in one argument that show without looking at other tables (CPUs and flags excepted)."""
     kind = arg.kind
-    if kind in _LOW_HIGH or kind == "cpu":
-        low, high = _LOW_HIGH.get(kind, (0, parts.machine.cpus - 1 if parts.machine else 4095))
+    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
+    if low is not None:
+        if high is None:  # a CPU
+            high = parts.machine.cpus - 1 if parts.machine else 4095
         if not _is_int(value):
             yield Finding(path, "not a whole number", f"{low} to {high}")
         elif not low <= value <= high:
@@ -49,12 +41,11 @@ def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     elif kind == "bool":
         if not isinstance(value, bool):
             yield Finding(path, "not a yes or no", "true or false")
-    elif kind == "choice":
-        if value not in arg.choices:
-            yield Finding(path, "unknown word", one_of(arg.choices), nearby_name(value, arg.choices))
-    elif kind == "sysctl":
-        if value not in SYSCTLS:
-            yield Finding(path, "unknown sysctl", one_of(SYSCTLS), nearby_name(value, SYSCTLS))
+    elif kind in {"choice", "sysctl"}:
+        words = arg.choices or ARG_KINDS[kind].words
+        if value not in words:
+            what = "word" if arg.choices else kind
+            yield Finding(path, f"unknown {what}", one_of(words), nearby_name(value, words))
     elif kind == "size":
         try:
             if units.parse_pages(value) == 0:
@@ -108,7 +99,7 @@ def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         missing |= set() if config.unevictable_lru else {"unevictable"}
         missing |= set() if config.mlocked_page_bit else {"mlocked"}
         missing |= {"compound"} if config.pageflags_extended else {"head", "tail"}
-    known = [name for name in PAGE_FLAGS if name not in missing]
+    known = [name for name in ARG_KINDS["flags"].words if name not in missing]
     if not isinstance(value, list):
         yield Finding(path, "not a list of page flags", '["lru", "dirty"]')
         return
@@ -119,12 +110,20 @@ def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding((*path, index), "unknown page flag", one_of(known), nearby_name(name, known))
 
 
+def _banks(parts: Parts) -> int:
+    """How many banks the machine's kernel reads out; of any if that is not known."""
+    from hwsim.kernel.versions.boot import profile_of  # what a kernel does is loaded for such a step alone
+
+    kernel = parts.machine.kernel if parts.machine else next(iter(KERNELS))
+    return profile_of(kernel).machine_checks.banks
+
+
 def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
     if not isinstance(value, str):
         yield Finding(path, "not a text", "records in the format of mce-inject")
         return
     try:
-        text = read_mce(value, "", banks=MAX_NR_BANKS)
+        text = read_mce(value, "", banks=_banks(parts))
     except MceTextError as error:
         for each in error.problems:
             where = f"line {each.line} of it: " if each.line else ""
@@ -141,39 +140,29 @@ def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding(path, message, f"0 to {cpus - 1}")
 
 
-_HEADS: dict[str, bool] = {  # ways to name a page, and whether an index belongs to it
-    "region": True,
-    "file": True,
-    "kernel": True,
-    "free": False,
-    "pfn": False,
-    "address": False,
-}
-
-
 def _page(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
     if not isinstance(value, dict):
-        yield Finding(path, "not a page", PAGE_FORMS)
+        yield Finding(path, "not a page", _PAGE)
         return
-    heads = [key for key in _HEADS if key in value]
-    unknown = [key for key in value if key not in _HEADS and key != "index"]
+    heads = [key for key in PAGE_FORMS if key in value]
+    unknown = [key for key in value if key not in PAGE_FORMS and key != "index"]
     for key in unknown:
-        yield Finding((*path, key), "unknown key", PAGE_FORMS, nearby_name(key, [*_HEADS, "index"]))
+        yield Finding((*path, key), "unknown key", _PAGE, nearby_name(key, [*PAGE_FORMS, "index"]))
     if unknown:
         return
     if len(heads) != 1:
-        yield Finding(path, "must name one page in one way", PAGE_FORMS)
+        yield Finding(path, "must name one page in one way", _PAGE)
         return
     head = heads[0]
-    if not _HEADS[head] and "index" in value:
-        yield Finding((*path, "index"), f"a page named by {head} has no index", PAGE_FORMS)
-    if _HEADS[head]:
+    if not PAGE_FORMS[head].has_index and "index" in value:
+        yield Finding((*path, "index"), f"a page named by {head} has no index", _PAGE)
+    if PAGE_FORMS[head].has_index:
         if "index" not in value:
-            yield Finding((*path, "index"), "required key is missing", PAGE_FORMS)
+            yield Finding((*path, "index"), "required key is missing", _PAGE)
         elif not _is_int(value["index"]) or value["index"] < 0:
             yield Finding((*path, "index"), "not a page number", "a whole number from 0 on")
         if not isinstance(value[head], str):
-            yield Finding((*path, head), "not a name", PAGE_FORMS)
+            yield Finding((*path, head), "not a name", _PAGE)
         elif head == "region" and value[head].count("/") != 1:
             yield Finding(
                 (*path, head), "not a region of a task", 'a task, a slash and a region: "postgres.0/shm"'
@@ -221,5 +210,5 @@ def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
         if "line" in verb.args and "line" not in given:
             args["line"] = (address >> 6) & 63
     if do == "mmap":
-        args.setdefault("shared", SHARED_BY_DEFAULT[args["kind"]])
+        args.setdefault("shared", REGIONS[args["kind"]].shared)
     return args

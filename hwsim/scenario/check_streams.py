@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hwsim.memory.kinds import FREE, REGIONS
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
 from hwsim.scenario.schema import MAX_ERRORS, Errors
 from hwsim.scenario.valid_parts import Parts, footprint, one_tasks_region, place_pages
@@ -15,7 +16,7 @@ _MAX_FAULTS = 100_000  # each is looked at, and pairs of them
 
 def check_streams(parts: Parts) -> Iterator[Finding]:
     """Everything that is wrong with the tables [[errors]]."""
-    mapped = {f"{task.name}/{r.label}": r.file for _, task, r in parts.regions() if r.kind == "file"}
+    mapped = {f"{task.name}/{r.label}": r.file for _, task, r in parts.regions() if REGIONS[r.kind].of_file}
     for index, stream in enumerate(parts.errors):
         if stream is None:
             continue
@@ -34,7 +35,7 @@ def check_streams(parts: Parts) -> Iterator[Finding]:
         elif region is not None and region not in _places(parts) and one_tasks_region(parts, region) is None:
             yield unknown((*path, "where", "region"), "place", region, _places(parts))
         elif stream.where.kind is not None and parts.complete and place_pages(parts, index) is None:
-            kinds = sorted({kind for _, kind, _ in footprint(parts)} | {"free"})
+            kinds = sorted({kind for _, kind, _ in footprint(parts)} | {FREE})
             message = f"no memory of kind {stream.where.kind} in this scenario"
             yield Finding((*path, "where", "kind"), message, one_of(kinds))
         elif stream.where.pfns is not None and parts.machine is not None:
@@ -54,7 +55,7 @@ def _places(parts: Parts) -> list[str]:
         for region in regions if isinstance(regions, list) else []:
             if isinstance(region, dict):
                 names.append(f"{task.get('name')}/{region.get('name', region.get('kind'))}")
-    return [*names, "free"]
+    return [*names, FREE]
 
 
 def _how_many(parts: Parts, index: int) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
 from hwsim.scenario.valid_parts import Parts, free_pages
@@ -120,7 +121,8 @@ def _region(parts: Parts, path: Path, task: Task, region: Region, horizon_ns: in
     yield from _every((*path, "swap", "period"), what, _open_ns(parts), region.swap.period, times)
     processes = task.count * (1 + task.children)
     touch = max((band.load + band.store for band in region.touch), default=0.0)
-    if region.kind != "shm" or task.group_death or processes == 1 or task.restart is None or not touch:
+    alone = not REGIONS[region.kind].shared or processes == 1
+    if alone or task.group_death or task.restart is None or not touch:
         return
     cycle = task.restart + 1e9 / touch  # its page in the swap cache kills whoever touches it
     yield from _every((*path[:2], "restart"), "deaths of one bad page", horizon_ns, cycle, processes)

@@ -11,6 +11,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
+from hwsim.memory.kinds import KINDS, POOLS, REGIONS, SHARED_BY_DEFAULT
 from hwsim.scenario.fields import (
     Age,
     Duration,
@@ -32,11 +34,11 @@ from hwsim.scenario.fields import (
 )
 from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine, Model, OrText, same_as
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, POOL_KINDS, REGION_KINDS
+from hwsim.units import MAX_PFN
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
-PAGE_KINDS: Final = ("anon", "shm", "file", "blockdev", "hugetlb", *POOL_KINDS, "free")
 ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
+_POOL_ORDERS: Final = ", ".join(f"{name} {use.order}" for name, use in POOLS.items() if use.order)
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
 HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
 MAX_ERRORS: Final = 10_000_000  # expected in one replication: more is a slip of the pen in a rate
@@ -46,7 +48,7 @@ class Where(Model):
     """Exactly one of the three."""
 
     region: str | None = Field(None, description='"task/region", "file:NAME", "kernel:KIND" or "free"')
-    kind: Annotated[str, choice(*PAGE_KINDS)] | None = None
+    kind: Annotated[str, choice(*KINDS)] | None = None
     pfns: tuple[Annotated[int, whole(0, MAX_PFN - 1)], ...] | None = Field(
         None, min_length=1, max_length=100_000
     )
@@ -154,16 +156,14 @@ class Swap(Model):
 class Region(Model):
     """A piece of a task's address space."""
 
-    kind: Annotated[str, choice(*REGION_KINDS)]
+    kind: Annotated[str, choice(*REGIONS)]
     name: Name | None = Field(None, description="default: the kind")
     size: PositivePages | None = Field(
         None, description="needed, except for a mapping of a whole cached file"
     )
     touch: Touches = ()
     file: str | None = None
-    shared: Flag | None = Field(
-        None, description="default: true for shm and file, false for anon and hugetlb"
-    )
+    shared: Flag | None = Field(None, description=SHARED_BY_DEFAULT)
     mlock: Flag = same_as(spec.RegionSpec, "mlock", "")
     populate: Flag = same_as(spec.RegionSpec, "populate", "every page is written once at start")
     lines_per_touch: Annotated[float, number(0.01, 64)] = same_as(
@@ -239,10 +239,10 @@ class Task(Model):
 class Pool(Model):
     """Pages that the kernel owns."""
 
-    kind: Annotated[str, choice(*POOL_KINDS)]
+    kind: Annotated[str, choice(*POOLS)]
     size: PositivePages
     order: Annotated[int, whole(0, MAX_ORDER)] | None = Field(
-        None, description="2**order pages each; default 0, slab_multi 3, kernel_stack 1, high_order 2"
+        None, description=f"2**order pages each; default 0, {_POOL_ORDERS}"
     )
     load: RatePerS = same_as(spec.KernelPoolSpec, "load_per_s", "kernel reads of a page", lambda _: "never")
     store: RatePerS = same_as(spec.KernelPoolSpec, "store_per_s", "kernel writes", lambda _: "never")

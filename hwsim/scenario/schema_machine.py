@@ -13,7 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.kernel.switches import SWITCHES, Switch
+from hwsim.kernel.versions import KERNELS
 from hwsim.scenario.fields import (
     Duration,
     DurationOrNever,
@@ -27,10 +29,9 @@ from hwsim.scenario.fields import (
     refuse,
     whole,
 )
-from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
+from hwsim.script.verbs import SYSCTLS
 
 CENTISEC_NS: Final = 10_000_000
-KNOWN_KERNELS: Final = ("v5", "2.6.32")
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
     "exponential": ("mean",),
@@ -221,7 +222,7 @@ class Machine(Model):
     )
     memory: PositivePages = Field(description="memory that the kernel manages")
     cpus: Annotated[int, whole(1, 4096)] = same_as(spec.MachineSpec, "cpus", "number of CPUs")
-    kernel: Annotated[str, choice(*KNOWN_KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")
+    kernel: Annotated[str, choice(*KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")
     sysctl: Sysctl = Field(default_factory=Sysctl)
     config: Config = Field(default_factory=Config)
     tolerant: Annotated[int, whole(0, 3)] = same_as(

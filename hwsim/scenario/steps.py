@@ -14,7 +14,7 @@ from hwsim.record import StepMistake
 from hwsim.scenario.arguments import compiled, shape
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import Parts
-from hwsim.scenario.verbs import VERBS
+from hwsim.script.verbs import VERBS
 
 
 def check_steps(parts: Parts) -> Iterator[Finding]:

@@ -135,7 +135,7 @@ def page_in_vma(step: Step, vma: Vma, pgoff: int) -> Page | None:
     pte = vma.ptes.get(pgoff)
     if pte is not None:
         return pte.page
-    if vma.mapping is not None and vma.region.kind != "hugetlb":
+    if vma.mapping is not None and not vma.region.layout.is_hugetlb:
         page = cached(step, frames_of(step, vma), pgoff)
         return page if page is not None and vma in page.ptes else None
     for region in _anon_regions(vma):

@@ -168,7 +168,7 @@ def test_no_ser_and_tolerant_reach_the_machine() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-", "--kernel", "v5"], "--kernel v5: no such kernel\n    allowed: 2.6.32, modern"),
+        (["-", "--kernel", "v6"], "--kernel v6: no such kernel\n    allowed: 2.6.32, modern, v5"),
         (["-", "--kernel", "modern", "--tolerant", "2"], "--tolerant 2: modern has no such setting"),
         (["/no/such/file"], "/no/such/file: No such file or directory"),
         ([str(EXAMPLES)], "Is a directory"),

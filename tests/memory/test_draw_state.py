@@ -10,7 +10,7 @@ import pytest
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import Page, Region
-from hwsim.memory.draw_state import _writeback
+from hwsim.memory.kinds.file import _writeback
 
 
 @pytest.mark.parametrize(

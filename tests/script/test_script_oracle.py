@@ -19,7 +19,6 @@ from hwsim.kernel.error_states import Config as ModelConfig
 from hwsim.kernel.error_states import classify, lookup, scan
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
-from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import (
     BUFFERS,
     CACHE,
@@ -35,7 +34,7 @@ from hwsim.kernel.mm_types import (
     Vma,
 )
 from hwsim.kernel.ports import HandlerWatcher
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import v5
 from hwsim.machine import Machine
 from hwsim.memory.layout import MemoryLayout
 from tests.oracles.oracle_v5 import (
@@ -54,7 +53,7 @@ from tests.support.worlds import world
 
 SPEC = world()
 PLAN = MemoryLayout(SPEC)
-V5 = PROFILES["v5"]
+V5 = v5.PROFILE
 Policies = dict[str, tuple[str, bool]]
 MAPPINGS: tuple[Mapping | None, ...] = (None, "file", "blockdev", "tmpfs", "ramfs")
 FILESYSTEM = {"file": "ext4", "blockdev": "blockdev", "tmpfs": "tmpfs", "ramfs": "ramfs"}
@@ -151,7 +150,7 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
     before = page.count
     report = MemoryFailure(0, case.pfn, [0.5] * 32, lambda _name, _slot, _k: 0.5)
     mapping = page.mapping
-    for _ in memory_failure(kernel, case.pfn, 18, report):
+    for _ in kernel.profile.memory_failure(kernel, case.pfn, 18, report, 0):
         pytest.fail("memory_failure() waits for something")
     kinds = {}
     for mapper in case.mappers:
@@ -163,9 +162,7 @@ def run_case(machine: Machine, case: PageCase, policies: Policies | None = None)
         "row": report.row,
         "message": report.message,
         "outcome": ACTION_NAME[report.outcome],
-        "log": tuple(
-            (level, text) for _, level, text in machine.printk.render(V5.all_formats(kernel.switches))
-        ),
+        "log": tuple((level, text) for _, level, text in machine.printk.render(kernel.profile.formats)),
         "signals": tuple(noted.signals),
         "ptes": kinds,
         "users": page.count - 1 if report.row else 0,
@@ -314,7 +311,11 @@ def test_every_row_in_every_configuration(theirs: Config, ours: ModelConfig) -> 
         wanted = find_row(flags, theirs)
         found = scan(states, real)
         number = 4 if not ours.pageflags_extended and found.row == 4 else found.row
-        assert (number, found.message, found.handler) == (wanted.number, wanted.message, wanted.handler)
+        assert (number, found.message, found.handler.__name__) == (
+            wanted.number,
+            wanted.message,
+            wanted.handler,
+        )
         assert lookup(states)[real] == found.row
 
 

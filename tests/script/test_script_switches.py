@@ -111,4 +111,4 @@ def test_odd_pages_under_any_switches(
 
 def test_the_search_knows_all_flags() -> None:
     assert len(every_flags()) == 2 ** len(FLAGS)
-    assert make_machine().kernel.switches == machine(Switches()).kernel.switches
+    assert make_machine().kernel.profile == machine(Switches()).kernel.profile

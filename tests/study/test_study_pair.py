@@ -8,7 +8,6 @@ import json
 import pytest
 from rich.console import Console
 
-from hwsim.record import FaultRow
 from hwsim.show import tables
 from hwsim.show.reading import times
 from hwsim.study import pair
@@ -18,6 +17,7 @@ from hwsim.study.manifest import Policy
 from hwsim.study.metrics import METRICS
 from hwsim.study.pair import comparison, pairing, policies_of
 from hwsim.study.summary import summary
+from tests.support import rows
 from tests.support.study_fake import FakeScenario, failing_replication, fake_replication
 
 BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
@@ -183,9 +183,7 @@ def test_errors_of_three_policies_are_counted_once():
 def test_dram_faults_that_only_the_ecc_treats_otherwise_are_the_same_faults():
     def by_ecc(spec, index, base=None, trace=False):
         result = fake_replication(spec, index)
-        fault = FaultRow(
-            index, 0, 0, 5, "row", "permanent", 0, 0, 1, 2, 3, None, 16, "UE", 0, 0, 0, 0, 0, "horizon", 9
-        )
+        fault = rows.fault(replication=index, onset_ns=5, mode="row", permanence="permanent", row=3, end_ns=9)
         errors = [row._replace(source=0) for row in result.errors]
         return result._replace(errors=errors[spec.machine.early_kill or 0 :], faults=[fault])
 

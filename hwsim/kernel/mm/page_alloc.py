@@ -55,6 +55,11 @@ def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
     return False
 
 
+def leave_to_gatekeeper(_page: Page) -> bool:
+    """A free page stays where it is until an allocation meets it."""
+    return False
+
+
 def take_page_off_buddy(page: Page) -> bool:
     """Take a free page off its free list, so that no allocation meets it; its neighbours stay free."""
     if not page.flags & pg.BUDDY:
@@ -97,7 +102,7 @@ def release_region(kernel: Kernel, region: Region) -> None:
     """All frames of the region are free: nobody has it any more."""
     region.release()
     region.vmas = []
-    if region.kind == "shm":
+    if region.mapping is not None and region.mapping.swap_backed:  # shmem_mapping()
         kernel.files.released(region)
     kernel.watcher.released(region)
 
