@@ -79,6 +79,7 @@ format: $(VENV)/dev
 
 schema: $(VENV)/runtime
 	$(BIN)/hwsim schema > scenarios/hwsim.schema.json
+	$(BIN)/python -m tools.keys > docs/keys.md
 	$(BIN)/python -m tools.verbs > docs/verbs.md
 	$(BIN)/python -m tools.columns > docs/columns.md
 
