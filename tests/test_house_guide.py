@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from itertools import chain
+from pathlib import Path
 
 from hwsim.spec import TimesSpec
 from tests.test_house import ROOT
@@ -94,6 +95,17 @@ def test_every_port_is_there_with_its_methods_and_who_answers() -> None:
     }
     told = {port: (file, answers, methods) for [port, file], _, answers, methods in _table("Ports")}
     assert told == ports
+
+
+def test_what_is_added_touches_the_files_that_its_test_counts() -> None:
+    rows = _table("How to add")
+    assert len(rows) == 5
+    for _, files, _, [test] in rows:
+        counted = (ROOT / test).read_text("utf-8")
+        for file in files:
+            assert file in counted or Path(file).name in counted, (test, file)
+            new = file in ("kernel/versions/toy.py", "memory/kinds/pmem.py", "show/rain.py")
+            assert new != ((ROOT / "hwsim" / file).exists() or (ROOT / file).exists()), file
 
 
 def test_every_command_and_every_test_that_contributors_are_told_is_there() -> None:
