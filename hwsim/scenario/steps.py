@@ -12,6 +12,7 @@ from typing import Any
 from hwsim import spec, units
 from hwsim.record import StepMistake
 from hwsim.scenario.arguments import compiled, shape
+from hwsim.scenario.keys import filled
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import Parts
 from hwsim.script.verbs import VERBS
