@@ -126,9 +126,7 @@ class Config(Model, fills=spec.MachineSpec):
         "pages that cannot be reclaimed have a flag and a list of their own (2.6.30, mm/Kconfig)",
         "UNEVICTABLE_LRU",
     )
-    mlocked_page_bit: Flag = key(
-        "pages locked by mlock() have a flag (2.6.30, mm/Kconfig)", "HAVE_MLOCKED_PAGE_BIT"
-    )
+    mlocked_page_bit: Flag = key("locked pages have a flag (2.6.30, mm/Kconfig)", "HAVE_MLOCKED_PAGE_BIT")
     pageflags_extended: Flag = key(
         "head and tail of a compound page have a flag each; false: one for both (2.6.30, mm/Kconfig)",
         "PAGEFLAGS_EXTENDED",
@@ -172,9 +170,7 @@ class OnPanic(Model, fills=spec.MachineSpec):
         "arch/x86/kernel/cpu/mcheck/mce.c)",
         "reboot",
     )
-    repair_share: Share = key(
-        "probability that the memory at fault is replaced at the reboot; assumption", "repair"
-    )
+    repair_share: Share = key("probability that the memory at fault is replaced; assumption", "repair")
 
 
 class Alloc(Model, fills=spec.MachineSpec):
@@ -201,9 +197,7 @@ class Machine(Model, fills=spec.MachineSpec):
         "its place over a reboot: every replication is the same, and numbers are exact, without intervals"
     )
     memory_pages: PositivePages = key("memory that the kernel manages: each page has a struct page", "memory")
-    cpus: Annotated[int, whole(1, 4096, "CPUs")] = key(
-        "number of CPUs: one pagevec and one machine-check ring each"
-    )
+    cpus: Annotated[int, whole(1, 4096, "CPUs")] = key("one pagevec and one machine-check ring each")
     kernel: Annotated[str, choice(*KERNELS)] = key(
         "whose error handling: hwsim kernels puts two of them side by side"
     )
