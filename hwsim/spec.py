@@ -294,7 +294,7 @@ class CorrectedSpec:
 @dataclass(frozen=True, slots=True)
 class TimesSpec:
     """How long things take; each a distribution.  No measurement of these was found in print; the
-    defaults are assumptions, listed in the README, and every one is a scenario key."""
+    defaults are assumptions, listed in docs/keys.md, and every one is a scenario key."""
 
     rendezvous: Delay = Delay("lognormal", mean_ns=100_000, sigma=0.5)
     return_to_user: Delay = Delay("exponential", mean_ns=2_000)

@@ -68,6 +68,17 @@ MAX_PER_S = 10**9  # time goes by in nanoseconds
 _NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ%]+)\s*")
 _BARE_NUMBER = re.compile(rf"\s*({_NUMBER})\s*")
+_TIME = rf"(?:{'|'.join([*DURATION_UNITS_NS, *_DURATION_ALIASES])})\s*"
+_GIB = r"/\s*GiB\s*"
+_PERIOD = rf"/\s*(?:{_NUMBER}\s*)?{_TIME}"
+
+# The form of each text as a regular expression for others; how large a quantity may be it does not say.
+NEVER_FORM = r"\s*[Nn][Ee][Vv][Ee][Rr]\s*"
+DURATION_FORM = rf"\s*{_NUMBER}\s*{_TIME}"
+BYTES_FORM = rf"\s*{_NUMBER}\s*(?:{'|'.join(BYTE_UNITS)})\s*"
+RATE_FORM = rf"\s*{_NUMBER}\s*{_PERIOD}"
+RATE_PER_GIB_FORM = rf"\s*{_NUMBER}\s*(?:{_GIB}{_PERIOD}|{_PERIOD}{_GIB})"
+SHARE_FORM = rf"\s*{_NUMBER}\s*%\s*"
 
 
 class UnitError(ValueError):

@@ -35,7 +35,7 @@ def scrub_visit(line: BadLine) -> None:
     note_found(line, Found.SCRUB)
     if not first:
         line.record.repeats += 1
-    signals = around.kernel.profile.signalled(around.scrubber.signals)
+    signals = around.kernel.scrub_signals
     if signals == "UCNA":
         _logged(line)
     elif signals == "fatal":

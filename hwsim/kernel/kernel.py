@@ -57,11 +57,12 @@ class Kernel:
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
         self.error_states, self._rows, self._states = error_table(profile.error_states, self.config)
         self.times = spec.times
+        self.scrub_signals = profile.signalled(spec.scrub.signals)  # what becomes of a find
         early_kill = profile.early_kill_default if spec.early_kill is None else spec.early_kill
         recovery = 1 if spec.recovery is None else spec.recovery
-        self.flusher = flusher or Flusher(0, 0, 0)
+        flusher = flusher or Flusher(0, 0, 0)
         self.sysctl = Sysctl(
-            profile.sysctls, profile.set_interval, engine, mem_map, self.flusher, early_kill, recovery
+            profile.sysctls, profile.set_interval, engine, mem_map, flusher, early_kill, recovery
         )
         self.failslab = FailSlab(spec.atomic_alloc_fail)
         self.mce_bad_pages = 0

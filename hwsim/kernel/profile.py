@@ -38,16 +38,16 @@ class EioMode(NamedTuple):
     """What becomes of an error in a mapping.
 
     ``check``: a caller asks, and is told or not.  ``waits``: whether it would be, without asking.
-    ``always_asked``: by every fsync(), whatever the kernel's ``fsync_asks`` says.  ``asking_changes`` what
-    others are told, whether the caller looks at it or not.
+    ``is_taken``: whether asking would change what others are told, even if the caller does not look.
+    ``sync`` and ``last_close`` take the error away, or answer False.
     """
 
     check: Callable[[AddressSpace, OpenFile | None], bool]
     waits: Callable[[AddressSpace, OpenFile | None], bool]
-    sync_swallows: bool = False
-    last_close_clears: bool = False
-    always_asked: bool = False
-    asking_changes: bool = False
+    is_taken: Callable[[AddressSpace, OpenFile | None], bool]
+    sync: Callable[[AddressSpace], bool]
+    last_close: Callable[[AddressSpace], bool]
+    is_shared_bit: bool = False  # who takes the error takes it from all others
 
 
 @trait
@@ -108,7 +108,7 @@ class Profile(Generic[K]):
     dirty_flags: int  # with one of them a page cannot be known to be clean
     unmap_retry_chance: float  # that one try to unmap any page fails
     early_kill: EarlyKill[K]
-    collect_anon: Callable[[Page, Vma], bool]  # whether a VMA on the page's anon_vma counts as mapping it
+    collect_anon: Callable[[Page], list[Vma]]  # which VMAs on the page's anon_vma count as mapping it
 
     # Files: what the handlers of the table drop, and who is told.
     pagecache_drop: Callable[[K, Page], bool]  # out of the page cache; False: refused

@@ -9,6 +9,7 @@ from typing import Any
 from hwsim import units
 from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
+from hwsim.kernel.versions import KERNELS
 from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.fields import NAME_ALLOWED
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
@@ -20,7 +21,6 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _PAGE = " or ".join([", ".join(page_forms()[:-1]), page_forms()[-1]])
-MAX_NR_BANKS = 32  # of the kernels that scripts run on
 
 
 def _is_int(value: object) -> bool:
@@ -110,12 +110,20 @@ def _flags(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
             yield Finding((*path, index), "unknown page flag", one_of(known), nearby_name(name, known))
 
 
+def _banks(parts: Parts) -> int:
+    """How many banks the machine's kernel reads out; of any if that is not known."""
+    from hwsim.kernel.versions.boot import profile_of  # what a kernel does is loaded for such a step alone
+
+    kernel = parts.machine.kernel if parts.machine else next(iter(KERNELS))
+    return profile_of(kernel).machine_checks.banks
+
+
 def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
     if not isinstance(value, str):
         yield Finding(path, "not a text", "records in the format of mce-inject")
         return
     try:
-        text = read_mce(value, "", banks=MAX_NR_BANKS)
+        text = read_mce(value, "", banks=_banks(parts))
     except MceTextError as error:
         for each in error.problems:
             where = f"line {each.line} of it: " if each.line else ""

@@ -8,6 +8,7 @@ from hwsim.kernel.frames import MAX_ORDER
 from hwsim.memory.kinds import POOLS, REGIONS, named
 from hwsim.scenario.check_streams import check_streams
 from hwsim.scenario.endless import endless
+from hwsim.scenario.keys import given, spelled
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
 from hwsim.scenario.schema import Region, Sigbus, Swap, Touch
 from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay, Machine
@@ -17,7 +18,6 @@ from hwsim.scenario.valid_parts import (
     cached_pages,
     footprint,
     free_pages,
-    huge_order,
     pool_order,
     region_pages,
     show_pages,
@@ -45,10 +45,10 @@ def _machine(parts: Parts) -> Iterator[Finding]:
     if parts.machine.sysctl.recovery is not None and not _has_sysctl(parts.machine, sysctl):
         path = ("machine", "sysctl", sysctl)
         yield Finding(path, "this kernel has no such sysctl", "leave the key out")
-    for name in type(parts.machine.times).model_fields:
-        delay = getattr(parts.machine.times, name)
-        if delay is not None:
-            yield from _delay(("machine", "times", name), delay)
+    times = parts.machine.times
+    for name in spelled(type(times)):
+        if name in given(times):
+            yield from _delay(("machine", "times", name), getattr(times, name))
 
 
 def _has_sysctl(machine: Machine, name: str) -> bool:
@@ -67,15 +67,14 @@ def _has_mce_kill(machine: Machine) -> bool:
 
 
 def _delay(path: Path, delay: Delay) -> Iterator[Finding]:
-    needed = DISTRIBUTIONS[delay.kind]
+    needed, keys = DISTRIBUTIONS[delay.kind], given(delay)
     takes = f"{delay.kind} takes {', '.join(needed)} and chance"
     for key in ("mean", "low", "high", "sigma"):
-        given = getattr(delay, key) is not None
-        if given and key not in needed:
+        if key in keys and key not in needed:
             yield Finding((*path, key), f"a {delay.kind} distribution has no {key}", takes)
-        if not given and key in needed:
+        if key not in keys and key in needed:
             yield Finding((*path, key), "required key is missing", takes)
-    if delay.low is not None and delay.high is not None and delay.low > delay.high:
+    if {"low", "high"} <= keys and delay.low_ns > delay.high_ns:
         yield Finding((*path, "low"), "low is above high", "low <= high")
 
 
@@ -94,7 +93,7 @@ def _duplicates(parts: Parts) -> Iterator[Finding]:
                 seen[name] = index
     for number, task in enumerate(parts.task):
         labels: dict[str, int] = {}
-        for index, region in enumerate(task.region if task is not None else ()):
+        for index, region in enumerate(task.regions if task is not None else ()):
             path = ("task", number, "region", index)
             if region.label in labels:
                 message = f'region[{labels[region.label]}] of this task is already called "{region.label}"'
@@ -120,13 +119,13 @@ def _files(parts: Parts) -> Iterator[Finding]:
                 (*path, "buffers_busy"), f'has no effect with buffers = "{item.buffers}"', 'buffers = "idle"'
             )
         if item.filesystem in {"ramfs", "tmpfs"}:
-            if item.flush_every:
+            if item.flush_every_ns:
                 yield Finding(
                     (*path, "flush_every"), f"{item.filesystem} is never written back", "leave the key out"
                 )
-            if item.turnover > 0:
+            if item.turnover_per_s > 0:
                 yield Finding((*path, "turnover"), f"{item.filesystem} cannot be read again", '"never"')
-        if item.evict > 0 and item.filesystem in PINNED:
+        if item.evict_per_s > 0 and item.filesystem in PINNED:
             yield Finding((*path, "evict"), f"an inode of {item.filesystem} stays in memory", '"never"')
         for number, group in enumerate(item.writers):
             if group not in parts.raw_names("task"):
@@ -151,7 +150,7 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
                 yield Finding(
                     ("task", index, "fsync", "file"), f"fsync does nothing on {filesystem}", allowed
                 )
-        if task.fsync is not None and task.fsync.reopen is None and task.fsync.open < 1:
+        if task.fsync is not None and task.fsync.reopen_ns is None and task.fsync.open_share < 1:
             yield Finding(("task", index, "fsync", "open"), "the file is never opened again", "with reopen")
     for path, _, region in parts.regions():
         yield from _shares(path, region.touch)
@@ -159,7 +158,7 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
 
 
 def _sigbus(path: Path, sigbus: Sigbus) -> Iterator[Finding]:
-    if sigbus.unblock is not None and "blocked" not in {sigbus.on_ao, sigbus.on_ar}:
+    if sigbus.unblock_ns is not None and "blocked" not in {sigbus.on_ao, sigbus.on_ar}:
         yield Finding((*path, "unblock"), "nothing is blocked", 'on_ao or on_ar = "blocked"')
 
 
@@ -187,12 +186,11 @@ def _region(path: Path, region: Region, parts: Parts, file_names: list[str]) -> 
     if use.sharing and region.shared not in {None, use.shared}:
         state = "shared" if region.shared else "private"
         yield Finding((*path, "shared"), f"a region of kind {kind} cannot be {state}", use.sharing)
-    if use.huge and pages is not None and pages % (1 << huge_order(region)):
-        yield Finding(
-            (*path, "size"), "not a whole number of huge pages", f"a multiple of {region.huge_page}"
-        )
+    if use.huge and pages is not None and pages % (1 << region.huge_order):
+        allowed = f"a multiple of {show_pages(1 << region.huge_order)}"
+        yield Finding((*path, "size"), "not a whole number of huge pages", allowed)
     for key in ("huge_page", "huge_free"):
-        if key in region.model_fields_set and not use.huge:
+        if key in given(region) and not use.huge:
             yield Finding((*path, key), f"a region of kind {kind} has no huge pages", _of("huge"))
     if region.swap is not None:
         if not use.swapped:
@@ -227,7 +225,7 @@ def _pools(parts: Parts) -> Iterator[Finding]:
             yield Finding(
                 ("kernel", index, "size"), f"not a whole number of order-{order} allocations", allowed
             )
-        if not use.freed and pool.lifetime is not None:
+        if not use.freed and pool.lifetime_ns is not None:
             yield Finding(("kernel", index, "lifetime"), f"{pool.kind} memory is never freed", '"never"')
 
 
@@ -237,7 +235,7 @@ def _memory(parts: Parts) -> Iterator[Finding]:
     users = sorted(footprint(parts), key=lambda row: -row[2])
     largest = ", ".join(f"{name} {show_pages(frames)}" for name, _, frames in users[:3] if frames)
     message = f"too small by {show_pages(-free_pages(parts))}; the largest users are {largest}"
-    needed = parts.machine.memory - free_pages(parts)
+    needed = parts.machine.memory_pages - free_pages(parts)
     yield Finding(("machine", "memory"), message, f"at least {_whole_mib(needed)}")
 
 

@@ -5,19 +5,63 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from hwsim.scenario import script_schema
+from hwsim.scenario.keys import default_of, form_of, spelled, tables
 from hwsim.scenario.schema import ScenarioModel
 
 
 def schema() -> dict[str, Any]:
     """The schema as a dictionary."""
     found = ScenarioModel.model_json_schema()
-    found["$defs"]["Step"] = script_schema.step()
+    for model in tables(ScenarioModel).values():
+        table = found if model is ScenarioModel else found["$defs"][model.__name__]
+        for key, info in spelled(model).items():
+            _tell(table["properties"][key], info)
+    _undot(found["$defs"]["Sysctl"]["properties"])
+    found["$defs"]["Step"] = script_schema.step(found["$defs"]["Step"]["properties"]["at"])
     found["$defs"]["Page"] = script_schema.page()
     found["title"] = "hwsim scenario"
-    found["anyOf"] = [{"required": found.pop("required")}, {"required": ["extends"]}]
     _relax(found)
+    merged: list[dict[str, Any]] = []
+    found["if"], found["else"] = {"required": ["extends"]}, _needed(found, found["$defs"], merged)
+    for table in merged:
+        table.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _tell(shape: dict[str, Any], info: FieldInfo) -> None:
+    """What a key means and its form, and its default as a file has it."""
+    form = form_of(info)
+    if form is not None and "enum" not in form.shape and form.shape.get("type") != "boolean":
+        shape["description"] = f"{info.description}; {form.words}"
+    shape["default"] = default_of(info)  # _relax() drops that of a key without one
+
+
+def _undot(properties: dict[str, Any]) -> None:
+    """A key with a dot may be written without quotes, which makes it a table in the table."""
+    for key, shape in list(properties.items()):
+        head, _, tail = key.partition(".")
+        table = properties.setdefault(
+            head, {"type": "object", "properties": {}, "additionalProperties": False}
+        )
+        table["properties"][tail] = shape
+
+
+def _needed(table: dict[str, Any], defs: dict[str, Any], merged: list[dict[str, Any]]) -> dict[str, Any]:
+    """What must be in a table and those in it, entries of arrays excepted.
+
+    A file that extends may leave it out: its tables, which are added to ``merged``, merge with the other's.
+    """
+    merged.append(table)
+    inner = {}
+    for key, value in table.get("properties", {}).items():
+        for each in (value, *value.get("anyOf", ())):
+            need = _needed(defs[each["$ref"].split("/")[-1]], defs, merged) if "$ref" in each else {}
+            if need:
+                inner[key] = need
+    return {word: need for word, need in (("required", table.get("required")), ("properties", inner)) if need}
 
 
 def _relax(node: Any) -> None:

@@ -11,7 +11,6 @@ from hwsim import units
 from hwsim.memory.kinds import FREE, POOLS, REGIONS, kind_of_file
 from hwsim.scenario.problems import Path
 from hwsim.scenario.schema import (
-    HUGE_PAGE_ORDERS,
     Errors,
     File,
     Pool,
@@ -46,11 +45,11 @@ class Parts:
     def of_model(cls, model: ScenarioModel, raw: dict[str, Any]) -> Parts:
         return cls(
             model.machine,
-            model.horizon,
+            model.horizon_ns,
             list(model.errors),
-            list(model.file),
-            list(model.task),
-            list(model.kernel),
+            list(model.files),
+            list(model.tasks),
+            list(model.pools),
             list(model.script),
             model.dram,
             raw,
@@ -84,7 +83,7 @@ class Parts:
     def regions(self) -> Iterator[tuple[Path, Task, Region]]:
         """Every region of every readable task, with its place in the file."""
         for number, task in enumerate(self.task):
-            for index, region in enumerate(task.region if task is not None else ()):
+            for index, region in enumerate(task.regions if task is not None else ()):
                 if task is not None:
                     yield ("task", number, "region", index), task, region
 
@@ -137,11 +136,6 @@ def one_tasks_region(parts: Parts, name: str) -> int | None:
     return found[0] if found else None
 
 
-def huge_order(region: Region) -> int:
-    """Order of the region's huge pages."""
-    return HUGE_PAGE_ORDERS[region.huge_page]
-
-
 def footprint(parts: Parts) -> list[tuple[str, str, int]]:
     """(name as ``where.region`` spells it, kind of page, frames) of everything that has frames."""
     rows = [
@@ -158,7 +152,7 @@ def footprint(parts: Parts) -> list[tuple[str, str, int]]:
 
 def free_pages(parts: Parts) -> int:
     """Pages left for the free lists; negative if memory is too small."""
-    memory = parts.machine.memory if parts.machine is not None else 0
+    memory = parts.machine.memory_pages if parts.machine is not None else 0
     return memory - _laid_out(parts)
 
 
@@ -172,7 +166,7 @@ def place_pages(parts: Parts, index: int) -> int | None:
         return len(set(where.pfns))
     wanted = where.region if where.region is not None else where.kind
     if wanted is None:
-        return machine.memory + machine.hidden
+        return machine.fitted_pages
     if wanted == FREE:
         return max(free_pages(parts), 0)
     alone = one_tasks_region(parts, wanted)
@@ -200,7 +194,7 @@ def _laid_out(parts: Parts) -> int:
                     end += region_frames(task, region) // task.count
         else:
             end += sum(region_frames(task, region) for region in private)
-        for region in task.region:
+        for region in task.regions:
             if not REGIONS[region.kind].of_file and is_shared(region):
                 end = _aligned(end, _region_order(region))
                 end += region_frames(task, region)
@@ -209,11 +203,11 @@ def _laid_out(parts: Parts) -> int:
 
 def _private(task: Task) -> list[Region]:
     """Regions of which each task has its own frames."""
-    return [each for each in task.region if not REGIONS[each.kind].shared and not is_shared(each)]
+    return [each for each in task.regions if not REGIONS[each.kind].shared and not is_shared(each)]
 
 
 def _region_order(region: Region) -> int:
-    return huge_order(region) if REGIONS[region.kind].huge else 0
+    return region.huge_order if REGIONS[region.kind].huge else 0
 
 
 def _aligned(pages: int, order: int) -> int:

@@ -49,7 +49,7 @@ def test_a_page_that_answers_eio_is_kept_whatever_else_is_set() -> None:
 
 
 def test_what_a_kernel_does_in_none_of_the_ways_is_its_own() -> None:
-    odd = replace(booted("v5", ()), collect_anon=lambda _page, _vma: False)
+    odd = replace(booted("v5", ()), collect_anon=lambda _page: [])
     assert word_of(odd, "collect_anon") == "its own"
 
 

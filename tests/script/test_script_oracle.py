@@ -229,13 +229,19 @@ MAPPERS = st.lists(
     max_size=3,
     unique_by=lambda mapper: mapper.name,
 )
+# Made once: hypothesis takes longer to make a strategy than to draw from it.
+SOME_FLAGS = st.frozensets(st.sampled_from(FLAGS), max_size=5)
+YES_NO, ZERO_ONE = st.booleans(), st.sampled_from([0, 1])
+SOME_FAILURES, SOME_PINS = st.integers(0, 6), st.integers(0, 2)
+SOME_OWNER, SOME_BUFFERS = st.sampled_from(MAPPINGS), st.sampled_from([None, "idle", "busy"])
+SOME_PAGEVEC = st.sampled_from([None, "local", "other"])
 
 
 @st.composite
 def cases(draw: Any) -> PageCase:
-    anon = draw(st.booleans())
-    flags = draw(st.frozensets(st.sampled_from(FLAGS), max_size=5))
-    mapping = None if anon else draw(st.sampled_from(MAPPINGS))
+    anon = draw(YES_NO)
+    flags = draw(SOME_FLAGS)
+    mapping = None if anon else draw(SOME_OWNER)
     if "swapcache" in flags:
         mapping = "swapper"
     pids = {"a": 100, "b": 101, "c": 102}
@@ -244,20 +250,20 @@ def cases(draw: Any) -> PageCase:
         mappers = [replace(each, address_found=True) for each in mappers]
     if mapping == "swapper" and not anon:
         mappers = []  # the swapper has no VMAs
-    fails = draw(st.booleans())
+    fails = draw(YES_NO)
     mapped = sum(each.mapped for each in mappers)
     return PageCase(
         flags,
         anon=anon,
         mapping=mapping,
-        private=draw(st.sampled_from([None, "idle", "busy"])) if mapping in ("file", "blockdev") else None,
-        pagevec=draw(st.sampled_from([None, "local", "other"])) if "lru" not in flags else None,
+        private=draw(SOME_BUFFERS) if mapping in ("file", "blockdev") else None,
+        pagevec=draw(SOME_PAGEVEC) if "lru" not in flags else None,
         mappers=tuple(mappers),
-        early_kill=draw(st.sampled_from([0, 1])),
-        unmap_failures=draw(st.integers(0, 6)) if mapped == 1 else 0,
+        early_kill=draw(ZERO_ONE),
+        unmap_failures=draw(SOME_FAILURES) if mapped == 1 else 0,
         preallocation_fails=fails,
         further_allocation_fails=frozenset(pids.values()) if fails else frozenset(),
-        pins=draw(st.integers(0, 2)),
+        pins=draw(SOME_PINS),
     )
 
 

@@ -96,15 +96,11 @@ def test_block_device_pages(test: Any, flags: str, private: Any) -> None:
             check(case, Switches(blockdev_test=test))
 
 
-@st.composite
-def switched(draw: Any) -> Switches:
-    return Switches(**{name: draw(st.sampled_from(values)) for name, values in VALUES.items()})
-
-
+SWITCHED = st.builds(Switches, **{name: st.sampled_from(values) for name, values in VALUES.items()})
 POLICIES = st.builds(TaskPolicy, mce_kill=st.sampled_from(KILLS), catches=st.booleans())
 
 
-@given(cases(), switched(), st.dictionaries(st.sampled_from(["a", "b", "c"]), POLICIES))
+@given(cases(), SWITCHED, st.dictionaries(st.sampled_from(["a", "b", "c"]), POLICIES))
 @settings(max_examples=2000)
 def test_odd_pages_under_any_switches(
     case: PageCase, switches: Switches, policies: dict[str, TaskPolicy]

@@ -18,6 +18,7 @@ from tests.support.rows import allowed, values
 from tests.whole.accelerated import accelerated_spec, run
 from tests.whole.shipped import NAMES
 
+pytestmark = pytest.mark.xdist_group("accelerated")  # those who look at these runs share a process
 # Words that no shipped scenario comes to, each with what does.
 ELSEWHERE: dict[tuple[str, str], dict[Any, str]] = {
     ("signals", "result"): {Result.LOOPING: "a handler that returns to the access"},

@@ -56,23 +56,17 @@ BY_TASK: EarlyKill[Kernel] = EarlyKill(_all_are_asked, task_early_kill)
 BY_HANDLER: EarlyKill[Kernel] = EarlyKill(_all_are_asked, _catches)
 
 
-def anon_vma_wide(_page: Page, _vma: Vma) -> bool:
-    """Every relative counts, whether or not it maps the page (v5)."""
-    return True
+def anon_vma_wide(page: Page) -> list[Vma]:
+    """Every relative, whether or not it maps the page (v5)."""
+    return page.anon_vma or []
 
 
-def mapped_only(page: Page, vma: Vma) -> bool:
+def mapped_only(page: Page) -> list[Vma]:
     """Message-ID 20090615031254.434000201@intel.com."""
-    return vma in page.ptes
+    return [vma for vma in page.anon_vma or () if vma in page.ptes]
 
 
 # -- unmapping ---------------------------------------------------------------------------------------------
-
-
-def unmap_ns(kernel: Kernel, page: Page, walked: int, failure: MemoryFailure) -> int:
-    """What walking so many process x VMA pairs and unmapping the page take."""
-    duration = walked * kernel.times.rmap_per_vma.draw(failure.draw(Slot.RMAP))
-    return duration + len(page.ptes) * kernel.times.unmap.draw(failure.draw(Slot.UNMAP))
 
 
 def unmap_in_tries(kernel: Kernel, page: Page, ttu: int, failure: MemoryFailure) -> int:
@@ -118,12 +112,11 @@ def collect_procs_anon(
     kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
 ) -> int:
     """Every process with a VMA on the page's anon_vma; returns the process x VMA pairs walked."""
-    vmas = page.anon_vma or []
-    counts, early_kill = kernel.profile.collect_anon, kernel.profile.early_kill.task_early_kill
-    for vma in sorted(vmas, key=_task_number):
-        if counts(page, vma) and early_kill(kernel, vma.task):
+    early_kill = kernel.profile.early_kill.task_early_kill
+    for vma in sorted(kernel.profile.collect_anon(page), key=_task_number):
+        if early_kill(kernel, vma.task):
             spare = add_to_kill(kernel, page, vma, to_kill, failure, spare)
-    return kernel.process_count * len(vmas)
+    return kernel.process_count * len(page.anon_vma or ())
 
 
 def collect_procs_file(
@@ -209,6 +202,7 @@ def page_action(
     """Run the row's handler, print its result, report odd references."""
     kernel.reach(f"row:{state.row}")
     failure.row = state.row
+    failure.kernels_own = bool(state.must_set & (pg.RESERVED | pg.BUDDY | pg.SLAB))
     action_result(kernel, failure, page, state.message, state.handler(kernel, page), "table")
     users = page.count - 1 - ref
     if users:

@@ -43,7 +43,6 @@ from hwsim.kernel.mm.memory_failure import (
     note_unmapped,
     page_action,
     unmap_in_tries,
-    unmap_ns,
 )
 from hwsim.kernel.mm.page_alloc import leave_to_gatekeeper
 from hwsim.kernel.mm.page_cache import (
@@ -199,7 +198,7 @@ def hwpoison_user_mappings(
 ) -> Steps:
     """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
     ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
-    kill = kernel.profile.early_kill.collects(kernel)
+    kill = True
     if page.flags & (pg.RESERVED | pg.HEAD | pg.TAIL | pg.COMPOUND | pg.SLAB):
         kernel.reach("mappings:not_mappable")
         return
@@ -223,8 +222,10 @@ def hwpoison_user_mappings(
             kernel.printk("clean", pfn)
             kernel.reach("mappings:clean")
     to_kill: list[ToKill] = []
+    kill = kill and kernel.profile.early_kill.collects(kernel)
     walked = collect_procs(kernel, page, to_kill, failure) if kill else 0
-    duration = unmap_ns(kernel, page, walked, failure)
+    duration = walked * kernel.times.rmap_per_vma.draw(failure.draw(Slot.RMAP))
+    duration += len(page.ptes) * kernel.times.unmap.draw(failure.draw(Slot.UNMAP))
     if duration:
         yield from kernel.pause(duration)
     entries = list(page.ptes.values())
