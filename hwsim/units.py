@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 PAGE_BYTES = 4096
+CENTISEC_NS = 10_000_000  # many sysctls count in hundredths of a second
 MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
 MAX_PFN = (1 << MAX_PHYS_BITS) // PAGE_BYTES
 

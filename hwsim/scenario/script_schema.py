@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from hwsim.scenario.arguments import FORMS
+from hwsim.scenario.keys import form_of
+from hwsim.scenario.schema import Step
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg
 
 
-def step() -> dict[str, Any]:
+def definitions() -> dict[str, Any]:
+    """What a step is, when it is due, and what a page in it is."""
+    at = Step.model_fields["at"]
+    form = form_of(at)
+    assert form is not None
+    return {"Step": _step(), "At": {**form.shape, "description": at.description}, "Page": _page()}
+
+
+def _step() -> dict[str, Any]:
     """One alternative for each verb."""
     steps = []
     for name, verb in VERBS.items():
-        properties = {
-            "at": {"type": "string", "description": "time since the start", "examples": ["1 s"]},
-            "do": {"type": "string", "const": name},
-        }
+        properties = {"at": {"$ref": "#/$defs/At"}, "do": {"type": "string", "const": name}}
         properties |= {key: _argument(arg) for key, arg in verb.args.items()}
         steps.append(
             {
@@ -33,8 +41,6 @@ def _argument(arg: Arg) -> dict[str, Any]:
     if arg.kind == "page":
         return {"$ref": "#/$defs/Page"}
     shape = _shape(arg)
-    if arg.choices:
-        shape["enum"] = list(arg.choices)
     shape["description"] = arg.doc
     if arg.default is not None:
         shape["default"] = list(arg.default) if isinstance(arg.default, tuple) else arg.default
@@ -43,26 +49,19 @@ def _argument(arg: Arg) -> dict[str, Any]:
 
 def _shape(arg: Arg) -> dict[str, Any]:
     """What TOML and JSON call the kind of argument."""
-    kind = ARG_KINDS[arg.kind]
-    if kind.low is not None:
-        return _whole(arg.kind)
+    if arg.kind in FORMS:
+        return dict(FORMS[arg.kind].shape)
+    words = arg.choices or ARG_KINDS[arg.kind].words
     if arg.kind == "flags":
-        return {"type": "array", "items": {"type": "string", "enum": list(kind.words)}}
-    if arg.kind == "bool":
-        return {"type": "boolean"}
+        return {"type": "array", "items": {"type": "string", "enum": list(words)}}
     if arg.kind == "value":
         return {"type": ["integer", "string"]}
-    return {"type": "string"} | ({"enum": list(kind.words)} if kind.words else {})
+    return {"type": "string"} | ({"enum": list(words)} if words else {})
 
 
-def _whole(kind: str) -> dict[str, Any]:
-    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
-    return {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
-
-
-def page() -> dict[str, Any]:
+def _page() -> dict[str, Any]:
     """One alternative for each way to name a page."""
-    index = _whole("index")
+    index = dict(FORMS["index"].shape)
     forms = []
     for key, form in PAGE_FORMS.items():
         if key == "address":
