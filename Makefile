@@ -25,8 +25,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 SCENARIO = scenarios/database-server.toml
 DEMO = demo-results
-PYTEST = $(BIN)/python -m pytest
-SUITE = -n $(WORKERS) --benchmark-disable --ignore=tests/verification tests
+# Bytecode is kept whatever the environment says: the tests start many processes.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+SUITE = -n $(WORKERS) --dist loadgroup --benchmark-disable --ignore=tests/verification tests
 FAST = --ignore=tests/twin --ignore=tests/whole --ignore=tests/oracles $(SUITE)
 
 help:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hwsim.scenario.arguments import FORMS
-from hwsim.scenario.keys import form_of
-from hwsim.scenario.schema import Step
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg
 
 
-def definitions() -> dict[str, Any]:
-    """What a step is, when it is due, and what a page in it is."""
-    at = Step.model_fields["at"]
-    form = form_of(at)
-    assert form is not None
-    return {"Step": _step(), "At": {**form.shape, "description": at.description}, "Page": _page()}
+def definitions(at: dict[str, Any]) -> dict[str, Any]:
+    """What a step is, and what is in many of them: ``at``, as the schema of the tables has it, and a page."""
+    return {"Step": _step(), "At": at, "Page": _page()}
 
 
 def _step() -> dict[str, Any]:

@@ -15,6 +15,8 @@ from hwsim.spec import MachineSpec, Spec
 from tests.whole.accelerated import accelerated_spec, run
 from tests.whole.shipped import NAMES
 
+pytestmark = pytest.mark.xdist_group("accelerated")  # those who look at these runs share a process
+
 HWSIM = Path(__file__).resolve().parents[2] / "hwsim"
 V5 = Spec("small", 1, 1, 1, MachineSpec(memory_pages=1))
 POSSIBLE = possible_reach(V5)

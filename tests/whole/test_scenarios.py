@@ -17,6 +17,8 @@ from hwsim.spec import Spec
 from tests.whole.accelerated import OVERRIDES, accelerated_spec, run
 from tests.whole.shipped import BY_CHANCE, FROM_FAULTS, NAMES, SCENARIOS, WITHOUT_KILLS, spec_of
 
+pytestmark = pytest.mark.xdist_group("accelerated")  # those who look at these runs share a process
+
 _YEAR_S = 365 * 86_400
 # Schroeder, Pinheiro and Weber, "DRAM Errors in the Wild", SIGMETRICS 2009: machines with an uncorrected
 # error in a year.
