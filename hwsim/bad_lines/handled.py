@@ -23,8 +23,6 @@ from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.record import Outcome
 from hwsim.rng import Slot
 
-_LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
-
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
     """memory_failure() has taken the page out of the page tables: late touches can come."""
@@ -63,6 +61,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
     if page is None:
         line.arm()
         return
+    behaviour = BEHAVIOURS[page.region.kind]
     anchor = late_touch.anchor_ns(line, failure)
     if line.record.unmapped_ns is None and failure.exit == "table":
         _out_of_reach(line, anchor, [])
@@ -70,16 +69,18 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         in_boot.contained_ns = around.engine.now_ns
         if failure.exit != "free_or_high_order":
             take_out(line, page)
-        if failure.exit not in ("free_or_high_order", "free_buddy"):
-            _count_data(line, page, failure)
+        in_use = failure.exit not in ("free_or_high_order", "free_buddy")
+        if in_use and behaviour.data_lost(page, failure.dirty):
+            page.lost_bytes = PAGE_BYTES
+            line.record.data_lost_bytes += PAGE_BYTES
     if failure.exit == "table" and page.mapping is None and page.region.layout.is_file:
         read_again.dropped(line, page)
         rate = page.region.layout.truncate_per_s * 1e-9
         if rate > 0.0 and (failure.dirty or line.touches.to_come):
             late_touch.expect_truncation(line, rate)
-    if failure.dirty and failure.exit == "table":
+    if failure.dirty and failure.exit == "table" and behaviour.write_lost is not None:
         dropped = in_boot.contained_ns is not None or page.flags & pg.ERROR
-        if dropped and BEHAVIOURS[page.region.kind].write_lost(page):
+        if dropped and behaviour.write_lost(page):
             around.kernel.files.write_lost(failure, page, entries)
     for pte in _entries(page):
         if meets_poison(pte) and not late_touch.awaits(line, pte):
@@ -131,7 +132,7 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return not page.ptes
     if failure.exit == "free_buddy":
         return True
-    if failure.row <= _LAST_KERNEL_ROW:
+    if not failure.row or failure.kernels_own:  # there Delayed means that nothing was done
         return False
     return ACTION_NAME[failure.outcome] in (Outcome.RECOVERED, Outcome.DELAYED) and not page.ptes
 
@@ -139,9 +140,3 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
 def take_out(line: BadLine, page: Page) -> None:
     """The frame leaves the memory in use, alone or with the block it stands in."""
     line.in_boot.take_out(lose_block(line.around.kernel, page.pfn, 0))
-
-
-def _count_data(line: BadLine, page: Page, failure: MemoryFailure) -> None:
-    if BEHAVIOURS[page.region.kind].data_lost(page, failure.dirty):
-        page.lost_bytes = PAGE_BYTES
-        line.record.data_lost_bytes += PAGE_BYTES

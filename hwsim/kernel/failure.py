@@ -53,5 +53,6 @@ class MemoryFailure(Chance):
     dirty: bool = False  # PG_dirty once unmapped
     exit: str = ""
     row: int = 0  # of error_states; 0: it did not come to that
+    kernels_own: bool = False  # that row is of memory that the kernel keeps for itself, or free
     message: str = ""
     outcome: int = -1  # index into ACTION_NAME

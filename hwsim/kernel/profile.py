@@ -38,16 +38,16 @@ class EioMode(NamedTuple):
     """What becomes of an error in a mapping.
 
     ``check``: a caller asks, and is told or not.  ``waits``: whether it would be, without asking.
-    ``always_asked``: by every fsync(), whatever the kernel's ``fsync_asks`` says.  ``asking_changes`` what
-    others are told, whether the caller looks at it or not.
+    ``is_taken``: whether asking would change what others are told, even if the caller does not look.
+    ``sync`` and ``last_close`` take the error away, or answer False.
     """
 
     check: Callable[[AddressSpace, OpenFile | None], bool]
     waits: Callable[[AddressSpace, OpenFile | None], bool]
-    sync_swallows: bool = False
-    last_close_clears: bool = False
-    always_asked: bool = False
-    asking_changes: bool = False
+    is_taken: Callable[[AddressSpace, OpenFile | None], bool]
+    sync: Callable[[AddressSpace], bool]
+    last_close: Callable[[AddressSpace], bool]
+    is_shared_bit: bool = False  # who takes the error takes it from all others
 
 
 @trait

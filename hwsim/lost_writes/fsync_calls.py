@@ -103,7 +103,7 @@ class FileCalls:
             return
         if unheard and self._shared_bit:
             self.swallowed(Swallowed.EXIT)
-        elif self.kernel.profile.eio_mode.last_close_clears:
+        elif self.kernel.profile.eio_mode.last_close(self.mapping):
             self.swallowed(Swallowed.CLOSE)
 
     def end(self) -> None:
@@ -114,7 +114,7 @@ class FileCalls:
     @property
     def _shared_bit(self) -> bool:
         """Whether one caller takes the error away from all others."""
-        return self.kernel.profile.eio_mode.sync_swallows
+        return self.kernel.profile.eio_mode.is_shared_bit
 
     # -- what comes next ---------------------------------------------------------------------------
 
@@ -164,11 +164,9 @@ class FileCalls:
     def _could_hear(self, member: UserTask) -> bool:
         """Whether the next call of this task could be told, or take the error from others."""
         mode = self.kernel.profile.eio_mode
-        if not mode.waits(self.mapping, member.file):
-            return False
-        if mode.asking_changes:
+        if mode.is_taken(self.mapping, member.file):
             return True
-        if not _fsync(member).checks:
+        if not _fsync(member).checks or not mode.waits(self.mapping, member.file):
             return False
         opened = self.around.engine.now_ns if member.file is None else member.file.opened_ns
         return any(_is_told(lost, member.name, opened) for lost in self.pending)

@@ -82,14 +82,14 @@ class MemoryLayout:
     def _task(self, task: TaskSpec) -> None:
         for number in range(task.count):
             for region in task.regions:
-                if has_own_frames(region):
+                if _has_own_frames(region):
                     origin = self._region(f"{task.name}.{number}/{region.name}", region)
                     if REGIONS[region.kind].copied_at_fork:
                         for child in range(task.children):
                             name = f"{task.name}.{number}.{child}/{region.name}"
                             self._region(name, region, cow_of=origin)
         for region in task.regions:
-            if not has_own_frames(region):
+            if not _has_own_frames(region):
                 self._region(f"{task.name}/{region.name}", region)
 
     def _region(self, name: str, region: RegionSpec, cow_of: int = -1) -> int:
@@ -159,7 +159,7 @@ class MemoryLayout:
         return firsts[at] + nth - (ends[at - 1] if at else 0)
 
 
-def has_own_frames(region: RegionSpec) -> bool:
+def _has_own_frames(region: RegionSpec) -> bool:
     """Whether each task of the group has frames of its own for it; else all see the same."""
     return not region.shared and not REGIONS[region.kind].shared
 

@@ -42,7 +42,9 @@ FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "b
 ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
 _POOL_ORDERS: Final = ", ".join(f"{name} {use.order}" for name, use in POOLS.items() if use.order)
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
-HUGE_PAGE_ORDERS: Final = {"2 MiB": 9, "1 GiB": 18}
+_HUGE: Final = [name for name, use in REGIONS.items() if use.huge]
+HUGE_PAGE_ORDERS: Final = dict(size for name in _HUGE for size in REGIONS[name].huge_pages)
+_OF_HUGE: Final = f"of {' and '.join(_HUGE)} only"
 NOT_OF_DRAM: Final = ("rate", "count", "field_rate", "where", "permanent", "burst_pages")
 MAX_ERRORS: Final = 10_000_000  # expected in one replication: more is a slip of the pen in a rate
 
@@ -189,8 +191,8 @@ class Region(Model, fills=spec.RegionSpec):
     full_line: Share = key("share of stores that overwrite whole lines without reading them; assumption")
     swap: Swap | None = key("the way of its pages through the swap cache; default: none")
     pagevec: Share = key("probability that a page still sits in some CPU's pagevec")
-    huge_order: Annotated[int, meaning(HUGE_PAGE_ORDERS)] = key("size, of hugetlb only", "huge_page")
-    huge_free: Share = key("share of the huge pages that are free in the pool, of hugetlb only")
+    huge_order: Annotated[int, meaning(HUGE_PAGE_ORDERS)] = key(f"size, {_OF_HUGE}", "huge_page")
+    huge_free: Share = key(f"share of the huge pages that are free in the pool, {_OF_HUGE}")
     unmap_fail: Share = key("probability that one try to unmap fails, as in a race with a fault")
 
     @property
@@ -261,13 +263,13 @@ class Pool(Model, fills=spec.KernelPoolSpec):
     full_line: Share = key("share of stores that overwrite whole lines without reading them; assumption")
 
 
-class Step(Model):
+class Step(Model, fills=spec.ScriptStep):
     """One exact step: its other keys are the arguments of its verb."""
 
     model_config = ConfigDict(extra="allow")
 
-    at: Duration = key("when, since the start of the machine")
-    do: str = key("a verb, such as inject or load")
+    at_ns: Duration = key("when, since the start of the machine", "at")
+    verb: str = key("a verb, such as inject or load", "do")
 
 
 class ScenarioModel(Model, fills=spec.Spec):

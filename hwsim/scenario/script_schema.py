@@ -7,14 +7,11 @@ from typing import Any
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg
 
 
-def step() -> dict[str, Any]:
-    """One alternative for each verb."""
+def step(at: dict[str, Any]) -> dict[str, Any]:
+    """One alternative for each verb; ``at`` is what the schema says of that key."""
     steps = []
     for name, verb in VERBS.items():
-        properties = {
-            "at": {"type": "string", "description": "time since the start", "examples": ["1 s"]},
-            "do": {"type": "string", "const": name},
-        }
+        properties = {"at": at, "do": {"type": "string", "const": name}}
         properties |= {key: _argument(arg) for key, arg in verb.args.items()}
         steps.append(
             {

@@ -12,7 +12,7 @@ from hwsim.record import StepMistake
 from hwsim.scenario import schema, steps
 from hwsim.scenario.checks import check
 from hwsim.scenario.compile import scripted_machine
-from hwsim.scenario.keys import holds_many, model_in, spelled
+from hwsim.scenario.keys import form_of, holds_many, model_in, spelled
 from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.schema_dram import Dram
@@ -111,16 +111,17 @@ def _finding(error: Any) -> Finding:
 
 
 def _hint(path: Path) -> str:
-    """How a missing key may look: the example of its JSON Schema."""
+    """How a missing key may look."""
     model = _model_at(path[:-1])
-    if model is None:
-        return ""
-    shape = model.model_json_schema()["properties"].get(str(path[-1]), {})
-    if "enum" in shape:
-        return one_of(shape["enum"])
-    if "examples" in shape:
-        return f'such as "{shape["examples"][0]}"'
-    return str(shape.get("description", "a table"))
+    info = spelled(model).get(str(path[-1])) if model is not None else None
+    if info is None or model_in(info.annotation) is not None:
+        return "a table"
+    form = form_of(info)
+    if form is not None and "enum" in form.shape:
+        return one_of(form.shape["enum"])
+    if form is not None and "examples" in form.shape:
+        return f'such as "{form.shape["examples"][0]}"'
+    return str(info.description)
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:
@@ -139,9 +140,7 @@ def _model_at(path: Path) -> type[BaseModel] | None:
 
 def _keys_at(path: Path) -> list[str]:
     model = _model_at(path)
-    if model is None:
-        return []
-    return list(spelled(model))
+    return [] if model is None else list(spelled(model))
 
 
 def _full_keys(model: type[BaseModel] = ScenarioModel, before: str = "") -> Iterator[str]:

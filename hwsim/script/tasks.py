@@ -32,8 +32,6 @@ from hwsim.script.touch import touch
 from hwsim.userspace.open_files import file_to_map
 from hwsim.userspace.user_task import user_task
 
-_HUGE_ORDER = 9
-
 
 def fork(step: Step) -> None:
     """The task forks; the child has the next free number."""
@@ -66,7 +64,10 @@ def mmap(step: Step) -> None:
         mapping, opened = file.mapping, file_to_map(task, args["file"], file.mapping, now)
     else:
         pages = args["pages"]
-        region = carve(step, f"{task.name}/{name}", args["kind"], pages, key="size")
+        order = use.huge_pages[0][1] if use.huge else 0
+        region = carve(
+            step, f"{task.name}/{name}", args["kind"], pages, order, key="size", is_hugetlb=use.huge
+        )
         if use.filesystem:
             mapping = region.mapping = AddressSpace(region.name, use.filesystem)
             user_task(task).group.shared.append(region)
@@ -88,12 +89,11 @@ def mmap(step: Step) -> None:
         region.vmas.append(vma)
 
 
-def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: str) -> Region:
+def carve(
+    step: Step, name: str, kind: str, pages: int, order: int, *, key: str, is_hugetlb: bool = False
+) -> Region:
     """Frames for a new region, from free memory; ``key`` is the argument that says how many."""
     kernel = step.kernel
-    is_hugetlb = kind in REGIONS and REGIONS[kind].huge
-    if is_hugetlb:
-        order = _HUGE_ORDER
     first = free_run(step, pages, order, key)
     layout = Layout(name, kind, first, pages, order=order, populate=False, is_hugetlb=is_hugetlb)
     region = kernel.mem_map.carve(layout)

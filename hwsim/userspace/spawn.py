@@ -5,7 +5,6 @@ from __future__ import annotations
 from hwsim.kernel.mm.memory import copy_page_range
 from hwsim.kernel.mm.mmap import do_mmap, dup_vma
 from hwsim.kernel.mm_types import Region, Task
-from hwsim.memory.layout import has_own_frames
 from hwsim.spec import RegionSpec, ScriptStep
 from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
 from hwsim.userspace.sigbus import UNCAUGHT
@@ -59,8 +58,9 @@ def _new_task(member: UserTask, pid: int, parent: Task | None) -> Task:
 def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], *, first: bool) -> None:
     """One region: memory of its own, a file, or a segment of the group."""
     by_name, now_ns = member.kernel.mem_map.by_name, member.engine.now_ns
-    own = has_own_frames(spec)
-    region = member.private[spec.name] if own else by_name[f"{task.comm}/{spec.name}"]
+    of_all = by_name.get(f"{task.comm}/{spec.name}")
+    own = of_all is None
+    region = member.private[spec.name] if of_all is None else of_all
     mapping, file = region.mapping, None
     if spec.file is not None:
         mapping = by_name[f"file:{spec.file}"].mapping

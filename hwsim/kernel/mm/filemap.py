@@ -32,6 +32,11 @@ def filemap_write_and_wait_range(_size_pages: int, has_pages: bool) -> bool:
     return has_pages
 
 
+def file_check_and_advance_wb_err(_size_pages: int, _has_pages: bool) -> bool:
+    """fsync() of 4.13 asks whatever the file has (mm/filemap.c)."""
+    return True
+
+
 def mapping_set_error(mapping: AddressSpace) -> None:
     """mapping_set_error(mapping, -EIO): data of this file is lost."""
     mapping.as_eio = True
@@ -75,11 +80,24 @@ def _has_poison(mapping: AddressSpace, _file: OpenFile | None) -> bool:
     return any(page.flags & HWPOISON for page in mapping.pages.values())
 
 
-AS_FLAG = EioMode(_test_and_clear, _is_set, sync_swallows=True, asking_changes=True)
-ERRSEQ = EioMode(_once_per_file, _is_new_to, always_asked=True, asking_changes=True)
-STICKY = EioMode(_is_set, _is_set)
-STICKY_UNTIL_LAST_CLOSE = EioMode(_is_set, _is_set, last_close_clears=True)
-KEEP_PAGE = EioMode(_has_poison, _has_poison)
+def _is_nobodys(_mapping: AddressSpace, _file: OpenFile | None) -> bool:
+    return False
+
+
+def _forget(mapping: AddressSpace) -> bool:
+    mapping.as_eio = False
+    return True
+
+
+def _remember(_mapping: AddressSpace) -> bool:
+    return False
+
+
+AS_FLAG = EioMode(_test_and_clear, _is_set, _is_set, _forget, _remember, is_shared_bit=True)
+ERRSEQ = EioMode(_once_per_file, _is_new_to, _is_new_to, _remember, _remember)
+STICKY = EioMode(_is_set, _is_set, _is_nobodys, _remember, _remember)
+STICKY_UNTIL_LAST_CLOSE = STICKY._replace(last_close=_forget)
+KEEP_PAGE = EioMode(_has_poison, _has_poison, _is_nobodys, _remember, _remember)
 
 
 def keeps_none(_mapping: AddressSpace) -> bool:
@@ -109,9 +127,7 @@ def no_close_reports(_mapping: AddressSpace) -> bool:
 
 def asks_mapping(kernel: Kernel, call: str, size_pages: int, has_pages: bool) -> bool:
     """Whether this call looks for an error: sync_file_range() with waiting and close() on NFS always do."""
-    if call in ("sync_file_range", "close") or kernel.profile.eio_mode.always_asked:
-        return True
-    return kernel.profile.fsync_asks(size_pages, has_pages)
+    return call in ("sync_file_range", "close") or kernel.profile.fsync_asks(size_pages, has_pages)
 
 
 def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile | None = None) -> int:
@@ -135,9 +151,8 @@ def wait_swallows(kernel: Kernel, mapping: AddressSpace, by: str) -> bool:
 
     True if there was one.
     """
-    if not mapping.as_eio or not kernel.profile.eio_mode.sync_swallows:
+    if not mapping.as_eio or not kernel.profile.eio_mode.sync(mapping):
         return False
-    mapping.as_eio = False
     kernel.reach(f"eio:swallowed_by_{by}")
     return True
 
@@ -159,8 +174,7 @@ def close_file(kernel: Kernel, file: OpenFile) -> int:
 
 def forget_at_last_close(kernel: Kernel, mapping: AddressSpace) -> None:
     """The last file of the mapping was closed or unmapped: some would have it forget its error then."""
-    if not mapping.files and mapping.as_eio and kernel.profile.eio_mode.last_close_clears:
-        mapping.as_eio = False
+    if not mapping.files and mapping.as_eio and kernel.profile.eio_mode.last_close(mapping):
         kernel.event("forgotten", file=mapping.name, by="last close")
 
 

@@ -202,6 +202,7 @@ def page_action(
     """Run the row's handler, print its result, report odd references."""
     kernel.reach(f"row:{state.row}")
     failure.row = state.row
+    failure.kernels_own = bool(state.must_set & (pg.RESERVED | pg.BUDDY | pg.SLAB))
     action_result(kernel, failure, page, state.message, state.handler(kernel, page), "table")
     users = page.count - 1 - ref
     if users:

@@ -39,7 +39,9 @@ WORDS: dict[str, dict[str, Callable[[Booting], Booting]]] = {
     },
     "eio_mode": {
         "as_flag": lambda p: replace(p, eio_mode=filemap.AS_FLAG),
-        "errseq": lambda p: replace(p, eio_mode=filemap.ERRSEQ),
+        "errseq": lambda p: replace(
+            p, eio_mode=filemap.ERRSEQ, fsync_asks=filemap.file_check_and_advance_wb_err
+        ),
         "sticky": lambda p: replace(p, eio_mode=filemap.STICKY),
         "sticky_until_last_close": lambda p: replace(p, eio_mode=filemap.STICKY_UNTIL_LAST_CLOSE),
         "keep_page": lambda p: replace(p, eio_mode=filemap.KEEP_PAGE, keeps_poisoned=filemap.keeps_files),

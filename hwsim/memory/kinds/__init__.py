@@ -23,8 +23,13 @@ class RegionUse(NamedTuple):
     filesystem: str = ""
     of_file: bool = False  # it maps a file, which has the frames
     copied_at_fork: bool = False  # forked children have frames of their own for what they store to
-    huge: bool = False
+    huge_pages: tuple[tuple[str, int], ...] = ()  # sizes and orders; without a choice the first
     swapped: bool = False
+
+    @property
+    def huge(self) -> bool:
+        """Whether it is compound pages of one of these sizes."""
+        return bool(self.huge_pages)
 
 
 class PoolUse(NamedTuple):
@@ -78,7 +83,7 @@ KINDS: Final[dict[str, PageKind]] = {
     "hugetlb": PageKind(
         "hugetlb",
         ("huge pages", "#CC79A7"),
-        RegionUse(shared=False, filesystem="hugetlbfs", huge=True),
+        RegionUse(shared=False, filesystem="hugetlbfs", huge_pages=(("2 MiB", 9), ("1 GiB", 18))),
     ),
     "slab": PageKind("kernel_pool", _KERNEL, pool=PoolUse(largest=0)),
     "slab_multi": PageKind("kernel_pool", _KERNEL, pool=PoolUse(order=3, smallest=1)),

@@ -28,10 +28,6 @@ def dirty_data(_page: Page, dirty: bool) -> bool:
     return dirty
 
 
-def _never(_page: Page) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """One kind.
@@ -47,4 +43,4 @@ class Behaviour:
     kernel_access: Callable[[Page], tuple[float, float] | None] | None = None  # None: it never does
     by_first_touch: bool = False  # free frames of a region are taken one by one, by who touches the page
     data_lost: Callable[[Page, bool], bool] = dirty_data
-    write_lost: Callable[[Page], bool] = _never
+    write_lost: Callable[[Page], bool] | None = None  # None: never
