@@ -99,7 +99,7 @@ def test_every_port_is_there_with_its_methods_and_who_answers() -> None:
 
 def test_what_is_added_touches_the_files_that_its_test_counts() -> None:
     rows = _table("How to add")
-    assert len(rows) == 5
+    assert len(rows) == 6
     for _, files, _, [test] in rows:
         counted = (ROOT / test).read_text("utf-8")
         for file in files:
