@@ -17,7 +17,7 @@ from hwsim.spec import ScrubSpec
 from tests.twin.twin import run_twin
 from tests.twin.twin_worlds import WORLDS, S, busy_day, disagreements, p_values, watch_model, watch_twin
 
-MACHINES = 500, 2_000  # of the twin, which takes longer, and of the model
+MACHINES = 600, 2_400  # of the twin, which takes longer, and of the model
 CASES = [(world, early_kill) for world in WORLDS for early_kill in (0, 1)]
 
 
@@ -28,11 +28,11 @@ def test_the_twin_agrees(world: str, early_kill: int) -> None:
 
 
 def test_the_comparison_sees_a_difference() -> None:
-    """A touch that reads twice as many lines is enough for the twin to disagree, or a sweep a third longer."""
-    spec = WORLDS["memory"](0, 20090603)
+    """Twice the lines a touch, or a sweep that takes a third longer: the twin disagrees."""
+    spec = WORLDS["memory"](0, 7)
     heap, segment = spec.tasks[0].regions
     wider = replace(heap, lines_per_touch=2 * heap.lines_per_touch)
-    slower = ScrubSpec(spec.machine.scrub.period_ns * 4 // 3, "SRAO")
+    slower = ScrubSpec(27 * 60 * S, "SRAO")  # the worlds have 20 min
     others = (
         replace(spec, tasks=(replace(spec.tasks[0], regions=(wider, segment)),)),
         replace(spec, machine=replace(spec.machine, scrub=slower)),
