@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _HEAD = """\
 # The files of hwsim
 
-Made from their first paragraphs by `make schema`, in the order of the rooms: who stands below is imported by those above,
-never the other way. [house.md](house.md) says what the rooms are about.
+Made from their first paragraphs by `make schema`, in the order of the rooms: who stands below is imported
+by those above, never the other way. [house.md](house.md) says what the rooms are about.
 """
 
 
