@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("one_file")  # one copy of the tree for all of them
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Path(__file__).with_name("toy_kernel.py")
 SCENARIO = """
