@@ -17,7 +17,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify test-newest test-lowest experiments golden bench same-bytes mutation lint format schema clean
+.PHONY: help demo test suite verify test-newest test-lowest experiments golden bench same-bytes mutation lint format schema clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -41,7 +41,10 @@ demo: $(VENV)/runtime
 	@echo
 	@echo "The plots are in $(DEMO)/plots, the results in $(DEMO)/early-kill.sqlite (sqlite3 and pandas read it)."
 
-test: lint
+test: $(VENV)/dev
+	$(MAKE) -j2 lint suite
+
+suite: $(VENV)/dev
 	$(PYTEST) $(SUITE)
 
 verify: $(VENV)/dev
@@ -82,6 +85,7 @@ schema: $(VENV)/runtime
 	$(BIN)/python -m tools.keys > docs/keys.md
 	$(BIN)/python -m tools.verbs > docs/verbs.md
 	$(BIN)/python -m tools.columns > docs/columns.md
+	$(BIN)/python -m tools.files > docs/files.md
 
 # The two stamps: what is installed is renewed when pyproject.toml changes and never otherwise, so that
 # everything works without a network afterwards. Editable: a changed source file needs no new install.

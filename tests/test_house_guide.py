@@ -10,6 +10,7 @@ from pathlib import Path
 from hwsim.spec import TimesSpec
 from tests.test_house import ROOT
 from tests.test_house_model import SETTINGS, TREES
+from tools import files
 
 GUIDE = (ROOT / "docs" / "house.md").read_text("utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -63,6 +64,10 @@ def test_the_rooms_are_those_of_the_contract_and_of_the_tree() -> None:
     assert set(chain.from_iterable(rooms)) == _public(tree)
 
 
+def test_the_list_of_files_is_made_of_what_they_say() -> None:
+    assert (ROOT / "docs" / "files.md").read_text("utf-8") == files.reference(), "make schema"
+
+
 def test_every_process_is_there_with_its_file() -> None:
     told = {name: file for [name], [file], *_ in _table("Processes")}
     assert told == {name: CLASSES[name][0] for name in _public(_heirs("Sleeper"))}
@@ -99,10 +104,10 @@ def test_every_port_is_there_with_its_methods_and_who_answers() -> None:
 
 def test_what_is_added_touches_the_files_that_its_test_counts() -> None:
     rows = _table("How to add")
-    assert len(rows) == 5
-    for _, files, _, [test] in rows:
+    assert len(rows) == 6
+    for _, touched, _, [test] in rows:
         counted = (ROOT / test).read_text("utf-8")
-        for file in files:
+        for file in touched:
             assert file in counted or Path(file).name in counted, (test, file)
             new = file in ("kernel/versions/toy.py", "memory/kinds/pmem.py", "show/rain.py")
             assert new != ((ROOT / "hwsim" / file).exists() or (ROOT / file).exists()), file

@@ -22,6 +22,7 @@ from hwsim.hardware.dram.ecc import (
     outcomes,
 )
 
+pytestmark = pytest.mark.xdist_group("galois")  # it compiles itself once a process
 GF2 = galois.GF(2)
 
 

@@ -24,6 +24,7 @@ from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import KernelPoolSpec, MachineSpec, Spec
 from tests.test_house import ROOT, SOURCES
 
+pytestmark = pytest.mark.xdist_group("kinds")  # one copy of the tree for all of them
 FOLDER = ROOT / "hwsim" / "memory" / "kinds"
 AMBIGUOUS = {"anon", "file", "free", "reserved", "slab"}  # words of other things as well
 

@@ -146,3 +146,5 @@ def test_links_lead_somewhere() -> None:
     }
     dead = [t for t in targets if not (t[1:] in anchors if t.startswith("#") else (ROOT / t).exists())]
     assert dead == []
+    called = dict(re.findall(r"\[([\w./]+\.(?:py|md))\]\(([^)#\s]+)\)", README))
+    assert {name for name, to in called.items() if Path(name).name != Path(to).name} == set()
