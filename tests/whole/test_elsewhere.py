@@ -1,4 +1,4 @@
-"""``make test-newest`` and ``make test-lowest``: what they ask for, and what they say if it is not to be had."""
+"""``make test-newest`` and ``make test-lowest``: what they ask for, and what they say without it."""
 
 from __future__ import annotations
 
