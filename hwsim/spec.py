@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import Any
 
+MAX_CPUS = 4096  # NR_CPUS of x86, at most (arch/x86/Kconfig)
 _NORMAL = NormalDist()
 
 

@@ -14,9 +14,11 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-PAGE_BYTES = 4096
-MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
-MAX_PFN = (1 << MAX_PHYS_BITS) // PAGE_BYTES
+PAGE_SHIFT = 12
+PAGE_BYTES = 1 << PAGE_SHIFT
+CENTISEC_NS = 10_000_000  # many sysctls count in hundredths of a second
+MAX_PHYS_BITS = 52  # MAXPHYADDR of x86-64, at most (Intel SDM vol. 3A, 4.1.4)
+MAX_PFN = 1 << MAX_PHYS_BITS - PAGE_SHIFT
 
 DURATION_UNITS_NS: dict[str, int] = {
     "ns": 1,

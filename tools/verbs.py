@@ -48,9 +48,10 @@ def _verb(name: str, verb: Verb) -> str:
 def _takes(arg: Arg) -> str:
     kind = ARG_KINDS[arg.kind]
     words = ", ".join(f"`{word}`" for word in arg.choices or kind.words)
-    if words:
-        return words if arg.choices else f"{kind.doc}: {words}"
-    return kind.doc if kind.high is None else f"{kind.low} to {kind.high}"
+    numbers = "" if kind.high is None else f"{kind.low:,} to {kind.high:,}"
+    if arg.choices:
+        return words
+    return ": ".join(each for each in (kind.doc, words or numbers) if each)
 
 
 def _left_out(arg: Arg) -> str:

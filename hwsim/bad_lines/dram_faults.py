@@ -13,7 +13,7 @@ from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.engine import FAULT_ONSET
-from hwsim.hardware.dram.address_map import LINE_SHIFT, PAGE_SHIFT
+from hwsim.hardware.dram.address_map import LINE_SHIFT
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
@@ -23,6 +23,7 @@ from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import DramSpec, ErrorSpec
+from hwsim.units import PAGE_SHIFT
 
 _NORMAL = NormalDist()
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others

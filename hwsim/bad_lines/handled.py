@@ -16,12 +16,13 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
 from hwsim.kernel.mm.memory import meets_poison
-from hwsim.kernel.mm.page_alloc import PAGE_BYTES, lose_block
+from hwsim.kernel.mm.page_alloc import lose_block
 from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.memory.advance_state import quiet_rates, store_meanwhile
 from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.record import Outcome
 from hwsim.rng import Slot
+from hwsim.units import PAGE_BYTES
 
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.kernel.mm.page_alloc import PAGE_BYTES
 from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.signal import BUS_MCEERR_AO
 from hwsim.record import Cause, ErrorRow, Needless, Result, SignalRow
 from hwsim.rng import Slot, poisson
+from hwsim.units import PAGE_BYTES
 
 
 def error_row(line: BadLine, replication: int) -> ErrorRow:

@@ -23,7 +23,9 @@ def mce(
         list[Path],
         typer.Argument(metavar="FILE...", help="mce-inject text or a log, - is stdin.", show_default=False),
     ],
-    kernel: Annotated[str, typer.Option(metavar="NAME", help="2.6.32 or modern.")] = "2.6.32",
+    kernel: Annotated[
+        str, typer.Option(metavar="NAME", help="2.6.32, modern, or one that hwsim kernels lists.")
+    ] = "2.6.32",
     ser: Annotated[
         bool | None,
         typer.Option("--ser/--no-ser", help="The CPUs have MCG_SER_P.", show_default="as MCGCAP says"),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwsim.kernel.error_states import Config
+from hwsim.kernel.mce.do_machine_check import ON_THIS_CPU
 from hwsim.kernel.versions.boot import profile_of
 from hwsim.spec import Spec
 
@@ -76,9 +77,6 @@ _PATHS: dict[str, str] = {
     "bank:overflow": "a find came on top of a record that was not read out: lost events [mce_severity]",
     "ring:overflow": "15 pages wait already: dropped without a word [mce_ring_add]",
     "rendezvous:timeout": "not all CPUs came within a second: goes on [mce_timed_out]",
-    "panic:Fatal Machine check": "bad data was consumed, or the platform gives up [mce_reign]",
-    "panic:Fatal machine check on current CPU": "the same, and not all CPUs came [do_machine_check]",
-    "panic:Timeout synchronizing machine check over CPUs": "tolerant 0 [mce_timed_out]",
 }
 
 # Combinations that the keys would allow, and why no page can come to them.
@@ -110,4 +108,10 @@ def possible_reach(spec: Spec) -> dict[str, str]:
         for state in config.build(profile.error_states)
         if state.row in profile.rows_met
     }
-    return {**ends, **_PATHS, **profile.exits, **rows}  # its panics stand with the others
+    checks = profile.machine_checks
+    panics = {
+        f"panic:{checks.fatal}": "bad data was consumed, or the platform gives up [mce_reign]",
+        f"panic:{ON_THIS_CPU}": "the same, and not all CPUs came [do_machine_check]",
+        f"panic:{checks.timeout}": "tolerant 0 [mce_timed_out]",
+    }
+    return {**ends, **_PATHS, **panics, **profile.exits, **rows}  # its own panics stand with the others

@@ -17,8 +17,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.frames import Frames
 from hwsim.kernel.page_ranges import PageRanges
 from hwsim.kernel.writeback import Inode, Stored
-
-PAGE_SHIFT = 12
+from hwsim.units import PAGE_SHIFT
 
 # Who can hold a reference.
 CACHE, BUFFERS, PAGEVEC, PIN = "cache", "buffers", "pagevec", "pin"

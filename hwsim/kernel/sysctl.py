@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hwsim.engine import Engine
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.writeback import Flusher
+from hwsim.units import CENTISEC_NS
 
 ENOENT, EINVAL = 2, 22
-_CENTISEC_NS = 10_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -38,11 +38,11 @@ class Sysctl:
             return 0 if value in (0, 1) else -EINVAL
         if name == "vm.dirty_expire_centisecs" and value >= 0:
             self._advance_inodes()
-            self.flusher.set_expire(self.engine.now_ns, value * _CENTISEC_NS)
+            self.flusher.set_expire(self.engine.now_ns, value * CENTISEC_NS)
             return 0
         if name == "vm.dirty_writeback_centisecs" and value >= 0:
             self._advance_inodes()
-            self.set_interval(self.flusher, self.engine.now_ns, value * _CENTISEC_NS)
+            self.set_interval(self.flusher, self.engine.now_ns, value * CENTISEC_NS)
             return 0
         return -EINVAL if name.startswith("vm.dirty_") else -ENOENT
 

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, get_args
 
 from hwsim import units
 from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.versions import KERNELS
 from hwsim.memory.kinds import REGIONS
-from hwsim.scenario.fields import NAME_ALLOWED
+from hwsim.scenario.fields import NAME_ALLOWED, Flag, Form, PositivePages, whole
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import Parts
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms
+from hwsim.spec import MAX_CPUS
 from hwsim.units import MAX_PFN
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _PAGE = " or ".join([", ".join(page_forms()[:-1]), page_forms()[-1]])
+
+
+FORMS: Final[dict[str, Form]] = {  # of arguments that are written as a key of a table would be
+    **{kind: whole(each.low, each.high) for kind, each in ARG_KINDS.items() if each.high is not None},
+    "bool": get_args(Flag)[1],
+    "size": get_args(PositivePages)[1],
+}
+
+
+def _cpus(parts: Parts) -> int:
+    return parts.machine.cpus if parts.machine else MAX_CPUS
 
 
 def _is_int(value: object) -> bool:
@@ -30,28 +42,17 @@ def _is_int(value: object) -> bool:
 def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     """Mistakes in one argument that show without looking at other tables (CPUs and flags excepted)."""
     kind = arg.kind
-    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
-    if low is not None:
-        if high is None:  # a CPU
-            high = parts.machine.cpus - 1 if parts.machine else 4095
-        if not _is_int(value):
-            yield Finding(path, "not a whole number", f"{low} to {high}")
-        elif not low <= value <= high:
-            yield Finding(path, "out of range", f"{low} to {high}")
-    elif kind == "bool":
-        if not isinstance(value, bool):
-            yield Finding(path, "not a yes or no", "true or false")
+    form = whole(0, _cpus(parts) - 1) if kind == "cpu" else FORMS.get(kind)
+    if form is not None:
+        try:
+            form.read(value)
+        except units.UnitError as error:
+            yield Finding(path, error.message, error.allowed, error.nearby)
     elif kind in {"choice", "sysctl"}:
         words = arg.choices or ARG_KINDS[kind].words
         if value not in words:
             what = "word" if arg.choices else kind
             yield Finding(path, f"unknown {what}", one_of(words), nearby_name(value, words))
-    elif kind == "size":
-        try:
-            if units.parse_pages(value) == 0:
-                yield Finding(path, "must be at least one page", "a multiple of 4 KiB, from 4 KiB on")
-        except units.UnitError as error:
-            yield Finding(path, error.message, error.allowed, error.nearby)
     elif kind == "value":
         if not _is_int(value) and not isinstance(value, str):
             yield Finding(path, "not a number or word", "a whole number or a word")
@@ -133,7 +134,7 @@ def _mce_text(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
         yield Finding(path, f"machine checks of {len(text.boots)} boots", "those of one")
     if text.boots and not text.all_records:
         yield Finding(path, "a panic without a record", "records in the format of mce-inject, or a kernel's")
-    cpus = parts.machine.cpus if parts.machine else 4096
+    cpus = _cpus(parts)
     for record in text.all_records:
         if record.cpu >= cpus:
             message = f"line {record.line} of it: CPU {record.cpu} is not one of the machine's"

@@ -196,9 +196,9 @@ def whole(low: int, high: int, unit: str = "", *, times: int = 1) -> Form:
 
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise refuse("not a whole number", f"{low} to {high}")
+            raise units.UnitError("not a whole number", f"{low} to {high}")
         if not low <= value <= high:
-            raise refuse("out of range", f"{low} to {high}")
+            raise units.UnitError("out of range", f"{low} to {high}")
         return value * times
 
     shape = {"type": "integer", "minimum": low, "maximum": high}

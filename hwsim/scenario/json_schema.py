@@ -20,8 +20,7 @@ def schema() -> dict[str, Any]:
         for key, info in spelled(model).items():
             _tell(table["properties"][key], info)
     _undot(found["$defs"]["Sysctl"]["properties"])
-    found["$defs"]["Step"] = script_schema.step(found["$defs"]["Step"]["properties"]["at"])
-    found["$defs"]["Page"] = script_schema.page()
+    found["$defs"] |= script_schema.definitions(found["$defs"]["Step"]["properties"]["at"])
     found["title"] = "hwsim scenario"
     _relax(found)
     merged: list[dict[str, Any]] = []

@@ -157,51 +157,32 @@ class Dram(Model, fills=DramSpec):
     def findings(self) -> list[Finding]:
         """What does not go together."""
         keys = {field: key for key, field in _OWN.items()}
-        geometry = self._geometry()
-        found = [
-            Finding(("dram", keys.get(each.key, "geometry")), "impossible geometry", each.allowed)
-            for each in geometry.problems()
-        ]
+        geometry, impossible = self._geometry(), "impossible geometry"
+        found = [(keys.get(each.key, "geometry"), impossible, each.allowed) for each in geometry.problems()]
         groups = geometry.bank_groups
         if self.banks is not None and self.banks % groups:
-            message = "impossible geometry"
-            found.append(
-                Finding(("dram", "banks"), message, f"a power of two from {groups} on, in {groups} groups")
-            )
+            found.append(("banks", impossible, f"a power of two from {groups} on, in {groups} groups"))
         if not found:
-            found += self._ecc_findings(geometry)
+            found += self._ecc_problems(geometry)
         if self.mirror and geometry.channels < 2:
-            found.append(
-                Finding(("dram", "mirror"), "there is one channel", "a geometry with two or more channels")
-            )
+            found.append(("mirror", "there is one channel", "a geometry with two or more channels"))
         faults = self.to_model().faults_per_dimm
         if not found and faults > MAX_FAULTS_PER_DIMM:
             message = f"{faults:.3g} faults a DIMM over {self.years:g} years"
-            found.append(
-                Finding(("dram", "fit_factor"), message, f"rates of up to {MAX_FAULTS_PER_DIMM} a DIMM")
-            )
+            found.append(("fit_factor", message, f"rates of up to {MAX_FAULTS_PER_DIMM} a DIMM"))
         if self.ecc == "sddc" and any(each.ue_share is None for each in self._rates()):
-            found.append(
-                Finding(
-                    ("dram", "ecc"),
-                    "sddc needs the P(UE | mode) of every fault",
-                    'fit = "alibaba", or ue_share',
-                )
-            )
-        return found
+            message = "sddc needs the P(UE | mode) of every fault"
+            found.append(("ecc", message, 'fit = "alibaba", or ue_share'))
+        return [Finding(("dram", key), message, allowed) for key, message, allowed in found]
 
-    def _ecc_findings(self, geometry: DramGeometry) -> list[Finding]:
+    def _ecc_problems(self, geometry: DramGeometry) -> list[tuple[str, str, str]]:
         """A code needs check bits, and one that corrects a chip two check symbols of eight bits."""
-        found = []
         if self.ecc != "none" and geometry.ecc_bits_per_beat == 0:
-            found.append(Finding(("dram", "ecc"), "these chips hold no check bits", '"none", or more chips'))
-        elif self.ecc in ("chipkill", "sddc") and (
-            geometry.chip_width_bits != 4 or geometry.ecc_chips_per_rank < 2
-        ):
-            found.append(
-                Finding(("dram", "ecc"), "corrects x4 chips, two of them for check symbols", "width = 4")
-            )
-        return found
+            return [("ecc", "these chips hold no check bits", '"none", or more chips')]
+        of_chips = geometry.chip_width_bits == 4 and geometry.ecc_chips_per_rank >= 2
+        if self.ecc in ("chipkill", "sddc") and not of_chips:
+            return [("ecc", "corrects x4 chips, two of them for check symbols", "width = 4")]
+        return []
 
     def to_model(self) -> FaultModel:
         """The sampler's input; every check has passed before."""
@@ -223,13 +204,8 @@ class Dram(Model, fills=DramSpec):
         geometry, preset = self._geometry(), GEOMETRIES[self.geometry]
         own = {name: value for name, value in asdict(geometry).items() if value != getattr(preset, name)}
         rates = tuple(
-            (
-                rate.mode,
-                rate.transient_fit * keep_transient,
-                rate.permanent_fit * keep_permanent,
-                rate.ue_share,
-            )
-            for rate in self._rates()
+            (mode, transient * keep_transient, permanent * keep_permanent, ue_share)
+            for mode, transient, permanent, ue_share in self._rates()
         )
         found: DramSpec = filled(self, own=tuple(sorted(own.items())), rates=rates, on_die=self.has_on_die)
         return found

@@ -25,9 +25,8 @@ from hwsim.scenario.fields import (
     whole,
 )
 from hwsim.scenario.keys import Model, OrText, key
-from hwsim.script.verbs import SYSCTLS
 
-CENTISEC_NS: Final = 10_000_000
+_CENTISECS: Final = whole(0, 1_000_000, "hundredths of a second", times=units.CENTISEC_NS)
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
     "exponential": ("mean",),
@@ -81,24 +80,20 @@ class Times(Model, fills=spec.TimesSpec):
 class Sysctl(Model, fills=spec.MachineSpec):
     """Kernel settings under their own names; default: what the kernel has."""
 
-    early_kill: Annotated[int, whole(*SYSCTLS["vm.memory_failure_early_kill"])] | None = key(
+    early_kill: Annotated[int, whole(0, 1)] | None = key(
         "1: tasks are told at once; 0: when they touch the page; default: 1 in v5, 0 in 2.6.32 "
         "(mm/memory-failure.c)",
         "vm.memory_failure_early_kill",
     )
-    recovery: Annotated[int, whole(*SYSCTLS["vm.memory_failure_recovery"])] | None = key(
+    recovery: Annotated[int, whole(0, 1)] | None = key(
         "0: memory_failure() panics; default: 1; v5 has no such setting (2.6.32, mm/memory-failure.c)",
         "vm.memory_failure_recovery",
     )
-    dirty_expire_ns: Annotated[
-        int, whole(*SYSCTLS["vm.dirty_expire_centisecs"], "hundredths of a second", times=CENTISEC_NS)
-    ] = key(
+    dirty_expire_ns: Annotated[int, _CENTISECS] = key(
         "age at which the flusher writes a dirty file; 0: at its next wake (2.6.32, mm/page-writeback.c)",
         "vm.dirty_expire_centisecs",
     )
-    dirty_writeback_ns: Annotated[
-        int, whole(*SYSCTLS["vm.dirty_writeback_centisecs"], "hundredths of a second", times=CENTISEC_NS)
-    ] = key(
+    dirty_writeback_ns: Annotated[int, _CENTISECS] = key(
         "how often the flusher wakes; 0: never (2.6.32, mm/page-writeback.c)",
         "vm.dirty_writeback_centisecs",
     )
@@ -126,9 +121,7 @@ class Config(Model, fills=spec.MachineSpec):
         "pages that cannot be reclaimed have a flag and a list of their own (2.6.30, mm/Kconfig)",
         "UNEVICTABLE_LRU",
     )
-    mlocked_page_bit: Flag = key(
-        "pages locked by mlock() have a flag (2.6.30, mm/Kconfig)", "HAVE_MLOCKED_PAGE_BIT"
-    )
+    mlocked_page_bit: Flag = key("locked pages have a flag (2.6.30, mm/Kconfig)", "HAVE_MLOCKED_PAGE_BIT")
     pageflags_extended: Flag = key(
         "head and tail of a compound page have a flag each; false: one for both (2.6.30, mm/Kconfig)",
         "PAGEFLAGS_EXTENDED",
@@ -172,9 +165,7 @@ class OnPanic(Model, fills=spec.MachineSpec):
         "arch/x86/kernel/cpu/mcheck/mce.c)",
         "reboot",
     )
-    repair_share: Share = key(
-        "probability that the memory at fault is replaced at the reboot; assumption", "repair"
-    )
+    repair_share: Share = key("probability that the memory at fault is replaced; assumption", "repair")
 
 
 class Alloc(Model, fills=spec.MachineSpec):
@@ -201,9 +192,7 @@ class Machine(Model, fills=spec.MachineSpec):
         "its place over a reboot: every replication is the same, and numbers are exact, without intervals"
     )
     memory_pages: PositivePages = key("memory that the kernel manages: each page has a struct page", "memory")
-    cpus: Annotated[int, whole(1, 4096, "CPUs")] = key(
-        "number of CPUs: one pagevec and one machine-check ring each"
-    )
+    cpus: Annotated[int, whole(1, spec.MAX_CPUS, "CPUs")] = key("one pagevec and one machine-check ring each")
     kernel: Annotated[str, choice(*KERNELS)] = key(
         "whose error handling: hwsim kernels puts two of them side by side"
     )

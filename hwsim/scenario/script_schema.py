@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from hwsim.scenario.arguments import FORMS
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg
 
 
-def step(at: dict[str, Any]) -> dict[str, Any]:
-    """One alternative for each verb; ``at`` is what the schema says of that key."""
+def definitions(at: dict[str, Any]) -> dict[str, Any]:
+    """What a step is, and what is in many of them: ``at``, as the schema of the tables has it, and a page."""
+    return {"Step": _step(), "At": at, "Page": _page()}
+
+
+def _step() -> dict[str, Any]:
+    """One alternative for each verb."""
     steps = []
     for name, verb in VERBS.items():
-        properties = {"at": at, "do": {"type": "string", "const": name}}
+        properties = {"at": {"$ref": "#/$defs/At"}, "do": {"type": "string", "const": name}}
         properties |= {key: _argument(arg) for key, arg in verb.args.items()}
         steps.append(
             {
@@ -30,8 +36,6 @@ def _argument(arg: Arg) -> dict[str, Any]:
     if arg.kind == "page":
         return {"$ref": "#/$defs/Page"}
     shape = _shape(arg)
-    if arg.choices:
-        shape["enum"] = list(arg.choices)
     shape["description"] = arg.doc
     if arg.default is not None:
         shape["default"] = list(arg.default) if isinstance(arg.default, tuple) else arg.default
@@ -40,26 +44,19 @@ def _argument(arg: Arg) -> dict[str, Any]:
 
 def _shape(arg: Arg) -> dict[str, Any]:
     """What TOML and JSON call the kind of argument."""
-    kind = ARG_KINDS[arg.kind]
-    if kind.low is not None:
-        return _whole(arg.kind)
+    if arg.kind in FORMS:
+        return dict(FORMS[arg.kind].shape)
+    words = arg.choices or ARG_KINDS[arg.kind].words
     if arg.kind == "flags":
-        return {"type": "array", "items": {"type": "string", "enum": list(kind.words)}}
-    if arg.kind == "bool":
-        return {"type": "boolean"}
+        return {"type": "array", "items": {"type": "string", "enum": list(words)}}
     if arg.kind == "value":
         return {"type": ["integer", "string"]}
-    return {"type": "string"} | ({"enum": list(kind.words)} if kind.words else {})
+    return {"type": "string"} | ({"enum": list(words)} if words else {})
 
 
-def _whole(kind: str) -> dict[str, Any]:
-    low, high = ARG_KINDS[kind].low, ARG_KINDS[kind].high
-    return {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
-
-
-def page() -> dict[str, Any]:
+def _page() -> dict[str, Any]:
     """One alternative for each way to name a page."""
-    index = _whole("index")
+    index = dict(FORMS["index"].shape)
     forms = []
     for key, form in PAGE_FORMS.items():
         if key == "address":

@@ -66,24 +66,15 @@ def validate(
         findings += model.dram.findings()
     if not findings:
         return model, []
-    problems = dict.fromkeys(_hashable(_problem(document, finding)) for finding in findings)
-    return None, sorted((item.problem for item in problems), key=lambda problem: _order(document, problem))
+    problems: dict[tuple[str, str, str], Problem] = {}
+    for finding in findings:
+        problem = _problem(document, finding)
+        problems.setdefault((problem.file, problem.key, problem.message), problem)
+    return None, sorted(problems.values(), key=lambda problem: _order(document, problem))
 
 
 def _below(path: Path, above: Path) -> bool:
     return path[: len(above)] == above
-
-
-class _hashable:  # noqa: N801 - a value in a file can be a list, which no set takes
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self._key = (problem.file, problem.key, problem.message)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _hashable) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
 
 
 def _order(document: Document, problem: Problem) -> tuple[int, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.mmap import find_vma
 from hwsim.kernel.mm.swap import is_on_swap
-from hwsim.kernel.mm_types import PAGE_SHIFT, Page, Region, Task, Vma
+from hwsim.kernel.mm_types import Page, Region, Task, Vma
 from hwsim.script.step import ScriptError, Step, StepSkipped
+from hwsim.units import PAGE_SHIFT
 from hwsim.userspace.user_task import user_task
 
 _FIRST_ERROR_ID = -10_000_000  # names of the draws for pages that only a script has looked at

@@ -12,15 +12,15 @@ from typing import Final
 
 from hwsim.kernel.frames import LINES_PER_PAGE, MAX_ORDER
 from hwsim.memory.kinds import POOLS, REGIONS, SHARED_BY_DEFAULT
-from hwsim.spec import DEFAULT_FD, Arguments
+from hwsim.spec import DEFAULT_FD, MAX_CPUS, Arguments
 from hwsim.units import MAX_PFN
 
-SYSCTLS: Final[dict[str, tuple[int, int]]] = {
-    "vm.memory_failure_early_kill": (0, 1),
-    "vm.memory_failure_recovery": (0, 1),
-    "vm.dirty_expire_centisecs": (0, 1_000_000),
-    "vm.dirty_writeback_centisecs": (0, 1_000_000),
-}
+SYSCTLS: Final = (
+    "vm.memory_failure_early_kill",
+    "vm.memory_failure_recovery",
+    "vm.dirty_expire_centisecs",
+    "vm.dirty_writeback_centisecs",
+)
 PAGE_FLAGS: Final = (
     "locked",
     "error",
@@ -46,11 +46,11 @@ N_UNMAP_TRIES: Final = 5  # mm/memory-failure.c: as often memory_failure() tries
 
 @dataclass(frozen=True, slots=True)
 class ArgKind:
-    """A kind of argument: what it says, the words for it or the range of a whole number (None: no bound)."""
+    """A kind of argument: what it names, and the words for it or the range if it is a whole number."""
 
     doc: str
-    low: int | None = None
-    high: int | None = None
+    low: int = 0
+    high: int | None = None  # None: it is no number
     words: tuple[str, ...] = ()
 
 
@@ -65,16 +65,16 @@ ARG_KINDS: Final[dict[str, ArgKind]] = {
     "new_alloc": ArgKind("a new name"),
     "choice": ArgKind("a word"),
     "bool": ArgKind("true or false"),
-    "count": ArgKind("a whole number", 1, MAX_PFN),
-    "index": ArgKind("a whole number", 0, MAX_PFN - 1),
-    "line": ArgKind("a whole number", 0, LINES_PER_PAGE - 1),
-    "cpu": ArgKind("a CPU of the machine", 0),
-    "order": ArgKind("a whole number", 0, MAX_ORDER),
-    "tries": ArgKind("a whole number", 0, N_UNMAP_TRIES),
-    "int": ArgKind("a whole number", -(2**31), 2**31 - 1),
+    "count": ArgKind("", 1, MAX_PFN),
+    "index": ArgKind("", 0, MAX_PFN - 1),
+    "line": ArgKind("", 0, LINES_PER_PAGE - 1),
+    "cpu": ArgKind("a CPU of the machine", 0, MAX_CPUS - 1),
+    "order": ArgKind("", 0, MAX_ORDER),
+    "tries": ArgKind("", 0, N_UNMAP_TRIES),
+    "int": ArgKind("", -(2**31), 2**31 - 1),
     "size": ArgKind("a size, a multiple of 4 KiB"),
     "flags": ArgKind("a list of page flags", words=PAGE_FLAGS),
-    "sysctl": ArgKind("a sysctl", words=tuple(SYSCTLS)),
+    "sysctl": ArgKind("a sysctl", words=SYSCTLS),
     "value": ArgKind("a whole number or a word"),
     "mce_text": ArgKind("a text in the format of mce-inject"),
 }

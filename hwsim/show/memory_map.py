@@ -63,7 +63,8 @@ def memory_map(snapshot: Snapshot) -> Figure:
         axes.set_xlim(-0.5, COLUMNS - 0.5)
         axes.set_ylim(ROWS - 0.5, -0.5)
         rows = np.linspace(0, ROWS, 9)[:-1]
-        axes.set_yticks(rows - 0.5, [units.human_bytes(int(r * snapshot.pages / ROWS) * 4096) for r in rows])
+        begins = [int(row * snapshot.pages / ROWS) * units.PAGE_BYTES for row in rows]
+        axes.set_yticks(rows - 0.5, [units.human_bytes(each) for each in begins])
         axes.set_xticks([])
         axes.set_ylabel("physical address")
         axes.set_xlabel("addresses run along the rows")
@@ -72,10 +73,11 @@ def memory_map(snapshot: Snapshot) -> Figure:
         used = [shown for place, shown in enumerate(CLASSES) if (grid == place).any()]
         handles = [*_class_handles(used), *_mark_handles(snapshot)]
         figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.2)
-        cell = units.human_bytes(snapshot.pages * 4096 / (COLUMNS * ROWS))
+        memory = snapshot.pages * units.PAGE_BYTES
+        cell = units.human_bytes(memory / (COLUMNS * ROWS))
         style.caption(
             figure,
-            f"{units.human_bytes(snapshot.pages * 4096)} of memory; a cell is {cell}, in the colour of what "
+            f"{units.human_bytes(memory)} of memory; a cell is {cell}, in the colour of what "
             "most of it is used for. A mark is a single page of 4 KiB.",
         )
     return figure

@@ -118,6 +118,8 @@ def test_it_takes_one_file_and_a_line_of_the_registry(tree: Path) -> None:
 def test_the_schema_and_the_checks_know_it(answers: Answers) -> None:
     machine = json.loads(answers[SCHEMA])["$defs"]["Machine"]["properties"]
     assert machine["kernel"]["enum"] == ["v5", "toy", "2.6.32"]
+    shipped = (ROOT / "scenarios" / "hwsim.schema.json").read_text("utf-8").splitlines()
+    assert {line.strip() for line in set(answers[SCHEMA].splitlines()) - set(shipped)} == {'"toy",'}
     assert "no mistakes" in answers[CHECK]
     assert "did you mean" in answers[ODD]
 

@@ -16,9 +16,21 @@ import pytest
 from hwsim.kernel import page_flags
 from hwsim.kernel.versions.boot import all_profiles
 from hwsim.scenario.arguments import shape
+from hwsim.scenario.keys import spelled
+from hwsim.scenario.schema_machine import Sysctl
 from hwsim.scenario.valid_parts import Parts
 from hwsim.script import errors, files, names, script, state, tasks, touch
-from hwsim.script.verbs import ARG_KINDS, GROUPS, N_UNMAP_TRIES, PAGE_FLAGS, PAGE_FORMS, VERBS, Arg, Verb
+from hwsim.script.verbs import (
+    ARG_KINDS,
+    GROUPS,
+    N_UNMAP_TRIES,
+    PAGE_FLAGS,
+    PAGE_FORMS,
+    SYSCTLS,
+    VERBS,
+    Arg,
+    Verb,
+)
 from hwsim.userspace import open_files
 from tools.verbs import reference
 
@@ -55,8 +67,8 @@ def test_a_verb_says_all_that_the_reference_needs(verb: Verb) -> None:
         assert "|" not in arg.doc + kind.doc, "a table of Markdown would break"
         assert bool(arg.choices) == (arg.kind == "choice")
         assert arg.default is None or not arg.required
-        if kind.low is not None and isinstance(arg.default, int):
-            assert kind.low <= arg.default <= (arg.default if kind.high is None else kind.high)
+        if kind.high is not None and isinstance(arg.default, int):
+            assert kind.low <= arg.default <= kind.high
         if arg.choices and arg.default is not None:
             assert arg.default in arg.choices
 
@@ -74,6 +86,7 @@ def test_a_value_of_any_shape_is_answered(value: object) -> None:
 
 def test_facts_of_the_kernel_are_as_the_kernel_has_them() -> None:
     assert set(PAGE_FLAGS) == set(page_flags.NAMES) - {"anon"}  # that is a bit of page->mapping
+    assert list(SYSCTLS) == list(spelled(Sysctl))
     assert {profile.n_unmap_tries for profile in all_profiles().values()} == {N_UNMAP_TRIES}
 
 

@@ -11,6 +11,7 @@ from hwsim.study.columns import TABLES, Column
 from tools.columns import reference
 
 ROOT = Path(__file__).resolve().parents[2]
+
 COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
 
 

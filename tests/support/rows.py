@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from hwsim.record import End, ErrorRow, FaultRow, Found, LostWriteRow, ReplicationRow, SignalRow
-from hwsim.study.columns import Column, columns_of
+from hwsim.record import (
+    End,
+    ErrorRow,
+    FaultRow,
+    Found,
+    LostWriteRow,
+    Replication,
+    ReplicationRow,
+    SignalRow,
+)
+from hwsim.study.columns import TABLES, Column, columns_of
 
 Row = TypeVar("Row", bound=NamedTuple)
 
@@ -28,6 +38,28 @@ def fault(**facts: Any) -> FaultRow:
 
 def machine(**facts: Any) -> ReplicationRow:
     return _MACHINE._replace(**facts)
+
+
+def values(found: Iterable[Replication]) -> dict[tuple[str, str], set[Any]]:
+    """What the columns hold that allow a list of words or a range."""
+    held: dict[tuple[str, str], set[Any]] = {}
+    for each in found:
+        for table, columns in TABLES.items():
+            rows = [each.row] if table == "replications" else getattr(each, table)
+            for place, column in enumerate(columns[1:]):
+                if column.allowed is not None:
+                    held.setdefault((table, column.name), set()).update(row[place] for row in rows)
+    return held
+
+
+def allowed() -> dict[tuple[str, str], set[Any]]:
+    """What they may hold."""
+    every = [(table, column) for table, columns in TABLES.items() for column in columns if column.allowed]
+    return {(table, column.name): _all(column) for table, column in every}
+
+
+def _all(column: Column) -> set[Any]:
+    return set(column.allowed.meanings() if isinstance(column.allowed, type) else column.allowed or ())
 
 
 def _nothing(row: type[Row]) -> Row:

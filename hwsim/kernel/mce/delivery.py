@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.mce.do_machine_check import ON_THIS_CPU
 from hwsim.kernel.mce.ring import mce_notify_irq
 from hwsim.kernel.profile import FailureQueue
 from hwsim.rng import Slot
@@ -79,9 +80,8 @@ class Delivery:
                 return
             if self.interrupt.tolerant < NEVER_PANIC:
                 met = outcome != TIMED_OUT
-                kernel.panic(
-                    "Fatal Machine check" if met else "Fatal machine check on current CPU", failure, ""
-                )
+                fatal = kernel.profile.machine_checks.fatal
+                kernel.panic(fatal if met else ON_THIS_CPU, failure, "")
                 return
             mce_notify_irq(kernel)
             for watcher in kernel.handler_watchers:
@@ -109,7 +109,7 @@ class Delivery:
         if kernel.halted:
             return True
         if outcome == PANIC:
-            kernel.panic("Timeout synchronizing machine check over CPUs", failure, "")
+            kernel.panic(kernel.profile.machine_checks.timeout, failure, "")
             return True
         if outcome == TIMED_OUT:
             kernel.reach("rendezvous:timeout")

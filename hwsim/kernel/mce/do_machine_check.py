@@ -16,9 +16,8 @@ from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, U
 from hwsim.kernel.machine_checks import Context, Handling, Severity
 from hwsim.kernel.mce.mcelog import MCE_LOG_LEN
 from hwsim.kernel.mce.severity import ROWS_2_6_32, ROWS_MODERN, Grade, mce_severity
-from hwsim.units import MAX_PHYS_BITS
+from hwsim.units import MAX_PHYS_BITS, PAGE_SHIFT
 
-PAGE_SHIFT = 12
 MCM_ADDR_PHYS = 2
 
 

@@ -10,8 +10,6 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page, Region
 
-PAGE_BYTES = 4096
-
 
 def alloc_pages(kernel: Kernel, order: int) -> int | None:
     """The lowest free block of 2^order frames, as its first pfn; None without one.
