@@ -81,9 +81,7 @@ class Profile(Generic[K]):
     name: str
     source: str
     released: str  # date of the posting or the release
-    model_version: (
-        int  # ours, not the kernel's: goes up when the same scenario may give other results with it
-    )
+    model_version: int  # ours: goes up when the same scenario may give other results with this kernel
 
     # What it is.
     early_kill_default: int
@@ -117,9 +115,7 @@ class Profile(Generic[K]):
     eio_mode: EioMode
     close_reports: Callable[[AddressSpace], bool]  # whether close() asks for errors
     fsync_asks: Callable[[int, bool], bool]  # (length of the file in pages, whether any page is cached)
-    set_interval: Callable[
-        [Flusher, int, int], None
-    ]  # vm.dirty_writeback_centisecs: (flusher, now, interval)
+    set_interval: Callable[[Flusher, int, int], None]  # dirty_writeback_centisecs: (flusher, now, interval)
     punch_hole: Callable[[AddressSpace, range], list[Page] | None]  # unmaps a range; None: no hole there
 
     # Around it.
