@@ -47,7 +47,7 @@ from hwsim.kernel.mm_types import (
     UserSpace,
 )
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR
+from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS
 from hwsim.kernel.versions.boot import booted
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
@@ -282,7 +282,7 @@ class _World:
         now = [_fact(each.task, each.signal, each.code, "at once") for each in self.signals]
         fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
         later = [
-            _fact(pte.vma.task, "SIGBUS", fatal[text], "if it lives to touch the page")
+            _fact(pte.vma.task, SIGBUS, fatal[text], "if it lives to touch the page")
             for pte in self.entries
             if (text := self._later(pte)) in fatal
         ]

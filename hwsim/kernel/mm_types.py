@@ -336,9 +336,7 @@ class Task:
 class Signal:
     """One signal from being sent to its end.
 
-    ``cause``: early, late, forced, group_death.  ``result``: '' while under way, then killed,
-    handled, ignored, pending (still blocked at the end), merged, lost (the target was dead) or
-    looping (the handler returned to the same access again and again).
+    Its words are those of :mod:`hwsim.record`: Sent, Code, Cause and Result; '' while it is under way.
     """
 
     task: Task

@@ -33,7 +33,7 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class DramFault:
-    """A fault: mode, permanence (transient, intermittent, permanent), its lines, its chip, and its outcome.
+    """A fault: FaultMode and Permanence of :mod:`hwsim.record`, its lines, its chip, and its outcome.
 
     ``chip`` None: not of one chip (channel).  ``bit``: which data pin of the chip, of a bit fault.
     ``outcome``: what a line suffers from this fault alone, one of :data:`~hwsim.hardware.dram.ecc.OUTCOMES`.
