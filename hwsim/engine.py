@@ -199,6 +199,7 @@ class Sleeper(simpy.Process):
         self._forget_alarm()
         self.engine.never.callbacks.clear()
         self._generator.close()
+        del self._generator  # closed, that of Python 3.13.0 still holds the process, and so the boot
 
     def _forget_alarm(self) -> None:
         if self._alarm is not None and self._alarm.callbacks:  # otherwise it has gone off
