@@ -49,7 +49,7 @@ class AddressSpace:
 
     Life: one boot, or as long as a script's segment.  ``holes`` are page offsets that have no block on the
     disk any more, ``slots`` those whose contents are on the swap device only, ``gone`` those that a
-    script has cut out of the cache; who is told of an error is in ``filemap_error``.
+    script has cut out of the cache; who is told of an error is in ``mm/filemap``.
     """
 
     name: str
@@ -193,7 +193,7 @@ class Page:
     swap_entry: bool = False  # a copy of the contents exists on the swap device
     swap_stage: int = 0  # see swap_cycle
     lost_bytes: int = 0
-    looked_ns: int = 0  # volatile bits are as of then; see later_look
+    looked_ns: int = 0  # volatile bits are as of then; see advance_state
     looks: int = 0
     writer: str = ""  # the task whose script step stored last; chance draws it when it is asked for
     dirtied_ns: int | None = None  # drawn: the next store that dirties the page
