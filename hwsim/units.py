@@ -16,6 +16,10 @@ from typing import NamedTuple
 
 PAGE_SHIFT = 12
 PAGE_BYTES = 1 << PAGE_SHIFT
+PAGES_PER_GIB = 1 << 30 - PAGE_SHIFT
+LINE_SHIFT = 6
+LINE_BYTES = 1 << LINE_SHIFT  # of a cache line, which is what goes bad
+LINES_PER_PAGE = PAGE_BYTES // LINE_BYTES
 CENTISEC_NS = 10_000_000  # many sysctls count in hundredths of a second
 MAX_PHYS_BITS = 52  # MAXPHYADDR of x86-64, at most (Intel SDM vol. 3A, 4.1.4)
 MAX_PFN = 1 << MAX_PHYS_BITS - PAGE_SHIFT

@@ -13,7 +13,6 @@ from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.engine import FAULT_ONSET
-from hwsim.hardware.dram.address_map import LINE_SHIFT
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
@@ -23,7 +22,7 @@ from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import DramSpec, ErrorSpec
-from hwsim.units import PAGE_SHIFT
+from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, PAGE_SHIFT
 
 _NORMAL = NormalDist()
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others
@@ -80,7 +79,10 @@ class DramFaults:
         fitted = around.spec.memory_pages + around.spec.hidden_pages
         for owners, addresses in ruined:
             inside = [address for address in addresses if address >> PAGE_SHIFT < fitted]
-            self._ruin(owners, [(address >> PAGE_SHIFT, address >> LINE_SHIFT & 63) for address in inside])
+            self._ruin(
+                owners,
+                [(address >> PAGE_SHIFT, address >> LINE_SHIFT & LINES_PER_PAGE - 1) for address in inside],
+            )
 
     # -- corrected errors -----------------------------------------------------------------------------
 
@@ -108,7 +110,7 @@ class DramFaults:
             for rate, how in ((reads, FaultEnd.CORRECTED), (overwrites, FaultEnd.OVERWRITTEN))
             if rate > 0.0
         ]
-        pfn, line = lines[0] >> PAGE_SHIFT, lines[0] >> LINE_SHIFT & 63
+        pfn, line = lines[0] >> PAGE_SHIFT, lines[0] >> LINE_SHIFT & LINES_PER_PAGE - 1
         fitted = around.spec.memory_pages + around.spec.hidden_pages
         visit = around.scrubber.next_visit_ns(pfn, line, now) if pfn < fitted else None
         if visit is not None:

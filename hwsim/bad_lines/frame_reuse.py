@@ -30,6 +30,7 @@ from hwsim.memory.draw_state import fault_in
 from hwsim.memory.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
 from hwsim.record import End, FaultEnd, Found
 from hwsim.rng import Slot
+from hwsim.units import LINES_PER_PAGE
 
 
 def owner_gone(line: BadLine) -> None:
@@ -173,7 +174,7 @@ def first_touch(line: BadLine, vma: Vma, copied: bool) -> None:
     stores = copied or u * touches < store
     fault_in(around.kernel, page, vma, store=stores)
     layout = vma.region.layout
-    reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
+    reads = min(1.0, layout.lines_per_touch / LINES_PER_PAGE) * (1.0 - layout.full_line if stores else 1.0)
     if around.draws.extra(line.error, Slot.FIRST_TOUCH, line.races | 1 << 32) < reads:
         consumed(line, Found.TASK_LOAD, vma.task.name)
     else:

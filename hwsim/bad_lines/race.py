@@ -27,6 +27,7 @@ from hwsim.memory.fork_family import Family, is_shared
 from hwsim.memory.swap_cycle import leave_rate
 from hwsim.record import Found
 from hwsim.rng import ROW, Slot
+from hwsim.units import LINES_PER_PAGE
 
 Uniform = Callable[[Slot], float]
 
@@ -108,7 +109,7 @@ def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[
         read, heal = vma.region.line_rates(target.pgoff)
         if shared_copy:  # the first store copies the whole page: the kernel reads every line of it
             load, store = vma.region.touch_rates(target.pgoff)
-            read = load * min(1.0, vma.region.layout.lines_per_touch / 64) + store
+            read = load * min(1.0, vma.region.layout.lines_per_touch / LINES_PER_PAGE) + store
         read *= 1 if shared_copy else lines
         rates.append((read, vma))
         read_rate += read

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from hwsim.spec import SwapCycle, Touch
+from hwsim.units import LINES_PER_PAGE
 
-LINES_PER_PAGE = 64
 MAX_ORDER = 10  # the largest block of the page allocator is 2**10 pages
 _NS = 1e-9
 

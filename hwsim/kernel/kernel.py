@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 from hwsim.engine import HANDLER_STEP, Engine, Steps
 from hwsim.kernel import page_flags as pg
@@ -121,19 +120,13 @@ class Kernel:
             raise Halted
 
 
-class ErrorTable(NamedTuple):
-    """The error states of one build, to be asked for one page at a time.
-
-    ``rows`` is :func:`lookup`: indexing bytes is far cheaper than an array element.
-    """
-
-    states: tuple[ErrorState[Kernel], ...]
-    rows: bytes
-    by_row: dict[int, ErrorState[Kernel]]
-
-
 @lru_cache(maxsize=16)
-def error_table(table: tuple[ErrorState[Kernel], ...], config: Config) -> ErrorTable:
-    """What every kernel of the build has alike."""
+def error_table(
+    table: tuple[ErrorState[Kernel], ...], config: Config
+) -> tuple[tuple[ErrorState[Kernel], ...], bytes, dict[int, ErrorState[Kernel]]]:
+    """The error states of one build, the row number for each value of the low flag bits, the state of a row.
+
+    Bytes, as indexing them is far cheaper than an array element.
+    """
     states = config.build(table)
-    return ErrorTable(states, lookup(states).tobytes(), {state.row: state for state in states})
+    return states, lookup(states).tobytes(), {state.row: state for state in states}

@@ -26,7 +26,7 @@ _NOBODY = LineRates(0.0, 0.0)
 
 
 class LineReads:
-    """The rates of any line.  Life: made for the plan of a machine -> asked by page frame number."""
+    """The rates of any line.  Life: made for the layout of a machine -> asked by page frame number."""
 
     def __init__(self, spec: Spec, layouts: list[Layout]) -> None:
         placed = sorted((each for each in layouts if each.first_pfn >= 0), key=lambda each: each.first_pfn)

@@ -16,7 +16,7 @@ from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import Parts
 from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms
 from hwsim.spec import MAX_CPUS
-from hwsim.units import MAX_PFN
+from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, MAX_PFN, PAGE_SHIFT
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
@@ -174,7 +174,9 @@ def _page(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
             yield from _file((*path, head), value[head], parts)
     elif head == "address":
         if _address(value[head]) is None:
-            yield Finding((*path, head), "not a physical address", f'"0x1000" to "{(MAX_PFN << 12) - 1:#x}"')
+            yield Finding(
+                (*path, head), "not a physical address", f'"0x1000" to "{(MAX_PFN << PAGE_SHIFT) - 1:#x}"'
+            )
     elif not _is_int(value[head]) or not 0 <= value[head] < MAX_PFN:
         yield Finding((*path, head), "not a page number", f"0 to {MAX_PFN - 1}")
 
@@ -182,7 +184,7 @@ def _page(path: Path, value: Any, parts: Parts) -> Iterator[Finding]:
 def _address(value: Any) -> int | None:
     if isinstance(value, str) and _HEX.fullmatch(value):
         value = int(value, 16)
-    return value if _is_int(value) and 0 <= value < MAX_PFN << 12 else None
+    return value if _is_int(value) and 0 <= value < MAX_PFN << PAGE_SHIFT else None
 
 
 def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -207,9 +209,9 @@ def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
     page = args.get("page")
     if page is not None and "address" in page:
         address = _address(page["address"]) or 0
-        args["page"] = {"pfn": address >> 12}
+        args["page"] = {"pfn": address >> PAGE_SHIFT}
         if "line" in verb.args and "line" not in given:
-            args["line"] = (address >> 6) & 63
+            args["line"] = address >> LINE_SHIFT & LINES_PER_PAGE - 1
     if do == "mmap":
         args.setdefault("shared", REGIONS[args["kind"]].shared)
     return args

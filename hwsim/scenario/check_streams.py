@@ -9,7 +9,7 @@ from hwsim.scenario.keys import given
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
 from hwsim.scenario.schema import MAX_ERRORS, NOT_OF_DRAM, Errors
 from hwsim.scenario.valid_parts import Parts, footprint, one_tasks_region, place_pages
-from hwsim.units import PAGE_BYTES, format_bytes
+from hwsim.units import PAGE_BYTES, PAGES_PER_GIB, format_bytes
 
 _MAX_FAULTS = 100_000  # each is looked at, and pairs of them
 
@@ -119,5 +119,5 @@ def _expected_arrivals(parts: Parts, index: int, window_ns: int) -> float | None
         return None if stream is None else stream.count
     if stream.rate is None or (stream.rate.per_gib and not parts.complete):
         return None
-    pages = place_pages(parts, index) if stream.rate.per_gib else 1 << 18
-    return None if pages is None else stream.rate.per_s * pages / (1 << 18) * window_ns / 1e9
+    pages = place_pages(parts, index) if stream.rate.per_gib else PAGES_PER_GIB
+    return None if pages is None else stream.rate.per_s * pages / PAGES_PER_GIB * window_ns / 1e9

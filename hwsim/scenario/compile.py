@@ -22,8 +22,8 @@ from hwsim.scenario.valid_parts import (
     pool_order,
     region_pages,
 )
+from hwsim.units import PAGES_PER_GIB
 
-_PAGES_PER_GIB = 1 << 18
 _REST = 1e-9  # less than this of a region is rounding, not a band
 
 
@@ -93,7 +93,7 @@ def _errors(parts: Parts, index: int, item: schema.Errors, dram: Dram | None) ->
     """A rate per GiB counts the GiB of the place where the errors fall; DRAM faults have theirs."""
     per_s = 0.0 if item.rate is None else item.rate.per_s
     if item.rate is not None and item.rate.per_gib:
-        per_s *= (place_pages(parts, index) or 0) / _PAGES_PER_GIB
+        per_s *= (place_pages(parts, index) or 0) / PAGES_PER_GIB
     faults = dram.to_spec() if dram is not None and item.kind == "dram" else None
     if dram is not None and faults is not None:
         per_s = dram.faults_per_s()

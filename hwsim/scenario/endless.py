@@ -12,7 +12,7 @@ from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
 from hwsim.scenario.valid_parts import Parts, free_pages
-from hwsim.units import Rate, format_duration, format_rate
+from hwsim.units import PAGES_PER_GIB, Rate, format_duration, format_rate
 
 MAX_STEPS = 10_000_000
 MAX_TASKS = 100_000
@@ -69,7 +69,7 @@ def _comes_back(stream: Errors | None) -> bool:
 def _open_errors(parts: Parts) -> float:
     """Errors of one replication that can be open for long, at least one if there is any."""
     horizon_s = (parts.horizon_ns or 0) * _NS
-    gib = parts.machine.memory_pages / (1 << 18) if parts.machine is not None else 0.0
+    gib = parts.machine.memory_pages / PAGES_PER_GIB if parts.machine is not None else 0.0
     lasting = [
         _arrivals(each, gib, horizon_s) * each.burst_pages * each.permanent
         for each in parts.errors

@@ -20,9 +20,9 @@ from hwsim.scenario.fields import (
 from hwsim.scenario.keys import Model, filled, key
 from hwsim.scenario.problems import Finding
 from hwsim.spec import DramSpec
-from hwsim.units import PAGE_BYTES, format_bytes
+from hwsim.units import DURATION_UNITS_NS, PAGE_BYTES, format_bytes
 
-_NS_PER_HOUR = 3_600_000_000_000
+_NS_PER_HOUR = DURATION_UNITS_NS["h"]
 MAX_FAULTS_PER_DIMM = 100
 _FIT_SECONDS = 1e9 * 3600.0
 _FIT = "FIT (faults in 10^9 hours) of a chip, of mode channel of a channel"

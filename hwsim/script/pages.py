@@ -13,10 +13,10 @@ from hwsim.userspace.user_task import user_task
 _FIRST_ERROR_ID = -10_000_000  # names of the draws for pages that only a script has looked at
 
 
-def pfn_of(step: Step, key: str = "page") -> int:
+def pfn_of(step: Step) -> int:
     """The frame that the step names; it need not have a struct page."""
-    ref = step.args[key]
-    return int(ref["pfn"]) if "pfn" in ref else page_of(step, key).pfn
+    ref = step.args["page"]
+    return int(ref["pfn"]) if "pfn" in ref else page_of(step).pfn
 
 
 def page_of(step: Step, key: str = "page") -> Page:

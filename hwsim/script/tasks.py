@@ -29,6 +29,7 @@ from hwsim.script.frames import changed, free_run, let_go
 from hwsim.script.pages import file_of, first_pgoff, frames_of, page_in_vma, vmas_of
 from hwsim.script.step import Step
 from hwsim.script.touch import touch
+from hwsim.units import PAGE_SHIFT
 from hwsim.userspace.open_files import file_to_map
 from hwsim.userspace.user_task import user_task
 
@@ -156,7 +157,7 @@ def mremap(step: Step) -> None:
         copies = user_task(task).copies.get(vma.name)
         if copies is not None:
             user_task(task).copies[name] = copies
-        step.facts["address"] = moved.start << 12
+        step.facts["address"] = moved.start << PAGE_SHIFT
     task.offsets[name] = base + step.args["first"]
 
 

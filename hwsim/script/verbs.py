@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from hwsim.kernel.frames import LINES_PER_PAGE, MAX_ORDER
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.memory.kinds import POOLS, REGIONS, SHARED_BY_DEFAULT
 from hwsim.spec import DEFAULT_FD, MAX_CPUS, Arguments
-from hwsim.units import MAX_PFN
+from hwsim.units import LINES_PER_PAGE, MAX_PFN
 
 SYSCTLS: Final = (
     "vm.memory_failure_early_kill",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.copied_tree import ROOT, add, changed, copy_tree, python
+
 pytestmark = pytest.mark.xdist_group("one_file")  # one copy of the tree for all of them
-ROOT = Path(__file__).resolve().parents[2]
 TOY = Path(__file__).with_name("toy_kernel.py")
 SCENARIO = """
 name = "toy"
@@ -70,14 +68,10 @@ Answers = dict[tuple[str, ...], str]
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of hwsim with the toy's file and its line in the registry."""
     tree: Path = tmp_path_factory.mktemp("tree")
-    shutil.copytree(ROOT / "hwsim", tree / "hwsim")
+    copy_tree(tree, "hwsim")
     versions = tree / "hwsim" / "kernel" / "versions"
     shutil.copy(TOY, versions / "toy.py")
-    registry = versions / "__init__.py"
-    text = registry.read_text("utf-8")
-    line = text.replace('"v5": "v5",', '"v5": "v5", "toy": "toy",')
-    assert line != text
-    registry.write_text(line, "utf-8")
+    add(versions / "__init__.py", '"toy": "toy", ', before='"2.6.32": ')
     return tree
 
 
@@ -92,26 +86,14 @@ def answers(tree: Path) -> Answers:
     (tree / "odd.toml").write_text(SCENARIO.replace('kernel = "toy"', 'kernel = "toi"'), "utf-8")
     (tree / "log").write_text("CPU 0 BANK 2\nSTATUS CORRECTED\n", "utf-8")
 
-    commands = json.dumps([list(each) for each in COMMANDS])
-    environment = {**os.environ, "PYTHONPATH": str(tree), "NO_COLOR": "1", "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-c", PLAYER, commands], cwd=tree, env=environment, capture_output=True, check=True
-    )
-    return dict(zip(COMMANDS, json.loads(done.stdout), strict=True))
-
-
-def _files(tree: Path) -> dict[str, bytes]:
-    return {path.relative_to(tree).as_posix(): path.read_bytes() for path in (tree / "hwsim").rglob("*.py")}
+    said = python(tree, "-c", PLAYER, json.dumps(COMMANDS), NO_COLOR="1", COLUMNS="200")
+    return dict(zip(COMMANDS, json.loads(said), strict=True))
 
 
 def test_it_takes_one_file_and_a_line_of_the_registry(tree: Path) -> None:
-    before, after = _files(ROOT), _files(tree)
-    assert {name for name in after if before.get(name) != after[name]} == {
-        "hwsim/kernel/versions/__init__.py",
-        "hwsim/kernel/versions/toy.py",
-    }
-    line = "hwsim/kernel/versions/__init__.py"
-    was, now = before[line].splitlines(), after[line].splitlines()
+    registry = "hwsim/kernel/versions/__init__.py"
+    assert changed(tree, "hwsim") == {registry, "hwsim/kernel/versions/toy.py"}
+    was, now = ((place / registry).read_text("utf-8").splitlines() for place in (ROOT, tree))
     assert sum(a != b for a, b in zip(was, now, strict=True)) == 1
 
 

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import ast
-import filecmp
 import json
-import os
-import shutil
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +16,8 @@ from hwsim.memory.draw_state import first_look
 from hwsim.memory.kinds import KINDS, POOLS
 from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import KernelPoolSpec, MachineSpec, Spec
-from tests.test_house import ROOT, SOURCES
+from tests.support.copied_tree import ROOT, add, changed, copy_tree, python
+from tests.test_house import SOURCES
 
 pytestmark = pytest.mark.xdist_group("kinds")  # one copy of the tree for all of them
 FOLDER = ROOT / "hwsim" / "memory" / "kinds"
@@ -77,35 +72,21 @@ where = { kind = "pmem" }
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree like ours with one kind more, and a scenario that has such pages."""
     place = tmp_path_factory.mktemp("toy")
-    shutil.copytree(ROOT / "hwsim", place / "hwsim")
+    copy_tree(place, "hwsim")
     kinds = place / "hwsim" / "memory" / "kinds"
     (kinds / "pmem.py").write_text(TOY_FILE)
-    registry = kinds / "__init__.py"
-    before, end, after = registry.read_text("utf-8").partition("    FREE: PageKind(")
-    registry.write_text(before + TOY_ENTRY + end + after, "utf-8")
+    add(kinds / "__init__.py", TOY_ENTRY, before="    FREE: PageKind(")
     (place / "toy.toml").write_text(TOY_SCENARIO)
     return place
 
 
 def hwsim(place: Path, *args: str) -> str:
     """What the command of that tree prints."""
-    command = [sys.executable, "-m", "hwsim", *args]
-    env = {**os.environ, "PYTHONPATH": str(place)}
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _different(found: filecmp.dircmp[str], place: str = "") -> Iterator[str]:
-    for name in (*found.left_only, *found.right_only, *found.diff_files):
-        yield f"{place}{name}"
-    for name, below in found.subdirs.items():
-        yield from _different(below, f"{place}{name}/")
+    return python(place, "-m", "hwsim", *args)
 
 
 def test_one_kind_more_takes_its_file_and_its_entry(toy: Path) -> None:
-    found = filecmp.dircmp(ROOT / "hwsim", toy / "hwsim", ignore=["__pycache__"])
-    assert set(_different(found)) == {"memory/kinds/pmem.py", "memory/kinds/__init__.py"}
+    assert changed(toy, "hwsim") == {f"hwsim/memory/kinds/{name}.py" for name in ("pmem", "__init__")}
     assert len(TOY_ENTRY.splitlines()) == 1
 
 

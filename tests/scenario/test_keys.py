@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import filecmp
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,9 +16,9 @@ from hwsim.scenario.compile import to_spec
 from hwsim.scenario.json_schema import schema
 from hwsim.scenario.keys import Model, default_of, form_of, spelled, tables
 from hwsim.scenario.schema import ScenarioModel
+from tests.support.copied_tree import ROOT, add, changed, copy_tree, python
 from tools.keys import reference
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLES = tables(ScenarioModel)
 KEYS = [(path, name, info) for path, model in TABLES.items() for name, info in spelled(model).items()]
 NUMBERS = ("integer", "number")
@@ -174,6 +169,7 @@ def _at(data: dict[str, Any], path: str) -> list[dict[str, Any]]:
     return found
 
 
+PARTS = ("hwsim", "docs", "scenarios", "tools")
 SPEC = ("hwsim/spec.py", "    device_read: str =", "    fan_ns: int = 2_000_000_000  # the fans have stopped")
 TABLE = (
     "hwsim/scenario/schema_machine.py",
@@ -200,22 +196,10 @@ print(json.dumps([told, [spec.machine.fan_ns for spec in specs]]))
 
 def test_a_new_key_is_a_field_of_the_spec_and_one_of_a_table(tmp_path: Path) -> None:
     """... and what ``make schema`` renews."""
-    for part in ("hwsim", "docs", "scenarios", "tools"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.svg"))
+    copy_tree(tmp_path, *PARTS)
     for file, before, line in (SPEC, TABLE):
-        text = (tmp_path / file).read_text("utf-8")
-        assert text.count(before) == 1
-        (tmp_path / file).write_text(text.replace(before, f"{line}\n{before}"), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", USED],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (unit, nearby, whole), values = json.loads(done.stdout)
+        add(tmp_path / file, f"{line}\n", before=before)
+    (unit, nearby, whole), values = json.loads(python(tmp_path, "-c", USED))
     assert values == [2 * 10**9, 7 * 10**9]
     assert "machine.fan = 3: a duration needs a unit" in unit
     assert "did you mean: fan\n" in nearby
@@ -224,11 +208,4 @@ def test_a_new_key_is_a_field_of_the_spec_and_one_of_a_table(tmp_path: Path) -> 
     assert shape["$defs"]["Machine"]["properties"]["fan"]["default"] == "2 s"
     row = '| `fan` | a duration | `"2 s"` | the fans have stopped for so long |'
     assert row in (tmp_path / "docs/keys.md").read_text("utf-8")
-    ours = [path for path in tmp_path.rglob("*.*") if (ROOT / path.relative_to(tmp_path)).is_file()]
-    changed = {
-        str(path.relative_to(tmp_path))
-        for path in ours
-        if "__pycache__" not in path.parts
-        and not filecmp.cmp(path, ROOT / path.relative_to(tmp_path), shallow=False)
-    }
-    assert changed == {SPEC[0], TABLE[0], "docs/keys.md", "scenarios/hwsim.schema.json"}
+    assert changed(tmp_path, *PARTS) == {SPEC[0], TABLE[0], "docs/keys.md", "scenarios/hwsim.schema.json"}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +29,9 @@ from hwsim.script.verbs import (
     Verb,
 )
 from hwsim.userspace import open_files
+from tests.support.copied_tree import ROOT, add, changed, copy_tree, python
 from tools.verbs import reference
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = [("bool", True), ("flags", []), ("value", -1), ("int", -1)]
 
 
@@ -148,19 +145,14 @@ print(json.dumps([told, [facts["result"] for _, event, facts in events if event 
 
 def test_a_new_verb_is_two_files_what_is_said_of_it_and_what_it_does(tmp_path: Path) -> None:
     """... and the two that ``make schema`` renews."""
-    for part in ("hwsim", "docs", "scenarios", "tools"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.svg"))
-    _change(tmp_path / "hwsim/script/verbs.py", '        "reboot": Verb(', SAID + '        "reboot": Verb(')
+    parts = ("hwsim", "docs", "scenarios", "tools")
+    copy_tree(tmp_path, *parts)
+    add(tmp_path / "hwsim/script/verbs.py", SAID, before='        "reboot": Verb(')
     with (tmp_path / "hwsim/script/tasks.py").open("a", encoding="utf-8") as file:
         file.write(DONE)
     (tmp_path / "toy.toml").write_text(SCENARIO, "utf-8")
     (tmp_path / "bad.toml").write_text(BAD, "utf-8")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", USED], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    told, results = json.loads(done.stdout)
+    told, results = json.loads(python(tmp_path, "-c", USED))
     assert results == [3, 1]
     assert "did you mean: getcpu" in told
     assert "did you mean: cpu\n    allowed: getcpu takes task, cpu" in told
@@ -169,22 +161,9 @@ def test_a_new_verb_is_two_files_what_is_said_of_it_and_what_it_does(tmp_path: P
     assert "### `getcpu`\n\nThe task asks where it runs. (getcpu(2))" in (
         tmp_path / "docs/verbs.md"
     ).read_text("utf-8")
-    assert _changed(tmp_path) == [
+    assert changed(tmp_path, *parts) == {
         "docs/verbs.md",
         "hwsim/script/tasks.py",
         "hwsim/script/verbs.py",
         "scenarios/hwsim.schema.json",
-    ]
-
-
-def _change(path: Path, old: str, new: str) -> None:
-    text = path.read_text("utf-8")
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new), "utf-8")
-
-
-def _changed(tree: Path) -> list[str]:
-    """The files of ours that a copy has in another form."""
-    paths = (path.relative_to(tree) for path in tree.rglob("*.*") if "__pycache__" not in path.parts)
-    both = (path for path in paths if (ROOT / path).is_file())
-    return sorted(str(path) for path in both if not filecmp.cmp(tree / path, ROOT / path, shallow=False))
+    }

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.copied_tree import changed, copy_tree, python
+
 RAIN = '''"""Rain."""
 
 from hwsim.show import style
@@ -55,8 +51,7 @@ print(json.dumps([results.errors["wet"].tolist(), results.errors["line"].tolist(
 
 def test_a_new_column_and_a_new_figure_are_two_files_each(tmp_path: Path) -> None:
     """... and the reference of the columns, which ``make schema`` renews; tests make their rows as before."""
-    for part in ("hwsim", "docs", "scenarios", "tools", "tests/support"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.svg"))
+    copy_tree(tmp_path, "hwsim", "docs", "scenarios", "tools", "tests/support")
     for path, additions in ADDED.items():
         file = tmp_path / path
         for before, line in additions:
@@ -64,22 +59,9 @@ def test_a_new_column_and_a_new_figure_are_two_files_each(tmp_path: Path) -> Non
             assert before in text
             at = text.rindex(before) + len(before)
             file.write_text(text[:at] + line + text[at:], "utf-8")
-    command = [sys.executable, "-c", USED]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    wet, lines, written, fake = json.loads(done.stdout.splitlines()[-1])
+    wet, lines, written, fake = json.loads(python(tmp_path, "-c", USED).splitlines()[-1])
     assert wet == [line % 2 for line in lines]
     assert set(fake) == {0}
     assert written[:2] == ["rain.svg", "rain.png"]
     assert "| `wet` | 0 or 1 |  | 1: it rained |" in (tmp_path / "docs" / "columns.md").read_text("utf-8")
-    paths = [
-        path.relative_to(tmp_path) for part in ("hwsim", "docs") for path in (tmp_path / part).rglob("*.*")
-    ]
-    changed = {
-        path.as_posix()
-        for path in paths
-        if "__pycache__" not in path.parts
-        if not (ROOT / path).exists() or not filecmp.cmp(ROOT / path, tmp_path / path, shallow=False)
-    }
-    assert changed == {*ADDED, "docs/columns.md"}
+    assert changed(tmp_path, "hwsim", "docs") == {*ADDED, "docs/columns.md"}

@@ -16,9 +16,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hwsim.units import MAX_PHYS_BITS, PAGE_BYTES
+from hwsim.units import LINE_BYTES, MAX_PHYS_BITS, PAGE_BYTES
 
-LINE_BYTES = 64
 MAX_CAPACITY_BYTES = 1 << MAX_PHYS_BITS
 
 COORDINATES = ("socket", "channel", "subchannel", "dimm", "rank", "bank_group", "bank", "row", "column")

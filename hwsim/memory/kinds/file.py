@@ -6,7 +6,6 @@ from math import exp
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
-from hwsim.kernel.frames import LINES_PER_PAGE
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers, mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
@@ -14,6 +13,7 @@ from hwsim.kernel.writeback import Inode
 from hwsim.memory.drawing import pagevec, stored_since
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 from hwsim.rng import Slot
+from hwsim.units import LINES_PER_PAGE
 
 
 def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
