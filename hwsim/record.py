@@ -39,7 +39,7 @@ class Outcome(Words):
     RECOVERED: Annotated[str, "dealt with"] = "Recovered"
     DELAYED: Annotated[str, "to be dealt with later"] = "Delayed"
     FAILED: Annotated[str, "tried in vain"] = "Failed"
-    IGNORED: Annotated[str, "nothing can be done with such a page"] = "Ignored"
+    IGNORED: Annotated[str, "left alone: it is safe as it is, or nothing can be done"] = "Ignored"
     NONE: Annotated[str, "nothing was said"] = ""
 
 

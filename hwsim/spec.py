@@ -192,9 +192,9 @@ class FileSpec:
 
 @dataclass(frozen=True, slots=True)
 class KernelPoolSpec:
-    """Pages the kernel owns.  kind: slab, slab_multi, page_table, kernel_stack, high_order,
-    reserved.  ``order``: pages of an allocation as a power of two.  ``load_per_s``: kernel reads
-    per page.  ``lifetime_ns``: mean time until an allocation is freed (None: never)."""
+    """Pages the kernel owns.  ``kind``: one of ``POOLS`` in ``memory/kinds``.  ``order``: pages of an
+    allocation as a power of two.  ``load_per_s``: kernel reads per page.  ``lifetime_ns``: mean time until
+    an allocation is freed (None: never)."""
 
     kind: str
     pages: int
@@ -209,7 +209,7 @@ class KernelPoolSpec:
 class Place:
     """Where errors fall.  kind: ``uniform`` (all memory of the machine), ``region`` (name of a
     task region ``task/region``, file ``file:NAME`` or pool ``kernel:KIND`` or ``free``), ``kind``
-    (a kind of page: anon, shm, file, hugetlb, blockdev, slab, ..., free), ``pfns`` (a list)."""
+    (a kind of page, one of ``KINDS`` in ``memory/kinds``), ``pfns`` (a list)."""
 
     kind: str = "uniform"
     name: str = ""

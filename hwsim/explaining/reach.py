@@ -1,10 +1,10 @@
 """What a run can meet at all: every exit, row, page-table result and path, kernel by kernel.
 
 ``hwsim run --reach`` puts beside it what the run has met, and a test demands that the shipped
-scenarios together meet all of it.  The exits and the rows of its table come from the kernel's own file; what
-stands here all kernels have.  Each entry says what it is and, in brackets, the function of the source it
-happens in: that of the HWPOISON v5 series (Message-ID 20090603184648.2E2131D028F) or of the kernel it was
-posted for.
+scenarios together meet all that v5 can.  The exits and the rows of its table come from the kernel's own file;
+what stands here v5 and 2.6.32 have alike.  Each entry says what it is and, in brackets, the function of the
+source it happens in: that of the HWPOISON v5 series (Message-ID 20090603184648.2E2131D028F) or of the kernel
+it was posted for.
 """
 
 from __future__ import annotations

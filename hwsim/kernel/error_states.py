@@ -1,7 +1,7 @@
 """The error-state table as data, and the vectorised lookup derived from it.
 
-A kernel version is a tuple of :class:`ErrorState`; the lookup, ``hwsim explain``, the
-documentation and the tests all come from it (see ``kernel/versions``).
+A kernel's table is a tuple of :class:`ErrorState` in its file of ``kernel/versions``; the lookup,
+``hwsim explain`` and the tests all come from it.
 """
 
 from __future__ import annotations

@@ -43,14 +43,15 @@ class Handling(NamedTuple):
     """How one kernel's machine-check code differs from that of others.
 
     ``severities``: its table, in order.  ``banks``: MAX_NR_BANKS.  ``log``: records that are kept until
-    somebody reads them; 0: they are handed on at once.  ``tolerant``: the sysfs setting exists.  ``timeout``:
-    the panic at a missed rendezvous; ``timeout_panics_below``: for which values of ``tolerant``.
-    ``regs_first``: the saved instruction pointer is known when the banks are first graded, so that user mode
-    is told from kernel mode.  ``local``: LMCE is known.  ``one_injector``: CPUs that raise an exception by
-    themselves wait for each other to be done.  ``recovers``: an action-required error in user mode is handed
-    to memory_failure(), and errors without a signal are too when a poll finds them.  ``masks_addr``: of ADDR
-    only the bits of a physical address count; others may hold the key of an encrypted page
-    (MCI_ADDR_PHYSADDR of arch/x86/include/asm/mce.h in 6.12 and 6.18; not in 6.1).
+    somebody reads them; 0: they are handed on at once.  ``tolerant``: the sysfs setting exists.  ``fatal``,
+    ``unknown``, ``timeout``: what it says in a panic; the last is of a missed rendezvous, where it panics
+    if ``tolerant`` is below ``timeout_panics_below``.  ``regs_first``: the saved instruction pointer is
+    known when the banks are first graded, so that user mode is told from kernel mode.  ``local``: LMCE is
+    known.  ``one_injector``: CPUs that raise an exception by themselves wait for each other to be done.
+    ``recovers``: an action-required error in user mode is handed to memory_failure(), and errors without a
+    signal are too when a poll finds them.  ``masks_addr``: of ADDR only the bits of a physical address
+    count; others may hold the key of an encrypted page (MCI_ADDR_PHYSADDR of arch/x86/include/asm/mce.h in
+    6.12 and 6.18; not in 6.1).
     """
 
     name: str

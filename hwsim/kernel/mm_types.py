@@ -193,7 +193,7 @@ class Page:
     swap_entry: bool = False  # a copy of the contents exists on the swap device
     swap_stage: int = 0  # see swap_cycle
     lost_bytes: int = 0
-    looked_ns: int = 0  # volatile bits are as of then; see advance_state
+    looked_ns: int = 0  # volatile bits are as of then; see memory/advance_state
     looks: int = 0
     writer: str = ""  # the task whose script step stored last; chance draws it when it is asked for
     dirtied_ns: int | None = None  # drawn: the next store that dirties the page

@@ -74,16 +74,15 @@ class Profile(Generic[K]):
     """One kernel version.  ``if kernel == ...`` appears nowhere: code reads or calls these fields.
 
     ``formats`` maps a message id to (log level, printf format), for the kernel's own messages; levels are
-    those of include/linux/kernel.h.  A message that a kernel does not have comes with the switch that gives
-    it another kernel's ways.  ``exits`` are the keys that its functions hand to reach(), each with a word.
+    those of include/linux/kernel.h.  It needs every id that its functions print, the shared ones too: the
+    log is rendered from it.  A message that a kernel does not have comes with the switch that gives it
+    another kernel's ways.  ``exits`` are the keys that its functions hand to reach(), each with a word.
     """
 
     name: str
     source: str
     released: str  # date of the posting or the release
-    model_version: (
-        int  # ours, not the kernel's: goes up when the same scenario may give other results with it
-    )
+    model_version: int  # ours: goes up when the same scenario may give other results with this kernel
 
     # What it is.
     early_kill_default: int
@@ -117,14 +116,12 @@ class Profile(Generic[K]):
     eio_mode: EioMode
     close_reports: Callable[[AddressSpace], bool]  # whether close() asks for errors
     fsync_asks: Callable[[int, bool], bool]  # (length of the file in pages, whether any page is cached)
-    set_interval: Callable[
-        [Flusher, int, int], None
-    ]  # vm.dirty_writeback_centisecs: (flusher, now, interval)
+    set_interval: Callable[[Flusher, int, int], None]  # dirty_writeback_centisecs: (flusher, now, interval)
     punch_hole: Callable[[AddressSpace, range], list[Page] | None]  # unmaps a range; None: no hole there
 
     # Around it.
     prctl: Callable[[Task, str, str], int]  # PR_MCE_KILL and PR_MCE_KILL_GET: an answer or a negative errno
     meminfo: str  # the line about bad pages in /proc/meminfo
     signalled: Callable[[str], str]  # what becomes of the way in which the platform would signal a find
-    machine_checks: Handling
+    machine_checks: Handling  # for logs of banks; what chance finds (mce/delivery) has its panic texts alone
     queue: Callable[[K, int], FailureQueue]  # of a CPU, by number

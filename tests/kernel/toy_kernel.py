@@ -53,14 +53,14 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     if len(waiting) > 1:
         kernel.reach("exit:waited")
         yield bell
-    result = yield from _memory_failure(kernel, pfn, trapno, failure, ref)
+    result = yield from _memory_failure(kernel, pfn, failure, ref)
     waiting.popleft()
     if waiting:
         waiting[0].ring(0, HANDLER_STEP)
     return result
 
 
-def _memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure, ref: int) -> Handled:
+def _memory_failure(kernel: Kernel, pfn: int, failure: MemoryFailure, ref: int) -> Handled:
     failure.started_ns = kernel.engine.now_ns
     page = kernel.pfn_to_page(pfn, failure)
     failure.kind, failure.region = page.region.kind, page.region.name
@@ -80,7 +80,7 @@ def _memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailur
     entries = list(page.ptes.values())
     try_to_unmap(page, TTU_UNMAP)
     note_unmapped(kernel, page, entries, failure)
-    kill_procs_ao(kernel, page, to_kill, trapno, failure)
+    kill_procs_ao(kernel, page, to_kill, failure)
     page_action(kernel, failure, page, kernel.error_state(page.flags), ref)
     return 0 if failure.outcome == RECOVERED else -EBUSY
 

@@ -22,13 +22,37 @@ MCM_ADDR_PHYS = 2
 
 
 V2_6_32 = Handling(
-    "2.6.32", ROWS_2_6_32, 32, MCE_LOG_LEN, True, "Fatal Machine check", "Machine check from unknown source",
-    "Timeout synchronizing machine check over CPUs", 1, False, False, False, False, False,
-)  # fmt: skip
+    name="2.6.32",
+    severities=ROWS_2_6_32,
+    banks=32,
+    log=MCE_LOG_LEN,
+    tolerant=True,
+    fatal="Fatal Machine check",
+    unknown="Machine check from unknown source",
+    timeout="Timeout synchronizing machine check over CPUs",
+    timeout_panics_below=1,
+    regs_first=False,
+    local=False,
+    one_injector=False,
+    recovers=False,
+    masks_addr=False,
+)
 MODERN = Handling(
-    "modern", ROWS_MODERN, 64, 0, False, "Fatal machine check", "Fatal machine check from unknown source",
-    "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True, True, True,
-)  # fmt: skip
+    name="modern",
+    severities=ROWS_MODERN,
+    banks=64,
+    log=0,
+    tolerant=False,
+    fatal="Fatal machine check",
+    unknown="Fatal machine check from unknown source",
+    timeout="Timeout: Not all CPUs entered broadcast exception handler",
+    timeout_panics_below=4,
+    regs_first=True,
+    local=True,
+    one_injector=True,
+    recovers=True,
+    masks_addr=True,
+)
 HANDLING = {each.name: each for each in (V2_6_32, MODERN)}  # what several kernels have, by name
 ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
 NEVER_PANIC = 3

@@ -62,7 +62,7 @@ def anon_vma_wide(page: Page) -> list[Vma]:
 
 
 def mapped_only(page: Page) -> list[Vma]:
-    """Message-ID 20090615031254.434000201@intel.com."""
+    """Relatives that map the page, page_mapped_in_vma(): Message-ID 20090615031254.434000201@intel.com."""
     return [vma for vma in page.anon_vma or () if vma in page.ptes]
 
 
@@ -111,7 +111,7 @@ def _pte_kind(page: Page) -> str:
 def collect_procs_anon(
     kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure, spare: bool
 ) -> int:
-    """Every process with a VMA on the page's anon_vma; returns the process x VMA pairs walked."""
+    """Who counts as mapping the page by its anon_vma; returns the process x VMA pairs walked."""
     early_kill = kernel.profile.early_kill.task_early_kill
     for vma in sorted(kernel.profile.collect_anon(page), key=_task_number):
         if early_kill(kernel, vma.task):
@@ -151,9 +151,7 @@ def add_to_kill(
     return False
 
 
-def kill_procs_ao(
-    kernel: Kernel, page: Page, to_kill: list[ToKill], trapno: int, failure: MemoryFailure
-) -> None:
+def kill_procs_ao(kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure) -> None:
     """SIGBUS BUS_MCEERR_AO to each collected task; SIGKILL if unmapping failed or it has no address."""
     if not page.flags & pg.DIRTY:
         return
@@ -167,23 +165,19 @@ def kill_procs_ao(
             force_kill(
                 kernel, Signal(task, SIGKILL, Code.NONE, Cause.FORCED, failure, address, innocent, vma)
             )
-        elif kill_proc_ao(kernel, task, vma, address, trapno, pfn, failure, innocent) < 0:
+        elif kill_proc_ao(kernel, task, vma, address, failure, innocent) < 0:
             kernel.printk("cannot_send", pfn, task.comm, task.pid)
             kernel.reach("signal:AO not sent")
 
 
 def kill_proc_ao(
-    kernel: Kernel,
-    task: Task,
-    vma: Vma,
-    address: int,
-    trapno: int,
-    pfn: int,
-    failure: MemoryFailure,
-    innocent: bool,
+    kernel: Kernel, task: Task, vma: Vma, address: int, failure: MemoryFailure, innocent: bool
 ) -> int:
-    """Send the advisory signal: not forced, so it can be blocked or ignored; 0 or a negative errno."""
-    kernel.printk("killing_early", pfn, task.comm, task.pid)
+    """Send the advisory signal: not forced, so it can be blocked or ignored; 0 or a negative errno.
+
+    Its si_trapno is left out: x86 has none.
+    """
+    kernel.printk("killing_early", failure.pfn, task.comm, task.pid)
     signal = Signal(task, SIGBUS, BUS_MCEERR_AO, Cause.EARLY, failure, address, innocent, vma)
     result = send_sig_info(kernel, signal)
     if result < 0:

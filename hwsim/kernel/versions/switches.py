@@ -25,6 +25,7 @@ _METADATA = {"metadata": v5.FORMATS["metadata"]}
 _NOT_INVALIDATED = {"not_invalidated": v2_6_32.FORMATS["not_invalidated"]}
 _RETRY = v5.FORMATS["retry"][1]
 
+# In the order in which they are set.
 WORDS: dict[str, dict[str, Callable[[Booting], Booting]]] = {
     "blockdev_test": {
         "count_gt_1": lambda p: replace(p, blockdev_test=refuse_above_1, formats=p.formats | _METADATA),
@@ -37,7 +38,11 @@ WORDS: dict[str, dict[str, Callable[[Booting], Booting]]] = {
         "all": lambda p: replace(p, close_reports=filemap.every_close_reports),
         "none": lambda p: replace(p, close_reports=filemap.no_close_reports),
     },
-    "eio_mode": {
+    "pagecache_policy": {
+        "truncate": lambda p: replace(p, keeps_poisoned=filemap.keeps_none),
+        "keep_poisoned": lambda p: replace(p, keeps_poisoned=filemap.keeps_files),
+    },
+    "eio_mode": {  # after the policy: a page that answers EIO has to be kept
         "as_flag": lambda p: replace(p, eio_mode=filemap.AS_FLAG),
         "errseq": lambda p: replace(
             p, eio_mode=filemap.ERRSEQ, fsync_asks=filemap.file_check_and_advance_wb_err
@@ -45,10 +50,6 @@ WORDS: dict[str, dict[str, Callable[[Booting], Booting]]] = {
         "sticky": lambda p: replace(p, eio_mode=filemap.STICKY),
         "sticky_until_last_close": lambda p: replace(p, eio_mode=filemap.STICKY_UNTIL_LAST_CLOSE),
         "keep_page": lambda p: replace(p, eio_mode=filemap.KEEP_PAGE, keeps_poisoned=filemap.keeps_files),
-    },
-    "pagecache_policy": {
-        "truncate": lambda p: replace(p, keeps_poisoned=filemap.keeps_none),
-        "keep_poisoned": lambda p: replace(p, keeps_poisoned=filemap.keeps_files),
     },
     "collect_anon": {
         "anon_vma_wide": lambda p: replace(p, collect_anon=anon_vma_wide),
@@ -99,7 +100,7 @@ def with_switches(profile: Booting, switches: Iterable[tuple[str, str | float]])
     chosen = dict(switches)
     if "unmap_retry_chance" in chosen:
         profile = replace(profile, unmap_retry_chance=float(chosen["unmap_retry_chance"]))
-    for name in reversed(WORDS):  # eio_mode after the policy: a page that answers EIO has to be kept
+    for name in WORDS:
         if name in chosen:
             profile = WORDS[name][str(chosen[name])](profile)
     return profile

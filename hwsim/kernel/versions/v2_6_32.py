@@ -165,7 +165,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
         else:
             action_result(kernel, failure, page, "free or high order kernel", IGNORED, "free_or_high_order")
         return
-    page.get(HANDLER)  # never dropped again: it keeps the page from the allocator
+    page.get(HANDLER)  # once the page is isolated never dropped again: it keeps it from the allocator
     failure.mappers = len((page.head or page).ptes)
     if not page.flags & pg.LRU:
         lru_add_drain_all(page)
@@ -180,7 +180,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     if kernel.engine.now_ns > failure.started_ns:
         for watcher in kernel.handler_watchers:
             watcher.waited(failure, page)
-    yield from hwpoison_user_mappings(kernel, page, pfn, trapno, failure)
+    yield from hwpoison_user_mappings(kernel, page, pfn, failure)
     failure.dirty = bool(page.flags & pg.DIRTY)
     if not page.flags & pg.SWAPCACHE and page.mapping is None and page.anon_vma is None:
         message = kernel.profile.null_mapping_message
@@ -193,9 +193,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     unlock_page(page)
 
 
-def hwpoison_user_mappings(
-    kernel: Kernel, page: Page, pfn: int, trapno: int, failure: MemoryFailure
-) -> Steps:
+def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, failure: MemoryFailure) -> Steps:
     """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
     ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
     kill = True
@@ -233,13 +231,13 @@ def hwpoison_user_mappings(
     if failure.unmap_failed:
         kernel.printk("failed_to_unmap", pfn, len(page.ptes))
     note_unmapped(kernel, page, entries, failure)
-    kill_procs_ao(kernel, page, to_kill, trapno, failure)
+    kill_procs_ao(kernel, page, to_kill, failure)
 
 
 def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure) -> int:
     """Enter every process that could map the page; returns the process x VMA pairs walked.
 
-    One entry is allocated up front with GFP_KERNEL: without it nobody is collected.  The others are
+    One entry is allocated up front with GFP_NOIO: without it nobody is collected.  The others are
     atomic and may fail.
     """
     spare = not kernel.failslab.should_fail(failure, 0)

@@ -158,7 +158,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     if kernel.engine.now_ns > failure.started_ns:
         for watcher in kernel.handler_watchers:
             watcher.waited(failure, page)
-    yield from hwpoison_user_mappings(kernel, page, pfn, trapno, failure)
+    yield from hwpoison_user_mappings(kernel, page, pfn, failure)
     failure.dirty = bool(page.flags & pg.DIRTY)
     lru = page.flags & pg.LRU
     if lru and not page.flags & pg.SWAPCACHE and page.mapping is None and page.anon_vma is None:
@@ -173,9 +173,7 @@ def memory_failure(kernel: Kernel, pfn: int, trapno: int, failure: MemoryFailure
     unlock_page(page)
 
 
-def hwpoison_user_mappings(
-    kernel: Kernel, page: Page, pfn: int, trapno: int, failure: MemoryFailure
-) -> Steps:
+def hwpoison_user_mappings(kernel: Kernel, page: Page, pfn: int, failure: MemoryFailure) -> Steps:
     """Unmap the page from every process; signal them if dirty data was lost and early kill is on."""
     ttu = TTU_UNMAP | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
     kill = True
@@ -211,7 +209,7 @@ def hwpoison_user_mappings(
     entries = list(page.ptes.values())
     failure.unmap_failed = unmap_in_tries(kernel, page, ttu, failure) != SWAP_SUCCESS
     note_unmapped(kernel, page, entries, failure)
-    kill_procs_ao(kernel, page, to_kill, trapno, failure)
+    kill_procs_ao(kernel, page, to_kill, failure)
 
 
 def collect_procs(kernel: Kernel, page: Page, to_kill: list[ToKill], failure: MemoryFailure) -> int:
