@@ -9,18 +9,20 @@ from hwsim.explaining.question import unknown
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.page_flags import names_of
+from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.profile import Profile
 from hwsim.kernel.switches import SWITCHES
 from hwsim.kernel.versions import KERNELS
 from hwsim.kernel.versions.boot import all_profiles, profile_of
 from hwsim.kernel.versions.switches import word_of
 
-# Between them stands what a kernel says in a word of its functions.
-_BEFORE = (
+# In this order: fields of the profile, what is read off them, and what the kernel says of its functions.
+_FACTS = (
     *("source", "released", "early_kill_default"),
     *("n_unmap_tries", "ring_slots", "trapno", "rendezvous_timeout_ns"),
+    *("pagecache_drop", "counted", "rejects_non_lru", "first_entry_needed", "madvise_holds_page"),
+    *("has_prctl", "has_recovery_sysctl", "flusher", "fsync_asks", "punch_hole", "machine_checks"),
 )
-_AFTER = ("fsync_asks", "punch_hole", "machine_checks")
 
 
 class ProfileError(ValueError):
@@ -96,8 +98,15 @@ def _profile(name: str) -> Profile[Kernel]:
 
 
 def _facts(kernel: Profile[Kernel]) -> dict[str, str]:
-    facts = {name: _shown(getattr(kernel, name)) for name in _BEFORE}
-    return {**facts, **kernel.told, **{name: _shown(getattr(kernel, name)) for name in _AFTER}}
+    said = {name: _shown(getattr(kernel, name)) for name in _FACTS if hasattr(kernel, name)}
+    said |= kernel.told
+    said |= {
+        "pagecache_drop": kernel.pagecache_drop.__name__,
+        "madvise_holds_page": str(kernel.madvise_ref > 0),
+        "has_prctl": str(kernel.prctl is sys_prctl),
+        "has_recovery_sysctl": str("vm.memory_failure_recovery" in kernel.sysctls),
+    }
+    return {name: said[name] for name in (*_FACTS, *kernel.told) if name in said}
 
 
 def _shown(value: object) -> str:

@@ -91,7 +91,7 @@ class Profile(Generic[K]):
     rows_met: range  # of error_states: for others memory_failure() has returned before
     formats: Formats
     exits: Mapping[str, str]
-    told: Mapping[str, str]  # what `hwsim kernels` shows of the functions, in a word each
+    told: Mapping[str, str]  # what no other field says: its functions in a word each, for `hwsim kernels`
 
     # Its numbers.
     n_unmap_tries: int

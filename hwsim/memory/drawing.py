@@ -64,5 +64,5 @@ def head_of(
 
 
 def used_lines(page: Page) -> tuple[float, float] | None:
-    """Accesses of a line of the page, if anybody holds it."""
-    return page.region.line_rates(page.pgoff) if page.count else None
+    """Accesses of a line of the page, if anybody holds it, or the head that it was given."""
+    return page.region.line_rates(page.pgoff) if (page.head or page).count else None

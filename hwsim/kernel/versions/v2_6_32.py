@@ -260,13 +260,9 @@ PROFILE = Profile(
     formats=FORMATS,
     exits=EXITS,
     told={
-        "pagecache_drop": "error_remove_page",
         "counted": "poisoned",
         "rejects_non_lru": "True",
         "first_entry_needed": "True",
-        "madvise_holds_page": "True",
-        "has_prctl": "True",
-        "has_recovery_sysctl": "True",
         "flusher": "flusher thread",
     },
     n_unmap_tries=5,

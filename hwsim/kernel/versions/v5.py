@@ -236,13 +236,9 @@ PROFILE = Profile(
     formats=FORMATS,
     exits=EXITS,
     told={
-        "pagecache_drop": "truncate",
         "counted": "page_action",
         "rejects_non_lru": "False",
         "first_entry_needed": "False",
-        "madvise_holds_page": "False",
-        "has_prctl": "False",
-        "has_recovery_sysctl": "False",
         "flusher": "pdflush",
     },
     n_unmap_tries=5,
