@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from types import FunctionType
 from typing import NamedTuple, TypedDict
 
+from hwsim.explaining.question import unknown
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.page_flags import names_of
@@ -92,11 +92,9 @@ def switches() -> list[SwitchRow]:
 
 
 def _profile(name: str) -> Profile[Kernel]:
-    if name in KERNELS:
-        return profile_of(name)
-    near = get_close_matches(name, KERNELS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ProfileError(f"kernel = {name!r}: not known; allowed are {', '.join(KERNELS)}{hint}")
+    if name not in KERNELS:
+        raise ProfileError(unknown("kernel", name, KERNELS))
+    return profile_of(name)
 
 
 def _facts(kernel: Profile[Kernel]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 from hwsim import spec
 from hwsim.kernel.frames import MAX_ORDER
 from hwsim.memory.kinds import KINDS, POOLS, REGIONS, SHARED_BY_DEFAULT
+from hwsim.record import ToldBy
 from hwsim.scenario.fields import (
     Age,
     Duration,
@@ -39,7 +40,9 @@ from hwsim.scenario.schema_machine import Machine
 from hwsim.units import MAX_PFN
 
 FILESYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "nfs", "ramfs", "tmpfs", "blockdev")
-ASKING_CALLS: Final = ("fsync", "fdatasync", "msync", "o_sync", "sync_file_range")
+ASKING_CALLS: Final = (
+    ToldBy.FSYNC, ToldBy.FDATASYNC, ToldBy.MSYNC, ToldBy.O_SYNC, ToldBy.SYNC_FILE_RANGE
+)  # fmt: skip
 _POOL_ORDERS: Final = ", ".join(f"{name} {use.order}" for name, use in POOLS.items() if use.order)
 SIGBUS_ANSWERS: Final = ("default", "ignored", "blocked", "remap", "exit", "return", "touch")
 _HUGE: Final = [name for name, use in REGIONS.items() if use.huge]

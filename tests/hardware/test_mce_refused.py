@@ -7,7 +7,6 @@ from contextlib import suppress
 import pytest
 
 from hwsim.hardware.mce_record import MceTextError, Record
-from hwsim.hardware.mce_text import MceText, read_mce
 from hwsim.kernel.mce.do_machine_check import MODERN
 from hwsim.kernel.mce.printed import PlayedBoot, play_text
 from tests.support.mce_logs import (
@@ -19,20 +18,12 @@ from tests.support.mce_logs import (
     USER,
     kernel_lines,
     mcelog_lines,
+    mistakes,
     panic_lines,
     polled_lines,
+    read,
     text_of,
 )
-
-
-def read(text: str) -> MceText:
-    return read_mce(text, "log", banks=64)
-
-
-def mistakes(text: str) -> list[str]:
-    with pytest.raises(MceTextError) as caught:
-        read(text)
-    return [str(problem) for problem in caught.value.problems]
 
 
 def test_cut_and_disordered_records_are_refused_where_they_are() -> None:

@@ -196,12 +196,14 @@ def test_dram_faults_that_only_the_ecc_treats_otherwise_are_the_same_faults():
     assert "not the same under" not in text
 
 
-def test_each_policy_is_told_of_its_own_mismatches():
-    def unpaired(spec, index, base=None, trace=False):
-        result = fake_replication(spec, index)
-        moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
-        return result._replace(errors=[moved, *result.errors[1:]])
+def unpaired(spec, index, base=None, trace=False):
+    """Early killing meets one error on another page."""
+    result = fake_replication(spec, index)
+    moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
+    return result._replace(errors=[moved, *result.errors[1:]])
 
+
+def test_each_policy_is_told_of_its_own_mismatches():
     found = pairing(conduct(FakeScenario(), THREE, repeat=3, runner=unpaired))
     labels = [policy.label for policy in THREE]
     for number, lines in enumerate(found.by_policy):
@@ -216,11 +218,6 @@ def printed(found):
 
 
 def test_a_broken_pairing_is_seen():
-    def unpaired(spec, index, base=None, trace=False):
-        result = fake_replication(spec, index)
-        moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
-        return result._replace(errors=[moved, *result.errors[1:]])
-
     study = comparison(conduct(FakeScenario(), BOTH, runner=unpaired))
     assert not study.pairing.ok
     assert study.pairing.mismatches[0].startswith("replication 0, error 0: not the same under vm.memory")
