@@ -23,7 +23,7 @@ ADDED = {  # file: what stands there, what comes after it
             '    wet: Annotated[int, "1: it rained", range(2)]\n',
         )
     ],
-    "hwsim/bad_lines/rows.py": [("line=line.number_in_page,\n", "        wet=line.number_in_page % 2,\n")],
+    "hwsim/bad_lines/rows.py": [("        line.number_in_page,\n", "        line.number_in_page % 2,\n")],
     "hwsim/show/rain.py": [("", RAIN)],
     "hwsim/show/plots.py": [
         ("from hwsim.show.survival import time_to_kill\n", "from hwsim.show.rain import rain\n"),
