@@ -32,12 +32,16 @@ def mce(
     ] = None,
     tolerant: Annotated[
         int | None,
-        typer.Option(min=0, max=3, metavar="0..3", help="2.6.32 only.", show_default="1"),
+        typer.Option(min=0, max=3, metavar="0..3", help="If the kernel has it.", show_default="1"),
     ] = None,
     phys_bits: Annotated[
         int | None,
         typer.Option(
-            min=36, max=52, metavar="36..52", help="Width of addresses, modern only.", show_default="52"
+            min=36,
+            max=52,
+            metavar="36..52",
+            help="Address bits, if the kernel masks ADDR.",
+            show_default="52",
         ),
     ] = None,
     as_json: PlainJson = False,
@@ -84,9 +88,11 @@ def _handling(kernel: str, tolerant: int | None, phys_bits: int | None) -> Handl
         wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(known)}")
     handling = known[kernel]
     if tolerant is not None and not handling.tolerant:
-        wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel 2.6.32")
+        having = ", ".join(name for name, each in known.items() if each.tolerant)
+        wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel {having}")
     if phys_bits is not None and not handling.masks_addr:
-        wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel modern")
+        having = ", ".join(name for name, each in known.items() if each.masks_addr)
+        wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel {having}")
     return handling
 
 
