@@ -11,14 +11,13 @@ from hwsim.hardware.mce_record import MceTextError
 from hwsim.hardware.mce_text import read_mce
 from hwsim.kernel.versions import KERNELS
 from hwsim.memory.kinds import REGIONS
-from hwsim.scenario.fields import NAME_ALLOWED, Flag, Form, PositivePages, whole
+from hwsim.scenario.fields import NAME, NAME_ALLOWED, Flag, Form, PositivePages, whole
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import Parts
-from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms
+from hwsim.script.verbs import ARG_KINDS, PAGE_FORMS, VERBS, Arg, page_forms, with_defaults
 from hwsim.spec import MAX_CPUS
 from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, MAX_PFN, PAGE_SHIFT
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TASK_NUMBERS = re.compile(r"(?:\.(?:0|[1-9][0-9]*))+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _PAGE = " or ".join([", ".join(page_forms()[:-1]), page_forms()[-1]])
@@ -59,7 +58,7 @@ def shape(path: Path, arg: Arg, value: Any, parts: Parts) -> Iterator[Finding]:
     elif kind == "flags":
         yield from _flags(path, value, parts)
     elif kind in {"new_region", "new_alloc", "fd"}:
-        if not isinstance(value, str) or not _NAME.fullmatch(value):
+        if not isinstance(value, str) or not NAME.fullmatch(value):
             yield Finding(path, "not a name", NAME_ALLOWED)
     elif kind == "page":
         yield from _page(path, value, parts)
@@ -193,19 +192,19 @@ def compiled(do: str, given: dict[str, Any]) -> dict[str, Any]:
     Only for arguments without mistakes.  An address also names the line of the page.
     """
     verb = VERBS[do]
+    said: dict[str, Any] = with_defaults(do, given)
     args: dict[str, Any] = {}
     for key, arg in verb.args.items():
-        if key not in given:
-            if arg.default is not None:
-                args[key] = arg.default
-        elif arg.kind == "size":
-            args["pages"] = units.parse_pages(given[key])
+        if key not in said:
+            continue
+        if arg.kind == "size":
+            args["pages"] = units.parse_pages(said[key])
         elif arg.kind == "flags":
-            args[key] = tuple(given[key])
+            args[key] = tuple(said[key])
         elif arg.kind == "page":
-            args[key] = dict(given[key])
+            args[key] = dict(said[key])
         else:
-            args[key] = given[key]
+            args[key] = said[key]
     page = args.get("page")
     if page is not None and "address" in page:
         address = _address(page["address"]) or 0

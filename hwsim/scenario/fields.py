@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from hwsim import units
 from hwsim.scenario.problems import nearby_name, one_of
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 NAME_ALLOWED = "letters, digits, _ and -, beginning with a letter"
 RESERVED_NAMES = ("kernel", "file", "free", "device")
 
@@ -100,7 +100,7 @@ def _field_rate(value: object) -> float:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value) or len(value) > 64:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
         raise units.UnitError("not a name", NAME_ALLOWED)
     if value in RESERVED_NAMES:
         raise units.UnitError("this name is reserved", f"any other name than {one_of(RESERVED_NAMES)}")
@@ -159,7 +159,7 @@ def _size(read: Callable[[object], Any]) -> Form:
 _OR_NEVER = ('a duration or "never"', units.NEVER_FORM)
 _RATES = (units.RATE_FORM, units.NEVER_FORM)
 _PER_GIB = 'a rate, for each machine or each GiB, or "never"'
-_NAME_FORM = f"(?!(?:{'|'.join(RESERVED_NAMES)})$)[A-Za-z][A-Za-z0-9_-]{{0,63}}"
+_NAME_FORM = f"(?!(?:{'|'.join(RESERVED_NAMES)})$){NAME.pattern}"
 _SHARE_SHAPE = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": 1},
