@@ -9,7 +9,7 @@ from hwsim.explaining.question import unknown
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.page_flags import names_of
-from hwsim.kernel.prctl import sys_prctl
+from hwsim.kernel.prctl import no_mce_kill
 from hwsim.kernel.profile import Profile
 from hwsim.kernel.switches import SWITCHES
 from hwsim.kernel.versions import KERNELS
@@ -103,7 +103,7 @@ def _facts(kernel: Profile[Kernel]) -> dict[str, str]:
     said |= {
         "pagecache_drop": kernel.pagecache_drop.__name__,
         "madvise_holds_page": str(kernel.madvise_ref > 0),
-        "has_prctl": str(kernel.prctl is sys_prctl),
+        "has_prctl": str(kernel.prctl is not no_mce_kill),
         "has_recovery_sysctl": str("vm.memory_failure_recovery" in kernel.sysctls),
     }
     return {name: said[name] for name in (*_FACTS, *kernel.told) if name in said}

@@ -81,12 +81,12 @@ class Sysctl(Model, fills=spec.MachineSpec):
     """Kernel settings under their own names; default: what the kernel has."""
 
     early_kill: Annotated[int, whole(0, 1)] | None = key(
-        "1: tasks are told at once; 0: when they touch the page; default: 1 in v5, 0 in 2.6.32 "
-        "(mm/memory-failure.c)",
+        "1: tasks are told at once; 0: when they touch the page; default: the kernel's own, as hwsim kernels "
+        "has it (mm/memory-failure.c)",
         "vm.memory_failure_early_kill",
     )
     recovery: Annotated[int, whole(0, 1)] | None = key(
-        "0: memory_failure() panics; default: 1; v5 has no such setting (2.6.32, mm/memory-failure.c)",
+        "0: memory_failure() panics; default: 1, in kernels that have it (2.6.32, mm/memory-failure.c)",
         "vm.memory_failure_recovery",
     )
     dirty_expire_ns: Annotated[int, _CENTISECS] = key(
