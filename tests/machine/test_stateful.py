@@ -12,7 +12,7 @@ import pytest
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support.stateful import Machines
+from tests.support.stateful import Late, Machines, Merged, Slow, driven
 
 pytestmark = pytest.mark.xdist_group("stateful")  # the last test counts what the others have met
 _FEW = settings(max_examples=120, stateful_step_count=50, deadline=None, derandomize=True, database=None)
@@ -22,14 +22,8 @@ _SEEDED = settings(_FEW, derandomize=False)  # hypothesis also draws what it fou
 _ROUNDS = 20
 
 
-class Late(Machines):
-    EARLY_KILL = 0
-
-
-class Slow(Machines):
+class Counted(Slow):
     """Counts what its machines have met."""
-
-    SLOW = True
 
     met: ClassVar[Counter[str]] = Counter()
 
@@ -38,18 +32,10 @@ class Slow(Machines):
         super().teardown()
 
 
-class Merged(Machines):
-    KERNEL, EARLY_KILL = "2.6.32", 1
-
-
-TestEarly = Machines.TestCase
-TestEarly.settings = _FEW
-TestLate = Late.TestCase
-TestLate.settings = _FEW
-TestSlow = Slow.TestCase
-TestSlow.settings = _FEW
-TestMerged = Merged.TestCase
-TestMerged.settings = _FEW
+TestEarly = driven(Machines, _FEW)
+TestLate = driven(Late, _FEW)
+TestSlow = driven(Counted, _FEW)
+TestMerged = driven(Merged, _FEW)
 
 
 def test_the_steps_come_to_what_matters() -> None:
@@ -72,8 +58,8 @@ def test_the_steps_come_to_what_matters() -> None:
         "panic:Fatal Machine check",
     }
     for number in range(_ROUNDS):
-        if wanted <= set(Slow.met):
+        if wanted <= set(Counted.met):
             break
-        run_state_machine_as_test(seed(number)(Slow), settings=_SEEDED)
-    assert wanted - set(Slow.met) == set()
-    assert Slow.met["exit:table"] > 100
+        run_state_machine_as_test(seed(number)(Counted), settings=_SEEDED)
+    assert wanted - set(Counted.met) == set()
+    assert Counted.met["exit:table"] > 100
