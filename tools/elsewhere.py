@@ -58,7 +58,6 @@ def _index_answers(python: Path) -> bool:
 
 def main(which: str, arguments: list[str]) -> int:
     """Make the environment unless it is there, and run pytest in it."""
-    """The command."""
     venv = ROOT / f".venv-{which}"
     python, made = venv / "bin" / "python", venv / "made"
     if not made.exists() or made.stat().st_mtime < SETTINGS.stat().st_mtime:
