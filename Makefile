@@ -3,6 +3,8 @@
 #   make demo     compare early_kill = 0 and 1 on a shipped scenario: table, sentence, plots
 #   make test     lint, types, import rules, tests                    (at most 5 minutes on 2 cores)
 #   make verify   the slow statistical proofs                         (at most 20 minutes on 2 cores)
+#   make test-newest, test-lowest   the fast tests with the newest Python here, or with the lowest versions of all
+#                 libraries that pyproject.toml allows; what cannot be had here is said and skipped
 #   make experiments   questions argued since 2009: tables, answers, figures (about 10 minutes)
 #   make golden   renew tests/whole/golden after a change of results (say so in CHANGELOG)
 #   make bench    benchmarks, timed; leave the machine alone meanwhile
@@ -15,7 +17,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test verify experiments golden bench same-bytes mutation lint format schema clean
+.PHONY: help demo test suite verify test-newest test-lowest experiments golden bench same-bytes mutation lint format schema clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -23,7 +25,10 @@ VENV = .venv
 BIN = $(VENV)/bin
 SCENARIO = scenarios/database-server.toml
 DEMO = demo-results
-PYTEST = $(BIN)/python -m pytest
+# Bytecode is kept whatever the environment says: the tests start many processes.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+SUITE = -n $(WORKERS) --dist loadgroup --benchmark-disable --ignore=tests/verification tests
+FAST = --ignore=tests/twin --ignore=tests/whole --ignore=tests/oracles $(SUITE)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,11 +41,17 @@ demo: $(VENV)/runtime
 	@echo
 	@echo "The plots are in $(DEMO)/plots, the results in $(DEMO)/early-kill.sqlite (sqlite3 and pandas read it)."
 
-test: lint
-	$(PYTEST) -n $(WORKERS) --benchmark-disable --ignore=tests/verification tests
+test: $(VENV)/dev
+	$(MAKE) -j2 lint suite
+
+suite: $(VENV)/dev
+	$(PYTEST) $(SUITE)
 
 verify: $(VENV)/dev
 	$(PYTEST) -n $(WORKERS) tests/verification
+
+test-newest test-lowest: $(VENV)/created
+	$(BIN)/python -m tools.elsewhere $(@:test-%=%) $(FAST)
 
 experiments: $(VENV)/runtime
 	$(BIN)/python -m experiments --out experiment-results
@@ -71,6 +82,10 @@ format: $(VENV)/dev
 
 schema: $(VENV)/runtime
 	$(BIN)/hwsim schema > scenarios/hwsim.schema.json
+	$(BIN)/python -m tools.keys > docs/keys.md
+	$(BIN)/python -m tools.verbs > docs/verbs.md
+	$(BIN)/python -m tools.columns > docs/columns.md
+	$(BIN)/python -m tools.files > docs/files.md
 
 # The two stamps: what is installed is renewed when pyproject.toml changes and never otherwise, so that
 # everything works without a network afterwards. Editable: a changed source file needs no new install.

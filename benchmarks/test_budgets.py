@@ -22,7 +22,7 @@ import pytest
 
 from benchmarks.worlds import DAY_NS, GIB, reference
 from hwsim.kernel.error_states import classify, lookup
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import v5
 from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.spec import ErrorSpec, FileSpec, MachineSpec, RegionSpec, Spec, TaskSpec, Touch
 
@@ -130,7 +130,7 @@ def test_classify_against_a_compiled_loop(tmp_path: Path, capsys: pytest.Capture
     source.write_text(_C)
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     rows = ctypes.CDLL(str(library)).rows
-    states = PROFILES["v5"].error_states
+    states = v5.ERROR_STATES
     table = lookup(states)
     flags = np.random.default_rng(1).integers(0, 1 << 16, 64 * GIB, dtype=np.uint32)
     ours, theirs = np.empty(flags.size, np.uint8), np.empty(flags.size, np.uint8)

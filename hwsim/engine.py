@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -153,6 +153,14 @@ class Agenda(Generic[Due]):
             self._happens(due)
 
 
+def _nothing() -> Steps:
+    yield from ()
+
+
+_OVER: Final = _nothing()  # that of all who are torn down: what still wakes one of them ends it
+_OVER.close()
+
+
 class Sleeper(simpy.Process):
     """A process of SimPy that sleeps unless it has something to do.
 
@@ -199,6 +207,7 @@ class Sleeper(simpy.Process):
         self._forget_alarm()
         self.engine.never.callbacks.clear()
         self._generator.close()
+        self._generator = _OVER  # closed, that of Python 3.13.0 still holds the process, and so the boot
 
     def _forget_alarm(self) -> None:
         if self._alarm is not None and self._alarm.callbacks:  # otherwise it has gone off

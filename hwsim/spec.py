@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import Any
 
+MAX_CPUS = 4096  # NR_CPUS of x86, at most (arch/x86/Kconfig)
 _NORMAL = NormalDist()
 
 
@@ -191,9 +192,9 @@ class FileSpec:
 
 @dataclass(frozen=True, slots=True)
 class KernelPoolSpec:
-    """Pages the kernel owns.  kind: slab, slab_multi, page_table, kernel_stack, high_order,
-    reserved.  ``order``: pages of an allocation as a power of two.  ``load_per_s``: kernel reads
-    per page.  ``lifetime_ns``: mean time until an allocation is freed (None: never)."""
+    """Pages the kernel owns.  ``kind``: one of ``POOLS`` in ``memory/kinds``.  ``order``: pages of an
+    allocation as a power of two.  ``load_per_s``: kernel reads per page.  ``lifetime_ns``: mean time until
+    an allocation is freed (None: never)."""
 
     kind: str
     pages: int
@@ -208,7 +209,7 @@ class KernelPoolSpec:
 class Place:
     """Where errors fall.  kind: ``uniform`` (all memory of the machine), ``region`` (name of a
     task region ``task/region``, file ``file:NAME`` or pool ``kernel:KIND`` or ``free``), ``kind``
-    (a kind of page: anon, shm, file, hugetlb, blockdev, slab, ..., free), ``pfns`` (a list)."""
+    (a kind of page, one of ``KINDS`` in ``memory/kinds``), ``pfns`` (a list)."""
 
     kind: str = "uniform"
     name: str = ""
@@ -294,7 +295,7 @@ class CorrectedSpec:
 @dataclass(frozen=True, slots=True)
 class TimesSpec:
     """How long things take; each a distribution.  No measurement of these was found in print; the
-    defaults are assumptions, listed in the README, and every one is a scenario key."""
+    defaults are assumptions, listed in docs/keys.md, and every one is a scenario key."""
 
     rendezvous: Delay = Delay("lognormal", mean_ns=100_000, sigma=0.5)
     return_to_user: Delay = Delay("exponential", mean_ns=2_000)
@@ -342,6 +343,7 @@ class MachineSpec:
 
 
 Arguments = dict[str, Any]  # of a step, by name: TOML values
+DEFAULT_FD = "fd"  # the descriptor of a file that a step means when it names none
 
 
 @dataclass(frozen=True, slots=True)

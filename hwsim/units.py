@@ -14,7 +14,15 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-PAGE_BYTES = 4096
+PAGE_SHIFT = 12
+PAGE_BYTES = 1 << PAGE_SHIFT
+PAGES_PER_GIB = 1 << 30 - PAGE_SHIFT
+LINE_SHIFT = 6
+LINE_BYTES = 1 << LINE_SHIFT  # of a cache line, which is what goes bad
+LINES_PER_PAGE = PAGE_BYTES // LINE_BYTES
+CENTISEC_NS = 10_000_000  # many sysctls count in hundredths of a second
+MAX_PHYS_BITS = 52  # MAXPHYADDR of x86-64, at most (Intel SDM vol. 3A, 4.1.4)
+MAX_PFN = 1 << MAX_PHYS_BITS - PAGE_SHIFT
 
 DURATION_UNITS_NS: dict[str, int] = {
     "ns": 1,
@@ -66,6 +74,17 @@ MAX_PER_S = 10**9  # time goes by in nanoseconds
 _NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ%]+)\s*")
 _BARE_NUMBER = re.compile(rf"\s*({_NUMBER})\s*")
+_TIME = rf"(?:{'|'.join([*DURATION_UNITS_NS, *_DURATION_ALIASES])})\s*"
+_GIB = r"/\s*GiB\s*"
+_PERIOD = rf"/\s*(?:{_NUMBER}\s*)?{_TIME}"
+
+# The form of each text as a regular expression for others; how large a quantity may be it does not say.
+NEVER_FORM = r"\s*[Nn][Ee][Vv][Ee][Rr]\s*"
+DURATION_FORM = rf"\s*{_NUMBER}\s*{_TIME}"
+BYTES_FORM = rf"\s*{_NUMBER}\s*(?:{'|'.join(BYTE_UNITS)})\s*"
+RATE_FORM = rf"\s*{_NUMBER}\s*{_PERIOD}"
+RATE_PER_GIB_FORM = rf"\s*{_NUMBER}\s*(?:{_GIB}{_PERIOD}|{_PERIOD}{_GIB})"
+SHARE_FORM = rf"\s*{_NUMBER}\s*%\s*"
 
 
 class UnitError(ValueError):

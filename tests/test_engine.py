@@ -130,3 +130,20 @@ def test_a_sleeper_starts_when_it_is_first_woken_and_wakes_at_the_earliest_time(
     dreamer.tear_down()
     engine.run(50)
     assert dreamer.woken == [5, 20, 22]
+
+
+class _Waiter(Sleeper):
+    """Waits for a time of its own, as a handler does for a page lock."""
+
+    def life(self) -> eng.Steps:
+        yield self.engine.wait(10, eng.HANDLER_STEP)
+        raise AssertionError("woken after its boot")
+
+
+def test_what_still_wakes_a_process_whose_boot_is_over_does_nothing() -> None:
+    engine = Engine()
+    waiter = _Waiter(engine)
+    waiter.wake_at(1, eng.HANDLER_STEP)
+    engine.run(5)
+    waiter.tear_down()
+    engine.run(20)

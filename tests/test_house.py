@@ -22,10 +22,7 @@ LONG_FILES: dict[str, str] = {
 }
 
 # A function over FUNCTION_LINES_MAX lines, likewise.
-LONG_FUNCTIONS = {
-    "hwsim/kernel/mm/memory_failure.py memory_failure": "the kernel's own function, in its order",
-    "hwsim/kernel/mm/memory_failure.py hwpoison_user_mappings": "the kernel's own function, in its order",
-}
+LONG_FUNCTIONS: dict[str, str] = {}
 
 MODEL = (
     "hardware",
@@ -98,11 +95,77 @@ def test_a_kernel_version_is_a_profile_and_never_an_if() -> None:
     offenders = [
         f"{_name(f)}:{getattr(node, 'lineno', 0)}"
         for f in SOURCES
-        if "versions" not in f.parts
+        if f.parent.name != "versions"
         for node in ast.walk(ast.parse(f.read_text("utf-8")))
         if _compares_kernel_name(node)
     ]
     assert offenders == [], "put the difference into the profile (hwsim/kernel/versions)"
+
+
+def _is_of_a_profile(node: ast.AST, names: set[str]) -> bool:
+    """Whether an expression is a field of a profile, a switch, or a name that was given one."""
+    parts = [node, *ast.walk(node)]
+    return any(
+        (isinstance(part, ast.Attribute) and part.attr in ("profile", "switches"))
+        or (isinstance(part, ast.Name) and part.id in {"profile", "switches"} | names)
+        for part in parts
+    )
+
+
+def _asks_a_profile(function: ast.FunctionDef) -> list[int]:
+    """Lines that compare a field of a profile with a word, or go by one that is true or false."""
+    names = {
+        target.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name) and _is_of_a_profile(node.value, set())
+    }
+    lines = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            words = [isinstance(each, ast.Constant) and isinstance(each.value, str) for each in sides]
+            if any(words) and any(_is_of_a_profile(each, names) for each in sides):
+                lines.append(node.lineno)
+        tests: list[ast.expr] = [node.test] if isinstance(node, ast.If | ast.IfExp | ast.While) else []
+        tests += node.values if isinstance(node, ast.BoolOp) else []
+        for test in tests:
+            field = test.operand if isinstance(test, ast.UnaryOp) else test
+            if isinstance(field, ast.Attribute) and _is_of_a_profile(field.value, names):
+                lines.append(test.lineno)
+    return lines
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'if kernel.switches.eio_mode == "errseq": pass',
+        'return kernel.profile.counted == "poisoned"',
+        'scheme = kernel.profile.early_kill\n    return scheme != "prctl"',
+        'return "failed_to_unmap" in kernel.profile.formats',
+        'return machine.switches.model_dump().get("early_kill_scheme") == "prctl"',
+        "if not profile.has_prctl and ready: pass",
+        "return 1 if kernel.profile.rejects_non_lru else 0",
+    ],
+)
+def test_the_check_for_fields_of_a_profile_can_fail(body: str) -> None:
+    (function,) = ast.parse(f"def f(kernel, profile, machine, ready):\n    {body}\n").body
+    assert isinstance(function, ast.FunctionDef)
+    assert _asks_a_profile(function) != []
+
+
+def test_no_body_asks_what_kernel_it_is_in() -> None:
+    """What kernels or switches do differently is a function of the profile, and is called."""
+    offenders = {
+        f"{_name(f)}:{line}"
+        for f in SOURCES
+        if f.parent.name != "versions"
+        for node in ast.walk(ast.parse(f.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for line in _asks_a_profile(node)
+    }
+    assert offenders == set()
 
 
 @pytest.mark.parametrize("use", ["import hwsim", "import hwsim; hwsim.explain", "import hwsim.machine"])

@@ -1,16 +1,19 @@
-"""docs/house.md and its figure say what is in the tree, in the contract and in the code."""
+"""docs/house.md, its figure and CONTRIBUTING.md say what is in the tree, in the contract and in the code."""
 
 from __future__ import annotations
 
 import ast
 import re
 from itertools import chain
+from pathlib import Path
 
 from hwsim.spec import TimesSpec
 from tests.test_house import ROOT
 from tests.test_house_model import SETTINGS, TREES
+from tools import files
 
 GUIDE = (ROOT / "docs" / "house.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 FIGURE = (ROOT / "docs" / "processes.svg").read_text("utf-8")
 CLASSES = {
     node.name: (file, node)
@@ -61,6 +64,10 @@ def test_the_rooms_are_those_of_the_contract_and_of_the_tree() -> None:
     assert set(chain.from_iterable(rooms)) == _public(tree)
 
 
+def test_the_list_of_files_is_made_of_what_they_say() -> None:
+    assert (ROOT / "docs" / "files.md").read_text("utf-8") == files.reference(), "make schema"
+
+
 def test_every_process_is_there_with_its_file() -> None:
     told = {name: file for [name], [file], *_ in _table("Processes")}
     assert told == {name: CLASSES[name][0] for name in _public(_heirs("Sleeper"))}
@@ -93,3 +100,36 @@ def test_every_port_is_there_with_its_methods_and_who_answers() -> None:
     }
     told = {port: (file, answers, methods) for [port, file], _, answers, methods in _table("Ports")}
     assert told == ports
+
+
+def test_what_is_added_touches_the_files_that_its_test_counts() -> None:
+    rows = _table("How to add")
+    assert len(rows) == 6
+    for _, touched, _, [test] in rows:
+        counted = (ROOT / test).read_text("utf-8")
+        for file in touched:
+            assert file in counted or Path(file).name in counted, (test, file)
+            new = file in ("kernel/versions/toy.py", "memory/kinds/pmem.py", "show/rain.py")
+            assert new != ((ROOT / "hwsim" / file).exists() or (ROOT / file).exists()), file
+
+
+def test_every_command_and_every_test_that_contributors_are_told_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert targets
+    told = set(re.findall(r"`make ([\w-]+)", CONTRIBUTING))
+    assert {"test", "verify", "golden", "same-bytes", "mutation"} <= told <= set(targets[1].split())
+    assert set(re.findall(r"`python -m (tools\.\w+)", CONTRIBUTING)) == {"tools.same_bytes", "tools.cost"}
+    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    tests = set(re.findall(r"^(?:def )?(test_\w+)(?:\(| = )", sources, re.MULTILINE))
+    held = set(re.findall(r"`(test_\w+)`", CONTRIBUTING))
+    assert len(held) > 20
+    assert held - tests == set()
+    folders = set(re.findall(r"`(tests/\w+)`", CONTRIBUTING))
+    assert all((ROOT / each).is_dir() for each in folders)
+
+
+def test_links_for_developers_lead_somewhere() -> None:
+    pages = {ROOT / "CONTRIBUTING.md": CONTRIBUTING, ROOT / "docs" / "house.md": GUIDE}
+    links = [(page, to) for page, text in pages.items() for to in re.findall(r"\]\(([^)\s]+)\)", text)]
+    assert [to for page, to in links if not (page.parent / to).exists()] == []

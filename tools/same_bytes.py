@@ -133,6 +133,10 @@ def checked_out(commit: str, to: Path) -> Path:
     return to
 
 
+def _has(job: Job, words: Sequence[str]) -> bool:
+    return any(json.dumps(word) in json.dumps(job) for word in words)
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tools.same_bytes", description=__doc__)
@@ -140,13 +144,19 @@ def main() -> int:
     parser.add_argument("new", metavar="NEW", nargs="?", default=".", help="a commit (default: working tree)")
     parser.add_argument("--quick", action="store_true", help="a subset, for each commit")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="two play a share (default: 2)")
+    parser.add_argument(
+        "--but", action="append", default=[], metavar="WORD", help="leave out what has this argument: schema"
+    )
     wanted = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="same-bytes-") as name:
         work = Path(name)
         old, new = checked_out(wanted.old, work / "old"), checked_out(wanted.new, work / "new")
         groups, pairs = jobs_of(new, work / "jobs" / "new", wanted.quick), max(1, wanted.workers // 2)
-        shares = [[job for group in groups[first::pairs] for job in group] for first in range(pairs)]
+        shares = [
+            [job for group in groups[first::pairs] for job in group if not _has(job, wanted.but)]
+            for first in range(pairs)
+        ]
         with ThreadPoolExecutor(pairs) as pool:
             found = list(pool.map(lambda n: compare(old, new, shares[n], work / str(n)), range(pairs)))
     rows, errors = sum(each.rows for each in found), sum(each.errors for each in found)

@@ -15,7 +15,7 @@ from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
-from hwsim.record import ErrorRow, SignalRow
+from hwsim.record import End, ErrorRow, SignalRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
 
@@ -72,7 +72,7 @@ class BadLines:
             new.record = LineRecord(
                 kind=other.record.kind,
                 region=other.record.region,
-                end="duplicate",
+                end=End.DUPLICATE,
                 end_ns=around.engine.now_ns,
             )
             other.line_is_bad = other.line_is_bad or line_is_bad
@@ -140,7 +140,7 @@ class BadLines:
             if line.finished:
                 continue
             if frame_reuse.is_replaced(line):
-                ending.finish(line, "replaced")
+                ending.finish(line, End.REPLACED)
             else:
                 begin(line)
 

@@ -12,8 +12,9 @@ from hwsim.bad_lines.states import CHECKING, LATENT
 from hwsim.engine import SCRUB_VISIT
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.ring import mce_notify_irq
+from hwsim.record import Found
 
-_READS = ("task_load", "kernel_load", "device_read")
+_READS = (Found.TASK_LOAD, Found.KERNEL_LOAD, Found.DEVICE_READ)
 _READS_PLAYED = 16  # of one line that nobody panics for
 
 
@@ -31,11 +32,10 @@ def scrub_visit(line: BadLine) -> None:
     """The scrubber reads the line; the platform says how that is signalled."""
     around = line.around
     first = line.record.found_ns is None
-    note_found(line, "scrub")
+    note_found(line, Found.SCRUB)
     if not first:
         line.record.repeats += 1
-    recovers = around.kernel.switches.mca_recovery == "on"
-    signals = around.scrubber.signals if recovers else "fatal"
+    signals = around.kernel.scrub_signals
     if signals == "UCNA":
         _logged(line)
     elif signals == "fatal":
@@ -76,7 +76,7 @@ def check_now(line: BadLine) -> None:
     """A machine check for the line now, whatever the platform does with a scrubber's find."""
     if line.record.found_ns is not None:
         line.record.repeats += 1
-    note_found(line, "scrub")
+    note_found(line, Found.SCRUB)
     raise_check(line)
     line.arm()
 
@@ -140,15 +140,14 @@ def survived(line: BadLine) -> None:
 def device_read(line: BadLine) -> bool:
     """DMA reads the bad line, to write the page to a disk; False if that is a machine check."""
     around, record = line.around, line.record
-    recovers = around.kernel.switches.mca_recovery == "on"
-    policy = around.spec.device_read if recovers else "fatal"
+    policy = around.kernel.profile.signalled(around.spec.device_read)
     settle(line)
     if policy == "fatal":
-        note_found(line, "device_read")
+        note_found(line, Found.DEVICE_READ)
         _fatal(line)
         return False
     if policy == "UCNA":
-        note_found(line, "device_read")
+        note_found(line, Found.DEVICE_READ)
         _logged(line)
     if record.disk_ns is None:
         record.disk_ns = around.engine.now_ns  # no bus of the time tells the device that the data is bad

@@ -13,16 +13,16 @@ from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.engine import FAULT_ONSET
-from hwsim.hardware.dram.address_map import LINE_SHIFT, PAGE_SHIFT
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
 from hwsim.memory.layout import MemoryLayout
-from hwsim.record import FaultRow
+from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import DramSpec, ErrorSpec
+from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, PAGE_SHIFT
 
 _NORMAL = NormalDist()
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others
@@ -66,10 +66,10 @@ class DramFaults:
         course.u = around.draws.extra(_NAME - number, Slot.CORRECTED)
         earlier = [each for each in self.faults if each.source == source and self._is_there(each)]
         self.faults.append(course)
-        if fault.outcome == "CE":
+        if fault.outcome == Ecc.CE:
             self._meet_reads(course, chance)
         ruined: list[tuple[list[FaultCourse], list[int]]] = []
-        if fault.outcome == "UE":
+        if fault.outcome == Ecc.UE:
             ruined.append(([course], dimms.lines(fault.where, dram.max_lines, chance).tolist()))
         for other in earlier:
             where = dimms.meet(fault, other.fault)
@@ -79,7 +79,10 @@ class DramFaults:
         fitted = around.spec.memory_pages + around.spec.hidden_pages
         for owners, addresses in ruined:
             inside = [address for address in addresses if address >> PAGE_SHIFT < fitted]
-            self._ruin(owners, [(address >> PAGE_SHIFT, address >> LINE_SHIFT & 63) for address in inside])
+            self._ruin(
+                owners,
+                [(address >> PAGE_SHIFT, address >> LINE_SHIFT & LINES_PER_PAGE - 1) for address in inside],
+            )
 
     # -- corrected errors -----------------------------------------------------------------------------
 
@@ -94,24 +97,24 @@ class DramFaults:
         period = around.spec.scrub.period_ns
         sweeps = 1e9 / period if period else 0.0
         course.reads_per_s = course.lines * (reads + sweeps)
-        if fault.permanence != "transient":
+        if fault.permanence != Permanence.TRANSIENT:
             self._schedule_spare(course, chance)
             return
         if course.lines > 1:
             course.read_first = (reads + sweeps) / max(reads + sweeps + overwrites, 1e-300)
             if period:
-                course.fades_ns, course.fades_as = now + period, "scrubbed"
+                course.fades_ns, course.fades_as = now + period, FaultEnd.SCRUBBED
             return
         ends = [
             (now + int(chance.exponential(1e9 / rate)) + 1, how)
-            for rate, how in ((reads, "corrected"), (overwrites, "overwritten"))
+            for rate, how in ((reads, FaultEnd.CORRECTED), (overwrites, FaultEnd.OVERWRITTEN))
             if rate > 0.0
         ]
-        pfn, line = lines[0] >> PAGE_SHIFT, lines[0] >> LINE_SHIFT & 63
+        pfn, line = lines[0] >> PAGE_SHIFT, lines[0] >> LINE_SHIFT & LINES_PER_PAGE - 1
         fitted = around.spec.memory_pages + around.spec.hidden_pages
         visit = around.scrubber.next_visit_ns(pfn, line, now) if pfn < fitted else None
         if visit is not None:
-            ends.append((visit, "scrubbed"))
+            ends.append((visit, FaultEnd.SCRUBBED))
         if ends:
             course.fades_ns, course.fades_as = min(ends)
 
@@ -133,7 +136,7 @@ class DramFaults:
         at = course.onset_ns + int(min(chance.standard_gamma(threshold) / rate * 1e9, 1e18))
         if at < around.horizon_ns:
             around.engine.at(
-                at, FAULT_ONSET | course.source, lambda _event: self._finish(course, "spared", at)
+                at, FAULT_ONSET | course.source, lambda _event: self._finish(course, FaultEnd.SPARED, at)
             )
 
     def _finish(self, course: FaultCourse, end: str, now_ns: int) -> None:
@@ -141,7 +144,7 @@ class DramFaults:
             return
         course.end, course.end_ns = end, now_ns
         course.corrected = course.corrected_until(now_ns)
-        if end == "spared":
+        if end == FaultEnd.SPARED:
             course.corrected = course.dram.row_sparing or 0
         self._report(course)
 
@@ -153,7 +156,7 @@ class DramFaults:
         """
         extra, name = self._around.draws.extra, _NAME - course.number
         course.records = course.corrected
-        if course.fault.permanence != "transient" and course.corrected:
+        if course.fault.permanence != Permanence.TRANSIENT and course.corrected:
             seen = self._seen(course.shown_per_s)
             share = seen.records_per_s / course.shown_per_s
             course.records = binomial(extra(name, Slot.RECORDS), course.corrected, share)
@@ -169,7 +172,9 @@ class DramFaults:
         rate = sum(
             each.shown_per_s * each.active_share
             for each in self.faults
-            if not each.gone and each.fault.outcome == "CE" and each.fault.permanence != "transient"
+            if not each.gone
+            and each.fault.outcome == Ecc.CE
+            and each.fault.permanence != Permanence.TRANSIENT
         )
         return rate > 0.0 and failure.extra(Slot.BANK_TAKEN, failure.attempt) < self._seen(rate).taken
 
@@ -183,12 +188,12 @@ class DramFaults:
         permanence = {each.fault.permanence for each in owners}
         made = []
         for pfn, line in lines:
-            bad = self._bad_lines.add(first.source, pfn, line, permanence == {"permanent"})
+            bad = self._bad_lines.add(first.source, pfn, line, permanence == {Permanence.PERMANENT})
             bad.faults = tuple(owners)
             made.append(bad)
         for each in owners:
             each.errors += len(lines)
-        if "intermittent" in permanence and "transient" not in permanence and lines:
+        if Permanence.INTERMITTENT in permanence and Permanence.TRANSIENT not in permanence and lines:
             self._later(first, first.dram.on_ns, Slot.WINDOW_ON, lambda: self._window_ends(owners, made))
 
     def _window_ends(self, owners: list[FaultCourse], made: list[BadLine]) -> None:
@@ -200,7 +205,7 @@ class DramFaults:
         back = [
             (line.pfn, line.number_in_page)
             for line in made
-            if line.finished and line.record.end != "replaced"
+            if line.finished and line.record.end != End.REPLACED
         ]
         if back:
             self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, back))
@@ -221,17 +226,17 @@ class DramFaults:
         """
         around, now = self._around, self._around.engine.now_ns
         for error in self._bad_lines.open.values():
-            if error.faults and error.record.end == "panic" and not error.finished:
+            if error.faults and error.record.end == End.PANIC and not error.finished:
                 u = around.draws.extra(error.error, Slot.REPAIR, error.races)
                 if u < around.spec.repair_share:
                     for each in error.faults:
                         self._replace_dimm(each, now)
         for course in self.faults:
             self._let_fade(course, now)
-            if course.fault.permanence == "transient":
-                self._finish(course, "rebooted", now)
-            elif course.dram.ppr and course.fault.outcome != "none" and is_within_a_row(course.fault):
-                self._finish(course, "ppr", now)
+            if course.fault.permanence == Permanence.TRANSIENT:
+                self._finish(course, FaultEnd.REBOOTED, now)
+            elif course.dram.ppr and course.fault.outcome != Ecc.NONE and is_within_a_row(course.fault):
+                self._finish(course, FaultEnd.PPR, now)
 
     def _replace_dimm(self, course: FaultCourse, now_ns: int) -> None:
         """The DIMM and all its faults go; what is no DIMM's, a channel, is mended for itself."""
@@ -240,13 +245,13 @@ class DramFaults:
         for each in self.faults:
             of_it = number is not None and each.source == course.source and dimms.number(each.fault) == number
             if each is course or of_it:
-                self._finish(each, "replaced", now_ns)
+                self._finish(each, FaultEnd.REPLACED, now_ns)
 
     def rows(self, replication: int, end_ns: int) -> list[FaultRow]:
         """The records, once the run is over."""
         for course in self.faults:
             self._let_fade(course, end_ns)
-            self._finish(course, "horizon", end_ns)
+            self._finish(course, FaultEnd.HORIZON, end_ns)
         return [_row(course, replication) for course in self.faults]
 
 
@@ -254,25 +259,25 @@ def _row(course: FaultCourse, replication: int) -> FaultRow:
     fault, dimms = course.fault, dimms_of(course.dram)
     where = fault.where
     return FaultRow(
-        replication,
-        course.number,
-        course.source,
-        course.onset_ns,
-        fault.mode,
-        fault.permanence,
-        dimms.number(fault),
-        where.rank,
-        fault.chip,
-        dimms.bank(where),
-        where.row,
-        where.column,
-        course.lines,
-        fault.outcome,
-        course.met,
-        course.errors,
-        course.corrected,
-        course.records,
-        course.dropped,
-        course.end,
-        course.end_ns,
+        replication=replication,
+        fault=course.number,
+        source=course.source,
+        onset_ns=course.onset_ns,
+        mode=fault.mode,
+        permanence=fault.permanence,
+        dimm=dimms.number(fault),
+        rank=where.rank,
+        chip=fault.chip,
+        bank=dimms.bank(where),
+        row=where.row,
+        column=where.column,
+        lines=course.lines,
+        outcome=fault.outcome,
+        met=course.met,
+        errors=course.errors,
+        corrected=course.corrected,
+        records=course.records,
+        dropped=course.dropped,
+        end=course.end,
+        end_ns=course.end_ns,
     )

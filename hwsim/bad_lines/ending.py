@@ -13,13 +13,14 @@ from hwsim.bad_lines.looks import begin
 from hwsim.bad_lines.rows import signal_row
 from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.kernel import page_flags as pg
+from hwsim.record import End, Result
 
 
 def overwritten(line: BadLine) -> None:
     """The bad line is overwritten as a whole.  PG_hwpoison, if set, stays: two truths."""
     line.around.kernel.event("healed", error=line.error, pfn=line.pfn)
     if line.page is None or not line.page.flags & pg.HWPOISON:
-        finish(line, "healed")
+        finish(line, End.HEALED)
         return
     line.line_is_bad = False
     line.times = [each for each in line.times if each.what in ("freed", "exit")]
@@ -47,12 +48,12 @@ def finish(line: BadLine, end: str) -> None:
     if line.page is not None:
         line.page.region.watched.pop(line.pfn, None)
     if line.record.found_ns is None:  # otherwise a find may be under way
-        if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.kind == "free":
+        if line.page is not None and line.page.flags == pg.BUDDY and line.page.region.layout.is_free:
             around.kernel.mem_map.overlay.pop(line.pfn, None)  # a look makes it as it is
         leave_boot(line)
         retire(line)
     left = line.other_lines
-    if end != "healed":  # a reboot healed what was transient
+    if end != End.HEALED:  # a reboot healed what was transient
         left = [each for each in left if each.permanent]
     if left:
         _take_over(left[0], left[1:])
@@ -79,7 +80,7 @@ def _take_over(line: BadLine, rest: Sequence[BadLine]) -> None:
 def panicked(line: BadLine) -> None:
     """The kernel goes down because of this line."""
     record, around = line.record, line.around
-    record.end = "panic"
+    record.end = End.PANIC
     record.panics += 1
     if record.panic_ns is None:
         record.panic_ns, record.panic_boot = around.engine.now_ns, around.boot
@@ -95,7 +96,7 @@ def leave_boot(line: BadLine) -> None:
         record.first = in_boot.treatment
     for signal in in_boot.signals:
         if not (signal.result or (signal.task.blocked and signal.task.pending is signal)):
-            signal.result = "lost"  # it was on its way
+            signal.result = Result.LOST  # it was on its way
     book_signals(line)
     in_boot.let_go()
     line.page, line.times = None, ()
@@ -135,10 +136,10 @@ def close(line: BadLine, end_ns: int) -> None:
     count_sweeps(line, end_ns)
     record.end_ns = end_ns
     if in_boot.contained_ns is not None:
-        record.end = "isolated"
-    elif record.end == "panic":
+        record.end = End.ISOLATED
+    elif record.end == End.PANIC:
         pass
     elif in_boot.failure is not None or record.logged_only or record.found_ns is not None:
-        record.end = "reachable"
+        record.end = End.REACHABLE
     else:
-        record.end = "latent"
+        record.end = End.LATENT

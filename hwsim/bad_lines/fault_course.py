@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import expm1
 
 from hwsim.hardware.dram.dram_fault import DramFault, dimms_of
+from hwsim.record import Ecc, FaultEnd, Permanence
 from hwsim.rng import binomial, poisson
 from hwsim.spec import DramSpec
 
@@ -48,17 +49,21 @@ class FaultCourse:
     def active_share(self) -> float:
         """The share of time in which it shows."""
         dram = self.dram
-        return dram.on_ns / (dram.on_ns + dram.off_ns) if self.fault.permanence == "intermittent" else 1.0
+        return (
+            dram.on_ns / (dram.on_ns + dram.off_ns)
+            if self.fault.permanence == Permanence.INTERMITTENT
+            else 1.0
+        )
 
     def corrected_until(self, end_ns: int) -> int:
         """Corrected errors from the onset on, if it ends then: one draw, never an event each."""
         seconds = (end_ns - self.onset_ns) / 1e9
-        if self.fault.outcome != "CE":
+        if self.fault.outcome != Ecc.CE:
             return 0
-        if self.fault.permanence != "transient":
+        if self.fault.permanence != Permanence.TRANSIENT:
             return poisson(self.u, self.shown_per_s * self.active_share * seconds)
         if self.lines == 1:
-            return int(self.end in ("scrubbed", "corrected"))
+            return int(self.end in (FaultEnd.SCRUBBED, FaultEnd.CORRECTED))
         each_per_s = self.reads_per_s / self.lines / max(self.read_first, 1e-12)
-        met = 1.0 if self.end == "scrubbed" else -expm1(-each_per_s * seconds)
+        met = 1.0 if self.end == FaultEnd.SCRUBBED else -expm1(-each_per_s * seconds)
         return binomial(self.u, self.lines, self.read_first * met)

@@ -28,7 +28,9 @@ from hwsim.kernel.mm_types import Page, Vma
 from hwsim.memory.advance_state import map_latecomers
 from hwsim.memory.draw_state import fault_in
 from hwsim.memory.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
+from hwsim.record import End, FaultEnd, Found
 from hwsim.rng import Slot
+from hwsim.units import LINES_PER_PAGE
 
 
 def owner_gone(line: BadLine) -> None:
@@ -40,7 +42,7 @@ def owner_gone(line: BadLine) -> None:
         page.region.watched.pop(line.pfn, None)
         return
     if page.flags & pg.HWPOISON:
-        if page.region.kind == "hugetlb" and line.in_boot.contained_ns is None:
+        if page.region.layout.is_hugetlb and line.in_boot.contained_ns is None:
             freed(line)
         return
     if any(vma.alive for vma in page.ptes):
@@ -78,7 +80,7 @@ def freed(line: BadLine) -> None:
     """
     page, kernel = line.page, line.around.kernel
     assert page is not None
-    if page.mapping is not None and page.flags & pg.HWPOISON and page.region.kind in ("file", "blockdev"):
+    if page.mapping is not None and page.flags & pg.HWPOISON and page.region.layout.is_file:
         unmap_mapping_range(page.mapping, range(page.pgoff, page.pgoff + 1))
         late_touch.drop_the_dead(line)
         if page.flags & pg.LOCKED:  # truncate_inode_pages() waits for memory_failure() to unlock
@@ -102,7 +104,7 @@ def _frame_overwritten(line: BadLine) -> bool:
     if line.permanent:
         return False
     line.around.kernel.event("healed", error=line.error, pfn=line.pfn)
-    finish(line, "healed")
+    finish(line, End.HEALED)
     return True
 
 
@@ -139,7 +141,7 @@ def handed_out(line: BadLine, order: int) -> None:
         return
     page.region.watched.pop(line.pfn, None)
     del around.kernel.mem_map.overlay[line.pfn]
-    if page.region.kind == "free":
+    if page.region.layout.is_free:
         change_hands(line)
     look(line)
     line.draw_race()
@@ -172,9 +174,9 @@ def first_touch(line: BadLine, vma: Vma, copied: bool) -> None:
     stores = copied or u * touches < store
     fault_in(around.kernel, page, vma, store=stores)
     layout = vma.region.layout
-    reads = min(1.0, layout.lines_per_touch / 64) * (1.0 - layout.full_line if stores else 1.0)
+    reads = min(1.0, layout.lines_per_touch / LINES_PER_PAGE) * (1.0 - layout.full_line if stores else 1.0)
     if around.draws.extra(line.error, Slot.FIRST_TOUCH, line.races | 1 << 32) < reads:
-        consumed(line, "task_load", vma.task.name)
+        consumed(line, Found.TASK_LOAD, vma.task.name)
     else:
         line.draw_race()
 
@@ -198,7 +200,7 @@ def _isolate(line: BadLine, page: Page, order: int) -> None:
 
 def is_replaced(line: BadLine) -> bool:
     """Whether the DRAM fault behind the line was repaired: the line is good again."""
-    return any(each.end in ("replaced", "spared", "ppr") for each in line.faults)
+    return any(each.end in (FaultEnd.REPLACED, FaultEnd.SPARED, FaultEnd.PPR) for each in line.faults)
 
 
 def rebooted(line: BadLine) -> None:
@@ -207,10 +209,10 @@ def rebooted(line: BadLine) -> None:
     Memory initialisation heals what was transient; the memory that caused a panic may be replaced.
     """
     around = line.around
-    end = "panic" if line.record.end == "panic" else ""
+    end = End.PANIC if line.record.end == End.PANIC else ""
     if is_replaced(line):
         line.other_lines = [each for each in line.other_lines if not is_replaced(each)]
-        finish(line, end or "replaced")
+        finish(line, end or End.REPLACED)
         return
     if end and not line.faults:  # who repairs the faults of DIMMs has said so
         u = around.draws.extra(line.error, Slot.REPAIR, line.races)
@@ -219,7 +221,7 @@ def rebooted(line: BadLine) -> None:
             finish(line, end)
             return
     if not line.permanent:
-        finish(line, end or "rebooted")
+        finish(line, end or End.REBOOTED)
         return
     start_over(line)
     if around.kernel.mem_map.pfn_valid(line.pfn):

@@ -16,12 +16,13 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
 from hwsim.kernel.mm.memory import meets_poison
-from hwsim.kernel.mm.page_alloc import PAGE_BYTES, lose_block
+from hwsim.kernel.mm.page_alloc import lose_block
 from hwsim.kernel.mm_types import Page, Pte, Vma
 from hwsim.memory.advance_state import quiet_rates, store_meanwhile
+from hwsim.memory.behaviours import BEHAVIOURS
+from hwsim.record import Outcome
 from hwsim.rng import Slot
-
-_LAST_KERNEL_ROW = 3  # reserved, free, slab: there Delayed means that nothing was done
+from hwsim.units import PAGE_BYTES
 
 
 def unmapped(line: BadLine, failure: MemoryFailure, entries: list[Pte]) -> None:
@@ -61,6 +62,7 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
     if page is None:
         line.arm()
         return
+    behaviour = BEHAVIOURS[page.region.kind]
     anchor = late_touch.anchor_ns(line, failure)
     if line.record.unmapped_ns is None and failure.exit == "table":
         _out_of_reach(line, anchor, [])
@@ -68,17 +70,18 @@ def done(line: BadLine, failure: MemoryFailure) -> None:
         in_boot.contained_ns = around.engine.now_ns
         if failure.exit != "free_or_high_order":
             take_out(line, page)
-        if failure.exit not in ("free_or_high_order", "free_buddy"):
-            _count_data(line, page, failure)
-    if failure.exit == "table" and page.mapping is None and page.region.kind in ("file", "blockdev"):
+        in_use = failure.exit not in ("free_or_high_order", "free_buddy")
+        if in_use and behaviour.data_lost(page, failure.dirty):
+            page.lost_bytes = PAGE_BYTES
+            line.record.data_lost_bytes += PAGE_BYTES
+    if failure.exit == "table" and page.mapping is None and page.region.layout.is_file:
         read_again.dropped(line, page)
         rate = page.region.layout.truncate_per_s * 1e-9
         if rate > 0.0 and (failure.dirty or line.touches.to_come):
             late_touch.expect_truncation(line, rate)
-    if failure.dirty and failure.exit == "table" and page.region.kind in ("file", "blockdev", "shm"):
+    if failure.dirty and failure.exit == "table" and behaviour.write_lost is not None:
         dropped = in_boot.contained_ns is not None or page.flags & pg.ERROR
-        in_swap = page.flags & pg.SWAPCACHE or page.swap_entry
-        if dropped and not (page.region.kind == "shm" and in_swap):  # of a segment SIGBUS tells
+        if dropped and behaviour.write_lost(page):
             around.kernel.files.write_lost(failure, page, entries)
     for pte in _entries(page):
         if meets_poison(pte) and not late_touch.awaits(line, pte):
@@ -99,7 +102,7 @@ def _out_of_reach(line: BadLine, found_ns: int, vmas: list[Vma]) -> None:
     if page is None or now <= found_ns:
         return
     rate = sum(sum(quiet_rates(vma, page.pgoff, line.permanent)) for vma in vmas)
-    if page.region.kind in ("file", "blockdev"):
+    if page.region.layout.is_file:
         rate += sum(page.region.touch_rates(page.pgoff))  # read() and write() by system call
     u = around.draws.extra(line.error, Slot.WINDOW, line.attempts)
     line.record.touched = u < -expm1(-rate * (now - found_ns))
@@ -130,23 +133,11 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
         return not page.ptes
     if failure.exit == "free_buddy":
         return True
-    if failure.row <= _LAST_KERNEL_ROW:
+    if not failure.row or failure.kernels_own:  # there Delayed means that nothing was done
         return False
-    return ACTION_NAME[failure.outcome] in ("Recovered", "Delayed") and not page.ptes
+    return ACTION_NAME[failure.outcome] in (Outcome.RECOVERED, Outcome.DELAYED) and not page.ptes
 
 
 def take_out(line: BadLine, page: Page) -> None:
     """The frame leaves the memory in use, alone or with the block it stands in."""
     line.in_boot.take_out(lose_block(line.around.kernel, page.pfn, 0))
-
-
-def _count_data(line: BadLine, page: Page, failure: MemoryFailure) -> None:
-    if page.region.kind == "anon":
-        lost = not page.swap_entry
-    elif page.region.kind == "shm":  # one that was only ever read is a page of zeroes
-        lost = failure.dirty and not page.swap_entry
-    else:
-        lost = failure.dirty
-    if lost:
-        page.lost_bytes = PAGE_BYTES
-        line.record.data_lost_bytes += PAGE_BYTES

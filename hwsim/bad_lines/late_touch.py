@@ -20,6 +20,7 @@ from hwsim.kernel.mm.memory import FATAL, do_page_fault, is_fatal, unmap_mapping
 from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import NONE, Page, Pte, Signal, Vma
 from hwsim.kernel.signal import BUS_MCEERR_AO, LOOP_BOUND
+from hwsim.record import Result
 from hwsim.rng import Slot
 
 _SPAN = 16  # expected touches in a span of the stream
@@ -180,7 +181,7 @@ def again(line: BadLine, signal: Signal) -> None:
     if pte is None:
         return
     if line.touches.loops >= LOOP_BOUND:
-        signal.result = "looping"
+        signal.result = Result.LOOPING
         return
     do_page_fault(line.around.kernel, pte.vma, pte, signal.failure)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hwsim.bad_lines.states import Treatment
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import Page
-from hwsim.record import SignalRow
+from hwsim.memory.kinds import FREE
+from hwsim.record import Found, SignalRow
 
 
 @dataclass(slots=True, eq=False)
@@ -17,7 +18,7 @@ class LineRecord:
     boot: int = -1  # the one of kind and region: of the find, or until then of the onset
     kind: str = "hidden"
     region: str = "hidden"
-    found: str = "none"
+    found: str = Found.NONE
     found_ns: int | None = None
     first: Treatment | None = None  # in the boot in which it was found, once that is over
     unmapped_ns: int | None = None
@@ -47,4 +48,4 @@ def owner_of(page: Page | None) -> tuple[str, str]:
     """Kind and owner of a page as it is now; None: of memory that the kernel does not see."""
     if page is None:
         return "hidden", "hidden"
-    return "free" if page.flags & pg.BUDDY else page.region.kind, page.region.name
+    return FREE if page.flags & pg.BUDDY else page.region.kind, page.region.name

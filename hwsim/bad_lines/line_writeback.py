@@ -14,6 +14,7 @@ from hwsim.engine import KERNEL_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.page_cache import inode_of, set_page_dirty
 from hwsim.kernel.mm_types import Page
+from hwsim.record import Found
 
 
 def look_after_no_more(line: BadLine) -> None:
@@ -54,7 +55,7 @@ def written_back(page: Page, now: int) -> Candidate | None:
 
 def written_at(time_ns: int) -> Candidate:
     """A device will read the page, if it is dirty then."""
-    return Candidate(time_ns, KERNEL_ACCESS, "device_read", _written_out, needs_cpu=False)
+    return Candidate(time_ns, KERNEL_ACCESS, Found.DEVICE_READ, _written_out, needs_cpu=False)
 
 
 def _written_out(line: BadLine) -> None:

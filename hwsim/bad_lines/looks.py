@@ -8,7 +8,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.mm.page_cache import inode_of
 from hwsim.kernel.mm_types import Page
-from hwsim.memory import advance_state as later_look
+from hwsim.memory import advance_state
 from hwsim.rng import Slot
 
 
@@ -40,7 +40,7 @@ def settle(line: BadLine) -> None:
     if page is not None and page.mapping is not None and line.state in (LATENT, CHECKING):
         extra, error = around.draws.extra, line.error
         now, since, was = around.engine.now_ns, page.looked_ns, page.flags
-        later_look.settle(page, now, line.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
+        advance_state.settle(page, now, line.permanent, lambda k: extra(error, Slot.LATER_LOOK, k))
         if around.kernel.trace is not None and now > since:
             _tell_what_changed(line, page, since, was)
 

@@ -22,9 +22,12 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.page_cache import inode_of
 from hwsim.kernel.mm_types import Page, UserSpace
 from hwsim.memory.advance_state import quiet_stores, sharers
+from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.memory.fork_family import Family, is_shared
 from hwsim.memory.swap_cycle import leave_rate
+from hwsim.record import Found
 from hwsim.rng import ROW, Slot
+from hwsim.units import LINES_PER_PAGE
 
 Uniform = Callable[[Slot], float]
 
@@ -49,15 +52,15 @@ def draw_race(line: BadLine) -> None:
             time = _when(now, uniform(Slot.ALLOC), rate)
             happens = partial(frame_reuse.handed_out, order=line.around.spec.alloc_order)
             times.append(Candidate(time, KERNEL_ACCESS, "allocated", happens))
-    elif page.region.kind in ("anon", "shm"):
+    else:
         swap = page.region.layout.swap
         if swap is not None and not page.flags & pg.HWPOISON:
             time = _when(now, uniform(Slot.TURNOVER), leave_rate(page, swap))
             times.append(Candidate(time, KERNEL_ACCESS, "swap", frame_reuse.swap_round))
-    elif page.region.kind in ("file", "blockdev"):
-        _file(line, page, uniform, now, times)
-    elif target.count or page.region.kind in ("high_order", "kernel_stack"):
-        _kernel(line, page, uniform, now, times)
+        accesses = BEHAVIOURS[page.region.kind].kernel_access
+        access = None if accesses is None else accesses(page)
+        if access is not None:
+            _kernel(line, page, access, uniform, now, times)
     if not line.line_is_bad:
         line.times = [each for each in times if each.what in ("freed", "allocated", "exit")]
 
@@ -106,7 +109,7 @@ def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[
         read, heal = vma.region.line_rates(target.pgoff)
         if shared_copy:  # the first store copies the whole page: the kernel reads every line of it
             load, store = vma.region.touch_rates(target.pgoff)
-            read = load * min(1.0, vma.region.layout.lines_per_touch / 64) + store
+            read = load * min(1.0, vma.region.layout.lines_per_touch / LINES_PER_PAGE) + store
         read *= 1 if shared_copy else lines
         rates.append((read, vma))
         read_rate += read
@@ -121,8 +124,8 @@ def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[
                 break
             nth -= read
         time = _when(now, uniform(Slot.RACE_TASK), read_rate)
-        happens = partial(consumed, how="task_load", task=who.task.name)
-        times.append(Candidate(time, TASK_ACCESS | who.task.number, "task_load", happens, whose=who))
+        happens = partial(consumed, how=Found.TASK_LOAD, task=who.task.name)
+        times.append(Candidate(time, TASK_ACCESS | who.task.number, Found.TASK_LOAD, happens, whose=who))
     if heal_rate > 0.0 and not line.permanent and not shared_copy:
         time = _when(now, uniform(Slot.RACE_HEAL), heal_rate)
         times.append(Candidate(time, TASK_ACCESS, "healed", _healed))
@@ -136,10 +139,10 @@ def _tasks(line: BadLine, target: Page, uniform: Uniform, now: int, times: list[
 def _first_touch(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
     """A task touches memory it has never touched, or copies a page it shares: the free frame is taken."""
     region = page.region
-    if not region.alive or region.kind not in ("anon", "shm"):
+    if not region.alive or not BEHAVIOURS[region.kind].by_first_touch:
         return
     kernel = line.around.kernel
-    if region.kind == "anon" and is_shared(kernel, region):
+    if is_shared(kernel, region):
         extra, error = line.around.draws.extra, line.error
         family = Family(
             kernel, region.fork_family or region, page.pgoff, lambda slot, k: extra(error, slot, k)
@@ -149,8 +152,7 @@ def _first_touch(line: BadLine, page: Page, uniform: Uniform, now: int, times: l
             happens = partial(frame_reuse.first_touch, vma=taking.vma, copied=taking.copied)
             times.append(Candidate(int(taking.time_ns) + 1, KERNEL_ACCESS, "first_touch", happens))
         return
-    vmas = region.anon_vma if region.kind == "anon" else region.vmas
-    vmas = [vma for vma in vmas if vma.alive and vma.covers(page.pgoff)]
+    vmas = [vma for vma in region.anon_vma or region.vmas if vma.alive and vma.covers(page.pgoff)]
     rates = [sum(vma.region.touch_rates(page.pgoff)) for vma in vmas]
     total = sum(rates)
     if total > 0.0:
@@ -161,39 +163,36 @@ def _first_touch(line: BadLine, page: Page, uniform: Uniform, now: int, times: l
         times.append(Candidate(time, KERNEL_ACCESS, "first_touch", happens))
 
 
-def _kernel(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
-    """The kernel's own memory: read, overwritten, or freed one day."""
+def _kernel(
+    line: BadLine,
+    page: Page,
+    access: tuple[float, float],
+    uniform: Uniform,
+    now: int,
+    times: list[Candidate],
+) -> None:
+    """What the kernel itself reads and overwrites, for tasks that call it or not, and may free one day."""
     layout = page.region.layout
     if layout.lifetime_ns:
         time = _when(now, uniform(Slot.FREED), 1.0 / layout.lifetime_ns)
         times.append(Candidate(time, KERNEL_ACCESS, "freed", frame_reuse.freed))
-    read, heal = page.region.line_rates(page.pgoff)
-    _reads(line, read, heal, uniform, now, times)
-
-
-def _reads(
-    line: BadLine, read: float, heal: float, uniform: Uniform, now: int, times: list[Candidate]
-) -> None:
+    read, heal = access
     read *= 1 + len(line.other_lines)
     if read > 0.0:
         time = _when(now, uniform(Slot.RACE_KERNEL), read)
-        happens = partial(consumed, how="kernel_load", task="kernel")
-        times.append(Candidate(time, KERNEL_ACCESS, "kernel_load", happens))
+        happens = partial(consumed, how=Found.KERNEL_LOAD, task="kernel")
+        times.append(Candidate(time, KERNEL_ACCESS, Found.KERNEL_LOAD, happens))
     if heal > 0.0 and not line.permanent:
         time = _when(now, uniform(Slot.RACE_OVERWRITE), heal)
         times.append(Candidate(time, KERNEL_ACCESS, "healed", _healed))
+    if page.mapping is not None and layout.is_file:
+        _file(line, page, uniform, now, times)
 
 
 def _file(line: BadLine, page: Page, uniform: Uniform, now: int, times: list[Candidate]) -> None:
-    """Page cache: read() by system call, write() over whole lines, writeback, reclaim, truncation."""
-    region = page.region
-    layout, mapping = region.layout, page.mapping
-    load, write = region.touch_rates(page.pgoff)
-    share = min(1.0, layout.lines_per_touch / 64)
-    _reads(line, load * share, write * share, uniform, now, times)
-    if mapping is None:
-        return
-    if mapping.host is not None:
+    """Page cache: writeback, reclaim, truncation."""
+    layout, mapping = page.region.layout, page.mapping
+    if mapping is not None and mapping.host is not None:
         written = _next_writeback(line, page, uniform, now)
         if written is not None and not line.in_boot.logged:
             times.append(written)

@@ -31,7 +31,7 @@ class Uses(NamedTuple):
 def uses_of(region: Region, page: Page, barred: Container[Vma]) -> Uses:
     """All who use the page but those in ``barred``, whom a poison entry keeps from it."""
     reads = writes = stores = 0.0
-    if region.kind != "shm":  # read() and write() by system call
+    if region.layout.is_file:  # read() and write() by system call
         reads, writes = region.touch_rates(page.pgoff)
     for vma in region.mapping.vmas if region.mapping is not None else ():
         if vma.alive and vma not in barred and vma.covers(page.pgoff):
@@ -72,7 +72,7 @@ def sharers_changed(line: BadLine) -> None:
     """Other tasks than before map the file: a page that is not back yet is waited for anew."""
     page, now = line.page, line.around.engine.now_ns
     mapping = page.region.mapping if page is not None else None
-    if page is None or mapping is None or page.region.kind not in ("file", "blockdev"):
+    if page is None or mapping is None or not page.region.layout.is_file:
         return
     due_ns = mapping.read_again.get(page.pgoff)
     if has_cached_pages(page.region, line.around.kernel.mem_map.overlay, now) and due_ns is None:

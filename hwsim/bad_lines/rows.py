@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from hwsim.bad_lines.bad_line import BadLine
-from hwsim.kernel.mm.page_alloc import PAGE_BYTES
 from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.signal import BUS_MCEERR_AO
-from hwsim.record import ErrorRow, SignalRow
+from hwsim.record import Cause, ErrorRow, Needless, Result, SignalRow
 from hwsim.rng import Slot, poisson
+from hwsim.units import PAGE_BYTES
 
 
 def error_row(line: BadLine, replication: int) -> ErrorRow:
-    """The record of the error; positional, in the order of ErrorRow, because there are many."""
+    """The record of the error."""
     record = line.record
     shown = record.first or line.in_boot.treatment  # a later boot's of the same line is not another error
-    return ErrorRow(
+    return ErrorRow(  # in the order of the columns: naming 36 of them would take a twentieth of a run
         replication,
         line.error,
         line.source,
@@ -33,7 +33,7 @@ def error_row(line: BadLine, replication: int) -> ErrorRow:
         shown.outcome,
         shown.context,
         shown.mappers,
-        sum(row.result == "killed" for row in record.signal_rows),
+        sum(row.result == Result.KILLED for row in record.signal_rows),
         record.data_lost_bytes,
         shown.isolated_pages * PAGE_BYTES,
         record.repeats,
@@ -57,11 +57,12 @@ def error_row(line: BadLine, replication: int) -> ErrorRow:
 def signal_row(line: BadLine, signal: Signal) -> SignalRow:
     """The record of one signal, made while its kernel is there: afterwards nothing of a boot is kept."""
     around = line.around
-    touch, needless, failure = None, "", signal.failure
+    touch, needless, failure = None, Needless.NONE, signal.failure
     if signal.code == BUS_MCEERR_AO:
         touch = signal.would_touch_ns
-        if signal.result == "killed":
+        if signal.result == Result.KILLED:
             needless = _needless(line, signal)
+    window_ns, stores = _inconsistency(signal)
     return SignalRow(
         around.replication,
         line.error,
@@ -71,12 +72,13 @@ def signal_row(line: BadLine, signal: Signal) -> SignalRow:
         signal.signal,
         signal.code,
         signal.cause,
-        signal.result or "pending",
+        signal.result or Result.PENDING,
         signal.done_ns,
         int(signal.innocent),
         touch,
         needless,
-        *_inconsistency(signal),
+        window_ns,
+        stores,
         around.boot,
         failure.kind or line.record.kind,
         failure.region or line.record.region,
@@ -86,7 +88,7 @@ def signal_row(line: BadLine, signal: Signal) -> SignalRow:
 def _inconsistency(signal: Signal) -> tuple[int | None, int]:
     """How long the task went on after its page was poisoned, in ns, and what it wrote in that time."""
     failure = signal.failure
-    if signal.done_ns is None or failure.poisoned_ns is None or signal.cause == "group_death":
+    if signal.done_ns is None or failure.poisoned_ns is None or signal.cause == Cause.GROUP_DEATH:
         return None, 0
     window_ns = max(0, signal.done_ns - failure.poisoned_ns)
     u = failure.extra(Slot.STORES, signal.task.number)
@@ -106,5 +108,5 @@ def _needless(line: BadLine, signal: Signal) -> str:
         and (each is signal or signal.task.user.dies_with(each.task))
     ]
     if not touches:
-        return "yes"
-    return "no" if min(touches) < line.around.horizon_ns else "censored"
+        return Needless.YES
+    return Needless.NO if min(touches) < line.around.horizon_ns else Needless.CENSORED

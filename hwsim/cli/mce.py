@@ -14,6 +14,7 @@ from hwsim.cli.shell import guarded, print_json, wrong
 if TYPE_CHECKING:
     from hwsim.hardware.mce_record import Problem
     from hwsim.hardware.mce_text import MceText
+    from hwsim.kernel.machine_checks import Handling
 
 
 @guarded
@@ -22,19 +23,25 @@ def mce(
         list[Path],
         typer.Argument(metavar="FILE...", help="mce-inject text or a log, - is stdin.", show_default=False),
     ],
-    kernel: Annotated[str, typer.Option(metavar="NAME", help="2.6.32 or modern.")] = "2.6.32",
+    kernel: Annotated[
+        str, typer.Option(metavar="NAME", help="2.6.32, modern, or one that hwsim kernels lists.")
+    ] = "2.6.32",
     ser: Annotated[
         bool | None,
         typer.Option("--ser/--no-ser", help="The CPUs have MCG_SER_P.", show_default="as MCGCAP says"),
     ] = None,
     tolerant: Annotated[
         int | None,
-        typer.Option(min=0, max=3, metavar="0..3", help="2.6.32 only.", show_default="1"),
+        typer.Option(min=0, max=3, metavar="0..3", help="If the kernel has it.", show_default="1"),
     ] = None,
     phys_bits: Annotated[
         int | None,
         typer.Option(
-            min=36, max=52, metavar="36..52", help="Width of addresses, modern only.", show_default="52"
+            min=36,
+            max=52,
+            metavar="36..52",
+            help="Address bits, if the kernel masks ADDR.",
+            show_default="52",
         ),
     ] = None,
     as_json: PlainJson = False,
@@ -42,20 +49,15 @@ def mce(
     """Grade machine checks, and say what becomes of the machine."""
     from hwsim.cli.mce_answer import answer, plain
     from hwsim.hardware.mce_record import MceTextError
-    from hwsim.kernel.mce.do_machine_check import HANDLING, MAX_PHYS_BITS
     from hwsim.kernel.mce.printed import play_text
+    from hwsim.units import MAX_PHYS_BITS
 
-    if kernel not in HANDLING:
-        wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(HANDLING)}")
-    if tolerant is not None and not HANDLING[kernel].tolerant:
-        wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel 2.6.32")
-    if phys_bits is not None and not HANDLING[kernel].masks_addr:
-        wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel modern")
+    handling = _handling(kernel, tolerant, phys_bits)
     texts: dict[Path, MceText] = {}
     problems: list[Problem] = []
     for file in files:
         try:
-            texts[file] = _read(file, HANDLING[kernel].banks)
+            texts[file] = _read(file, handling.banks)
         except MceTextError as mistakes:
             problems += sorted(mistakes.problems, key=lambda each: each.line)
     if len(problems) == 1:
@@ -64,7 +66,7 @@ def mce(
         wrong("\n".join(["the machine checks cannot be read", *map(str, problems)]))
     level, bits = 1 if tolerant is None else tolerant, phys_bits or MAX_PHYS_BITS
     found = [
-        (file, text, play_text(text, kernel, ser=ser, tolerant=level, phys_bits=bits))
+        (file, text, play_text(text, handling, ser=ser, tolerant=level, phys_bits=bits))
         for file, text in texts.items()
     ]
     if as_json:
@@ -75,6 +77,23 @@ def mce(
             typer.echo()
         for line in answer(str(file), text, boots):
             typer.echo(line)
+
+
+def _handling(kernel: str, tolerant: int | None, phys_bits: int | None) -> Handling:
+    """The machine-check code of the kernel, which has the settings that are asked for."""
+    from hwsim.kernel.versions.boot import machine_checks
+
+    known = machine_checks()
+    if kernel not in known:
+        wrong(f"--kernel {kernel}: no such kernel\n    allowed: {', '.join(known)}")
+    handling = known[kernel]
+    if tolerant is not None and not handling.tolerant:
+        having = ", ".join(name for name, each in known.items() if each.tolerant)
+        wrong(f"--tolerant {tolerant}: {kernel} has no such setting\n    allowed: with --kernel {having}")
+    if phys_bits is not None and not handling.masks_addr:
+        having = ", ".join(name for name, each in known.items() if each.masks_addr)
+        wrong(f"--phys-bits {phys_bits}: {kernel} takes ADDR as it is\n    allowed: with --kernel {having}")
+    return handling
 
 
 def _read(file: Path, banks: int) -> MceText:

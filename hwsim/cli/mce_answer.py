@@ -29,7 +29,7 @@ def answer(name: str, text: MceText, boots: Sequence[Played]) -> Iterator[str]:
         machine = played.machine
         recovery = "" if machine.ser else " without MCG_SER_P"
         boot = f" (boot {number})" if len(boots) > 1 else ""
-        yield f"{name}{boot}: kernel {machine.kernel}, {machine.cpus} CPUs{recovery}"
+        yield f"{name}{boot}: kernel {machine.handling.name}, {machine.cpus} CPUs{recovery}"
         for each in played.records:
             yield from _record(text, played, each)
         if not played.records:

@@ -29,7 +29,6 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
 from hwsim.kernel.mm.memory import meets_poison
-from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm.mmap import do_mmap
 from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers
 from hwsim.kernel.mm_types import (
@@ -48,8 +47,8 @@ from hwsim.kernel.mm_types import (
     UserSpace,
 )
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS
+from hwsim.kernel.versions.boot import booted
 from hwsim.rng import ROW
 from hwsim.spec import Delay, MachineSpec, TimesSpec
 
@@ -200,7 +199,7 @@ class _World:
         engine = Engine()
         printk = Printk(enabled=True)
         mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
-        self.kernel = kernel = Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, {})
+        self.kernel = kernel = Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, {})
         self.printk = printk
         flags = kernel.config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR
         region = mem_map.regions[0]
@@ -237,7 +236,8 @@ class _World:
         self.failure = MemoryFailure(-1, PFN, [0.999999] * ROW, lambda _error, _slot, _k: 0.999999)
         self.entries: list[Pte] = list(page.ptes.values())
         self.flags_in_table = flags
-        engine.process(memory_failure(kernel, PFN, kernel.profile.trapno, self.failure))
+        profile = kernel.profile
+        engine.process(profile.memory_failure(kernel, PFN, profile.trapno, self.failure, 0))
         engine.run(1_000_000_000)
 
     def _owner(self, page: Page, mapping: str) -> AddressSpace | None:
@@ -260,13 +260,13 @@ class _World:
         state = scan(kernel.error_states, self.flags_in_table)
         if failure.row:
             state = next(each for each in kernel.error_states if each.row == failure.row)
-        file, formats = self.file, kernel.profile.all_formats(kernel.switches)
+        file, formats = self.file, kernel.profile.formats
         return Explanation(
             kernel=kernel.profile.name,
             flags=names,
             row=state.row,
             message=state.message if failure.exit == "table" else failure.message,
-            handler=state.handler,
+            handler=state.handler.__name__,
             outcome=ACTION_NAME[failure.outcome],
             exit=failure.exit,
             signals=tuple(self._signals()),
@@ -282,7 +282,7 @@ class _World:
         now = [_fact(each.task, each.signal, each.code, "at once") for each in self.signals]
         fatal = {_LATER[POISON]: BUS_MCEERR_AR, _NO_CONTENTS: BUS_ADRERR}
         later = [
-            _fact(pte.vma.task, "SIGBUS", fatal[text], "if it lives to touch the page")
+            _fact(pte.vma.task, SIGBUS, fatal[text], "if it lives to touch the page")
             for pte in self.entries
             if (text := self._later(pte)) in fatal
         ]

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.switches import SWITCHES
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import KERNELS
 
 _MOST = 10_000
 BUFFER_STATES = ("none", "idle", "busy")
@@ -37,13 +37,13 @@ def not_known(
     """Words that mean nothing here."""
     for name in names:
         if name not in pg.NAMES:
-            yield _unknown("flags", name, pg.NAMES)
-    if kernel not in PROFILES:
-        yield _unknown("kernel", kernel, PROFILES)
+            yield unknown("flags", name, pg.NAMES)
+    if kernel not in KERNELS:
+        yield unknown("kernel", kernel, KERNELS)
     if mapping is not None and mapping not in MAPPINGS:
-        yield _unknown("mapping", mapping, MAPPINGS)
+        yield unknown("mapping", mapping, MAPPINGS)
     if buffers not in BUFFER_STATES:
-        yield _unknown("buffers", buffers, BUFFER_STATES)
+        yield unknown("buffers", buffers, BUFFER_STATES)
     if early_kill not in (None, 0, 1):
         yield f"early_kill = {early_kill!r}: allowed are 0 and 1"
 
@@ -60,9 +60,9 @@ def switch_value(text: str) -> str | tuple[str, str | float]:
     name, _, value = (part.strip() for part in text.partition("="))
     allowed = {each.name: each.allowed for each in SWITCHES}
     if name not in allowed:
-        return _unknown("switch", name, allowed)
+        return unknown("switch", name, allowed)
     if allowed[name]:
-        return (name, value) if value in allowed[name] else _unknown(name, value, allowed[name])
+        return (name, value) if value in allowed[name] else unknown(name, value, allowed[name])
     try:
         chance = float(value)
     except ValueError:
@@ -100,7 +100,8 @@ def mapping_of(flags: int) -> str:
     return "file" if flags & (pg.LRU | pg.DIRTY | pg.UNEVICTABLE | pg.MLOCKED) else "none"
 
 
-def _unknown(key: str, value: str, allowed: Iterable[str]) -> str:
+def unknown(key: str, value: str, allowed: Iterable[str]) -> str:
+    """Nothing has this name: what is allowed, and a nearby one."""
     names = list(allowed)
     near = get_close_matches(value, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,9 +1,10 @@
 """What a run can meet at all: every exit, row, page-table result and path, kernel by kernel.
 
 ``hwsim run --reach`` puts beside it what the run has met, and a test demands that the shipped
-scenarios together meet all of it.  The rows come from the kernel's own error-state table.  Each entry
-says what it is and, in brackets, the function of the source it happens in: that of the HWPOISON v5
-series (Message-ID 20090603184648.2E2131D028F) or of the kernel it was posted for.
+scenarios together meet all that v5 can.  The exits and the rows of its table come from the kernel's own file;
+what stands here v5 and 2.6.32 have alike.  Each entry says what it is and, in brackets, the function of the
+source it happens in: that of the HWPOISON v5 series (Message-ID 20090603184648.2E2131D028F) or of the kernel
+it was posted for.
 """
 
 from __future__ import annotations
@@ -12,24 +13,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hwsim.kernel.error_states import Config
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.mce.do_machine_check import ON_THIS_CPU
+from hwsim.kernel.versions.boot import profile_of
 from hwsim.spec import Spec
 
-_V5_PATHS: dict[str, str] = {
-    # memory_failure() itself: how it ends
-    "exit:outside": "no struct page for this frame [memory_failure]",
-    "exit:already": "PG_hwpoison was set before: a second report [memory_failure]",
-    "exit:free_or_high_order": "count 0: free, or inside a high-order block [memory_failure]",
-    "exit:already_unmapped": "truncated while the handler waited for the page lock [memory_failure]",
-    "exit:table": "the error-state table decided [page_action]",
-    # hwpoison_user_mappings(): before, during and after unmapping
-    "mappings:not_mappable": "reserved, compound or slab: never unmapped [hwpoison_user_mappings]",
-    "mappings:not_mapped": "no page table maps it [hwpoison_user_mappings]",
-    "mappings:clean": "clean file page: dropped, nobody is killed [hwpoison_user_mappings]",
-    "mappings:mkclean_dirty": "dirty only in a page table entry [page_mkclean]",
-    "unmap:done": "out of all page tables [try_to_unmap]",
-    "unmap:retry": "a try failed: a mapping was being moved [try_to_unmap]",
-    "unmap:failed": "five tries failed: the page stays mapped [hwpoison_user_mappings]",
+_PATHS: dict[str, str] = {
     # what each page table entry becomes
     "pte:anon->poison": "poison entry, a touch is fatal [try_to_unmap_one]",
     "pte:anon->present": "could not be unmapped [try_to_unmap_one]",
@@ -89,9 +77,6 @@ _V5_PATHS: dict[str, str] = {
     "bank:overflow": "a find came on top of a record that was not read out: lost events [mce_severity]",
     "ring:overflow": "15 pages wait already: dropped without a word [mce_ring_add]",
     "rendezvous:timeout": "not all CPUs came within a second: goes on [mce_timed_out]",
-    "panic:Fatal Machine check": "bad data was consumed, or the platform gives up [mce_reign]",
-    "panic:Fatal machine check on current CPU": "the same, and not all CPUs came [do_machine_check]",
-    "panic:Timeout synchronizing machine check over CPUs": "tolerant 0 [mce_timed_out]",
 }
 
 # Combinations that the keys would allow, and why no page can come to them.
@@ -113,33 +98,20 @@ UNREACHABLE: Mapping[str, str] = MappingProxyType(
 )
 
 
-def _rows(kernel: str, config: Config) -> dict[str, str]:
-    """The rows of the kernel's table in this build, each with its message and handler."""
-    profile = PROFILES[kernel]
-    rows = {
-        f"row:{state.row}": f"{state.message} [{state.handler}]"
-        for state in config.build(profile.error_states)
-    }
-    return {key: rows[key] for key in rows if not profile.rejects_non_lru or key in _LRU_ROWS}
-
-
-# 2.6.32 looks only at pages on an LRU list: what belongs to the kernel never reaches the table.
-_OFF_THE_LRU = ("mappings:not_mappable",)
-_V2_6_32_PATHS = {
-    **{key: text for key, text in _V5_PATHS.items() if key not in _OFF_THE_LRU},
-    "exit:non_lru": "on no LRU list after a drain: left alone [memory_failure]",
-    "panic:Memory failure": "vm.memory_failure_recovery is 0 [memory_failure]",
-}
-_LRU_ROWS = tuple(f"row:{row}" for row in range(6, 14))
-
-POSSIBLE_PATHS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"v5": MappingProxyType(_V5_PATHS), "2.6.32": MappingProxyType(_V2_6_32_PATHS)}
-)
-POSSIBLE: Mapping[str, str] = MappingProxyType({**_V5_PATHS, **_rows("v5", Config())})
-
-
 def possible_reach(spec: Spec) -> dict[str, str]:
     """What the kernel of ``spec`` can do at all, as it is built: key -> what it is and where it happens."""
-    machine = spec.machine
+    machine, profile = spec.machine, profile_of(spec.machine.kernel)
     config = Config(machine.unevictable_lru, machine.mlocked_page_bit, machine.pageflags_extended)
-    return {**POSSIBLE_PATHS[machine.kernel], **_rows(machine.kernel, config)}
+    ends = {key: text for key, text in profile.exits.items() if not key.startswith("panic:")}
+    rows = {
+        f"row:{state.row}": f"{state.message} [{state.handler.__name__}]"
+        for state in config.build(profile.error_states)
+        if state.row in profile.rows_met
+    }
+    checks = profile.machine_checks
+    panics = {
+        f"panic:{checks.fatal}": "bad data was consumed, or the platform gives up [mce_reign]",
+        f"panic:{ON_THIS_CPU}": "the same, and not all CPUs came [do_machine_check]",
+        f"panic:{checks.timeout}": "tolerant 0 [mce_timed_out]",
+    }
+    return {**ends, **_PATHS, **panics, **profile.exits, **rows}  # its own panics stand with the others

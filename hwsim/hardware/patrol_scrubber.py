@@ -15,8 +15,7 @@ from mypy_extensions import trait
 
 from hwsim.engine import SCRUB_VISIT, Engine, Sleeper, Steps
 from hwsim.spec import ScrubSpec
-
-LINES_PER_PAGE = 64
+from hwsim.units import LINES_PER_PAGE
 
 
 @trait

@@ -1,36 +1,39 @@
 """The error-state table as data, and the vectorised lookup derived from it.
 
-A kernel version is a tuple of :class:`ErrorState`; the lookup, ``hwsim explain``, the
-documentation and the tests all come from it (see ``kernel/versions``).
+A kernel's table is a tuple of :class:`ErrorState` in its file of ``kernel/versions``; the lookup,
+``hwsim explain`` and the tests all come from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.mm_types import Page
 
+K = TypeVar("K")  # the Kernel, which has such a table
 _CHUNK = 1 << 16  # pages per step of classify(): index and result buffers stay in cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ErrorState:
+class ErrorState(Generic[K]):
     """One row: it matches when all of ``must_set`` are set and all of ``must_clear`` are clear.
 
-    ``config`` is the build switch the row is compiled under ('' always, '!NAME' when off).
+    ``handler`` returns an index into ``ACTION_NAME``.  ``config`` is the build switch the row is compiled
+    under ('' always, '!NAME' when off).
     """
 
     row: int
     must_set: int
     must_clear: int
     message: str
-    handler: str
+    handler: Callable[[K, Page], int]
     config: str = ""
 
     @property
@@ -59,7 +62,7 @@ class Config:
         }[name.removeprefix("!")]
         return value is wanted
 
-    def build(self, table: Sequence[ErrorState]) -> tuple[ErrorState, ...]:
+    def build(self, table: Sequence[ErrorState[K]]) -> tuple[ErrorState[K], ...]:
         """The rows that exist in this build, in order."""
         return tuple(state for state in table if self.has(state.config))
 
@@ -76,7 +79,7 @@ class Config:
         return flags
 
 
-def scan(states: Sequence[ErrorState], flags: int) -> ErrorState:
+def scan(states: Sequence[ErrorState[K]], flags: int) -> ErrorState[K]:
     """The first row that matches, as the kernel's loop finds it; the last row matches everything."""
     for state in states:
         if flags & state.mask == state.must_set:
@@ -85,7 +88,7 @@ def scan(states: Sequence[ErrorState], flags: int) -> ErrorState:
 
 
 @lru_cache(maxsize=16)
-def lookup(states: tuple[ErrorState, ...]) -> npt.NDArray[np.uint8]:
+def lookup(states: tuple[ErrorState[K], ...]) -> npt.NDArray[np.uint8]:
     """Row number for each of the 65,536 values of the low flag bits; uint8, shape (65536,)."""
     flags = np.arange(pg.TABLE_MASK + 1, dtype=np.uint32)
     rows = np.zeros(pg.TABLE_MASK + 1, dtype=np.uint8)
@@ -95,26 +98,8 @@ def lookup(states: tuple[ErrorState, ...]) -> npt.NDArray[np.uint8]:
     return rows
 
 
-class ErrorTable(NamedTuple):
-    """The error states of one build, to be asked for one page at a time.
-
-    ``rows`` is :func:`lookup`: indexing bytes is far cheaper than an array element.
-    """
-
-    states: tuple[ErrorState, ...]
-    rows: bytes
-    by_row: dict[int, ErrorState]
-
-
-@lru_cache(maxsize=16)
-def error_table(table: tuple[ErrorState, ...], config: Config) -> ErrorTable:
-    """What every kernel of the build has alike."""
-    states = config.build(table)
-    return ErrorTable(states, lookup(states).tobytes(), {state.row: state for state in states})
-
-
 def classify(
-    states: tuple[ErrorState, ...],
+    states: tuple[ErrorState[K], ...],
     flags: npt.NDArray[np.uint32],
     out: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:

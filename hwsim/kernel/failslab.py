@@ -12,7 +12,7 @@ from hwsim.rng import Slot
 class FailSlab:
     """Which entries of a kill list cannot be allocated.
 
-    ``probability`` is that of one GFP_ATOMIC allocation; the first of a list, number 0, is GFP_KERNEL and
+    ``probability`` is that of one GFP_ATOMIC allocation; the first of a list, number 0, may sleep and
     fails only where ``times`` says that so many fail for certain, whatever they are for.
     """
 

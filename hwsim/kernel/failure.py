@@ -38,8 +38,9 @@ class MemoryFailure(Chance):
     """One call of memory_failure() on one page.
 
     Life: made for a machine check or an injector -> waits in a ring -> handled, which fills in the rest.
-    ``exit`` is one of outside, already, free_or_high_order, already_unmapped, table, ...; ``kind`` and
-    ``region`` say whose page it was.
+    ``exit`` is how memory_failure() left, named by the kernel's file.  What that comes to is known of
+    already, free_or_high_order, free_buddy, already_unmapped and table (``bad_lines/handled``); after any
+    other the page is not contained.  ``kind`` and ``region`` say whose page it was.
     """
 
     context: str = ""
@@ -53,5 +54,6 @@ class MemoryFailure(Chance):
     dirty: bool = False  # PG_dirty once unmapped
     exit: str = ""
     row: int = 0  # of error_states; 0: it did not come to that
+    kernels_own: bool = False  # that row is of memory that the kernel keeps for itself, or free
     message: str = ""
     outcome: int = -1  # index into ACTION_NAME

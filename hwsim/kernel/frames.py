@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from hwsim.spec import SwapCycle, Touch
+from hwsim.units import LINES_PER_PAGE
 
-LINES_PER_PAGE = 64
+MAX_ORDER = 10  # the largest block of the page allocator is 2**10 pages
 _NS = 1e-9
 
 
@@ -17,7 +18,8 @@ class Layout:
     """One region as the machine is built: a run of ``pages`` frames from ``first_pfn``.
 
     ``first_pfn`` -1: no frames of its own (a file mapping: the frames are the file's).
-    ``order`` is that of its allocations (hugetlb, multi-page slab, stacks, high order).
+    ``order`` is that of its allocations (huge pages, multi-page slab, stacks, high order).  ``kind`` is a
+    name for rows and messages: what Linux asks of a page has a fact of its own.
     """
 
     name: str
@@ -33,7 +35,10 @@ class Layout:
     pagevec: float = 0.0
     buffers: str = "none"
     buffers_busy: float = 0.0
-    filesystem: str = ""
+    filesystem: str = ""  # of the inode that holds its pages; '' without one
+    is_file: bool = False  # a file that can be opened: read(), write() and truncate() reach its pages
+    is_hugetlb: bool = False  # VM_HUGETLB, PageHuge()
+    is_free: bool = False  # the free lists of the boot
     turnover_per_s: float = 0.0
     truncate_per_s: float = 0.0
     evict_per_s: float = 0.0

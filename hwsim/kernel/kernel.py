@@ -1,4 +1,4 @@
-"""One booted kernel: its profile, sysctls, counters, tasks and memory map.
+"""One booted kernel: its profile as the scenario's switches have it, sysctls, counters, tasks and memory map.
 
 The functions of the other files take it as their first argument.  What is not the kernel's (what a task does
 with a signal, what follows from a handled page) is told to those who have registered at its ports
@@ -8,10 +8,11 @@ with a signal, what follows from a handled page) is told to those who have regis
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from hwsim.engine import HANDLER_STEP, Engine, Steps
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.error_states import Config, ErrorState, error_table
+from hwsim.kernel.error_states import Config, ErrorState, lookup
 from hwsim.kernel.failslab import FailSlab
 from hwsim.kernel.failure import Chance, MemoryFailure
 from hwsim.kernel.mem_map import MemMap
@@ -19,7 +20,6 @@ from hwsim.kernel.mm_types import Page
 from hwsim.kernel.ports import FileWatcher, Halted, HandlerWatcher, PageWatcher
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.profile import Profile
-from hwsim.kernel.switches import with_overrides
 from hwsim.kernel.sysctl import Sysctl
 from hwsim.kernel.writeback import Flusher
 from hwsim.spec import MachineSpec
@@ -41,7 +41,7 @@ class Kernel:
 
     def __init__(
         self,
-        profile: Profile,
+        profile: Profile[Kernel],
         spec: MachineSpec,
         engine: Engine,
         mem_map: MemMap,
@@ -54,13 +54,15 @@ class Kernel:
         self.mem_map = mem_map
         self.profile = profile
         self.config = Config(spec.unevictable_lru, spec.mlocked_page_bit, spec.pageflags_extended)
-        self.error_states, self._rows, self._states = error_table(self.profile.error_states, self.config)
+        self.error_states, self._rows, self._states = error_table(profile.error_states, self.config)
         self.times = spec.times
-        self.switches = with_overrides(self.profile.switches, spec.switches)
+        self.scrub_signals = profile.signalled(spec.scrub.signals)  # what becomes of a find
         early_kill = profile.early_kill_default if spec.early_kill is None else spec.early_kill
         recovery = 1 if spec.recovery is None else spec.recovery
-        self.flusher = flusher or Flusher(0, 0, 0)
-        self.sysctl = Sysctl(profile, engine, mem_map, self.flusher, early_kill, recovery)
+        flusher = flusher or Flusher(0, 0, 0)
+        self.sysctl = Sysctl(
+            profile.sysctls, profile.set_interval, engine, mem_map, flusher, early_kill, recovery
+        )
         self.failslab = FailSlab(spec.atomic_alloc_fail)
         self.mce_bad_pages = 0
         self.poisoned_pages = 0
@@ -70,9 +72,10 @@ class Kernel:
         self.log = printk
         self._reached = reached
         self.trace: list[tuple[int, str, dict[str, object]]] | None = None
+        self.private: object = None  # what one version keeps for itself, such as a mutex
         self.handler_watchers: tuple[HandlerWatcher, ...] = ()
 
-    def error_state(self, flags: int) -> ErrorState:
+    def error_state(self, flags: int) -> ErrorState[Kernel]:
         """The row of error_states that a page with these flags matches."""
         return self._states[self._rows[flags & pg.TABLE_MASK]]
 
@@ -115,3 +118,15 @@ class Kernel:
             yield self.engine.wait(self.stalled_until_ns - self.engine.now_ns, HANDLER_STEP)
         if self.halted:
             raise Halted
+
+
+@lru_cache(maxsize=16)
+def error_table(
+    table: tuple[ErrorState[Kernel], ...], config: Config
+) -> tuple[tuple[ErrorState[Kernel], ...], bytes, dict[int, ErrorState[Kernel]]]:
+    """The error states of one build, the row number for each value of the low flag bits, the state of a row.
+
+    Bytes, as indexing them is far cheaper than an array element.
+    """
+    states = config.build(table)
+    return states, lookup(states).tobytes(), {state.row: state for state in states}

@@ -1,11 +1,9 @@
-"""The kernel's array of struct page: base, regions, overlay.
+"""The kernel's array of struct page: regions and overlay.
 
-*base*: dense numpy arrays, built once per scenario, read-only: which region a frame belongs to, its
-index there, its structural flags and counts.  *regions*: per replication, each with an epoch and
-clocks; a kill, exit or truncation raises the epoch in O(1), whatever the size.  *overlay*: the pages
-of interest of this replication as :class:`~hwsim.kernel.mm_types.Page`; forgetting a replication
-is dropping it.  Volatile bits (dirty, mapped, swap cache, ...) are never in the base: they are drawn
-when a page is first looked at (``memory/draw_state``).
+*regions*: per replication, each with an epoch and clocks; a kill, exit or truncation raises the epoch in
+O(1), whatever the size.  *overlay*: the pages of interest of this replication as
+:class:`~hwsim.kernel.mm_types.Page`; forgetting a replication is dropping it.  What a page is, is drawn when
+it is first looked at (``memory/draw_state``).
 """
 
 from __future__ import annotations
@@ -14,80 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 
-import numpy as np
-
-from hwsim.kernel import page_flags as pg
 from hwsim.kernel.frames import Layout
 from hwsim.kernel.mm_types import AddressSpace, Page, Region
-
-_CHUNK = 1 << 22  # pages filled at a time when the base is built
-
-# What a frame is structurally, by kind of region: (flags, references, entries in page tables).
-_STRUCTURE: dict[str, tuple[int, int, int]] = {
-    "anon": (pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON, 1, 1),
-    "shm": (pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.DIRTY, 2, 1),
-    "file": (pg.LRU | pg.UPTODATE, 1, 0),
-    "blockdev": (pg.LRU | pg.UPTODATE, 1, 0),
-    "hugetlb": (pg.HEAD, 1, 0),
-    "slab": (pg.SLAB, 1, 0),
-    "slab_multi": (pg.SLAB | pg.HEAD, 1, 0),
-    "page_table": (0, 1, 0),
-    "kernel_stack": (0, 1, 0),
-    "high_order": (0, 1, 0),
-    "reserved": (pg.RESERVED, 1, 0),
-    "free": (pg.BUDDY, 0, 0),
-}
-
-
-class Base:
-    """The dense, read-only arrays: 16 bytes a page.
-
-    ``flags`` uint32, ``region`` uint32, ``index`` uint32, ``refcount`` and ``mapcount`` uint16
-    (saturating).  Shape (memory_pages,) each.  Filled a chunk at a time, region by region.
-    """
-
-    __slots__ = ("flags", "index", "mapcount", "refcount", "region")
-
-    def __init__(self, layouts: Iterable[Layout], memory_pages: int) -> None:
-        self.flags = np.empty(memory_pages, np.uint32)
-        self.region = np.empty(memory_pages, np.uint32)
-        self.index = np.empty(memory_pages, np.uint32)
-        self.refcount = np.empty(memory_pages, np.uint16)
-        self.mapcount = np.empty(memory_pages, np.uint16)
-        for number, layout in enumerate(layouts):
-            if layout.first_pfn < 0:
-                continue
-            here = slice(layout.first_pfn, layout.first_pfn + layout.pages)
-            flags, count, mapped = _STRUCTURE[layout.kind]
-            if layout.mlock:
-                flags |= pg.MLOCKED | pg.UNEVICTABLE
-            if layout.kind == "file" and layout.filesystem == "tmpfs":
-                flags |= pg.SWAPBACKED | pg.DIRTY
-            if layout.buffers != "none":
-                flags |= pg.PRIVATE
-                count += 1
-            if layout.cow_of >= 0:  # copies come into being one by one; until then the frames are free
-                flags, count, mapped = _STRUCTURE["free"]
-            self.flags[here] = flags
-            self.region[here] = number
-            for start in range(0, layout.pages, _CHUNK):  # no second array of the whole region
-                stop = min(start + _CHUNK, layout.pages)
-                at = layout.first_pfn
-                self.index[at + start : at + stop] = np.arange(start, stop, dtype=np.uint32)
-            self.refcount[here] = count
-            self.mapcount[here] = mapped
-            if layout.order:
-                self._allocations(here, layout)
-        for array in (self.flags, self.region, self.index, self.refcount, self.mapcount):
-            array.flags.writeable = False
-
-    def _allocations(self, here: slice[int, int, None], layout: Layout) -> None:
-        """Pages that are not the first of their allocation: compound tails, or count 0."""
-        tail = {"hugetlb": pg.TAIL, "slab_multi": pg.TAIL}.get(layout.kind, 0)
-        step = 1 << layout.order
-        whole = layout.pages // step * step
-        self.flags[here][:whole].reshape(-1, step)[:, 1:] = tail
-        self.refcount[here][:whole].reshape(-1, step)[:, 1:] = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -121,7 +47,7 @@ class MemMap:
         """The region that uses frame ``pfn``, and the page's index there."""
         place = self.moved.get(pfn, pfn)
         region = self._frames[bisect_right(self._firsts, place) - 1]
-        if self.carved and region.kind == "free":
+        if self.carved and region.layout.is_free:
             region = next((each for each in self.carved if each.holds(place)), region)
         return region, place - region.layout.first_pfn
 

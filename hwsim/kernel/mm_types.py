@@ -17,8 +17,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.frames import Frames
 from hwsim.kernel.page_ranges import PageRanges
 from hwsim.kernel.writeback import Inode, Stored
-
-PAGE_SHIFT = 12
+from hwsim.units import PAGE_SHIFT
 
 # Who can hold a reference.
 CACHE, BUFFERS, PAGEVEC, PIN = "cache", "buffers", "pagevec", "pin"
@@ -50,7 +49,7 @@ class AddressSpace:
 
     Life: one boot, or as long as a script's segment.  ``holes`` are page offsets that have no block on the
     disk any more, ``slots`` those whose contents are on the swap device only, ``gone`` those that a
-    script has cut out of the cache; who is told of an error is in ``filemap_error``.
+    script has cut out of the cache; who is told of an error is in ``mm/filemap``.
     """
 
     name: str
@@ -194,7 +193,7 @@ class Page:
     swap_entry: bool = False  # a copy of the contents exists on the swap device
     swap_stage: int = 0  # see swap_cycle
     lost_bytes: int = 0
-    looked_ns: int = 0  # volatile bits are as of then; see later_look
+    looked_ns: int = 0  # volatile bits are as of then; see memory/advance_state
     looks: int = 0
     writer: str = ""  # the task whose script step stored last; chance draws it when it is asked for
     dirtied_ns: int | None = None  # drawn: the next store that dirties the page
@@ -337,9 +336,7 @@ class Task:
 class Signal:
     """One signal from being sent to its end.
 
-    ``cause``: early, late, forced, group_death.  ``result``: '' while under way, then killed,
-    handled, ignored, pending (still blocked at the end), merged, lost (the target was dead) or
-    looping (the handler returned to the same access again and again).
+    Its words are those of :mod:`hwsim.record`: Sent, Code, Cause and Result; '' while it is under way.
     """
 
     task: Task

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Signal, Task
+from hwsim.record import Code, Result, Sent
 
-SIGBUS, SIGKILL = "SIGBUS", "SIGKILL"
-BUS_MCEERR_AR, BUS_MCEERR_AO, BUS_ADRERR = "BUS_MCEERR_AR", "BUS_MCEERR_AO", "BUS_ADRERR"
+SIGBUS, SIGKILL = Sent.SIGBUS, Sent.SIGKILL
+BUS_MCEERR_AR, BUS_MCEERR_AO, BUS_ADRERR = Code.BUS_MCEERR_AR, Code.BUS_MCEERR_AO, Code.BUS_ADRERR
 ESRCH = 3
 LOOP_BOUND = 3  # a handler that returns to the same fatal access would loop for ever
 
@@ -21,13 +22,13 @@ def send_sig_info(kernel: Kernel, signal: Signal) -> int:
     task = signal.task
     _note(kernel, signal)
     if not task.alive:
-        signal.result = "lost"
+        signal.result = Result.LOST
         return -ESRCH
     if task.ignored and not task.blocked:
-        signal.result = "ignored"
+        signal.result = Result.IGNORED
         kernel.event("ignored", task=task.name, signal=signal.signal)
     elif task.pending is not None:
-        signal.result = "merged"
+        signal.result = Result.MERGED
         kernel.event("merged", task=task.name, signal=signal.signal)
     else:
         task.pending = signal
@@ -54,7 +55,7 @@ def force_sig_info(kernel: Kernel, signal: Signal) -> None:
     if task.pending is None:
         task.pending = signal
     else:
-        signal.result = "merged"
+        signal.result = Result.MERGED
         kernel.event("merged", task=task.name, signal=signal.signal)
     if escaped or task.pending is signal:
         task.user.deliver(task.pending, default=escaped)
@@ -66,7 +67,7 @@ def force_kill(kernel: Kernel, signal: Signal) -> None:
     if signal.task.alive:
         signal.task.user.deliver(signal, default=True)
     else:
-        signal.result = "lost"
+        signal.result = Result.LOST
 
 
 def unblock(task: Task) -> None:
@@ -76,7 +77,7 @@ def unblock(task: Task) -> None:
     if signal is None:
         return
     if task.ignored:
-        signal.result = "ignored"
+        signal.result = Result.IGNORED
         task.pending = None
     else:
         task.user.deliver(signal, default=False)

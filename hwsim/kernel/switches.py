@@ -1,35 +1,14 @@
 """What the review of the handler argued about, each as a switch with its source and its effect.
 
 The review is Wu Fengguang's of 4 June 2009, Message-ID 20090604032441.GC5740@localhost; the author's answer
-is Message-ID 20090604051346.GM1065@one.firstfloor.org.  A kernel's profile says how it has each of them;
-a scenario may set any of them otherwise (``[machine.switches]``).
+is Message-ID 20090604051346.GM1065@one.firstfloor.org.  A scenario may set any of them otherwise than its
+kernel has it (``[machine.switches]``).  This is what a reader is told; what each word does is in
+``kernel/versions/switches``, with the functions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from hwsim.kernel.meminfo import MEMINFO_FORMATS
-
-
-@dataclass(frozen=True, slots=True)
-class Switches:
-    """The choices of one kernel; what each may be and what it does is in :data:`SWITCHES`."""
-
-    blockdev_test: str
-    close_reports: str
-    eio_mode: str
-    pagecache_policy: str
-    collect_anon: str
-    free_page_policy: str
-    early_kill_scheme: str
-    unmap_retry_level: str
-    null_mapping_message: str
-    meminfo_name: str
-    result_order: str
-    anon_test: str
-    mca_recovery: str
-    unmap_retry_chance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +89,7 @@ SWITCHES: tuple[Switch, ...] = (
     ),
     Switch(
         "meminfo_name",
-        tuple(MEMINFO_FORMATS),
+        ("BadPages", "HWPoison", "HardwareCorrupted"),
         f"{_REVIEW}; fs/proc/meminfo.c, 2.6.32",
         "the name of the line in /proc/meminfo",
     ),
@@ -133,14 +112,3 @@ SWITCHES: tuple[Switch, ...] = (
         "off: a platform without recovery, where every uncorrected error is a fatal machine check",
     ),
 )
-
-
-def with_overrides(switches: Switches, overrides: tuple[tuple[str, str | float], ...]) -> Switches:
-    """The switches with some of them set otherwise; a page that answers EIO has to be kept."""
-    if not overrides:
-        return switches
-    chosen = {name: getattr(switches, name) for name in Switches.__slots__}
-    chosen.update(overrides)
-    if chosen["eio_mode"] == "keep_page":
-        chosen["pagecache_policy"] = "keep_poisoned"
-    return Switches(**chosen)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hwsim.engine import Engine
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.profile import Profile
-from hwsim.kernel.writeback import SET_INTERVAL, Flusher
+from hwsim.kernel.writeback import Flusher
+from hwsim.units import CENTISEC_NS
 
 ENOENT, EINVAL = 2, 22
-_CENTISEC_NS = 10_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +20,8 @@ class Sysctl:
     Life: one boot.  :meth:`set` writes a value at any time; who goes by one reads it when it matters.
     """
 
-    profile: Profile
+    names: frozenset[str]  # of the error handler's, those that this kernel has
+    set_interval: Callable[[Flusher, int, int], None]
     engine: Engine
     mem_map: MemMap
     flusher: Flusher
@@ -32,16 +33,16 @@ class Sysctl:
         if name == "vm.memory_failure_early_kill":
             self.early_kill = value if value in (0, 1) else self.early_kill
             return 0 if value in (0, 1) else -EINVAL
-        if name == "vm.memory_failure_recovery" and self.profile.has_recovery_sysctl:
+        if name == "vm.memory_failure_recovery" and name in self.names:
             self.recovery = value if value in (0, 1) else self.recovery
             return 0 if value in (0, 1) else -EINVAL
         if name == "vm.dirty_expire_centisecs" and value >= 0:
             self._advance_inodes()
-            self.flusher.set_expire(self.engine.now_ns, value * _CENTISEC_NS)
+            self.flusher.set_expire(self.engine.now_ns, value * CENTISEC_NS)
             return 0
         if name == "vm.dirty_writeback_centisecs" and value >= 0:
             self._advance_inodes()
-            SET_INTERVAL[self.profile.flusher](self.flusher, self.engine.now_ns, value * _CENTISEC_NS)
+            self.set_interval(self.flusher, self.engine.now_ns, value * CENTISEC_NS)
             return 0
         return -EINVAL if name.startswith("vm.dirty_") else -ENOENT
 

@@ -23,7 +23,7 @@ anywhere between two wakes, (E + W / 2) / (E + W / 2 + 1 / r); one that is store
 every n + 1 wakes if E is a multiple of W (35 s by default), as at the n-th it is a moment too young.
 
 Who stored at d is one draw in proportion to the rates, so that all pages agree on it.  Pages with a bad line
-stand apart: their next stores are drawn one by one (``later_look``) and marked here when they come.
+stand apart: their next stores are drawn one by one (``advance_state``) and marked here when they come.
 """
 
 from __future__ import annotations
@@ -81,12 +81,6 @@ class Flusher:
         """
         self.next_ns = self.wake_ns(now_ns + 1)
         self.interval_ns, self.changed_ns = interval_ns, now_ns
-
-
-SET_INTERVAL: dict[str, Callable[[Flusher, int, int], None]] = {
-    "pdflush": Flusher.rearm,
-    "flusher thread": Flusher.sleep_on,
-}
 
 
 @trait

@@ -21,7 +21,6 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.filemap import (
     asks_mapping,
     close_file,
-    eio_mode,
     evict_inode,
     file_left,
     fsync_error,
@@ -32,6 +31,7 @@ from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
 from hwsim.kernel.writeback import next_tick_ns
 from hwsim.lost_writes.lost_write import LostWrite
+from hwsim.record import ReadsFind, Swallowed, ToldBy
 from hwsim.rng import Slot
 from hwsim.spec import FsyncSpec, TaskSpec
 from hwsim.userspace.process_table import ProcessTable
@@ -77,7 +77,7 @@ class FileCalls:
         if self._idle:
             for member in self._members():
                 _refresh(member, self.mapping, lost.lost_ns)
-        if lost.eio or lost.reads_find == "EIO":
+        if lost.eio or lost.reads_find == ReadsFind.EIO:
             self.pending.append(lost)
         self.arm()
 
@@ -102,9 +102,9 @@ class FileCalls:
         if self.mapping.as_eio or not self.pending:
             return
         if unheard and self._shared_bit:
-            self.swallowed("exit")
-        elif eio_mode(self.kernel).last_close_clears:
-            self.swallowed("close")
+            self.swallowed(Swallowed.EXIT)
+        elif self.kernel.profile.eio_mode.last_close(self.mapping):
+            self.swallowed(Swallowed.CLOSE)
 
     def end(self) -> None:
         """The mapping went with its kernel."""
@@ -114,7 +114,7 @@ class FileCalls:
     @property
     def _shared_bit(self) -> bool:
         """Whether one caller takes the error away from all others."""
-        return eio_mode(self.kernel).sync_swallows
+        return self.kernel.profile.eio_mode.is_shared_bit
 
     # -- what comes next ---------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class FileCalls:
                 else:
                     end_ns = next_tick_ns(now, start + length, period)
                     found.append(Call(end_ns, tie, partial(self._close, member)))
-        sync = kernel.flusher.sync
+        sync = kernel.sysctl.flusher.sync
         if sync is not None and self._shared_bit and cached_ns is not None:
             found.append(Call(next_tick_ns(cached_ns, *sync), KERNEL_ACCESS, self._sync))
         rate = self.region.layout.evict_per_s * 1e-9
@@ -163,17 +163,12 @@ class FileCalls:
 
     def _could_hear(self, member: UserTask) -> bool:
         """Whether the next call of this task could be told, or take the error from others."""
-        kernel = self.kernel
-        if self._shared_bit:
-            return self.mapping.as_eio
-        if not _fsync(member).checks and kernel.switches.eio_mode != "errseq":
+        mode = self.kernel.profile.eio_mode
+        if mode.is_taken(self.mapping, member.file):
+            return True
+        if not _fsync(member).checks or not mode.waits(self.mapping, member.file):
             return False
-        if kernel.switches.eio_mode == "errseq":
-            stale = member.file is not None and member.file.f_wb_err != self.mapping.wb_err
-            return self.mapping.wb_err != 0 and (not self.mapping.wb_seen or stale)
-        if not eio_mode(kernel).check(self.mapping, member.file):  # these modes only look
-            return False
-        opened = kernel.engine.now_ns if member.file is None else member.file.opened_ns
+        opened = self.around.engine.now_ns if member.file is None else member.file.opened_ns
         return any(_is_told(lost, member.name, opened) for lost in self.pending)
 
     def _members(self) -> list[UserTask]:
@@ -207,7 +202,7 @@ class FileCalls:
         if file is None:
             return
         if close_file(self.kernel, file):
-            self._answer(member, "close")
+            self._answer(member, ToldBy.CLOSE)
         member.file = None
         file_left(self.kernel, self.mapping)
 
@@ -218,11 +213,11 @@ class FileCalls:
             return
         self.kernel.reach("eio:unheard")
         if self._shared_bit:
-            self.swallowed("unchecked")
+            self.swallowed(Swallowed.UNCHECKED)
 
     def _sync(self) -> None:
         if self._has_pages(self.around.engine.now_ns) and wait_swallows(self.kernel, self.mapping, "sync"):
-            self.swallowed("sync")
+            self.swallowed(Swallowed.SYNC)
 
     def _evict(self) -> None:
         self.kernel.event("evicted", file=self.name)

@@ -14,14 +14,15 @@ from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
+from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.mm.me_handlers import me_pagecache_dirty
 from hwsim.kernel.mm.memory import meets_poison
 from hwsim.kernel.mm.page_cache import answers_eio
 from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
-from hwsim.record import LostWriteRow
+from hwsim.record import Cause, LostEnd, LostWriteRow, ReadsFind, Result, Told, ToldBy
 from hwsim.rng import Slot, poisson
 
-WRITER, BYSTANDER, LATER_SESSION, NOBODY = "writer", "bystander", "later_session", "nobody"
 _BEFORE, _AFTER, _BY_WRITER, _BY_OTHERS = range(1, 5)  # names of the draws of Slot.STALE, with two more
 
 
@@ -67,14 +68,14 @@ class LostWrite:
         """A call of ``task`` on ``file`` has returned the error."""
         now = self.line.around.engine.now_ns
         later = file is not None and file.opened_ns > self.lost_ns
-        role = LATER_SESSION if later else WRITER if task == self.writer else BYSTANDER
+        role = Told.LATER_SESSION if later else Told.WRITER if task == self.writer else Told.BYSTANDER
         self.tellings.append(Telling(now, task, role, by))
         self.line.around.kernel.reach(f"told:{role}")
         self.line.around.kernel.event("told", task=task, by=by, role=role, file=self.region.name)
 
     def marker_dropped(self) -> None:
         """The page that answered EIO has left the cache: from now on reads find what the disk has."""
-        if self.reads_find == "EIO" and self.stale_from_ns is None:
+        if self.reads_find == ReadsFind.EIO and self.stale_from_ns is None:
             self.stale_from_ns = self.line.around.engine.now_ns
 
     def finish(self, end: str, now_ns: int) -> None:
@@ -85,36 +86,38 @@ class LostWrite:
     def row(self, run_end_ns: int) -> LostWriteRow:
         """The record, made while the kernel is there that lost it: of its signals only those of that boot."""
         line = self.line
-        self.finish("horizon", run_end_ns)
+        self.finish(LostEnd.HORIZON, run_end_ns)
         end = self._read_until()
         tellings = sorted([*self.tellings, *self._signals(), *self._reads_refused(end)])
         first = tellings[0] if tellings else None
         roles = {each.role for each in tellings}
-        told = next((role for role in (WRITER, BYSTANDER, LATER_SESSION) if role in roles), NOBODY)
+        told = next(
+            (role for role in (Told.WRITER, Told.BYSTANDER, Told.LATER_SESSION) if role in roles), Told.NOBODY
+        )
         before, after, first_stale = self._stale_reads(first.time_ns if first else end, end)
         return LostWriteRow(
-            line.around.replication,
-            line.error,
-            self.lost_ns,
-            self.region.name.removeprefix("file:"),
-            self.index,
-            self.writer,
-            int(self.eio),
-            told,
-            first.time_ns if first else None,
-            first.task if first else "",
-            first.by if first else "",
-            next((each.time_ns for each in tellings if each.role == WRITER), None),
-            len({each.task for each in tellings}),
-            "" if tellings else self.swallowed,
-            self.reads_find,
-            before,
-            after,
-            first_stale,
-            self.end,
-            self.end_ns,
-            line.around.boot,
-            self.region.kind,
+            replication=line.around.replication,
+            error=line.error,
+            lost_ns=self.lost_ns,
+            file=self.region.name.removeprefix("file:"),
+            page_index=self.index,
+            writer=self.writer,
+            eio=int(self.eio),
+            told=told,
+            told_ns=first.time_ns if first else None,
+            told_task=first.task if first else "",
+            told_by=first.by if first else "",
+            writer_told_ns=next((each.time_ns for each in tellings if each.role == Told.WRITER), None),
+            told_tasks=len({each.task for each in tellings}),
+            swallowed="" if tellings else self.swallowed,
+            reads_find=self.reads_find,
+            stale_before=before,
+            stale_after=after,
+            first_stale_ns=first_stale,
+            end=self.end,
+            end_ns=self.end_ns,
+            boot=line.around.boot,
+            kind=self.region.kind,
         )
 
     def _uniform(self, name: int) -> float:
@@ -125,7 +128,7 @@ class LostWrite:
         if self.write_rate > 0.0 and self.stale_from_ns is not None:
             time = self.stale_from_ns + int(-log1p(-self._uniform(OVERWRITTEN)) / self.write_rate) + 1
             if time < self.end_ns:
-                self.end, self.end_ns = "overwritten", time
+                self.end, self.end_ns = LostEnd.OVERWRITTEN, time
         return self.end_ns
 
     def _stale_reads(self, told_ns: int, end_ns: int) -> tuple[int, int, int | None]:
@@ -148,7 +151,7 @@ class LostWrite:
 
     def _reads_refused(self, end_ns: int) -> list[Telling]:
         """A poisoned page kept in the cache answers read() with EIO: readers are told, too."""
-        if self.reads_find != "EIO" or self.read_rate <= 0.0:
+        if self.reads_find != ReadsFind.EIO or self.read_rate <= 0.0:
             return []
         if self.stale_from_ns is not None:
             end_ns = min(end_ns, self.stale_from_ns)
@@ -157,13 +160,13 @@ class LostWrite:
         other = next((name for name in self.users if name != self.writer), "")
         found = []
         for draw, rate, task, role in (
-            (_BY_WRITER, self.read_rate * share, self.writer, WRITER),
-            (_BY_OTHERS, self.read_rate * (1.0 - share), other, BYSTANDER),
+            (_BY_WRITER, self.read_rate * share, self.writer, Told.WRITER),
+            (_BY_OTHERS, self.read_rate * (1.0 - share), other, Told.BYSTANDER),
         ):
             if rate > 0.0:
                 time = self.lost_ns + int(-log1p(-self._uniform(draw)) / rate) + 1
                 if time < end_ns:
-                    found.append(Telling(time, task, role, "read"))
+                    found.append(Telling(time, task, role, ToldBy.READ))
         return found
 
     def _signals(self) -> list[Telling]:
@@ -172,12 +175,12 @@ class LostWrite:
             Telling(
                 signal.done_ns,
                 signal.task.name,
-                WRITER if signal.task.name == self.writer else BYSTANDER,
-                "SIGBUS",
+                Told.WRITER if signal.task.name == self.writer else Told.BYSTANDER,
+                ToldBy.SIGBUS,
             )
             for signal in self.line.in_boot.signals
-            if signal.result in ("killed", "handled")
-            and signal.cause != "group_death"
+            if signal.result in (Result.KILLED, Result.HANDLED)
+            and signal.cause != Cause.GROUP_DEATH
             and signal.done_ns is not None
         ]
 
@@ -188,7 +191,7 @@ def lose(line: BadLine, page: Page, entries: Sequence[Pte], users: list[str]) ->
     assert mapping is not None
     now = kernel.engine.now_ns
     writer = page.writer or _draw_writer(line, page, users)
-    reads_find = _reads_find(page, mapping, kernel.switches.pagecache_policy)
+    reads_find = _reads_find(kernel, page, mapping)
     barred = {pte.vma for pte in entries if meets_poison(pte)}  # SIGBUS, and no read
     uses = uses_of(region, page, barred)
     kernel.reach(f"lost:{reads_find}")
@@ -202,7 +205,7 @@ def lose(line: BadLine, page: Page, entries: Sequence[Pte], users: list[str]) ->
         users,
         writer,
         reads_find,
-        now if reads_find in ("old data", "zeroes") else None,
+        now if reads_find in (ReadsFind.OLD_DATA, ReadsFind.ZEROES) else None,
         uses.reads,
         uses.writes,
     )
@@ -213,16 +216,15 @@ def _sets_eio(line: BadLine) -> bool:
     failure = line.in_boot.failure
     assert failure is not None
     states = line.around.kernel.error_states
-    handler = next((state.handler for state in states if state.row == failure.row), "")
-    return handler == "me_pagecache_dirty"
+    return any(state.row == failure.row and state.handler is me_pagecache_dirty for state in states)
 
 
-def _reads_find(page: Page, mapping: AddressSpace, policy: str) -> str:
+def _reads_find(kernel: Kernel, page: Page, mapping: AddressSpace) -> str:
     if mapping.pages.get(page.pgoff) is page:
-        return "EIO" if answers_eio(page, policy) else "the page"
+        return ReadsFind.EIO if answers_eio(kernel, page) else ReadsFind.THE_PAGE
     if has_no_contents(mapping, page):
-        return "EIO"
-    return "old data" if mapping.accounts_dirty else "zeroes"
+        return ReadsFind.EIO
+    return ReadsFind.OLD_DATA if mapping.accounts_dirty else ReadsFind.ZEROES
 
 
 def _draw_writer(line: BadLine, page: Page, users: list[str]) -> str:

@@ -13,7 +13,7 @@ from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Pte, Region
 from hwsim.kernel.ports import FileWatcher
 from hwsim.lost_writes.fsync_calls import FileCalls, asks
 from hwsim.lost_writes.lost_write import LostWrite, lose
-from hwsim.record import LostWriteRow
+from hwsim.record import LostEnd, LostWriteRow, Swallowed
 from hwsim.spec import FileSpec
 from hwsim.userspace.process_table import ProcessTable
 
@@ -42,7 +42,7 @@ class LostWrites(FileWatcher):
         """The calls on a file are followed from now on; a segment has no descriptor to ask for errors."""
         lost = lose(self._bad_lines.all[failure.error], page, entries, self._users(page.region))
         self._rows.append(lost)
-        if page.region.kind != "shm":
+        if page.region.layout.is_file:
             self._calls_of(page.region).add(lost)
 
     def _users(self, region: Region) -> list[str]:
@@ -66,7 +66,7 @@ class LostWrites(FileWatcher):
             lost.reads.append(self._around.engine.now_ns)
 
     def written(self, region: Region, index: int) -> None:
-        self._finish(region, range(index, index + 1), "overwritten")
+        self._finish(region, range(index, index + 1), LostEnd.OVERWRITTEN)
 
     def told(self, region: Region, task: str, file: OpenFile, by: str) -> None:
         self._calls_of(region).told(task, file, by)
@@ -82,12 +82,12 @@ class LostWrites(FileWatcher):
         calls.arm()
 
     def truncated(self, region: Region, cut: range) -> None:
-        self._finish(region, cut, "truncated")
+        self._finish(region, cut, LostEnd.TRUNCATED)
 
     def released(self, region: Region) -> None:
         for lost in self._rows:
             if lost.region is region:
-                lost.finish("released", self._around.engine.now_ns)
+                lost.finish(LostEnd.RELEASED, self._around.engine.now_ns)
 
     def evicted(self, mapping: AddressSpace, *, lost: bool) -> None:
         """Its error goes with the inode, and the pages kept as markers."""
@@ -95,7 +95,7 @@ class LostWrites(FileWatcher):
             if each.region.mapping is mapping and not each.end:
                 each.marker_dropped()
         if lost:
-            self._calls_of(self._around.kernel.mem_map.by_name[mapping.name]).swallowed("inode")
+            self._calls_of(self._around.kernel.mem_map.by_name[mapping.name]).swallowed(Swallowed.INODE)
 
     def closed(self, mapping: AddressSpace, *, unheard: bool) -> None:
         calls = self._calls.get(mapping)
@@ -113,7 +113,7 @@ class LostWrites(FileWatcher):
         cached = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
         drop_pages(self._around, mapping)
         if cached and not kernel.halted and wait_swallows(kernel, mapping, "close"):
-            self._calls_of(region).swallowed("close")
+            self._calls_of(region).swallowed(Swallowed.CLOSE)
 
     def _calls_of(self, region: Region) -> FileCalls:
         """The calls to come of a file."""
@@ -144,8 +144,8 @@ class LostWrites(FileWatcher):
         for lost in self._rows:
             if not lost.end:
                 if not lost.tellings and not lost.swallowed:
-                    lost.swallowed = "reboot"
-                lost.finish("reboot", now)
+                    lost.swallowed = Swallowed.REBOOT
+                lost.finish(LostEnd.REBOOT, now)
         self._before = self.result(now)
         self._rows = []
         for calls in self._calls.values():

@@ -7,9 +7,9 @@ from functools import partial
 from hwsim.engine import Engine
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.mm_types import AddressSpace, Region
+from hwsim.kernel.mm_types import AddressSpace
 from hwsim.kernel.printk import Printk
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions.boot import booted
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws, Slot
@@ -32,13 +32,14 @@ def boot_kernel(
     mem_map, flusher = MemMap(layout.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
     for region in mem_map.regions:
         region.since_ns = engine.now_ns
-        region.mapping = _mapping(region)
+        if region.layout.filesystem:
+            region.mapping = AddressSpace(region.name, region.layout.filesystem)
         if region.layout.cow_of >= 0:
             region.fork_family = mem_map.regions[region.layout.cow_of]
         if region.mapping is not None and region.mapping.accounts_dirty:
             draw = partial(draws.extra, _INODE - region.number)
             region.mapping.host = Inode(region, flusher, engine.now_ns, draw)
-    return Kernel(PROFILES[spec.kernel], spec, engine, mem_map, printk, reached, flusher)
+    return Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, reached, flusher)
 
 
 def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:
@@ -47,8 +48,3 @@ def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:
     if every_ns is not None:
         sync = now_ns + int(draws.extra(_SYNC, Slot.PHASE) * every_ns), every_ns
     return Flusher(wake_ns, spec.dirty_writeback_ns, spec.dirty_expire_ns, sync)
-
-
-def _mapping(region: Region) -> AddressSpace | None:
-    filesystem = {"shm": "tmpfs", "hugetlb": "hugetlbfs"}.get(region.kind, region.layout.filesystem)
-    return AddressSpace(region.name, filesystem) if filesystem else None

@@ -9,6 +9,7 @@ from hwsim.machine.arrivals import onsets
 from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Slot
 from hwsim.spec import ErrorSpec
+from hwsim.units import LINES_PER_PAGE
 
 
 class ErrorSource(Sleeper):
@@ -52,5 +53,5 @@ class ErrorSource(Sleeper):
         for offset in range(min(spec.burst_pages, fitted - first)):
             if offset:
                 u = around.draws.row(bad_lines.error_count)
-            line = int(u[Slot.LINE] * 64)
+            line = int(u[Slot.LINE] * LINES_PER_PAGE)
             bad_lines.add(self._number, first + offset, line, u[Slot.PERMANENT] < spec.permanent, u)

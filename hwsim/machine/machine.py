@@ -156,8 +156,8 @@ class Machine(Power):
             "restarts": self.processes.restarts,
         }
         row = replication_row(self.index, end, counts, errors, signals, lost, faults)
-        formats = self.kernel.profile.all_formats(self.kernel.switches)
-        log = [line for line in self.printk.render(formats) if line[1] <= self.spec.machine.printk_level]
+        profile, level = self.kernel.profile, self.spec.machine.printk_level
+        log = [line for line in self.printk.render(profile.formats) if line[1] <= level]
         return Replication(
             row,
             errors,
@@ -166,6 +166,6 @@ class Machine(Power):
             dict(sorted(self.reached.items())),
             log,
             self.events or [],
-            meminfo_proc_show(self.kernel.switches.meminfo_name, self.kernel.mce_bad_pages),
+            meminfo_proc_show(profile.meminfo, self.kernel.mce_bad_pages),
             faults,
         )

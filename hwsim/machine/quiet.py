@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from hwsim.kernel.meminfo import meminfo_proc_show
-from hwsim.kernel.switches import with_overrides
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions.boot import booted
 from hwsim.machine.arrivals import onsets
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws
@@ -25,6 +24,5 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
         if next(onsets(draws, source, error, spec.horizon_ns), None) is not None:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
-    switches = with_overrides(PROFILES[spec.machine.kernel].switches, spec.machine.switches)
-    meminfo = meminfo_proc_show(switches.meminfo_name, 0)
+    meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)
     return Replication(row, [], [], [], {}, [], [], meminfo, [])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hwsim.kernel.page_flags import HWPOISON
 from hwsim.machine.machine import Machine
+from hwsim.memory.kinds import FREE
 from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import Spec
 
@@ -50,7 +51,7 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
         Run(
             region.layout.first_pfn,
             region.layout.pages,
-            region.kind if region.alive else "free",
+            region.kind if region.alive else FREE,
             region.name,
         )
         for region in mem_map.regions

@@ -15,8 +15,8 @@ from hwsim.kernel.mm.memory import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.mm.page_cache import inode_of, mlock_vma_page
 from hwsim.kernel.mm.page_lock import end_io
 from hwsim.kernel.mm_types import Page, Vma
+from hwsim.units import LINES_PER_PAGE
 
-_KINDS = ("shm", "file", "blockdev")
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
 
 
@@ -24,7 +24,7 @@ def quiet_rates(vma: Vma, pgoff: int, permanent: bool) -> tuple[float, float]:
     """(loads, stores) per ns of the page by one task that leave a given bad line as it is."""
     load, store = vma.region.touch_rates(pgoff)
     read, overwrite = vma.region.line_rates(pgoff)
-    share = min(1.0, vma.region.layout.lines_per_touch / 64)
+    share = min(1.0, vma.region.layout.lines_per_touch / LINES_PER_PAGE)
     partial = read - load * share
     return load * (1.0 - share), max(0.0, store - partial - (0.0 if permanent else overwrite))
 
@@ -40,9 +40,9 @@ def quiet_stores(page: Page, permanent: bool) -> list[tuple[float, Vma | None]]:
     rates: list[tuple[float, Vma | None]] = [
         (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in sharers(page)
     ]
-    if page.region.kind != "shm":
+    if page.region.layout.is_file:
         write = page.region.touch_rates(page.pgoff)[1]
-        share = min(1.0, page.region.layout.lines_per_touch / 64)
+        share = min(1.0, page.region.layout.lines_per_touch / LINES_PER_PAGE)
         rates.append((write if permanent else write * (1.0 - share), None))
     return rates
 
@@ -52,7 +52,7 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     since, page.looked_ns = page.looked_ns, now_ns
     end_io(page, now_ns)
     mapping = page.mapping
-    if now_ns <= since or mapping is None or page.region.kind not in _KINDS:
+    if now_ns <= since or mapping is None or page.region.layout.is_hugetlb:  # never written back
         return
     if page.flags & (pg.HWPOISON | pg.BUDDY | pg.SWAPCACHE):
         return

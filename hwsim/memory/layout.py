@@ -9,7 +9,8 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from hwsim.kernel.frames import Layout
-from hwsim.kernel.mem_map import Base
+from hwsim.memory.base import Base
+from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
 from hwsim.memory.line_reads import LineReads
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
@@ -35,7 +36,7 @@ class MemoryLayout:
         free = spec.machine.memory_pages - self._next
         if free < 0:
             raise ValueError(f"regions need {-free} pages more than the machine has")
-        self._add(Layout("free", "free", self._next, free))
+        self._add(Layout(FREE, FREE, self._next, free, is_free=True))
         self._base: Base | None = None
         self._line_reads: LineReads | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
@@ -81,24 +82,25 @@ class MemoryLayout:
     def _task(self, task: TaskSpec) -> None:
         for number in range(task.count):
             for region in task.regions:
-                if region.kind in ("anon", "hugetlb") and not region.shared:
+                if _has_own_frames(region):
                     origin = self._region(f"{task.name}.{number}/{region.name}", region)
-                    if region.kind == "anon":
+                    if REGIONS[region.kind].copied_at_fork:
                         for child in range(task.children):
                             name = f"{task.name}.{number}.{child}/{region.name}"
                             self._region(name, region, cow_of=origin)
         for region in task.regions:
-            if region.shared or region.kind in ("shm", "file"):
+            if not _has_own_frames(region):
                 self._region(f"{task.name}/{region.name}", region)
 
     def _region(self, name: str, region: RegionSpec, cow_of: int = -1) -> int:
-        order = region.huge_order if region.kind == "hugetlb" else 0
+        use = REGIONS[region.kind]
+        order = region.huge_order if use.huge else 0
         self._align(order)
         return self._add(
             Layout(
                 name,
                 region.kind,
-                -1 if region.kind == "file" else self._next,
+                -1 if use.of_file else self._next,
                 region.pages,
                 touch=region.touch,
                 order=order,
@@ -107,6 +109,8 @@ class MemoryLayout:
                 mlock=region.mlock,
                 swap=region.swap,
                 pagevec=region.pagevec,
+                filesystem=use.filesystem,
+                is_hugetlb=use.huge,
                 huge_free=region.huge_free,
                 unmap_fail=region.unmap_fail,
                 populate=region.populate,
@@ -118,7 +122,7 @@ class MemoryLayout:
         self._add(
             Layout(
                 f"file:{file.name}",
-                "blockdev" if file.filesystem == "blockdev" else "file",
+                kind_of_file(file.filesystem),
                 self._next,
                 file.pages,
                 touch=file.touch,
@@ -127,6 +131,7 @@ class MemoryLayout:
                 buffers=file.buffers,
                 buffers_busy=file.buffers_busy,
                 filesystem=file.filesystem,
+                is_file=True,
                 turnover_per_s=file.turnover_per_s,
                 truncate_per_s=file.truncate_per_s,
                 evict_per_s=file.evict_per_s,
@@ -152,6 +157,11 @@ class MemoryLayout:
         nth = int(u * ends[-1])
         at = bisect_right(ends, nth)
         return firsts[at] + nth - (ends[at - 1] if at else 0)
+
+
+def _has_own_frames(region: RegionSpec) -> bool:
+    """Whether each task of the group has frames of its own for it; else all see the same."""
+    return not region.shared and not REGIONS[region.kind].shared
 
 
 def family_name(name: str) -> str:

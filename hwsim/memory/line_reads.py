@@ -26,7 +26,7 @@ _NOBODY = LineRates(0.0, 0.0)
 
 
 class LineReads:
-    """The rates of any line.  Life: made for the plan of a machine -> asked by page frame number."""
+    """The rates of any line.  Life: made for the layout of a machine -> asked by page frame number."""
 
     def __init__(self, spec: Spec, layouts: list[Layout]) -> None:
         placed = sorted((each for each in layouts if each.first_pfn >= 0), key=lambda each: each.first_pfn)
@@ -60,7 +60,7 @@ def _mappings(spec: Spec, layouts: list[Layout]) -> Iterator[tuple[float, str, L
             layout = by_name.get(f"{task.name}/{region.name}")
             if layout is None:
                 continue
-            if region.kind == "file":
+            if region.file is not None:
                 yield tasks, f"file:{region.file}", layout
             elif layout.first_pfn >= 0:
                 yield tasks - 1.0, layout.name, layout

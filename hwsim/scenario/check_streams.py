@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hwsim.memory.kinds import FREE, REGIONS
+from hwsim.scenario.keys import given
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
-from hwsim.scenario.schema import MAX_ERRORS, Errors
+from hwsim.scenario.schema import MAX_ERRORS, NOT_OF_DRAM, Errors
 from hwsim.scenario.valid_parts import Parts, footprint, one_tasks_region, place_pages
-from hwsim.units import PAGE_BYTES, format_bytes
+from hwsim.units import PAGE_BYTES, PAGES_PER_GIB, format_bytes
 
-_NOT_OF_DRAM = ("rate", "count", "field_rate", "where", "permanent", "burst_pages")
 _MAX_FAULTS = 100_000  # each is looked at, and pairs of them
 
 
 def check_streams(parts: Parts) -> Iterator[Finding]:
     """Everything that is wrong with the tables [[errors]]."""
-    mapped = {f"{task.name}/{r.label}": r.file for _, task, r in parts.regions() if r.kind == "file"}
+    mapped = {f"{task.name}/{r.label}": r.file for _, task, r in parts.regions() if REGIONS[r.kind].of_file}
     for index, stream in enumerate(parts.errors):
         if stream is None:
             continue
         path: Path = ("errors", index)
-        if parts.machine is not None and parts.machine.chance == "off":
+        if parts.machine is not None and not parts.machine.chance:
             allowed = 'steps of the script that make errors, or machine.chance = "on"'
             yield Finding(path, "no error comes by itself in a machine without chance", allowed)
         if stream.kind == "dram":
@@ -34,11 +35,11 @@ def check_streams(parts: Parts) -> Iterator[Finding]:
         elif region is not None and region not in _places(parts) and one_tasks_region(parts, region) is None:
             yield unknown((*path, "where", "region"), "place", region, _places(parts))
         elif stream.where.kind is not None and parts.complete and place_pages(parts, index) is None:
-            kinds = sorted({kind for _, kind, _ in footprint(parts)} | {"free"})
+            kinds = sorted({kind for _, kind, _ in footprint(parts)} | {FREE})
             message = f"no memory of kind {stream.where.kind} in this scenario"
             yield Finding((*path, "where", "kind"), message, one_of(kinds))
         elif stream.where.pfns is not None and parts.machine is not None:
-            last = parts.machine.memory + parts.machine.hidden - 1
+            last = parts.machine.fitted_pages - 1
             for number, pfn in enumerate(stream.where.pfns):
                 if pfn > last:
                     yield Finding((*path, "where", "pfns", number), "beyond the memory", f"0 to {last}")
@@ -54,7 +55,7 @@ def _places(parts: Parts) -> list[str]:
         for region in regions if isinstance(regions, list) else []:
             if isinstance(region, dict):
                 names.append(f"{task.get('name')}/{region.get('name', region.get('kind'))}")
-    return [*names, "free"]
+    return [*names, FREE]
 
 
 def _how_many(parts: Parts, index: int) -> Iterator[Finding]:
@@ -69,15 +70,15 @@ def _how_many(parts: Parts, index: int) -> Iterator[Finding]:
 
 def _dram_stream(parts: Parts, index: int, stream: Errors) -> Iterator[Finding]:
     path: Path = ("errors", index)
-    for key in _NOT_OF_DRAM:
-        if key in stream.model_fields_set:
+    for key in NOT_OF_DRAM:
+        if key in given(stream):
             yield Finding((*path, key), "the faults of the DIMMs decide this", "without kind = dram")
     machine, dram = parts.machine, parts.dram
     if dram is None:
         if "dram" not in parts.raw:
             yield Finding((*path, "kind"), "there is no [dram] table", "uncorrected, or a table [dram]")
         return
-    if machine is not None and not dram.findings() and dram.capacity_pages < machine.memory + machine.hidden:
+    if machine is not None and not dram.findings() and dram.capacity_pages < machine.fitted_pages:
         message = (
             f"its DIMMs hold {format_bytes(dram.capacity_pages * PAGE_BYTES)}, less than the machine's memory"
         )
@@ -93,12 +94,12 @@ def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
     if stream is None or not horizon:  # a horizon of zero is reported where it stands
         return
     path: Path = ("errors", index)
-    end = horizon if stream.end is None else stream.end
-    if stream.end is not None and stream.end > horizon:
+    end = horizon if stream.end_ns is None else stream.end_ns
+    if stream.end_ns is not None and stream.end_ns > horizon:
         yield Finding((*path, "end"), "after the horizon", "up to the horizon")
-    if stream.start >= end:
+    if stream.start_ns >= end:
         yield Finding((*path, "start"), "nothing can happen: start is not before end", "a time before end")
-    arrivals = _expected_arrivals(parts, index, max(end - stream.start, 0))
+    arrivals = _expected_arrivals(parts, index, max(end - stream.start_ns, 0))
     if arrivals is None:
         return
     if arrivals * stream.burst_pages > MAX_ERRORS:
@@ -106,8 +107,9 @@ def _stream_times(parts: Parts, index: int) -> Iterator[Finding]:
         key = "rate" if stream.count is None else "burst_pages"
         yield Finding((*path, key), message, f"at most {MAX_ERRORS:,} expected errors")
     machine = parts.machine
-    if machine is not None and stream.burst_pages > machine.memory + machine.hidden:
-        yield Finding((*path, "burst_pages"), "more pages than the machine has", f"up to {machine.memory}")
+    if machine is not None and stream.burst_pages > machine.fitted_pages:
+        allowed = f"up to {machine.memory_pages}"
+        yield Finding((*path, "burst_pages"), "more pages than the machine has", allowed)
 
 
 def _expected_arrivals(parts: Parts, index: int, window_ns: int) -> float | None:
@@ -117,5 +119,5 @@ def _expected_arrivals(parts: Parts, index: int, window_ns: int) -> float | None
         return None if stream is None else stream.count
     if stream.rate is None or (stream.rate.per_gib and not parts.complete):
         return None
-    pages = place_pages(parts, index) if stream.rate.per_gib else 1 << 18
-    return None if pages is None else stream.rate.per_s * pages / (1 << 18) * window_ns / 1e9
+    pages = place_pages(parts, index) if stream.rate.per_gib else PAGES_PER_GIB
+    return None if pages is None else stream.rate.per_s * pages / PAGES_PER_GIB * window_ns / 1e9

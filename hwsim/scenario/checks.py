@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hwsim.kernel.frames import MAX_ORDER
+from hwsim.memory.kinds import POOLS, REGIONS, named
 from hwsim.scenario.check_streams import check_streams
 from hwsim.scenario.endless import endless
+from hwsim.scenario.keys import given, spelled
 from hwsim.scenario.problems import Finding, Path, one_of, unknown
 from hwsim.scenario.schema import Region, Sigbus, Swap, Touch
-from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay
+from hwsim.scenario.schema_machine import DISTRIBUTIONS, Delay, Machine
 from hwsim.scenario.valid_parts import (
     PINNED,
-    SHARED_BY_DEFAULT,
     Parts,
     cached_pages,
     footprint,
     free_pages,
-    huge_order,
     pool_order,
     region_pages,
     show_pages,
 )
 
 _ROUNDING = 1e-9
-_SHARED_HINTS = {
-    "anon": 'false; memory that tasks share is kind = "shm"',
-    "shm": "true",
-    "file": "true (private mappings of files are not modelled)",
-}
 
 
 def check(parts: Parts) -> Iterator[Finding]:
@@ -45,32 +41,40 @@ def check(parts: Parts) -> Iterator[Finding]:
 def _machine(parts: Parts) -> Iterator[Finding]:
     if parts.machine is None:
         return
-    if parts.machine.sysctl.recovery is not None and not _has(parts, "has_recovery_sysctl"):
-        path = ("machine", "sysctl", "vm.memory_failure_recovery")
+    sysctl = "vm.memory_failure_recovery"
+    if parts.machine.sysctl.recovery is not None and not _has_sysctl(parts.machine, sysctl):
+        path = ("machine", "sysctl", sysctl)
         yield Finding(path, "this kernel has no such sysctl", "leave the key out")
-    for name in type(parts.machine.times).model_fields:
-        delay = getattr(parts.machine.times, name)
-        if delay is not None:
-            yield from _delay(("machine", "times", name), delay)
+    times = parts.machine.times
+    for name in spelled(type(times)):
+        if name in given(times):
+            yield from _delay(("machine", "times", name), getattr(times, name))
 
 
-def _has(parts: Parts, feature: str) -> bool:
-    """Whether the kernel has a feature; profiles are read only when something depends on them."""
-    from hwsim.kernel.versions import PROFILES
+def _has_sysctl(machine: Machine, name: str) -> bool:
+    """Kernels are loaded only when something depends on them."""
+    from hwsim.kernel.versions.boot import profile_of
 
-    return parts.machine is None or bool(getattr(PROFILES[parts.machine.kernel], feature))
+    return name in profile_of(machine.kernel).sysctls
+
+
+def _has_mce_kill(machine: Machine) -> bool:
+    from hwsim.kernel.prctl import no_mce_kill
+    from hwsim.kernel.versions.boot import booted
+
+    switches = machine.switches.model_dump(exclude_none=True)
+    return booted(machine.kernel, switches.items()).prctl is not no_mce_kill
 
 
 def _delay(path: Path, delay: Delay) -> Iterator[Finding]:
-    needed = DISTRIBUTIONS[delay.kind]
+    needed, keys = DISTRIBUTIONS[delay.kind], given(delay)
     takes = f"{delay.kind} takes {', '.join(needed)} and chance"
     for key in ("mean", "low", "high", "sigma"):
-        given = getattr(delay, key) is not None
-        if given and key not in needed:
+        if key in keys and key not in needed:
             yield Finding((*path, key), f"a {delay.kind} distribution has no {key}", takes)
-        if not given and key in needed:
+        if key not in keys and key in needed:
             yield Finding((*path, key), "required key is missing", takes)
-    if delay.low is not None and delay.high is not None and delay.low > delay.high:
+    if {"low", "high"} <= keys and delay.low_ns > delay.high_ns:
         yield Finding((*path, "low"), "low is above high", "low <= high")
 
 
@@ -89,7 +93,7 @@ def _duplicates(parts: Parts) -> Iterator[Finding]:
                 seen[name] = index
     for number, task in enumerate(parts.task):
         labels: dict[str, int] = {}
-        for index, region in enumerate(task.region if task is not None else ()):
+        for index, region in enumerate(task.regions if task is not None else ()):
             path = ("task", number, "region", index)
             if region.label in labels:
                 message = f'region[{labels[region.label]}] of this task is already called "{region.label}"'
@@ -115,13 +119,13 @@ def _files(parts: Parts) -> Iterator[Finding]:
                 (*path, "buffers_busy"), f'has no effect with buffers = "{item.buffers}"', 'buffers = "idle"'
             )
         if item.filesystem in {"ramfs", "tmpfs"}:
-            if item.flush_every:
+            if item.flush_every_ns:
                 yield Finding(
                     (*path, "flush_every"), f"{item.filesystem} is never written back", "leave the key out"
                 )
-            if item.turnover > 0:
+            if item.turnover_per_s > 0:
                 yield Finding((*path, "turnover"), f"{item.filesystem} cannot be read again", '"never"')
-        if item.evict > 0 and item.filesystem in PINNED:
+        if item.evict_per_s > 0 and item.filesystem in PINNED:
             yield Finding((*path, "evict"), f"an inode of {item.filesystem} stays in memory", '"never"')
         for number, group in enumerate(item.writers):
             if group not in parts.raw_names("task"):
@@ -135,9 +139,7 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
         if task is None:
             continue
         yield from _sigbus(("task", index, "sigbus"), task.sigbus)
-        switches = parts.machine.switches.model_dump() if parts.machine is not None else {}
-        by_task = switches.get("early_kill_scheme") == "prctl"
-        if task.mce_kill != "default" and not by_task and not _has(parts, "has_prctl"):
+        if task.mce_kill != "default" and parts.machine is not None and not _has_mce_kill(parts.machine):
             yield Finding(("task", index, "mce_kill"), "this kernel has no PR_MCE_KILL", '"default"')
         if task.fsync is not None and task.fsync.file not in file_names:
             yield unknown(("task", index, "fsync", "file"), "file", task.fsync.file, file_names)
@@ -148,7 +150,7 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
                 yield Finding(
                     ("task", index, "fsync", "file"), f"fsync does nothing on {filesystem}", allowed
                 )
-        if task.fsync is not None and task.fsync.reopen is None and task.fsync.open < 1:
+        if task.fsync is not None and task.fsync.reopen_ns is None and task.fsync.open_share < 1:
             yield Finding(("task", index, "fsync", "open"), "the file is never opened again", "with reopen")
     for path, _, region in parts.regions():
         yield from _shares(path, region.touch)
@@ -156,15 +158,15 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
 
 
 def _sigbus(path: Path, sigbus: Sigbus) -> Iterator[Finding]:
-    if sigbus.unblock is not None and "blocked" not in {sigbus.on_ao, sigbus.on_ar}:
+    if sigbus.unblock_ns is not None and "blocked" not in {sigbus.on_ao, sigbus.on_ar}:
         yield Finding((*path, "unblock"), "nothing is blocked", 'on_ao or on_ar = "blocked"')
 
 
 def _region(path: Path, region: Region, parts: Parts, file_names: list[str]) -> Iterator[Finding]:
-    kind = region.kind
+    kind, use = region.kind, REGIONS[region.kind]
     files = parts.files()
     pages = region_pages(region, files)
-    if kind == "file":
+    if use.of_file:
         if region.file is None:
             yield Finding((*path, "file"), "a mapping needs the file", one_of(file_names))
         elif region.file not in file_names:
@@ -178,28 +180,29 @@ def _region(path: Path, region: Region, parts: Parts, file_names: list[str]) -> 
                 yield Finding((*path, "size"), message, f"up to {show_pages(cached)}")
     else:
         if region.file is not None:
-            yield Finding((*path, "file"), f"a region of kind {kind} has no file", 'kind = "file"')
+            yield Finding((*path, "file"), f"a region of kind {kind} has no file", _of("of_file"))
         if region.size is None:
             yield Finding((*path, "size"), "required key is missing", 'such as "16 GiB"')
-    if kind in _SHARED_HINTS and region.shared not in {None, SHARED_BY_DEFAULT[kind]}:
-        if kind in _SHARED_HINTS:
-            state = "shared" if region.shared else "private"
-            yield Finding(
-                (*path, "shared"), f"a region of kind {kind} cannot be {state}", _SHARED_HINTS[kind]
-            )
-    if kind == "hugetlb" and pages is not None and pages % (1 << huge_order(region)):
-        yield Finding(
-            (*path, "size"), "not a whole number of huge pages", f"a multiple of {region.huge_page}"
-        )
+    if use.sharing and region.shared not in {None, use.shared}:
+        state = "shared" if region.shared else "private"
+        yield Finding((*path, "shared"), f"a region of kind {kind} cannot be {state}", use.sharing)
+    if use.huge and pages is not None and pages % (1 << region.huge_order):
+        allowed = f"a multiple of {show_pages(1 << region.huge_order)}"
+        yield Finding((*path, "size"), "not a whole number of huge pages", allowed)
     for key in ("huge_page", "huge_free"):
-        if key in region.model_fields_set and kind != "hugetlb":
-            yield Finding((*path, key), f"a region of kind {kind} has no huge pages", 'kind = "hugetlb"')
+        if key in given(region) and not use.huge:
+            yield Finding((*path, key), f"a region of kind {kind} has no huge pages", _of("huge"))
     if region.swap is not None:
-        if kind not in {"anon", "shm"}:
-            yield Finding((*path, "swap"), f"pages of kind {kind} are not swapped", 'kind = "anon" or "shm"')
+        if not use.swapped:
+            yield Finding((*path, "swap"), f"pages of kind {kind} are not swapped", _of("swapped"))
         elif region.mlock:
             yield Finding((*path, "swap"), "locked pages are not swapped", "mlock = false")
         yield from _swap((*path, "swap"), region.swap)
+
+
+def _of(fact: str) -> str:
+    """The kinds of region of which it is true."""
+    return named(name for name, use in REGIONS.items() if getattr(use, fact))
 
 
 def _swap(path: Path, swap: Swap) -> Iterator[Finding]:
@@ -212,19 +215,18 @@ def _pools(parts: Parts) -> Iterator[Finding]:
     for index, pool in enumerate(parts.kernel):
         if pool is None:
             continue
-        order = pool_order(pool)
-        least = 1 if pool.kind in {"slab_multi", "high_order"} else 0
-        most = 0 if pool.kind in {"slab", "page_table", "reserved"} else None
-        if order < least or (most is not None and order > most):
-            allowed = "1 to 10" if least else "0 (slab_multi and high_order have larger ones)"
+        order, use = pool_order(pool), POOLS[pool.kind]
+        if order < use.smallest or (use.largest is not None and order > use.largest):
+            larger = " and ".join(name for name, each in POOLS.items() if each.smallest)
+            allowed = f"{use.smallest} to {MAX_ORDER}" if use.smallest else f"0 ({larger} have larger ones)"
             yield Finding(("kernel", index, "order"), f"not an order of {pool.kind}", allowed)
         elif pool.size % (1 << order):
             allowed = f"a multiple of {show_pages(1 << order)}"
             yield Finding(
                 ("kernel", index, "size"), f"not a whole number of order-{order} allocations", allowed
             )
-        if pool.kind == "reserved" and pool.lifetime is not None:
-            yield Finding(("kernel", index, "lifetime"), "reserved memory is never freed", '"never"')
+        if not use.freed and pool.lifetime_ns is not None:
+            yield Finding(("kernel", index, "lifetime"), f"{pool.kind} memory is never freed", '"never"')
 
 
 def _memory(parts: Parts) -> Iterator[Finding]:
@@ -233,7 +235,7 @@ def _memory(parts: Parts) -> Iterator[Finding]:
     users = sorted(footprint(parts), key=lambda row: -row[2])
     largest = ", ".join(f"{name} {show_pages(frames)}" for name, _, frames in users[:3] if frames)
     message = f"too small by {show_pages(-free_pages(parts))}; the largest users are {largest}"
-    needed = parts.machine.memory - free_pages(parts)
+    needed = parts.machine.memory_pages - free_pages(parts)
     yield Finding(("machine", "memory"), message, f"at least {_whole_mib(needed)}")
 
 

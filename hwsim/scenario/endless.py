@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
 from hwsim.scenario.valid_parts import Parts, free_pages
-from hwsim.units import Rate, format_duration, format_rate
+from hwsim.units import PAGES_PER_GIB, Rate, format_duration, format_rate
 
 MAX_STEPS = 10_000_000
 MAX_TASKS = 100_000
@@ -26,12 +27,12 @@ def endless(parts: Parts) -> Iterator[Finding]:
     yield from _tasks(parts)
     if machine is None or not horizon_ns:
         return
-    if machine.sync is not None:
-        yield from _every(("machine", "sync"), "calls of sync()", horizon_ns, machine.sync)
-    if machine.scrub.period is not None and machine.scrub.signals != "none":
-        yield from _every(("machine", "scrub", "period"), "sweeps", horizon_ns, machine.scrub.period)
-    reboot = machine.on_panic.reboot
-    if reboot is not None and machine.on_panic.repair < 1 and any(map(_comes_back, parts.errors)):
+    if machine.sync_every_ns is not None:
+        yield from _every(("machine", "sync"), "calls of sync()", horizon_ns, machine.sync_every_ns)
+    if machine.scrub.period_ns is not None and machine.scrub.signals != "none":
+        yield from _every(("machine", "scrub", "period"), "sweeps", horizon_ns, machine.scrub.period_ns)
+    reboot = machine.on_panic.reboot_ns
+    if reboot is not None and machine.on_panic.repair_share < 1 and any(map(_comes_back, parts.errors)):
         yield from _every(("machine", "on_panic", "reboot"), "panics of one bad line", horizon_ns, reboot)
     for index, task in enumerate(parts.task):
         if task is not None:
@@ -68,7 +69,7 @@ def _comes_back(stream: Errors | None) -> bool:
 def _open_errors(parts: Parts) -> float:
     """Errors of one replication that can be open for long, at least one if there is any."""
     horizon_s = (parts.horizon_ns or 0) * _NS
-    gib = parts.machine.memory / (1 << 18) if parts.machine is not None else 0.0
+    gib = parts.machine.memory_pages / PAGES_PER_GIB if parts.machine is not None else 0.0
     lasting = [
         _arrivals(each, gib, horizon_s) * each.burst_pages * each.permanent
         for each in parts.errors
@@ -88,9 +89,9 @@ def _arrivals(stream: Errors, gib: float, horizon_s: float) -> float:
 def _open_ns(parts: Parts) -> int:
     """How long an error can wait for its report: until the scrubber comes, if that is reported."""
     machine, horizon_ns = parts.machine, parts.horizon_ns or 0
-    if machine is None or machine.scrub.period is None or machine.scrub.signals != "SRAO":
+    if machine is None or machine.scrub.period_ns is None or machine.scrub.signals != "SRAO":
         return horizon_ns
-    return min(horizon_ns, machine.scrub.period)
+    return min(horizon_ns, machine.scrub.period_ns)
 
 
 def _tasks(parts: Parts) -> Iterator[Finding]:
@@ -103,12 +104,12 @@ def _tasks(parts: Parts) -> Iterator[Finding]:
 
 def _processes(parts: Parts, path: Path, task: Task, horizon_ns: int) -> Iterator[Finding]:
     processes = task.count * (1 + task.children)
-    if task.fsync is not None and task.fsync.reopen is not None:
-        what, reopen = "times that the file is opened or closed", task.fsync.reopen
+    if task.fsync is not None and task.fsync.reopen_ns is not None:
+        what, reopen = "times that the file is opened or closed", task.fsync.reopen_ns
         yield from _every((*path, "fsync", "reopen"), what, horizon_ns, reopen, 2 * processes)
-    if task.lifetime is not None and task.restart is not None:
+    if task.lifetime_ns is not None and task.restart_ns is not None:
         open_ns = min(float(horizon_ns), _open_errors(parts) * _open_ns(parts))
-        cycle = task.lifetime + task.restart
+        cycle = task.lifetime_ns + task.restart_ns
         yield from _every((*path, "lifetime"), "ends of a process", open_ns, cycle, processes)
 
 
@@ -117,12 +118,13 @@ def _region(parts: Parts, path: Path, task: Task, region: Region, horizon_ns: in
         return
     times = _STAGES * _open_errors(parts)
     what = "steps of pages through the swap cache"
-    yield from _every((*path, "swap", "period"), what, _open_ns(parts), region.swap.period, times)
+    yield from _every((*path, "swap", "period"), what, _open_ns(parts), region.swap.period_ns, times)
     processes = task.count * (1 + task.children)
-    touch = max((band.load + band.store for band in region.touch), default=0.0)
-    if region.kind != "shm" or task.group_death or processes == 1 or task.restart is None or not touch:
+    touch = max((band.load_per_s + band.store_per_s for band in region.touch), default=0.0)
+    alone = not REGIONS[region.kind].shared or processes == 1
+    if alone or task.group_death or task.restart_ns is None or not touch:
         return
-    cycle = task.restart + 1e9 / touch  # its page in the swap cache kills whoever touches it
+    cycle = task.restart_ns + 1e9 / touch  # its page in the swap cache kills whoever touches it
     yield from _every((*path[:2], "restart"), "deaths of one bad page", horizon_ns, cycle, processes)
 
 
@@ -132,21 +134,21 @@ def _frames(parts: Parts) -> Iterator[Finding]:
     if machine is None or not parts.complete or not any(map(_comes_back, parts.errors)):
         return
     free = max(1, free_pages(parts))
-    per_s = machine.alloc.rate * (1 << machine.alloc.order) / free
+    per_s = machine.alloc.alloc_per_s * (1 << machine.alloc.alloc_order) / free
     if per_s <= 0.0:
         return
     time_ns, errors = _open_ns(parts), _open_errors(parts)
     steps = errors * time_ns * _NS * per_s
     if steps > MAX_STEPS:
-        such = f"such as {format_rate(Rate(machine.alloc.rate * MAX_STEPS / steps))}"
+        such = f"such as {format_rate(Rate(machine.alloc.alloc_per_s * MAX_STEPS / steps))}"
         yield Finding(
             ("machine", "alloc", "rate"), *_too_many("times that a bad free page is handed out", steps, such)
         )
         return  # the others are slower than this
     for index, pool in enumerate(parts.kernel):
-        if pool is not None and pool.lifetime is not None:
+        if pool is not None and pool.lifetime_ns is not None:
             path: Path = ("kernel", index, "lifetime")
-            cycle = pool.lifetime + 1e9 / per_s
+            cycle = pool.lifetime_ns + 1e9 / per_s
             yield from _every(path, "times that a bad page is freed", time_ns, cycle, errors)
 
 
@@ -157,4 +159,4 @@ def _windows(parts: Parts, horizon_ns: int) -> Iterator[Finding]:
     if dram is None or dram.intermittent <= 0 or not played:
         return
     what = "lines of an intermittent fault that go bad"
-    yield from _every(("dram", "off"), what, horizon_ns, dram.on + dram.off, dram.max_lines)
+    yield from _every(("dram", "off"), what, horizon_ns, dram.on_ns + dram.off_ns, dram.max_lines)

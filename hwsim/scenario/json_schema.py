@@ -5,90 +5,62 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hwsim.scenario.arguments import MAX_TRIES
+from pydantic.fields import FieldInfo
+
+from hwsim.scenario import script_schema
+from hwsim.scenario.keys import default_of, form_of, spelled, tables
 from hwsim.scenario.schema import ScenarioModel
-from hwsim.scenario.verbs import MAX_ORDER, MAX_PFN, PAGE_FLAGS, SYSCTLS, VERBS, Arg
-
-_INDEX = {"type": "integer", "minimum": 0, "maximum": MAX_PFN - 1}
-_KINDS: dict[str, dict[str, Any]] = {
-    "page": {"$ref": "#/$defs/Page"},
-    "count": {"type": "integer", "minimum": 1},
-    "index": _INDEX,
-    "cpu": {"type": "integer", "minimum": 0},
-    "line": {"type": "integer", "minimum": 0, "maximum": 63},
-    "order": {"type": "integer", "minimum": 0, "maximum": MAX_ORDER},
-    "tries": {"type": "integer", "minimum": 0, "maximum": MAX_TRIES},
-    "int": {"type": "integer"},
-    "bool": {"type": "boolean"},
-    "flags": {"type": "array", "items": {"type": "string", "enum": list(PAGE_FLAGS)}},
-    "sysctl": {"type": "string", "enum": list(SYSCTLS)},
-    "value": {"type": ["integer", "string"]},
-}
-
-
-def _argument(arg: Arg) -> dict[str, Any]:
-    shape = dict(_KINDS.get(arg.kind, {"type": "string"}))
-    if arg.choices:
-        shape["enum"] = list(arg.choices)
-    if arg.doc and "$ref" not in shape:
-        shape["description"] = arg.doc
-    if arg.default is not None and "$ref" not in shape:
-        shape["default"] = list(arg.default) if isinstance(arg.default, tuple) else arg.default
-    return shape
-
-
-def _step() -> dict[str, Any]:
-    """One alternative for each verb."""
-    steps = []
-    for name, verb in VERBS.items():
-        properties = {
-            "at": {"type": "string", "description": "time since the start", "examples": ["1 s"]},
-            "do": {"type": "string", "const": name},
-        }
-        properties |= {key: _argument(arg) for key, arg in verb.args.items()}
-        steps.append(
-            {
-                "title": name,
-                "description": verb.doc,
-                "type": "object",
-                "properties": properties,
-                "required": ["at", "do", *(key for key, arg in verb.args.items() if arg.required)],
-                "additionalProperties": False,
-            }
-        )
-    return {"title": "Step", "description": "One exact step of a script.", "oneOf": steps}
-
-
-def _page() -> dict[str, Any]:
-    """One alternative for each way to name a page."""
-    text, index = {"type": "string"}, _INDEX
-    address = {"type": ["string", "integer"], "description": "physical address", "examples": ["0x123000"]}
-    forms: list[dict[str, Any]] = [
-        {"region": text, "index": index},
-        {"file": text, "index": index},
-        {"kernel": text, "index": index},
-        {"free": index},
-        {"pfn": index},
-        {"address": address},
-    ]
-    return {
-        "title": "Page",
-        "oneOf": [
-            {"type": "object", "properties": form, "required": list(form), "additionalProperties": False}
-            for form in forms
-        ],
-    }
 
 
 def schema() -> dict[str, Any]:
     """The schema as a dictionary."""
     found = ScenarioModel.model_json_schema()
-    found["$defs"]["Step"] = _step()
-    found["$defs"]["Page"] = _page()
+    for model in tables(ScenarioModel).values():
+        table = found if model is ScenarioModel else found["$defs"][model.__name__]
+        for key, info in spelled(model).items():
+            _tell(table["properties"][key], info)
+    _undot(found["$defs"]["Sysctl"]["properties"])
+    found["$defs"] |= script_schema.definitions(found["$defs"]["Step"]["properties"]["at"])
     found["title"] = "hwsim scenario"
-    found["anyOf"] = [{"required": found.pop("required")}, {"required": ["extends"]}]
     _relax(found)
+    merged: list[dict[str, Any]] = []
+    found["if"], found["else"] = {"required": ["extends"]}, _needed(found, found["$defs"], merged)
+    for table in merged:
+        table.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _tell(shape: dict[str, Any], info: FieldInfo) -> None:
+    """What a key means and its form, and its default as a file has it."""
+    form = form_of(info)
+    if form is not None and "enum" not in form.shape and form.shape.get("type") != "boolean":
+        shape["description"] = f"{info.description}; {form.words}"
+    shape["default"] = default_of(info)  # _relax() drops that of a key without one
+
+
+def _undot(properties: dict[str, Any]) -> None:
+    """A key with a dot may be written without quotes, which makes it a table in the table."""
+    for key, shape in list(properties.items()):
+        head, _, tail = key.partition(".")
+        table = properties.setdefault(
+            head, {"type": "object", "properties": {}, "additionalProperties": False}
+        )
+        table["properties"][tail] = shape
+
+
+def _needed(table: dict[str, Any], defs: dict[str, Any], merged: list[dict[str, Any]]) -> dict[str, Any]:
+    """What must be in a table and those in it, entries of arrays excepted.
+
+    A file that extends may leave it out: its tables, which are added to ``merged``, merge with the other's.
+    """
+    merged.append(table)
+    inner = {}
+    for key, value in table.get("properties", {}).items():
+        for each in (value, *value.get("anyOf", ())):
+            need = _needed(defs[each["$ref"].split("/")[-1]], defs, merged) if "$ref" in each else {}
+            if need:
+                inner[key] = need
+    return {word: need for word, need in (("required", table.get("required")), ("properties", inner)) if need}
 
 
 def _relax(node: Any) -> None:

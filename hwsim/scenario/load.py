@@ -83,9 +83,9 @@ class Scenario:
 
 def model_version(spec: Spec) -> int:
     """The version of the model with the kernel that ``spec`` runs: another kernel's does not matter."""
-    from hwsim.kernel.versions import PROFILES  # with the model; a scenario is checked without it
+    from hwsim.kernel.versions.boot import profile_of  # with the model; a scenario is checked without it
 
-    return PROFILES[spec.machine.kernel].model_version
+    return profile_of(spec.machine.kernel).model_version
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), *, rehearse: Rehearse | None = None) -> Scenario:

@@ -18,13 +18,6 @@ _FORM = 'key=value, such as machine.cpus=8 or errors.0.rate="4 / day"'
 _VALUES = '8, true, "4 / day", [1, 2] or { region = "postgres/shm" }'
 _TOKEN = re.compile(r"""\s*("[^"]*"|'[^']*'|[^."'\[\]=\s]+)\s*""")
 _INSTEAD = {"rate": "count", "count": "rate"}  # of [[errors]]: one of them, so that setting one is a choice
-_TOP_KEYS = frozenset({"name", "description", "horizon", "seed", "repeat", "machine", "errors"}) | {
-    "file",
-    "task",
-    "kernel",
-    "script",
-    "extends",
-}
 
 
 def apply(document: Document, overrides: Sequence[str]) -> Document:
@@ -136,7 +129,7 @@ def _take_away(document: Document, path: Path) -> None:
 
 def _with_sysctl(parts: list[str]) -> list[str]:
     """Names of sysctls have dots; put them back together, and below machine.sysctl."""
-    if parts[0] not in _TOP_KEYS and parts[0].split(".")[0] == "vm":
+    if parts[0].split(".")[0] == "vm":
         parts = ["machine", "sysctl", *parts]
     if parts[:2] == ["machine", "sysctl"] and len(parts) > 3:
         parts = ["machine", "sysctl", ".".join(parts[2:])]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Annotated
 
-from pydantic import Field
-
 from hwsim.hardware.dram.dimms import GEOMETRIES, DramGeometry
 from hwsim.hardware.dram.fault_model import ECCS, FaultModel
 from hwsim.hardware.dram.fit_tables import FIT_TABLES, FIXED, MAX_FIT, FaultRate
@@ -19,13 +17,18 @@ from hwsim.scenario.fields import (
     number,
     whole,
 )
+from hwsim.scenario.keys import Model, filled, key
 from hwsim.scenario.problems import Finding
-from hwsim.scenario.schema_machine import Model
 from hwsim.spec import DramSpec
+from hwsim.units import DURATION_UNITS_NS, PAGE_BYTES, format_bytes
 
-_NS_PER_HOUR = 3_600_000_000_000
+_NS_PER_HOUR = DURATION_UNITS_NS["h"]
 MAX_FAULTS_PER_DIMM = 100
 _FIT_SECONDS = 1e9 * 3600.0
+_FIT = "FIT (faults in 10^9 hours) of a chip, of mode channel of a channel"
+_CAPACITIES = ", ".join(
+    f"{name} {format_bytes(each.pages * PAGE_BYTES)}" for name, each in GEOMETRIES.items()
+)
 _OWN = {  # key of the file -> of the geometry
     "ranks": "ranks",
     "banks": "banks",
@@ -39,51 +42,95 @@ _OWN = {  # key of the file -> of the geometry
 class Fault(Model):
     """One row of a fault table."""
 
-    mode: Annotated[str, choice(*FIXED)] = Field(description="how far the fault reaches")
-    transient: Annotated[float, number(0, MAX_FIT)] = Field(0.0, description="FIT of a chip")
-    permanent: Annotated[float, number(0, MAX_FIT)] = Field(0.0, description="FIT of a chip")
-    ue_share: Share | None = Field(None, description="P(UE | fault) with ecc = sddc")
+    mode: Annotated[str, choice(*FIXED)] = key("how far the fault reaches; channel: all its DIMMs and chips")
+    transient: Annotated[float, number(0, MAX_FIT, _FIT)] = key("faults that a rewrite heals", default=0.0)
+    permanent: Annotated[float, number(0, MAX_FIT, _FIT)] = key("faults that stay", default=0.0)
+    ue_share: Share | None = key(
+        "share of these faults that is uncorrectable by itself; needed with ecc = sddc", default=None
+    )
 
 
-class Dram(Model):
-    """DIMMs over their life."""
+class Dram(Model, fills=DramSpec):
+    """DIMMs, their faults and their ECC: for hwsim faults, and for machines whose errors are of kind dram."""
 
-    geometry: Annotated[str, choice(*GEOMETRIES)] = Field("ddr2-faultsim", description="a preset")
-    ranks: Annotated[int, whole(1, 64)] | None = Field(None, description="instead of the preset's")
-    banks: Annotated[int, whole(1, 1024)] | None = Field(None, description="banks of a chip")
-    rows: Annotated[int, whole(1, 1 << 24)] | None = Field(None, description="rows of a bank")
-    columns: Annotated[int, whole(1, 1 << 16)] | None = Field(None, description="columns of a row")
-    chips: Annotated[int, whole(1, 144)] | None = Field(None, description="chips of a rank, ECC included")
-    width: Annotated[int, whole(1, 64)] | None = Field(None, description="bits of a chip")
-    fit: Annotated[str, choice(*FIT_TABLES)] = Field("jaguar", description="fault rates")
-    fault: tuple[Fault, ...] = Field((), description="fault rates of your own, instead of fit")
-    fit_factor: Annotated[float, number(0, 1e6)] = Field(1.0, description="times all rates")
-    ecc: Annotated[str, choice(*ECCS)] = Field("secded", description="what it corrects")
-    scrub: DurationOrNever = Field(86_400_000_000_000, description="sweep that clears transients; 24 h")
-    years: Annotated[float, number(0.001, 100)] = Field(7.0, description="of 8760 h")
-    transient: Flag = Field(True, description="false: no transient faults")
-    permanent: Flag = Field(True, description="false: no permanent faults")
-    trials: Annotated[int, whole(1, 10**12)] = Field(100_000_000, description="DIMMs of hwsim faults")
-    on_die: Flag | None = Field(None, description="SEC of (136,128) in the chip; default: DDR5 has it")
-    mirror: Flag = Field(False, description="machines only: another channel holds every line too")
-    frailty: Annotated[float, number(0, 5)] = Field(
-        1.0, description="machines only: log standard deviation of a machine's factor on all rates"
+    geometry: Annotated[str, choice(*GEOMETRIES)] = key(
+        f"a preset ({_CAPACITIES}): a machine has all of it, and at most as much memory; hwsim faults "
+        "samples such DIMMs",
+        default="ddr2-faultsim",
     )
-    intermittent: Share = Field(0.0, description="machines only: share of the permanent that comes and goes")
-    on: PositiveDuration = Field(3_600_000_000_000, description="mean window of an intermittent fault; 1 h")
-    off: PositiveDuration = Field(86_400_000_000_000, description="mean time between windows; 24 h")
-    show: Share = Field(
-        0.001,
-        description="machines only: median chance that a read of a faulty line meets wrong bits; 0.1 %",
+    ranks: Annotated[int, whole(1, 64, "ranks, a power of two")] | None = key(
+        "ranks of a DIMM; default: the preset's", default=None
     )
-    show_sigma: Annotated[float, number(0, 5)] = Field(2.4, description="its log standard deviation")
-    max_lines: Annotated[int, whole(1, 100_000)] = Field(
-        512, description="machines only: at most so many lines of a fault go bad"
+    banks: Annotated[int, whole(1, 1024, "banks, a power of two")] | None = key(
+        "banks of a chip, in as many groups as the preset has; default: the preset's", default=None
     )
-    row_sparing: Annotated[int, whole(1, 1_000_000_000)] | None = Field(
-        None, description="machines only: corrected errors until a spare row takes over; default: never"
+    rows: Annotated[int, whole(1, 1 << 24, "rows, a power of two")] | None = key(
+        "rows of a bank; default: the preset's", default=None
     )
-    ppr: Flag = Field(False, description="machines only: faults within a row are repaired at each boot")
+    columns: Annotated[int, whole(1, 1 << 16, "columns, a power of two")] | None = key(
+        "columns of a row; default: the preset's", default=None
+    )
+    chips: Annotated[int, whole(1, 144, "chips")] | None = key(
+        "chips of a rank with those for ECC; default: the preset's", default=None
+    )
+    width: Annotated[int, whole(1, 64, "bits")] | None = key(
+        "data bits of a chip; default: the preset's", default=None
+    )
+    fit: Annotated[str, choice(*FIT_TABLES)] = key(
+        "rates of faults by mode: jaguar, DDR2 (Sridharan and Liberty, SC 2012), or alibaba, DDR4 logs as "
+        "classified in lpharch/DRAM_FAULT_SIM",
+        default="jaguar",
+    )
+    fault: tuple[Fault, ...] = key("rates of faults of your own, instead of fit", default=())
+    fit_factor: Annotated[float, number(0, 1e6)] = key("times all rates", default=1.0)
+    ecc: Annotated[str, choice(*ECCS)] = key(
+        "what is corrected: secded one wrong bit of a word, chipkill (ideal) whatever one x4 chip does in a "
+        "symbol of two beats, sddc as chipkill but for the ue_share of single faults"
+    )
+    scrub: DurationOrNever = key(
+        "hwsim faults only: a transient fault is gone when the next sweep begins", default=24 * _NS_PER_HOUR
+    )
+    years: Annotated[float, number(0.001, 100, "years of 8760 h")] = key(
+        "hwsim faults only: how long each DIMM is watched", default=7.0
+    )
+    transient: Flag = key("false: no transient faults", default=True)
+    permanent: Flag = key("false: no permanent faults", default=True)
+    trials: Annotated[int, whole(1, 10**12, "DIMMs")] = key(
+        "hwsim faults only: how many are sampled", default=100_000_000
+    )
+    on_die: Flag | None = key(
+        "each chip corrects by itself, before the ECC: SEC of (136,128), so that a bit fault never leaves "
+        "it; default: true with DDR5 (JESD79-5)",
+        default=None,
+    )
+    mirror: Flag = key(
+        "machines only: two channels hold the same lines, and half the memory is usable; a line is lost when "
+        "both copies are"
+    )
+    frailty: Annotated[float, number(0, 5)] = key(
+        "machines only: log standard deviation of a machine's own factor on all rates, whose mean is 1; "
+        "assumption"
+    )
+    intermittent: Share = key(
+        "machines only: share of the permanent faults that show only in windows; no source for a share"
+    )
+    on_ns: PositiveDuration = key("mean window in which an intermittent fault shows; assumption", "on")
+    off_ns: PositiveDuration = key("mean time between its windows; assumption", "off")
+    show: Share = key(
+        "machines only: median chance that a read of a faulty line meets wrong bits, as what is stored may "
+        "agree with a stuck cell; assumption"
+    )
+    show_sigma: Annotated[float, number(0, 5)] = key(
+        "machines only: its log standard deviation; with 2.4 a fifth of the faulty machines makes over 90 % "
+        "of the errors (Schroeder et al., SIGMETRICS 2009)"
+    )
+    max_lines: Annotated[int, whole(1, 100_000, "lines")] = key(
+        "machines only: at most so many lines of one fault go bad, at random: a bank has millions"
+    )
+    row_sparing: Annotated[int, whole(1, 1_000_000_000, "corrected errors")] | None = key(
+        "machines only: after so many a spare row takes over a fault within one row; default: never"
+    )
+    ppr: Flag = key("machines only: post-package repair, faults within a row are gone after the next boot")
 
     @property
     def has_on_die(self) -> bool:
@@ -110,51 +157,32 @@ class Dram(Model):
     def findings(self) -> list[Finding]:
         """What does not go together."""
         keys = {field: key for key, field in _OWN.items()}
-        geometry = self._geometry()
-        found = [
-            Finding(("dram", keys.get(each.key, "geometry")), "impossible geometry", each.allowed)
-            for each in geometry.problems()
-        ]
+        geometry, impossible = self._geometry(), "impossible geometry"
+        found = [(keys.get(each.key, "geometry"), impossible, each.allowed) for each in geometry.problems()]
         groups = geometry.bank_groups
         if self.banks is not None and self.banks % groups:
-            message = "impossible geometry"
-            found.append(
-                Finding(("dram", "banks"), message, f"a power of two from {groups} on, in {groups} groups")
-            )
+            found.append(("banks", impossible, f"a power of two from {groups} on, in {groups} groups"))
         if not found:
-            found += self._ecc_findings(geometry)
+            found += self._ecc_problems(geometry)
         if self.mirror and geometry.channels < 2:
-            found.append(
-                Finding(("dram", "mirror"), "there is one channel", "a geometry with two or more channels")
-            )
+            found.append(("mirror", "there is one channel", "a geometry with two or more channels"))
         faults = self.to_model().faults_per_dimm
         if not found and faults > MAX_FAULTS_PER_DIMM:
             message = f"{faults:.3g} faults a DIMM over {self.years:g} years"
-            found.append(
-                Finding(("dram", "fit_factor"), message, f"rates of up to {MAX_FAULTS_PER_DIMM} a DIMM")
-            )
+            found.append(("fit_factor", message, f"rates of up to {MAX_FAULTS_PER_DIMM} a DIMM"))
         if self.ecc == "sddc" and any(each.ue_share is None for each in self._rates()):
-            found.append(
-                Finding(
-                    ("dram", "ecc"),
-                    "sddc needs the P(UE | mode) of every fault",
-                    'fit = "alibaba", or ue_share',
-                )
-            )
-        return found
+            message = "sddc needs the P(UE | mode) of every fault"
+            found.append(("ecc", message, 'fit = "alibaba", or ue_share'))
+        return [Finding(("dram", key), message, allowed) for key, message, allowed in found]
 
-    def _ecc_findings(self, geometry: DramGeometry) -> list[Finding]:
+    def _ecc_problems(self, geometry: DramGeometry) -> list[tuple[str, str, str]]:
         """A code needs check bits, and one that corrects a chip two check symbols of eight bits."""
-        found = []
         if self.ecc != "none" and geometry.ecc_bits_per_beat == 0:
-            found.append(Finding(("dram", "ecc"), "these chips hold no check bits", '"none", or more chips'))
-        elif self.ecc in ("chipkill", "sddc") and (
-            geometry.chip_width_bits != 4 or geometry.ecc_chips_per_rank < 2
-        ):
-            found.append(
-                Finding(("dram", "ecc"), "corrects x4 chips, two of them for check symbols", "width = 4")
-            )
-        return found
+            return [("ecc", "these chips hold no check bits", '"none", or more chips')]
+        of_chips = geometry.chip_width_bits == 4 and geometry.ecc_chips_per_rank >= 2
+        if self.ecc in ("chipkill", "sddc") and not of_chips:
+            return [("ecc", "corrects x4 chips, two of them for check symbols", "width = 4")]
+        return []
 
     def to_model(self) -> FaultModel:
         """The sampler's input; every check has passed before."""
@@ -175,31 +203,12 @@ class Dram(Model):
         keep_transient, keep_permanent = self.fit_factor * self.transient, self.fit_factor * self.permanent
         geometry, preset = self._geometry(), GEOMETRIES[self.geometry]
         own = {name: value for name, value in asdict(geometry).items() if value != getattr(preset, name)}
-        return DramSpec(
-            geometry=self.geometry,
-            own=tuple(sorted(own.items())),
-            rates=tuple(
-                (
-                    rate.mode,
-                    rate.transient_fit * keep_transient,
-                    rate.permanent_fit * keep_permanent,
-                    rate.ue_share,
-                )
-                for rate in self._rates()
-            ),
-            ecc=self.ecc,
-            on_die=self.has_on_die,
-            mirror=self.mirror,
-            frailty=self.frailty,
-            intermittent=self.intermittent,
-            on_ns=self.on,
-            off_ns=self.off,
-            show=self.show,
-            show_sigma=self.show_sigma,
-            max_lines=self.max_lines,
-            row_sparing=self.row_sparing,
-            ppr=self.ppr,
+        rates = tuple(
+            (mode, transient * keep_transient, permanent * keep_permanent, ue_share)
+            for mode, transient, permanent, ue_share in self._rates()
         )
+        found: DramSpec = filled(self, own=tuple(sorted(own.items())), rates=rates, on_die=self.has_on_die)
+        return found
 
     def faults_per_s(self) -> float:
         """Faults of all DIMMs of the machine in a second."""

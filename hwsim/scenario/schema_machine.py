@@ -1,19 +1,15 @@
-"""The ``[machine]`` table of a scenario file, and what all tables have in common.
-
-Every default is the one of ``hwsim.spec``.
-"""
+"""The ``[machine]`` table of a scenario file."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, create_model
-from pydantic.json_schema import JsonSchemaValue
+from pydantic import Field, create_model
 
 from hwsim import spec, units
+from hwsim.kernel.frames import MAX_ORDER
 from hwsim.kernel.switches import SWITCHES, Switch
+from hwsim.kernel.versions import KERNELS
 from hwsim.scenario.fields import (
     Duration,
     DurationOrNever,
@@ -23,14 +19,14 @@ from hwsim.scenario.fields import (
     RatePerS,
     Share,
     choice,
+    meaning,
     number,
     refuse,
     whole,
 )
-from hwsim.scenario.verbs import MAX_ORDER, SYSCTLS
+from hwsim.scenario.keys import Model, OrText, key
 
-CENTISEC_NS: Final = 10_000_000
-KNOWN_KERNELS: Final = ("v5", "2.6.32")
+_CENTISECS: Final = whole(0, 1_000_000, "hundredths of a second", times=units.CENTISEC_NS)
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
     "constant": ("mean",),
     "exponential": ("mean",),
@@ -39,168 +35,144 @@ DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {  # kind -> keys it needs
 }
 
 
-class Model(BaseModel):
-    """A table: unknown keys are mistakes, values do not change."""
+class Delay(Model, fills=spec.Delay):
+    """A random duration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
-
-
-def _default_of(owner: type[Any], name: str) -> Any:
-    for item in dataclasses.fields(owner):
-        if item.name == name:
-            return item.default
-    raise KeyError(name)
-
-
-def same_as(
-    owner: type[Any], name: str, doc: str, show: Callable[[Any], str] | None = None, **more: Any
-) -> Any:
-    """A field with the default of ``owner.name``; ``show`` writes it as a file would."""
-    default = _default_of(owner, name)
-    if show is not None:
-        text = "never" if default is None else show(default)
-        more["json_schema_extra"] = {"default": text}
-    return Field(default=default, description=doc, **more)
-
-
-class OrText:
-    """For the JSON Schema: the table may be written as a text instead."""
-
-    def __init__(self, **text: Any) -> None:
-        self.text = {"type": "string", **text}
-
-    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [self.text, handler(core)]}
-
-
-class Delay(Model):
-    """A random duration; ``mean`` of a lognormal is its median."""
-
-    kind: Annotated[str, choice(*DISTRIBUTIONS)]
-    mean: Duration | None = None
-    low: Duration | None = None
-    high: Duration | None = None
-    sigma: Annotated[float, number(0, 10)] | None = Field(
-        None, description="standard deviation of the logarithm"
+    kind: Annotated[str, choice(*DISTRIBUTIONS)] = key("the distribution", default=...)
+    mean_ns: Duration = key("its mean, of a lognormal its median; needed but by uniform", "mean")
+    low_ns: Duration = key("of uniform, which needs it: the shortest", "low")
+    high_ns: Duration = key("of uniform, which needs it: the longest", "high")
+    sigma: Annotated[float, number(0, 10)] = key(
+        "of lognormal, which needs it: standard deviation of the logarithm"
     )
-    chance: Share = same_as(spec.Delay, "chance", "probability that it takes any time at all")
+    chance: Share = key("probability that it takes any time at all")
 
 
 def _constant(value: object) -> object:
     return {"kind": "constant", "mean": value} if isinstance(value, str) else value
 
 
-AnyDelay = Annotated[Delay, BeforeValidator(_constant), OrText(examples=["2 ms"])]
+_IN_TIME = OrText(_constant, "a duration", examples=["2 ms"], pattern=f"^{units.DURATION_FORM}$")
+AnyDelay = Annotated[Delay, _IN_TIME]
 
 
-class Times(Model):
-    """How long things take.  Each is a duration or a distribution."""
+class Times(Model, fills=spec.TimesSpec):
+    """How long things take, each a duration or a distribution.
 
-    rendezvous: AnyDelay | None = Field(None, description="all CPUs meet in the machine-check handler")
-    return_to_user: AnyDelay | None = Field(None, description="from the interrupt to the return to user mode")
-    workqueue: AnyDelay | None = Field(None, description="until the workqueue runs memory_failure()")
-    lock_wait: AnyDelay | None = Field(None, description="wait for the page lock")
-    writeback: AnyDelay | None = Field(None, description="writeback of one page")
-    reread: AnyDelay | None = Field(None, description="a page is read again from disk or swap")
-    rmap_per_vma: AnyDelay | None = Field(None, description="reverse-map walk, for each process and VMA")
-    unmap: AnyDelay | None = Field(None, description="one try to unmap the page")
-    page_handler: AnyDelay | None = Field(None, description="the handler of the error-state row")
-    signal_delivery: AnyDelay | None = Field(None, description="from sending a signal to its delivery")
-    sigbus_handler: AnyDelay | None = Field(None, description="the task's own SIGBUS handler")
+    We found no published measurement of any of these: they are assumptions, and results that hang on them
+    should be checked by varying them.  Only the bound of the rendezvous, 1 s, is the kernel's (2.6.32,
+    arch/x86/kernel/cpu/mcheck/mce.c).
+    """
+
+    rendezvous: AnyDelay = key("all CPUs meet after a broadcast machine check")
+    return_to_user: AnyDelay = key("from the interrupt until the interrupted task returns to user space")
+    workqueue: AnyDelay = key("until the workqueue runs memory_failure() for the page frame number")
+    lock_wait: AnyDelay = key("the page lock is held by somebody else")
+    writeback: AnyDelay = key("what is left of a running writeback of one page")
+    reread: AnyDelay = key("a dropped page is read again from disk or swap")
+    rmap_per_vma: AnyDelay = key("reverse-map walk, for each process and VMA")
+    unmap: AnyDelay = key("one try to unmap the page")
+    page_handler: AnyDelay = key("the handler of the matching row of the error-state table")
+    signal_delivery: AnyDelay = key("from sending a signal to the task acting on it")
+    sigbus_handler: AnyDelay = key("a task's own SIGBUS handler")
 
 
-class Sysctl(Model):
-    """Kernel settings under their own names."""
+class Sysctl(Model, fills=spec.MachineSpec):
+    """Kernel settings under their own names; default: what the kernel has."""
 
-    early_kill: Annotated[int, whole(*SYSCTLS["vm.memory_failure_early_kill"])] | None = Field(
-        None,
-        alias="vm.memory_failure_early_kill",
-        description="1: tell tasks at once; 0: when they touch the page",
+    early_kill: Annotated[int, whole(0, 1)] | None = key(
+        "1: tasks are told at once; 0: when they touch the page; default: the kernel's own, as hwsim kernels "
+        "has it (mm/memory-failure.c)",
+        "vm.memory_failure_early_kill",
     )
-    recovery: Annotated[int, whole(*SYSCTLS["vm.memory_failure_recovery"])] | None = Field(
-        None,
-        alias="vm.memory_failure_recovery",
-        description="0: memory_failure() panics; not in v5",
+    recovery: Annotated[int, whole(0, 1)] | None = key(
+        "0: memory_failure() panics; default: 1, in kernels that have it (2.6.32, mm/memory-failure.c)",
+        "vm.memory_failure_recovery",
     )
-    dirty_expire: Annotated[int, whole(*SYSCTLS["vm.dirty_expire_centisecs"])] = Field(
-        _default_of(spec.MachineSpec, "dirty_expire_ns") // CENTISEC_NS,
-        alias="vm.dirty_expire_centisecs",
-        description="age at which the flusher writes a dirty file, in hundredths of a second",
+    dirty_expire_ns: Annotated[int, _CENTISECS] = key(
+        "age at which the flusher writes a dirty file; 0: at its next wake (2.6.32, mm/page-writeback.c)",
+        "vm.dirty_expire_centisecs",
     )
-    dirty_writeback: Annotated[int, whole(*SYSCTLS["vm.dirty_writeback_centisecs"])] = Field(
-        _default_of(spec.MachineSpec, "dirty_writeback_ns") // CENTISEC_NS,
-        alias="vm.dirty_writeback_centisecs",
-        description="how often the flusher wakes, in hundredths of a second; 0: never",
+    dirty_writeback_ns: Annotated[int, _CENTISECS] = key(
+        "how often the flusher wakes; 0: never (2.6.32, mm/page-writeback.c)",
+        "vm.dirty_writeback_centisecs",
     )
 
 
 def _switch(switch: Switch) -> tuple[Any, Any]:
     kind = Annotated[str, choice(*switch.allowed)] if switch.allowed else Share
-    return (kind | None, Field(None, description=switch.effect))
+    return (kind | None, Field(None, description=f"{switch.effect} ({switch.source})"))
 
 
 # One key for each switch of the model: default is what the kernel profile says.
 _FIELDS: dict[str, Any] = {each.name: _switch(each) for each in SWITCHES}
-Switches: Any = create_model("Switches", __base__=Model, **_FIELDS)
+Switches: Any = create_model(
+    "Switches",
+    __base__=Model,
+    __doc__="What the review of v5 argued about, each set otherwise than the kernel has it.",
+    **_FIELDS,
+)
 
 
-class Config(Model):
-    """Kernel build switches that add or remove page flags and rows of the table."""
+class Config(Model, fills=spec.MachineSpec):
+    """Kernel build switches that add or remove page flags and rows of the error-state table."""
 
-    unevictable_lru: Flag = same_as(spec.MachineSpec, "unevictable_lru", "", alias="UNEVICTABLE_LRU")
-    mlocked_page_bit: Flag = same_as(spec.MachineSpec, "mlocked_page_bit", "", alias="HAVE_MLOCKED_PAGE_BIT")
-    pageflags_extended: Flag = same_as(spec.MachineSpec, "pageflags_extended", "", alias="PAGEFLAGS_EXTENDED")
+    unevictable_lru: Flag = key(
+        "pages that cannot be reclaimed have a flag and a list of their own (2.6.30, mm/Kconfig)",
+        "UNEVICTABLE_LRU",
+    )
+    mlocked_page_bit: Flag = key("locked pages have a flag (2.6.30, mm/Kconfig)", "HAVE_MLOCKED_PAGE_BIT")
+    pageflags_extended: Flag = key(
+        "head and tail of a compound page have a flag each; false: one for both (2.6.30, mm/Kconfig)",
+        "PAGEFLAGS_EXTENDED",
+    )
 
 
-class Scrub(Model):
+class Scrub(Model, fills=spec.ScrubSpec):
     """The patrol scrubber."""
 
-    period: DurationOrNever = same_as(spec.ScrubSpec, "period_ns", "time of one sweep", units.format_duration)
-    signals: Annotated[str, choice("SRAO", "UCNA", "fatal", "none")] = same_as(
-        spec.ScrubSpec, "signals", "how a find is reported"
+    period_ns: DurationOrNever = key(
+        "time of one sweep over all memory; one a day is the order of the Intel SE8500HW4 board "
+        "specification: a line each 16 k core cycles, about 64 GB a day",
+        "period",
+    )
+    signals: Annotated[str, choice("SRAO", "UCNA", "fatal", "none")] = key(
+        "how a find is reported, a fact of the platform: SRAO and the kernel handles the page, UCNA is only "
+        "logged, fatal panics, none tells nobody"
     )
 
 
-class Corrected(Model):
-    """How corrected errors are reported."""
+class Corrected(Model, fills=spec.CorrectedSpec):
+    """How corrected errors of DRAM faults get into a log."""
 
-    signals: Annotated[str, choice("CMCI", "poll")] = same_as(
-        spec.CorrectedSpec, "signals", "an interrupt for each error, or the timer that polls the banks"
+    signals: Annotated[str, choice("CMCI", "poll")] = key(
+        "an interrupt for each error, or the timer that polls the banks; until it polls a record may wait in "
+        "its bank, and a scrubber's find on top of it is lost"
     )
-    storms: Flag = same_as(
-        spec.CorrectedSpec, "storms", "a storm turns CMCI off for a while, as since Linux 6.7"
-    )
-    mcelog: Duration = same_as(
-        spec.CorrectedSpec,
-        "mcelog_ns",
-        "how often a program empties /dev/mcelog; 0 s: at once",
-        units.format_duration,
+    storms: Flag = key("a storm turns CMCI off for a while, as since Linux 6.7")
+    mcelog_ns: Duration = key(
+        "how often a program empties /dev/mcelog, which holds 32 records (2.6.32, "
+        "arch/x86/include/asm/mce.h); 0 s: at once",
+        "mcelog",
     )
 
 
-class OnPanic(Model):
+class OnPanic(Model, fills=spec.MachineSpec):
     """What follows a panic."""
 
-    reboot: DurationOrNever = same_as(
-        spec.MachineSpec,
-        "reboot_ns",
-        "time until the machine works again",
-        units.format_duration,
+    reboot_ns: DurationOrNever = key(
+        "time until the machine works again; never: the run ends; the kernel alone waits 30 s (2.6.32, "
+        "arch/x86/kernel/cpu/mcheck/mce.c)",
+        "reboot",
     )
-    repair: Share = same_as(
-        spec.MachineSpec, "repair_share", "probability that the memory at fault is replaced at the reboot"
-    )
+    repair_share: Share = key("probability that the memory at fault is replaced; assumption", "repair")
 
 
-class Alloc(Model):
-    """Page allocations from the free lists."""
+class Alloc(Model, fills=spec.MachineSpec):
+    """Page allocations from the free lists: how the allocator meets a poisoned free page."""
 
-    rate: RatePerS = same_as(
-        spec.MachineSpec, "alloc_per_s", "allocations of the whole machine", lambda _: "never"
-    )
-    order: Annotated[int, whole(0, MAX_ORDER)] = same_as(
-        spec.MachineSpec, "alloc_order", "2**order pages each"
-    )
+    alloc_per_s: RatePerS = key("allocations of the whole machine", "rate")
+    alloc_order: Annotated[int, whole(0, MAX_ORDER, "(a power of two)")] = key("pages of one", "order")
 
 
 def _panic(value: object) -> object:
@@ -211,43 +183,53 @@ def _panic(value: object) -> object:
     return value
 
 
-class Machine(Model):
-    """The machine."""
+class Machine(Model, fills=spec.MachineSpec):
+    """The machine and its kernel."""
 
-    chance: Annotated[str, choice("on", "off")] = Field(
-        "on",
-        description="off: no flusher, swap cycle, errors or patrol scrub; times are their medians, "
-        "probabilities below 1 are 0: every replication is the same",
+    chance: Annotated[bool, meaning({"on": True, "off": False})] = key(
+        "off, for exact scripts: no flusher, swap cycle, patrol scrub or errors but the script's; every time "
+        "is its median, a probability below 1 is 0, of several the first is taken (CPU 0), and a frame keeps "
+        "its place over a reboot: every replication is the same, and numbers are exact, without intervals"
     )
-    memory: PositivePages = Field(description="memory that the kernel manages")
-    cpus: Annotated[int, whole(1, 4096)] = same_as(spec.MachineSpec, "cpus", "number of CPUs")
-    kernel: Annotated[str, choice(*KNOWN_KERNELS)] = same_as(spec.MachineSpec, "kernel", "kernel profile")
-    sysctl: Sysctl = Field(default_factory=Sysctl)
-    config: Config = Field(default_factory=Config)
-    tolerant: Annotated[int, whole(0, 3)] = same_as(
-        spec.MachineSpec, "tolerant", "machine-check tolerance level"
+    memory_pages: PositivePages = key("memory that the kernel manages: each page has a struct page", "memory")
+    cpus: Annotated[int, whole(1, spec.MAX_CPUS, "CPUs")] = key("one pagevec and one machine-check ring each")
+    kernel: Annotated[str, choice(*KERNELS)] = key(
+        "whose error handling: hwsim kernels puts two of them side by side"
     )
-    hidden: Pages = Field(0, description="memory without struct pages", json_schema_extra={"default": "0 B"})
-    scrub: Scrub = Field(default_factory=Scrub)
-    device_read: Annotated[str, choice("UCNA", "fatal", "silent")] = same_as(
-        spec.MachineSpec, "device_read", "what DMA of a bad line does"
+    sysctl: Sysctl = key("kernel settings under their own names", default_factory=Sysctl)
+    config: Config = key("build switches of the kernel", default_factory=Config)
+    tolerant: Annotated[int, whole(0, 3, "(a level)")] = key(
+        "what a machine check may leave running: 0 panics too when the CPUs do not meet in time, 3 never "
+        "panics (2.6.32, arch/x86/kernel/cpu/mcheck/mce.c)"
     )
-    corrected: Corrected = Field(default_factory=Corrected)
-    on_panic: Annotated[OnPanic, BeforeValidator(_panic), OrText(enum=["end"])] = Field(
-        default_factory=OnPanic
+    hidden_pages: Pages = key(
+        'memory that is fitted and scrubbed but unknown to the kernel ("memory outside kernel control")',
+        "hidden",
     )
-    user_share: Share = same_as(spec.MachineSpec, "user_share", "share of time in user mode")
-    alloc: Alloc = Field(default_factory=Alloc)
-    atomic_alloc_fail: Share = same_as(
-        spec.MachineSpec,
-        "atomic_alloc_fail",
-        "probability that a kill-list entry cannot be had",
+    scrub: Scrub = key("the patrol scrubber", default_factory=Scrub)
+    device_read: Annotated[str, choice("UCNA", "fatal", "silent")] = key(
+        "what a device's read of a bad line does: UCNA is only logged, fatal panics, silent tells nobody"
     )
-    sync: DurationOrNever = same_as(
-        spec.MachineSpec, "sync_every_ns", "somebody runs sync() this often", units.format_duration
+    corrected: Corrected = key("how corrected errors get into a log", default_factory=Corrected)
+    on_panic: Annotated[OnPanic, OrText(_panic, '"end"', enum=["end"])] = key(
+        'what follows a panic; "end": the run ends there', default_factory=OnPanic
     )
-    times: Times = Field(default_factory=Times)
-    switches: Switches = Field(default_factory=Switches, description="what the review argued about")
-    printk_level: Annotated[int, whole(0, 8)] = same_as(
-        spec.MachineSpec, "printk_level", "messages up to this level are shown, 7 shows all"
+    user_share: Share = key(
+        "probability that the interrupted CPU was in user mode, where the handler runs at the return to user "
+        "space; assumption"
     )
+    alloc: Alloc = key("page allocations from the free lists", default_factory=Alloc)
+    atomic_alloc_fail: Share = key("probability that an entry of the kill list cannot be allocated")
+    sync_every_ns: DurationOrNever = key(
+        "somebody runs sync() this often, its phase random: it writes back and throws errors away", "sync"
+    )
+    times: Times = key("how long things take", default_factory=Times)
+    switches: Switches = key("what the review argued about", default_factory=Switches)
+    printk_level: Annotated[int, whole(0, 8, "(a level)")] = key(
+        "messages of the kernel log up to this level are shown; 7 shows all (include/linux/kernel.h)"
+    )
+
+    @property
+    def fitted_pages(self) -> int:
+        """All memory that can go bad."""
+        return self.memory_pages + self.hidden_pages

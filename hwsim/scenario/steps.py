@@ -12,9 +12,10 @@ from typing import Any
 from hwsim import spec, units
 from hwsim.record import StepMistake
 from hwsim.scenario.arguments import compiled, shape
+from hwsim.scenario.keys import filled
 from hwsim.scenario.problems import Finding, Path, nearby_name, one_of
 from hwsim.scenario.valid_parts import Parts
-from hwsim.scenario.verbs import VERBS
+from hwsim.script.verbs import VERBS
 
 
 def check_steps(parts: Parts) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def check_steps(parts: Parts) -> Iterator[Finding]:
     for index, step in enumerate(parts.script):
         if step is None:
             continue
-        if parts.horizon_ns is not None and step.at >= parts.horizon_ns:
+        if parts.horizon_ns is not None and step.at_ns >= parts.horizon_ns:
             last = units.format_duration(parts.horizon_ns)
             yield Finding(("script", index, "at"), "not before the horizon", f"less than {last}")
         yield from _step(parts, index)
@@ -33,28 +34,26 @@ def _step(parts: Parts, index: int) -> Iterator[Finding]:
     assert step is not None
     path: Path = ("script", index)
     given = dict(step.__pydantic_extra__ or {})
-    verb = VERBS.get(step.do)
+    verb = VERBS.get(step.verb)
     if verb is None:
-        yield Finding((*path, "do"), "unknown verb", one_of(VERBS, 60), nearby_name(step.do, VERBS))
+        yield Finding((*path, "do"), "unknown verb", one_of(VERBS, 60), nearby_name(step.verb, VERBS))
         return
-    takes = f"{step.do} takes {', '.join(verb.args) or 'no arguments'}"
+    takes = f"{step.verb} takes {', '.join(verb.args) or 'no arguments'}"
     for key in given:
         if key not in verb.args:
-            message = f"{step.do} has no argument of this name"
+            message = f"{step.verb} has no argument of this name"
             yield Finding((*path, key), message, takes, nearby_name(key, verb.args))
     for key, arg in verb.args.items():
         if key in given:
             yield from shape((*path, key), arg, given[key], parts)
         elif arg.required:
-            yield Finding((*path, key), f"{step.do} needs this argument", takes)
+            yield Finding((*path, key), f"{step.verb} needs this argument", takes)
 
 
 def compiled_steps(parts: Parts, left_out: Container[object]) -> tuple[spec.ScriptStep, ...]:
     """The steps as the model gets them, in order of time, then of the file; without those ``left_out``."""
-    rows = [
-        spec.ScriptStep(
-            step.at, step.do, compiled(step.do, dict(step.__pydantic_extra__ or {})), f"script[{index}]"
-        )
+    rows: list[spec.ScriptStep] = [
+        filled(step, args=compiled(step.verb, dict(step.__pydantic_extra__ or {})), where=f"script[{index}]")
         for index, step in enumerate(parts.script)
         if step is not None and index not in left_out
     ]

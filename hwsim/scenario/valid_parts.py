@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwsim import units
+from hwsim.memory.kinds import FREE, POOLS, REGIONS, kind_of_file
 from hwsim.scenario.problems import Path
 from hwsim.scenario.schema import (
-    HUGE_PAGE_ORDERS,
     Errors,
     File,
     Pool,
@@ -23,9 +23,7 @@ from hwsim.scenario.schema_dram import Dram
 from hwsim.scenario.schema_machine import Machine
 
 _ONE_TASK = re.compile(r"([^./]+)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?/([^./]+)")
-POOL_ORDERS = {"slab": 0, "slab_multi": 3, "page_table": 0, "kernel_stack": 1, "high_order": 2, "reserved": 0}
 PINNED = {"blockdev", "ramfs", "tmpfs"}  # file systems whose inodes never leave memory
-SHARED_BY_DEFAULT = {"anon": False, "shm": True, "file": True, "hugetlb": False}
 
 
 @dataclass
@@ -47,11 +45,11 @@ class Parts:
     def of_model(cls, model: ScenarioModel, raw: dict[str, Any]) -> Parts:
         return cls(
             model.machine,
-            model.horizon,
+            model.horizon_ns,
             list(model.errors),
-            list(model.file),
-            list(model.task),
-            list(model.kernel),
+            list(model.files),
+            list(model.tasks),
+            list(model.pools),
             list(model.script),
             model.dram,
             raw,
@@ -85,7 +83,7 @@ class Parts:
     def regions(self) -> Iterator[tuple[Path, Task, Region]]:
         """Every region of every readable task, with its place in the file."""
         for number, task in enumerate(self.task):
-            for index, region in enumerate(task.region if task is not None else ()):
+            for index, region in enumerate(task.regions if task is not None else ()):
                 if task is not None:
                     yield ("task", number, "region", index), task, region
 
@@ -97,12 +95,12 @@ def cached_pages(file: File) -> int:
 
 def is_shared(region: Region) -> bool:
     """Whether all tasks of the group see the same frames."""
-    return SHARED_BY_DEFAULT[region.kind] if region.shared is None else region.shared
+    return REGIONS[region.kind].shared if region.shared is None else region.shared
 
 
 def pool_order(pool: Pool) -> int:
     """Order of the pool's allocations."""
-    return POOL_ORDERS[pool.kind] if pool.order is None else pool.order
+    return POOLS[pool.kind].order if pool.order is None else pool.order
 
 
 def region_pages(region: Region, files: dict[str, File]) -> int | None:
@@ -118,11 +116,11 @@ def region_frames(task: Task, region: Region) -> int:
 
     Forked children have room for a copy of every page.
     """
-    if region.kind == "file" or region.size is None:
+    if REGIONS[region.kind].of_file or region.size is None:
         return 0
     if is_shared(region):
         return region.size
-    return region.size * task.count * (1 + (task.children if region.kind == "anon" else 0))
+    return region.size * task.count * (1 + (task.children if REGIONS[region.kind].copied_at_fork else 0))
 
 
 def one_tasks_region(parts: Parts, name: str) -> int | None:
@@ -133,25 +131,20 @@ def one_tasks_region(parts: Parts, name: str) -> int | None:
         return None
     if match[3] is not None and int(match[3]) >= task.children:
         return None
-    kinds = ("anon",) if match[3] is not None else ("anon", "hugetlb")
-    found = [r.size for r in task.region if r.label == match[4] and r.kind in kinds and not is_shared(r)]
+    own = [region for region in _private(task) if region.label == match[4]]
+    found = [r.size for r in own if match[3] is None or REGIONS[r.kind].copied_at_fork]
     return found[0] if found else None
-
-
-def huge_order(region: Region) -> int:
-    """Order of the region's huge pages."""
-    return HUGE_PAGE_ORDERS[region.huge_page]
 
 
 def footprint(parts: Parts) -> list[tuple[str, str, int]]:
     """(name as ``where.region`` spells it, kind of page, frames) of everything that has frames."""
-    rows: list[tuple[str, str, int]] = []
-    for item in parts.file:
-        if item is not None:
-            kind = "blockdev" if item.filesystem == "blockdev" else "file"
-            rows.append((f"file:{item.name}", kind, cached_pages(item)))
+    rows = [
+        (f"file:{item.name}", kind_of_file(item.filesystem), cached_pages(item))
+        for item in parts.file
+        if item is not None
+    ]
     for _, task, region in parts.regions():
-        if region.kind != "file":
+        if not REGIONS[region.kind].of_file:
             rows.append((f"{task.name}/{region.label}", region.kind, region_frames(task, region)))
     rows.extend((f"kernel:{pool.kind}", pool.kind, pool.size) for pool in parts.kernel if pool is not None)
     return rows
@@ -159,7 +152,7 @@ def footprint(parts: Parts) -> list[tuple[str, str, int]]:
 
 def free_pages(parts: Parts) -> int:
     """Pages left for the free lists; negative if memory is too small."""
-    memory = parts.machine.memory if parts.machine is not None else 0
+    memory = parts.machine.memory_pages if parts.machine is not None else 0
     return memory - _laid_out(parts)
 
 
@@ -173,8 +166,8 @@ def place_pages(parts: Parts, index: int) -> int | None:
         return len(set(where.pfns))
     wanted = where.region if where.region is not None else where.kind
     if wanted is None:
-        return machine.memory + machine.hidden
-    if wanted == "free":
+        return machine.fitted_pages
+    if wanted == FREE:
         return max(free_pages(parts), 0)
     alone = one_tasks_region(parts, wanted)
     if where.region is not None and alone is not None:
@@ -193,19 +186,28 @@ def _laid_out(parts: Parts) -> int:
     for task in parts.task:
         if task is None:
             continue
-        private = [r for r in task.region if r.kind in {"anon", "hugetlb"} and not is_shared(r)]
-        if any(region.kind == "hugetlb" for region in private):
+        private = _private(task)
+        if any(REGIONS[region.kind].huge for region in private):
             for _ in range(task.count):
                 for region in private:
-                    end = _aligned(end, huge_order(region) if region.kind == "hugetlb" else 0)
+                    end = _aligned(end, _region_order(region))
                     end += region_frames(task, region) // task.count
         else:
             end += sum(region_frames(task, region) for region in private)
-        for region in task.region:
-            if region.kind != "file" and is_shared(region):
-                end = _aligned(end, huge_order(region) if region.kind == "hugetlb" else 0)
+        for region in task.regions:
+            if not REGIONS[region.kind].of_file and is_shared(region):
+                end = _aligned(end, _region_order(region))
                 end += region_frames(task, region)
     return end + sum(cached_pages(item) for item in parts.file if item is not None)
+
+
+def _private(task: Task) -> list[Region]:
+    """Regions of which each task has its own frames."""
+    return [each for each in task.regions if not REGIONS[each.kind].shared and not is_shared(each)]
+
+
+def _region_order(region: Region) -> int:
+    return region.huge_order if REGIONS[region.kind].huge else 0
 
 
 def _aligned(pages: int, order: int) -> int:

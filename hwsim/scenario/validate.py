@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,6 +12,7 @@ from hwsim.record import StepMistake
 from hwsim.scenario import schema, steps
 from hwsim.scenario.checks import check
 from hwsim.scenario.compile import scripted_machine
+from hwsim.scenario.keys import form_of, holds_many, model_in, spelled
 from hwsim.scenario.problems import NOTHING, Finding, Path, Problem, nearby_name, one_of, show_path
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.schema_dram import Dram
@@ -65,24 +66,15 @@ def validate(
         findings += model.dram.findings()
     if not findings:
         return model, []
-    problems = dict.fromkeys(_hashable(_problem(document, finding)) for finding in findings)
-    return None, sorted((item.problem for item in problems), key=lambda problem: _order(document, problem))
+    problems: dict[tuple[str, str, str], Problem] = {}
+    for finding in findings:
+        problem = _problem(document, finding)
+        problems.setdefault((problem.file, problem.key, problem.message), problem)
+    return None, sorted(problems.values(), key=lambda problem: _order(document, problem))
 
 
 def _below(path: Path, above: Path) -> bool:
     return path[: len(above)] == above
-
-
-class _hashable:  # noqa: N801 - a value in a file can be a list, which no set takes
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self._key = (problem.file, problem.key, problem.message)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _hashable) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
 
 
 def _order(document: Document, problem: Problem) -> tuple[int, int]:
@@ -110,16 +102,17 @@ def _finding(error: Any) -> Finding:
 
 
 def _hint(path: Path) -> str:
-    """How a missing key may look: the example of its JSON Schema."""
+    """How a missing key may look."""
     model = _model_at(path[:-1])
-    if model is None:
-        return ""
-    shape = model.model_json_schema()["properties"].get(str(path[-1]), {})
-    if "enum" in shape:
-        return one_of(shape["enum"])
-    if "examples" in shape:
-        return f'such as "{shape["examples"][0]}"'
-    return str(shape.get("description", "a table"))
+    info = spelled(model).get(str(path[-1])) if model is not None else None
+    if info is None or model_in(info.annotation) is not None:
+        return "a table"
+    form = form_of(info)
+    if form is not None and "enum" in form.shape:
+        return one_of(form.shape["enum"])
+    if form is not None and "examples" in form.shape:
+        return f'such as "{form.shape["examples"][0]}"'
+    return str(info.description)
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:
@@ -128,40 +121,27 @@ def _model_at(path: Path) -> type[BaseModel] | None:
     for part in path:
         if isinstance(part, int):
             continue
-        fields = {info.alias or name: info for name, info in model.model_fields.items()}
-        inner = _model_in(fields[part].annotation) if part in fields else None
+        keys = spelled(model)
+        inner = model_in(keys[part].annotation) if part in keys else None
         if inner is None:
             return None
         model = inner
     return model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
-
-
 def _keys_at(path: Path) -> list[str]:
     model = _model_at(path)
-    if model is None:
-        return []
-    return [info.alias or name for name, info in model.model_fields.items()]
+    return [] if model is None else list(spelled(model))
 
 
 def _full_keys(model: type[BaseModel] = ScenarioModel, before: str = "") -> Iterator[str]:
     """Every key as ``--set`` spells it, entries of arrays by number 0."""
-    for name, info in model.model_fields.items():
-        key = f"{before}{info.alias or name}"
+    for name, info in spelled(model).items():
+        key = before + name
         yield key
-        inner = _model_in(info.annotation)
+        inner = model_in(info.annotation)
         if inner is not None:
-            array = "tuple" in str(info.annotation)
-            yield from _full_keys(inner, f"{key}.0." if array else f"{key}.")
+            yield from _full_keys(inner, f"{key}.0." if holds_many(info) else f"{key}.")
 
 
 def _problem(document: Document, finding: Finding) -> Problem:

@@ -11,12 +11,11 @@ from hwsim.bad_lines import discovery
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.engine import Steps
 from hwsim.hardware.mce_text import read_mce
-from hwsim.kernel.mce.do_machine_check import HANDLING
 from hwsim.kernel.mce.inject import Played
 from hwsim.kernel.mce.printed import play_text
-from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.mm_types import INJECTOR
 from hwsim.kernel.ports import Halted
+from hwsim.record import Context, Found
 from hwsim.script.pages import pfn_of
 from hwsim.script.step import ScriptError, Step
 
@@ -37,8 +36,8 @@ def numbers_used(step: Step) -> int:
 def inject(step: Step) -> None:
     """A bad line that waits, or what the debugfs injector does: poison without a bad line."""
     pfn = pfn_of(step)
-    if step.args.get("how", "poison") == "line":
-        step.bad_lines.add(_BY_SCRIPT, pfn, step.args.get("line", 0), step.args.get("permanent", False))
+    if step.args["how"] == "line":
+        step.bad_lines.add(_BY_SCRIPT, pfn, step.args["line"], step.args["permanent"])
         return
     step.kernel.printk("inject", pfn)
     start_injector(step, iter([line_to_poison(step, pfn)]), TRAP_DEBUGFS)
@@ -53,7 +52,7 @@ def line_to_poison(step: Step, pfn: int) -> BadLine:
     else:
         bad_lines.error_count += 1
         line.record.repeats += line.record.found_ns is not None
-    discovery.note_found(line, "injected")
+    discovery.note_found(line, Found.INJECTED)
     return line
 
 
@@ -64,7 +63,7 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
     waited for.
     """
     kernel = step.kernel
-    ref = int(trapno == TRAP_MADVISE and kernel.profile.madvise_holds_page)
+    ref = kernel.profile.madvise_ref if trapno == TRAP_MADVISE else 0
     first = list(islice(lines, 1))
 
     def run() -> Steps:
@@ -74,11 +73,11 @@ def start_injector(step: Step, lines: Iterator[BadLine | Event], trapno: int) ->
                     yield line
                     continue
                 failure = line.new_failure()
-                failure.context = "injector"
+                failure.context = Context.INJECTOR
                 page = line.page if ref else None
                 if page is not None:
                     page.get(INJECTOR)
-                yield from memory_failure(kernel, line.pfn, trapno, failure, ref)
+                yield from kernel.profile.memory_failure(kernel, line.pfn, trapno, failure, ref)
                 if page is not None:
                     page.put(INJECTOR)
                 for watcher in kernel.handler_watchers:
@@ -120,9 +119,9 @@ def mce_inject(step: Step) -> None:
 
 
 def _play(step: Step) -> Played:
-    kernel, spec = step.kernel.profile.machine_checks, step.kernel.spec
-    text = read_mce(step.args["text"], step.spec.where, banks=HANDLING[kernel].banks)
-    return play_text(text, kernel, tolerant=spec.tolerant, cpus=spec.cpus)[0]
+    handling, spec = step.kernel.profile.machine_checks, step.kernel.spec
+    text = read_mce(step.args["text"], step.spec.where, banks=handling.banks)
+    return play_text(text, handling, tolerant=spec.tolerant, cpus=spec.cpus)[0]
 
 
 def _report(step: Step, pfn: int) -> None:
@@ -139,15 +138,15 @@ def _report(step: Step, pfn: int) -> None:
 
 def scrub(step: Step) -> None:
     """The patrol scrubber reads every line of the page."""
-    line = step.bad_lines.live(pfn_of(step))
-    if line is None or not line.line_is_bad:
+    line = step.bad_line(pfn_of(step))
+    if line is None:
         step.result("no bad line")
         return
     step.result("found")
     discovery.scrub_visit(line)
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "inject": inject,
     "mce": mce,
     "mce_inject": mce_inject,

@@ -9,7 +9,6 @@ from hwsim.engine import Steps
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.filemap import (
     close_file,
-    close_reports,
     evict_inode,
     file_left,
     fsync_error,
@@ -27,7 +26,8 @@ from hwsim.kernel.mm.page_cache import (
 )
 from hwsim.kernel.mm.page_lock import wait_on_page, wait_on_page_writeback
 from hwsim.kernel.mm.swap import shmem_getpage
-from hwsim.kernel.mm_types import AddressSpace, OpenFile, Page, Region, Task
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region, Task
+from hwsim.record import Found, Swallowed, ToldBy
 from hwsim.script.frames import changed, let_go, line_overwritten, stored_to, up_to_now
 from hwsim.script.names import within
 from hwsim.script.pages import cached, file_of
@@ -35,7 +35,6 @@ from hwsim.script.reading_in import bring_in, lost_pages, new_cached_page
 from hwsim.script.step import Step, carry_out, returns
 from hwsim.script.touch import CONSUMED, user_buffer
 from hwsim.script.writeback import is_locked, write_back
-from hwsim.userspace.open_files import DEFAULT_FD
 
 
 def _file(step: Step) -> tuple[Region, AddressSpace]:
@@ -60,13 +59,13 @@ def read(step: Step) -> None:
         step.result("end of file")
         return
     page, result = bring_in(step, region, index)
-    if page is None or not page.flags & pg.UPTODATE or _refused(step, page):
+    if page is None or not page.flags & pg.UPTODATE or answers_eio(step.kernel, page):
         step.result("EIO")
         return
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad:
+    line = step.bad_line(page.pfn)
+    if line is not None:
         step.result(CONSUMED)  # now: the run may end in the next line
-        discovery.consumed(line, "kernel_load", step.args["task"])
+        discovery.consumed(line, Found.KERNEL_LOAD, step.args["task"])
         return
     if user_buffer(step):
         step.result("EFAULT")
@@ -74,10 +73,6 @@ def read(step: Step) -> None:
     if result in (STALE, ZEROES):
         step.kernel.files.read(region, index)
     step.result(result)
-
-
-def _refused(step: Step, page: Page) -> bool:
-    return answers_eio(page, step.kernel.switches.pagecache_policy)
 
 
 def write(step: Step) -> None:
@@ -99,7 +94,9 @@ def _write(step: Step, task: Task) -> Steps:
         page = cached(step, region, index)  # memory_failure() may have dropped it
     if not returns(step, task):
         return
-    if page is not None and (_refused(step, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))):
+    if page is not None and (
+        answers_eio(step.kernel, page) or (page.flags & pg.SWAPCACHE and not shmem_getpage(page))
+    ):
         step.result("EIO")
         return
     if page is None:
@@ -115,8 +112,8 @@ def _write(step: Step, task: Task) -> Steps:
     step.kernel.files.written(region, index)
     page.writer = step.args["task"]
     changed(step, page)
-    if step.args.get("sync"):
-        yield from _ask(step, "o_sync", _descriptor(step, mapping), range(index, index + 1))
+    if step.args["sync"]:
+        yield from _ask(step, ToldBy.O_SYNC, _descriptor(step, mapping), range(index, index + 1))
         return
     step.result("ok", pfn=page.pfn)
 
@@ -124,7 +121,7 @@ def _write(step: Step, task: Task) -> Steps:
 def _descriptor(step: Step, mapping: AddressSpace) -> OpenFile:
     """The struct file that the step names; one that was closed is opened anew."""
     task = step.task()
-    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
+    key = step.args["file"], step.args["fd"]
     file = task.files.get(key)
     if file is None:
         file = task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
@@ -163,7 +160,7 @@ def msync(step: Step) -> None:
             vma.mapping.name.removeprefix("file:") for vma in task.vmas.values() if vma.mapping and vma.file
         }
         raise step.error(f'task "{task.name}" does not map this file', "file", allowed=sorted(known))
-    carry_out(step, _ask(step, "msync", mapped[0]))
+    carry_out(step, _ask(step, ToldBy.MSYNC, mapped[0]))
 
 
 def sync(step: Step) -> None:
@@ -175,14 +172,14 @@ def _sync(step: Step) -> Steps:
     swallowed = []
     kernel = step.kernel
     for region in kernel.mem_map.regions:
-        if region.kind in ("file", "blockdev") and region.mapping is not None:
+        if region.layout.is_file and region.mapping is not None:
             yield from write_back(step, region.mapping)
             if kernel.halted:
                 return
             has_pages = has_cached_pages(region, kernel.mem_map.overlay, kernel.engine.now_ns)
             if has_pages and wait_swallows(kernel, region.mapping, "sync"):
                 swallowed.append(region.name)
-                kernel.files.swallowed(region, "sync")
+                kernel.files.swallowed(region, Swallowed.SYNC)
     step.result(0, swallowed=swallowed)
 
 
@@ -212,7 +209,7 @@ def _evict(step: Step, region: Region, mapping: AddressSpace) -> Steps:
 def open_(step: Step) -> None:
     """open(): a new session; it tells nobody anything."""
     task, (_, mapping) = step.task(), _file(step)
-    key = step.args["file"], step.args.get("fd", DEFAULT_FD)
+    key = step.args["file"], step.args["fd"]
     if task.files.get(key) is not None:
         raise step.error("this descriptor is open already", "fd", allowed="another name")
     task.files[key] = open_file(mapping, step.kernel.engine.now_ns).get()
@@ -228,14 +225,14 @@ def close(step: Step) -> None:
 def _close(step: Step, task: Task, file: OpenFile) -> Steps:
     region, mapping = _file(step)
     last_of_device = mapping.is_block_device and mapping.files == [file] and file.users == 1
-    if last_of_device or close_reports(step.kernel, mapping):
+    if last_of_device or step.kernel.profile.close_reports(mapping):
         yield from write_back(step, mapping)
         if not returns(step, task):
             return
     failed = close_file(step.kernel, file)
-    task.files[step.args["file"], step.args.get("fd", DEFAULT_FD)] = None
+    task.files[step.args["file"], step.args["fd"]] = None
     if failed:
-        step.kernel.files.told(region, task.name, file, "close")
+        step.kernel.files.told(region, task.name, file, ToldBy.CLOSE)
     file_left(step.kernel, mapping)
     step.result("EIO" if failed else 0)
 
@@ -332,7 +329,7 @@ def _remove(step: Step, region: Region, cut: range) -> Steps:
             changed(step, page)
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "read": read,
     "write": write,
     "fsync": fsync,

@@ -10,6 +10,7 @@ from hwsim.kernel.mm.page_cache import set_page_dirty
 from hwsim.kernel.mm.swap import free_swap_and_cache
 from hwsim.kernel.mm_types import Page, Region
 from hwsim.memory.advance_state import clean_if_written
+from hwsim.record import End
 from hwsim.script.pages import look
 from hwsim.script.step import Step
 
@@ -31,10 +32,10 @@ def stored_to(step: Step, page: Page) -> None:
 
 def line_overwritten(step: Step, page: Page) -> None:
     """The step writes a whole line, or all of them: bad data of a transient error is gone."""
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad and not line.permanent:
+    line = step.bad_line(page.pfn)
+    if line is not None and not line.permanent:
         step.kernel.event("healed", error=line.error, pfn=line.pfn)
-        finish(line, "healed")
+        finish(line, End.HEALED)
 
 
 def changed(step: Step, page: Page) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from hwsim.kernel.mm.mmap import find_range
 from hwsim.kernel.mm_types import Task
+from hwsim.memory.kinds import FILE, REGIONS, named
 from hwsim.script.pages import (
     beyond,
     file_of,
@@ -20,6 +21,7 @@ from hwsim.script.pages import (
     vmas_of,
 )
 from hwsim.script.step import ScriptError, Step
+from hwsim.script.verbs import VERBS
 
 # These verbs may name a frame that does not exist: memory_failure() has an exit for it.
 _REPORTS = ("mce", "inject")
@@ -132,11 +134,13 @@ def _living(step: Step) -> Task | None:
 
 def _new_name(step: Step) -> None:
     """A task's regions have different names."""
-    task, key = _living(step), {"mmap": "name", "mremap": "to"}.get(step.spec.verb)
-    if task is not None and key is not None:
-        name = step.args[key]
-        if any(vma.name == name for vma in task.vmas.values()):
-            text = f'task "{task.name}" maps a region "{name}" already'
+    task = _living(step)
+    if task is None:
+        return
+    names = {vma.name for vma in task.vmas.values()}
+    for key, arg in VERBS[step.spec.verb].args.items():
+        if arg.kind == "new_region" and step.args[key] in names:
+            text = f'task "{task.name}" maps a region "{step.args[key]}" already'
             raise step.error(text, key, allowed="another name")
 
 
@@ -145,15 +149,15 @@ def _new_mapping(step: Step) -> None:
     if step.spec.verb != "mmap":
         return
     args, kind = step.args, step.args["kind"]
-    if kind == "file" and "file" not in args:
+    use = REGIONS[kind]
+    if use.of_file and "file" not in args:
         raise step.mistake("a mapping needs the file", "file", allowed=living(step, "file:"))
-    if kind != "file" and "file" in args:
-        raise step.mistake(f"a region of kind {kind} has no file", "file", allowed='kind = "file"')
-    if kind != "file" and "pages" not in args:
+    if not use.of_file and "file" in args:
+        raise step.mistake(f"a region of kind {kind} has no file", "file", allowed=named([FILE]))
+    if not use.of_file and "pages" not in args:
         raise step.mistake("mmap needs this argument", "size", allowed='such as "16 KiB"')
-    if kind == "file" and args.get("pages", 0) > (cached := file_of(step, args["file"]).layout.pages):
+    if use.of_file and args.get("pages", 0) > (cached := file_of(step, args["file"]).layout.pages):
         text = f'larger than the cached part of "{args["file"]}"'
         raise step.mistake(text, "size", allowed=f"up to {cached * 4} KiB")
-    shared = {"anon": False, "shm": True, "file": True}.get(kind)
-    if shared is not None and args.get("shared", shared) != shared:
-        raise step.mistake(f"not for kind {kind}", "shared", allowed=str(shared).lower())
+    if use.sharing and args.get("shared", use.shared) != use.shared:
+        raise step.mistake(f"not for kind {kind}", "shared", allowed=str(use.shared).lower())

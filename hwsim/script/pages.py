@@ -5,17 +5,18 @@ from __future__ import annotations
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.mmap import find_vma
 from hwsim.kernel.mm.swap import is_on_swap
-from hwsim.kernel.mm_types import PAGE_SHIFT, Page, Region, Task, Vma
+from hwsim.kernel.mm_types import Page, Region, Task, Vma
 from hwsim.script.step import ScriptError, Step, StepSkipped
+from hwsim.units import PAGE_SHIFT
 from hwsim.userspace.user_task import user_task
 
 _FIRST_ERROR_ID = -10_000_000  # names of the draws for pages that only a script has looked at
 
 
-def pfn_of(step: Step, key: str = "page") -> int:
+def pfn_of(step: Step) -> int:
     """The frame that the step names; it need not have a struct page."""
-    ref = step.args[key]
-    return int(ref["pfn"]) if "pfn" in ref else page_of(step, key).pfn
+    ref = step.args["page"]
+    return int(ref["pfn"]) if "pfn" in ref else page_of(step).pfn
 
 
 def page_of(step: Step, key: str = "page") -> Page:
@@ -135,7 +136,7 @@ def page_in_vma(step: Step, vma: Vma, pgoff: int) -> Page | None:
     pte = vma.ptes.get(pgoff)
     if pte is not None:
         return pte.page
-    if vma.mapping is not None and vma.region.kind != "hugetlb":
+    if vma.mapping is not None and not vma.region.layout.is_hugetlb:
         page = cached(step, frames_of(step, vma), pgoff)
         return page if page is not None and vma in page.ptes else None
     for region in _anon_regions(vma):

@@ -14,15 +14,16 @@ from hwsim.record import StepMistake
 from hwsim.script import errors, files, state, tasks, touch
 from hwsim.script.names import missing
 from hwsim.script.step import Power, ScriptError, Step, StepSkipped
+from hwsim.script.verbs import with_defaults
 from hwsim.spec import Arguments, ScriptStep
 from hwsim.userspace.process_table import ProcessTable
 
-_DO: dict[str, Callable[[Step], None]] = {
-    **errors.VERBS,
-    **touch.VERBS,
-    **tasks.VERBS,
-    **files.VERBS,
-    **state.VERBS,
+_PLAYS: dict[str, Callable[[Step], None]] = {
+    **errors.PLAYS,
+    **touch.PLAYS,
+    **tasks.PLAYS,
+    **files.PLAYS,
+    **state.PLAYS,
 }
 
 
@@ -47,7 +48,7 @@ class Script:
 
     def step(self, spec: ScriptStep, number: int) -> Step:
         """A step on this machine; its ``number`` is one of its own."""
-        return Step(spec, number, *self._parts)
+        return Step(spec, number, with_defaults(spec.verb, spec.args), *self._parts)
 
     def _schedule(self, step: Step) -> None:
         engine = step.bad_lines.around.engine
@@ -70,7 +71,7 @@ class Script:
             for error in wrong:
                 self._refuse(error)
             if not wrong:
-                _DO[step.spec.verb](step)
+                _PLAYS[step.spec.verb](step)
         except ScriptError as error:
             self._refuse(error)
         except StepSkipped as reason:

@@ -22,7 +22,7 @@ from hwsim.kernel.mm.swap import (
 )
 from hwsim.kernel.mm_types import OWNER, PIN, SWAP, Page, Region
 from hwsim.script.frames import changed, up_to_now
-from hwsim.script.pages import frames_of, page_of, vma_at
+from hwsim.script.pages import file_of, frames_of, page_of, vma_at
 from hwsim.script.reading_in import read_slot, swap_in_frame
 from hwsim.script.step import Step
 from hwsim.script.tasks import carve
@@ -83,7 +83,7 @@ def _slot(step: Step) -> tuple[Region, int] | None:
             return None
         region = frames_of(step, vma)
     elif "file" in ref:
-        region, pgoff = step.kernel.mem_map.by_name[f"file:{ref['file']}"], ref["index"]
+        region, pgoff = file_of(step, ref["file"]), ref["index"]
     else:
         return None
     return (region, pgoff) if is_on_swap(region, pgoff) else None
@@ -123,7 +123,7 @@ def _locked_of_file(step: Step) -> Page | None:
     ref = step.args["page"]
     if "file" not in ref:
         return None
-    region = step.kernel.mem_map.by_name[f"file:{ref['file']}"]
+    region = file_of(step, ref["file"])
     for page in step.kernel.mem_map.overlay.values():
         if page.locked_by_script and page.region is region and page.pgoff == ref["index"]:
             return page
@@ -158,7 +158,7 @@ def pagevec(step: Step) -> None:
     page = _in_use(step)
     if not page.flags & pg.LRU:
         raise step.error("the page is not on an LRU list")
-    lru_cache_add(page, step.args.get("cpu", 1))
+    lru_cache_add(page, step.args["cpu"])
 
 
 def buffers(step: Step) -> None:
@@ -178,19 +178,19 @@ def buffers(step: Step) -> None:
 def flags(step: Step) -> None:
     """Set and clear flags, whatever they mean; holders and page tables stay as they are."""
     page = page_of(step)
-    to_set, to_clear = (pg.flags_of(step.args.get(key, ())) for key in ("set", "clear"))
+    to_set, to_clear = (pg.flags_of(step.args[key]) for key in ("set", "clear"))
     change_flags(step.kernel, page, to_set, to_clear)
     step.result("set", flags=pg.names_of(page.flags))
 
 
 def unmap_fails(step: Step) -> None:
     """The next tries to unmap the page fail."""
-    page_of(step).unmap_failures = step.args.get("tries", 5)
+    page_of(step).unmap_failures = step.args["tries"]
 
 
 def alloc(step: Step) -> None:
     """The kernel takes a block of 2^order pages."""
-    name, order = f"kernel:{step.args['name']}", step.args.get("order", 0)
+    name, order = f"kernel:{step.args['name']}", step.args["order"]
     held = step.kernel.mem_map.by_name.get(name)
     if held is not None and held.alive:
         raise step.error("this name is taken", "name", allowed="a name that no pool or block has")
@@ -237,7 +237,7 @@ def free_page(step: Step) -> None:
     step.result("isolated" if poisoned else "freed", pfn=page.pfn)
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "swap_out": swap_out,
     "swap_in": swap_in,
     "start_writeback": start_writeback,

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from mypy_extensions import trait
 
+from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.engine import Steps
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Task
 from hwsim.kernel.ports import Halted
 from hwsim.record import StepMistake
+from hwsim.script.verbs import PAGE_FORMS
 from hwsim.spec import Arguments, ScriptStep
 from hwsim.userspace.process_table import ProcessTable
 from hwsim.userspace.user_task import UserTask
@@ -53,23 +55,20 @@ class Step:
     """A step, and the parts of the machine on which it is done.
 
     Life: made with its script -> done at its time, or skipped -> what had to wait comes later, and ends in
-    :meth:`result` too.  ``refuse`` takes the mistake of a step that cannot be done once it has begun;
-    ``unforked`` are the tasks that an error killed before the script could fork them.
+    :meth:`result` too.  ``args`` is what it asks for, with the defaults of what it leaves out; ``refuse``
+    takes the mistake of a step that cannot be done once it has begun; ``unforked`` are the tasks that an
+    error killed before the script could fork them.
     """
 
     spec: ScriptStep
     number: int
+    args: Arguments
     bad_lines: BadLines
     processes: ProcessTable
     power: Power
     refuse: Callable[[ScriptError], None]
     unforked: set[str]
     facts: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def args(self) -> Arguments:
-        """What it asks for."""
-        return self.spec.args
 
     @property
     def kernel(self) -> Kernel:
@@ -98,6 +97,11 @@ class Step:
         self.facts.update({"result": result}, **facts)
         if self.kernel.engine.now_ns > self.spec.at_ns:
             self.facts["answered_ns"] = self.kernel.engine.now_ns
+
+    def bad_line(self, pfn: int) -> BadLine | None:
+        """The line of this frame whose data is bad now: who reads the page meets it."""
+        line = self.bad_lines.live(pfn)
+        return line if line is not None and line.line_is_bad else None
 
     # -- tasks --------------------------------------------------------------------------------------
 
@@ -167,5 +171,5 @@ def returns(step: Step, task: Task) -> bool:
 def _page_text(page: Mapping[str, object]) -> str:
     if "pfn" in page:
         return f"pfn {page['pfn']:#x}"
-    key = next(key for key in ("region", "file", "kernel", "free", "address") if key in page)
+    key = next(key for key in PAGE_FORMS if key in page)
     return f"{key} {page[key]}" + (f" index {page['index']}" if "index" in page else "")

@@ -20,19 +20,18 @@ from hwsim.kernel.mm.mmap import (
     zap_entries,
 )
 from hwsim.kernel.mm_types import PRESENT, AddressSpace, Page, Region, Task, Vma
-from hwsim.kernel.prctl import sys_prctl
 from hwsim.kernel.signal import unblock
 from hwsim.kernel.sysctl import EINVAL
+from hwsim.memory.kinds import FILE, REGIONS
 from hwsim.script.errors import TRAP_MADVISE, line_to_poison, start_injector
 from hwsim.script.files import punch_hole
 from hwsim.script.frames import changed, free_run, let_go
 from hwsim.script.pages import file_of, first_pgoff, frames_of, page_in_vma, vmas_of
 from hwsim.script.step import Step
 from hwsim.script.touch import touch
+from hwsim.units import PAGE_SHIFT
 from hwsim.userspace.open_files import file_to_map
 from hwsim.userspace.user_task import user_task
-
-_HUGE_ORDER = 9
 
 
 def fork(step: Step) -> None:
@@ -57,44 +56,48 @@ def exit_(step: Step) -> None:
 def mmap(step: Step) -> None:
     """A new region; its pages come with the first touch."""
     args, task, kernel = step.args, step.task(), step.kernel
-    kind, name, now = args["kind"], args["name"], kernel.engine.now_ns
+    use, name, now = REGIONS[args["kind"]], args["name"], kernel.engine.now_ns
     mapping = opened = None
-    if kind == "file":
+    if use.of_file:
         file = file_of(step, args["file"])
         pages = args.get("pages", file.layout.pages)
-        region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", "file", -1, pages, populate=False))
+        region = kernel.mem_map.carve(Layout(f"{task.name}/{name}", FILE, -1, pages, populate=False))
         mapping, opened = file.mapping, file_to_map(task, args["file"], file.mapping, now)
     else:
         pages = args["pages"]
-        region = carve(step, f"{task.name}/{name}", kind, pages, key="size")
-        if kind == "anon":
-            user_task(task).private[name] = region
-        else:
-            mapping = region.mapping = AddressSpace(region.name, "tmpfs" if kind == "shm" else "hugetlbfs")
+        order = use.huge_pages[0][1] if use.huge else 0
+        region = carve(
+            step, f"{task.name}/{name}", args["kind"], pages, order, key="size", is_hugetlb=use.huge
+        )
+        if use.filesystem:
+            mapping = region.mapping = AddressSpace(region.name, use.filesystem)
             user_task(task).group.shared.append(region)
+        else:
+            user_task(task).private[name] = region
     vma = do_mmap(
         task,
         name,
         region,
         pages,
         since_ns=now,
-        shared=args.get("shared", kind != "anon"),
+        shared=args.get("shared", mapping is not None),
         mapping=mapping,
-        anon_vma=region.anon_vma if kind == "anon" else None,
-        populated=kind == "hugetlb",  # there is no other moment when a huge page would come
+        anon_vma=region.anon_vma if mapping is None else None,
+        populated=use.huge,  # there is no other moment when a huge page would come
         file=opened,
     )
-    if kind in ("shm", "hugetlb"):
+    if use.filesystem:
         region.vmas.append(vma)
 
 
-def carve(step: Step, name: str, kind: str, pages: int, order: int = 0, *, key: str) -> Region:
+def carve(
+    step: Step, name: str, kind: str, pages: int, order: int, *, key: str, is_hugetlb: bool = False
+) -> Region:
     """Frames for a new region, from free memory; ``key`` is the argument that says how many."""
     kernel = step.kernel
-    if kind == "hugetlb":
-        order = _HUGE_ORDER
     first = free_run(step, pages, order, key)
-    region = kernel.mem_map.carve(Layout(name, kind, first, pages, order=order, populate=False))
+    layout = Layout(name, kind, first, pages, order=order, populate=False, is_hugetlb=is_hugetlb)
+    region = kernel.mem_map.carve(layout)
     region.since_ns = kernel.engine.now_ns
     step.bad_lines.given_out(first, pages)
     return region
@@ -154,7 +157,7 @@ def mremap(step: Step) -> None:
         copies = user_task(task).copies.get(vma.name)
         if copies is not None:
             user_task(task).copies[name] = copies
-        step.facts["address"] = moved.start << 12
+        step.facts["address"] = moved.start << PAGE_SHIFT
     task.offsets[name] = base + step.args["first"]
 
 
@@ -189,7 +192,7 @@ def madvise(step: Step) -> None:
     advice = step.args["advice"]
     for vma, covered in pieces if advice != "hwpoison" else ():
         has_file = vma.mapping is not None or advice == "dontneed"
-        if vma.mlocked or vma.region.kind == "hugetlb" or not has_file:
+        if vma.mlocked or vma.region.layout.is_hugetlb or not has_file:
             step.result("EINVAL")
             return
         if advice == "dontneed":
@@ -254,7 +257,7 @@ def sysctl(step: Step) -> None:
 
 def prctl(step: Step) -> None:
     """prctl(): early or late kill for one task, in kernels that have it."""
-    result = sys_prctl(step.kernel, step.task(), step.args["option"], str(step.args.get("value", 0)))
+    result = step.kernel.profile.prctl(step.task(), step.args["option"], str(step.args["value"]))
     step.result("EINVAL" if result == -EINVAL else result)
 
 
@@ -263,7 +266,7 @@ def reboot(step: Step) -> None:
     step.power.restart()
 
 
-VERBS: dict[str, Callable[[Step], None]] = {
+PLAYS: dict[str, Callable[[Step], None]] = {
     "fork": fork,
     "exit": exit_,
     "mmap": mmap,

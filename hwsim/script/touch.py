@@ -32,6 +32,7 @@ from hwsim.kernel.mm.page_lock import wait_on_page
 from hwsim.kernel.mm.swap import do_swap_page, reuse_swap_page
 from hwsim.kernel.mm_types import POISON, PRESENT, SWAP, Page, Pte, Region, Task, Vma
 from hwsim.kernel.signal import LOOP_BOUND
+from hwsim.record import Found, Result
 from hwsim.script.frames import changed, line_overwritten, new_page, stored_to
 from hwsim.script.pages import (
     cached,
@@ -75,7 +76,7 @@ def _carry_out(step: Step, vma: Vma, pgoff: int, *, store: bool, tries: int = 1)
         if tries < LOOP_BOUND and vma.alive:
             carry_out(step, _carry_out(step, vma, pgoff, store=store, tries=tries + 1))
         else:
-            signal.result = "looping"
+            signal.result = Result.LOOPING
 
     signal.again = again
 
@@ -131,7 +132,7 @@ def touch(step: Step, vma: Vma, pgoff: int, *, store: bool) -> Generator[Event, 
         if store and not vma.writable:
             return die_of(step, vma.task, SIGSEGV)
         page = page_in_vma(step, vma, pgoff)
-        if vma.region.kind == "hugetlb":
+        if vma.region.layout.is_hugetlb:
             if page is None:
                 raise step.error("the huge page is not mapped")
             return _access(step, vma, (page.head or page).ptes[vma], page, store=store)
@@ -176,12 +177,12 @@ def _waits_for(step: Step, vma: Vma, pgoff: int, pte: Pte | None, *, store: bool
 
 def _access(step: Step, vma: Vma, pte: Pte, page: Page, *, store: bool) -> str:
     """The access itself, to a page that is mapped."""
-    line = step.bad_lines.live(page.pfn)
+    line = step.bad_line(page.pfn)
     copied = store and page.flags & pg.ANON and len(page.ptes) > 1
     full_line = store and bool(step.args.get("full_line")) and not copied
-    if line is not None and line.line_is_bad and not full_line:
+    if line is not None and not full_line:
         step.result(CONSUMED)  # now: the run may end in the next line
-        discovery.consumed(line, "task_load", vma.task.name)
+        discovery.consumed(line, Found.TASK_LOAD, vma.task.name)
         return CONSUMED
     if copied:
         do_wp_page(step, vma, pte)
@@ -316,11 +317,11 @@ def user_buffer(step: Step) -> int:
         error = copy_user(step.kernel, vma, pte)
         if error:
             return error
-    line = step.bad_lines.live(page.pfn) if page is not None else None
-    if line is not None and line.line_is_bad and pte is not None and pte.kind == PRESENT:
+    line = step.bad_line(page.pfn) if page is not None else None
+    if line is not None and pte is not None and pte.kind == PRESENT:
         step.result(CONSUMED)
-        discovery.consumed(line, "kernel_load", task.name)
+        discovery.consumed(line, Found.KERNEL_LOAD, task.name)
     return 0
 
 
-VERBS: dict[str, Callable[[Step], None]] = {"load": load, "store": store}
+PLAYS: dict[str, Callable[[Step], None]] = {"load": load, "store": store}

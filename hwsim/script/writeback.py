@@ -78,6 +78,6 @@ def _more_is_dirty(step: Step, mapping: AddressSpace, inode: Inode) -> bool:
 
 def read_by_device(step: Step, page: Page) -> None:
     """The disk controller reads the page."""
-    line = step.bad_lines.live(page.pfn)
-    if line is not None and line.line_is_bad:
+    line = step.bad_line(page.pfn)
+    if line is not None:
         discovery.device_read(line)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from hwsim.record import Outcome
 from hwsim.show import reading, rounding, style
 from hwsim.show.rounding import Unit
 from hwsim.study.estimate import Estimate
@@ -27,10 +28,10 @@ _KILLS = (
 )
 _OUTCOMES = (
     ("detected", "errors found"),
-    ("recovered", "Recovered"),
-    ("delayed", "Delayed"),
-    ("failed", "Failed"),
-    ("ignored", "Ignored"),
+    ("recovered", Outcome.RECOVERED),
+    ("delayed", Outcome.DELAYED),
+    ("failed", Outcome.FAILED),
+    ("ignored", Outcome.IGNORED),
 )
 
 

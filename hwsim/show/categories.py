@@ -9,24 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from hwsim.record import End, Found, Told, Words
 from hwsim.show import reading, rounding, style
 from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
 
-PATHS = {
-    "scrub": "patrol scrub",
-    "task_load": "read by a task",
-    "kernel_load": "read by the kernel",
-    "device_read": "read by a device",
-    "injected": "injected",
-    "none": "never found",
-}
-TOLD = {
-    "writer": "the writer",
-    "bystander": "a bystander only",
-    "later_session": "a later session only",
-    "nobody": "nobody",
-}
 MOST_POLICIES = 7
 NAME_WIDTH = 90
 
@@ -36,22 +23,22 @@ def detection_paths(results: reading.Results) -> Figure:
 
     Further errors on a page that already had one are left out: they are found with it, or not at all.
     """
-    errors = results.errors[results.errors["end"] != "duplicate"]
+    errors = results.errors[results.errors["end"] != End.DUPLICATE]
     axis = "share of errors (the first of each page)"
-    return _figure(results, errors, "found", PATHS, "How errors were found", "errors", axis)
+    return _figure(results, errors, "found", Found, "How errors were found", "errors", axis)
 
 
 def who_was_told(results: reading.Results) -> Figure:
     """Who learned of lost writes: the writer at least, only others, nobody; with intervals over machines."""
     title = "Who was told of a lost write"
-    return _figure(results, results.lost_writes, "told", TOLD, title, "lost writes", "share of lost writes")
+    return _figure(results, results.lost_writes, "told", Told, title, "lost writes", "share of lost writes")
 
 
 def _figure(
     results: reading.Results,
     rows: pd.DataFrame,
     column: str,
-    names: dict[str, str],
+    words: type[Words],
     title: str,
     what: str,
     xlabel: str,
@@ -62,6 +49,7 @@ def _figure(
         rows = rows[rows["policy"].isin([p.number for p in chosen])]
         if rows.empty:
             return style.message(f"There are no {what} in these results.", title)
+        names = words.meanings()
         seen = [name for name in names if (rows[column] == name).any()]
         mine = {p.number: rows[rows["policy"] == p.number] for p in chosen}
         labels = [style.wrap(f"{p.label} ({_counted(mine[p.number], what)})", NAME_WIDTH) for p in chosen]

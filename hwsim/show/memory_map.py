@@ -18,21 +18,15 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from hwsim import units
+from hwsim.memory.kinds import FREE, KINDS
 from hwsim.show import style
 
 if TYPE_CHECKING:
     from hwsim.machine.snapshot import Snapshot
 
 COLUMNS, ROWS = 128, 48
-CLASSES: dict[str, tuple[str, str]] = {
-    "free": ("free", "#F4F4F4"),
-    "anon": ("anonymous", "#56B4E9"),
-    "shm": ("shared memory", "#0072B2"),
-    "file": ("page cache", "#9BD6B8"),
-    "blockdev": ("block device", "#009E73"),
-    "hugetlb": ("huge pages", "#CC79A7"),
-    "kernel": ("kernel", "#C9B99A"),
-}
+# Words and colours, each once: several kinds may share them.  Of a cell that is half free, free wins.
+CLASSES = list(dict.fromkeys(kind.shown for kind in (KINDS[FREE], *KINDS.values())))
 MARKS = {
     "latent": ("bad line, nobody knows", "o", "none"),
     "known": ("found, not poisoned", "s", "none"),
@@ -43,15 +37,14 @@ MARKS = {
 
 def cells(snapshot: Snapshot, count: int) -> NDArray[np.uint8]:
     """The class most frames of each cell belong to, as its place in CLASSES; uint8, shape (count,)."""
-    names = list(CLASSES)
     edges = np.linspace(0, snapshot.pages, count + 1)
-    weight = np.zeros((len(names), count))
+    weight = np.zeros((len(CLASSES), count))
     for run in snapshot.runs:
-        kind = names.index(run.kind if run.kind in CLASSES else "kernel")
+        place = CLASSES.index(KINDS[run.kind].shown)
         covered = np.minimum(edges[1:], run.first_pfn + run.pages) - np.maximum(edges[:-1], run.first_pfn)
-        weight[kind] += np.maximum(covered, 0.0)
+        weight[place] += np.maximum(covered, 0.0)
     # What was given out since the boot lies on top of the run of free frames it came from.
-    free = names.index("free")
+    free = CLASSES.index(KINDS[FREE].shown)
     weight[free] = np.diff(edges) - np.delete(weight, free, axis=0).sum(axis=0)
     found: NDArray[np.uint8] = weight.argmax(axis=0).astype(np.uint8)
     return found
@@ -63,26 +56,28 @@ def memory_map(snapshot: Snapshot) -> Figure:
         figure = Figure(figsize=(style.WIDTH_IN, 4.4), layout=style.layout())
         axes = figure.add_subplot()
         grid = cells(snapshot, COLUMNS * ROWS).reshape(ROWS, COLUMNS)
-        colours = ListedColormap([colour for _, colour in CLASSES.values()])
+        colours = ListedColormap([colour for _, colour in CLASSES])
         norm = BoundaryNorm(np.arange(len(CLASSES) + 1) - 0.5, len(CLASSES))
         axes.imshow(grid, cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
         _draw_marks(axes, snapshot)
         axes.set_xlim(-0.5, COLUMNS - 0.5)
         axes.set_ylim(ROWS - 0.5, -0.5)
         rows = np.linspace(0, ROWS, 9)[:-1]
-        axes.set_yticks(rows - 0.5, [units.human_bytes(int(r * snapshot.pages / ROWS) * 4096) for r in rows])
+        begins = [int(row * snapshot.pages / ROWS) * units.PAGE_BYTES for row in rows]
+        axes.set_yticks(rows - 0.5, [units.human_bytes(each) for each in begins])
         axes.set_xticks([])
         axes.set_ylabel("physical address")
         axes.set_xlabel("addresses run along the rows")
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.set_title(f"{style.shorten(snapshot.name, 50)} after {units.human_duration(snapshot.time_ns)}")
-        used = [name for place, name in enumerate(CLASSES) if (grid == place).any()]
+        used = [shown for place, shown in enumerate(CLASSES) if (grid == place).any()]
         handles = [*_class_handles(used), *_mark_handles(snapshot)]
         figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.2)
-        cell = units.human_bytes(snapshot.pages * 4096 / (COLUMNS * ROWS))
+        memory = snapshot.pages * units.PAGE_BYTES
+        cell = units.human_bytes(memory / (COLUMNS * ROWS))
         style.caption(
             figure,
-            f"{units.human_bytes(snapshot.pages * 4096)} of memory; a cell is {cell}, in the colour of what "
+            f"{units.human_bytes(memory)} of memory; a cell is {cell}, in the colour of what "
             "most of it is used for. A mark is a single page of 4 KiB.",
         )
     return figure
@@ -107,8 +102,8 @@ def _draw_marks(axes: Axes, snapshot: Snapshot) -> None:
         marks.set_in_layout(False)  # else room is made for marks that stand over the edge
 
 
-def _class_handles(used: Iterable[str]) -> Iterator[Patch]:
-    for text, colour in map(CLASSES.__getitem__, used):
+def _class_handles(used: Iterable[tuple[str, str]]) -> Iterator[Patch]:
+    for text, colour in used:
         yield Patch(facecolor=colour, edgecolor=style.INK, linewidth=0.4, label=text)
 
 

@@ -15,6 +15,7 @@ from hwsim.show.survival import time_to_kill
 from hwsim.show.timeline import most_instructive, time_line
 
 __all__ = [
+    "FIGURES",
     "detection_paths",
     "kills_and_recoveries",
     "outcome_by_page_type",
@@ -24,6 +25,13 @@ __all__ = [
     "write_all",
 ]
 
+FIGURES = (  # of a whole study, in reading order; each is written under its own name
+    kills_and_recoveries,
+    outcome_by_page_type,
+    time_to_kill,
+    detection_paths,
+    who_was_told,
+)
 _MOST_TIME_LINES = 4
 
 
@@ -35,12 +43,10 @@ def write_all(results: reading.Results, out_dir: str | Path) -> list[Path]:
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    written = style.save(kills_and_recoveries(results), folder / "kills-and-recoveries")
-    written += style.save(outcome_by_page_type(results), folder / "outcome-by-page-type")
-    written += style.save(time_to_kill(results), folder / "time-to-kill")
-    written += style.save(detection_paths(results), folder / "detection-paths")
-    if not results.lost_writes.empty:
-        written += style.save(who_was_told(results), folder / "who-was-told")
+    written: list[Path] = []
+    for draw in FIGURES:
+        if draw is not who_was_told or not results.lost_writes.empty:
+            written += style.save(draw(results), folder / draw.__name__.replace("_", "-"))
     chosen = most_instructive(results)
     if chosen is None:
         return written

@@ -11,8 +11,10 @@ import pandas as pd
 
 from hwsim import units
 from hwsim.printable import escaped
+from hwsim.record import Cause, Found, Result
 from hwsim.show.rounding import plain
 from hwsim.study import estimate
+from hwsim.study.columns import unit_of
 from hwsim.study.estimate import Estimate
 from hwsim.study.fell import Fell, fell, field_rates
 
@@ -73,7 +75,7 @@ def mean(results: Results, policy: int, field: str) -> Estimate:
     if exact(results):
         values = column(results, policy, field)
         return Estimate(values[0] if values else None, None, None, EXACT, len(values))
-    return estimate.mean(column(results, policy, field), counts=not field.endswith(("_ns", "_bytes")))
+    return estimate.mean(column(results, policy, field), counts=not unit_of(field))
 
 
 def horizon_ns(results: Results) -> int:
@@ -156,7 +158,7 @@ def field_rate(results: Results) -> str:
 def found_by(results: Results, policy: int) -> dict[str, int]:
     """How many errors of all replications were found each way."""
     counts = of_policy(results.errors, policy)["found"].value_counts()
-    return {str(path): int(count) for path, count in counts.items() if path != "none"}
+    return {str(path): int(count) for path, count in counts.items() if path != Found.NONE}
 
 
 def times(results: Results, policy: int) -> list[tuple[str, Estimate, int]]:
@@ -164,7 +166,7 @@ def times(results: Results, policy: int) -> list[tuple[str, Estimate, int]]:
     errors = of_policy(results.errors, policy)
     signals = of_policy(results.signals, policy)
     # Early kills come while the page is still being contained: no wait from there to them exists.
-    deaths = signals[(signals["result"] == "killed") & (signals["cause"] == "late")].merge(
+    deaths = signals[(signals["result"] == Result.KILLED) & (signals["cause"] == Cause.LATE)].merge(
         errors[["replication", "error", "boot", "contained_ns"]],
         on=["replication", "error", "boot"],  # after a reboot the frame is another page, not contained
         how="inner",

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from hwsim.record import End, Found, Outcome
 from hwsim.show import reading, rounding, style
 from hwsim.study import estimate
 from hwsim.study.estimate import Estimate
@@ -40,10 +41,12 @@ def outcome_by_page_type(results: reading.Results, policies: Sequence[int] | Non
 
 def sort_out(errors: pd.DataFrame) -> pd.DataFrame:
     """The found errors with a column ``fate``: the outcome of memory_failure(), or what came instead."""
-    found = errors[errors["found"] != "none"]
-    fate = found["outcome"].astype(object).where(found["outcome"].isin(list(style.OUTCOMES)), "not handled")
+    found = errors[errors["found"] != Found.NONE]
+    fate = (
+        found["outcome"].astype(object).where(found["outcome"].isin(list(style.OUTCOMES)), style.NOT_HANDLED)
+    )
     panicked = (found["panic_boot"] == found["boot"]).fillna(False).astype(bool)  # as this kind of page
-    fate = fate.mask((fate == "not handled") & panicked, "panic")
+    fate = fate.mask((fate == style.NOT_HANDLED) & panicked, End.PANIC)
     return found.assign(fate=fate, kind=found["kind"].astype(object).where(found["kind"] != "", "unknown"))
 
 
@@ -173,7 +176,7 @@ def _segment(
 
 def _share_recovered(mine: pd.DataFrame, replications: Sequence[float]) -> Estimate:
     """Share Recovered with the machine as the unit: errors of one machine are not independent."""
-    recovered = mine["fate"] == "Recovered"
+    recovered = mine["fate"] == Outcome.RECOVERED
     if len(replications) < 2 or recovered.all() or not recovered.any():
         return estimate.proportion(int(recovered.sum()), len(mine))
     index = pd.Index([int(r) for r in replications])

@@ -23,6 +23,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter
 
 from hwsim.printable import escaped
+from hwsim.record import End, Outcome
 
 WIDTH_IN = 7.5  # a printed page between its margins
 PNG_DPI = 200
@@ -50,13 +51,14 @@ _SERIES = (
     Look("#D55E00", "ooo", "X"),
 )
 
+NOT_HANDLED = "not handled"
 OUTCOMES: dict[str, Look] = {
-    "Recovered": Look("#009E73", ""),
-    "Delayed": Look("#56B4E9", "///"),
-    "Failed": Look("#D55E00", "xxx"),
-    "Ignored": Look("#F0E442", "..."),
-    "panic": Look("#000000", ""),
-    "not handled": Look("#DDDDDD", "---"),
+    Outcome.RECOVERED: Look("#009E73", ""),
+    Outcome.DELAYED: Look("#56B4E9", "///"),
+    Outcome.FAILED: Look("#D55E00", "xxx"),
+    Outcome.IGNORED: Look("#F0E442", "..."),
+    End.PANIC: Look("#000000", ""),
+    NOT_HANDLED: Look("#DDDDDD", "---"),
 }
 
 _RC = {

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from hwsim.record import Result
 from hwsim.show import reading, style
 from hwsim.study import estimate
 from hwsim.study.estimate import LEVEL
@@ -58,7 +59,7 @@ def times_to_kill(results: reading.Results, policy: int) -> Times:
     errors = reading.of_policy(results.errors, policy)
     errors = errors[errors["found_ns"].notna() & (errors["mappers"] > 0)]
     signals = results.signals
-    deaths = signals[(signals["policy"] == policy) & (signals["result"] == "killed")]
+    deaths = signals[(signals["policy"] == policy) & (signals["result"] == Result.KILLED)]
     first = deaths.groupby(keys)["done_ns"].min().rename("death_ns").reset_index()
     ends = reading.of_policy(results.replications, policy)[["replication", "end_ns"]]
     table = (

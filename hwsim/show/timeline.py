@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from hwsim.record import Cause, End, Found, Result, Sent
 from hwsim.show import reading, rounding, style
 
 TITLE = "Time line of one replication"
@@ -47,7 +48,7 @@ _MARKS: dict[str, _Mark] = {
     "contained": _Mark("s", "#009E73", 5.5),
     "early SIGBUS (AO)": _Mark("^", "#E69F00", 6.8),
     "late SIGBUS": _Mark("v", "#D55E00", 6.8),
-    "SIGKILL": _Mark("X", "#000000", 6.8),
+    Sent.SIGKILL: _Mark("X", "#000000", 6.8),
     "group death": _Mark("x", "#000000", 5.8),
     "healed": _Mark("*", "#009E73", 7.5),
     "panic": _Mark("P", "#D55E00", 7.5),
@@ -120,7 +121,7 @@ def _lanes(results: reading.Results, replication: int, errors: pd.DataFrame) -> 
     signals = results.signals
     known = set(signals[signals["replication"] == replication]["error"])
     everyone = results.errors[results.errors["replication"] == replication]
-    found = set(everyone[everyone["found"] != "none"]["error"])
+    found = set(everyone[everyone["found"] != Found.NONE]["error"])
     rank = [0 if e in known else 1 if e in found else 2 for e in errors["error"]]
     kept = errors.assign(rank=rank).sort_values(["rank", "onset_ns", "error"]).head(MOST_LANES)
     return kept.sort_values(["onset_ns", "error"])
@@ -177,16 +178,16 @@ def _calendar(
     if found is not None and end > found:
         axes.plot([found, end], [y, y], color="#bdbdbd", linewidth=0.8, zorder=1)
     drawn = {_mark(axes, onset, y, "onset")}
-    if error["end"] == "healed":
+    if error["end"] == End.HEALED:
         drawn.add(_mark(axes, end, y, "healed"))
-    elif error["end"] == "panic":
+    elif error["end"] == End.PANIC:
         drawn.add(_mark(axes, end, y, "panic"))
     elif found is None:
         drawn.add(_mark(axes, end, y, "still latent at the end"))
     if found is not None:
         drawn.add(_mark(axes, found, y, "detected"))
     for signal in signals:
-        if signal["cause"] in ("late", "group_death") or signal["signal"] == "SIGKILL":
+        if signal["cause"] in (Cause.LATE, Cause.GROUP_DEATH) or signal["signal"] == Sent.SIGKILL:
             drawn.add(_mark(axes, signal["time_ns"] / unit, y, _name(signal)))
     return drawn
 
@@ -203,7 +204,7 @@ def _zoom(axes: Axes, y: int, error: dict[str, Any], signals: Sequence[dict[str,
         single["poisoned (PG_hwpoison set)"] = error["poisoned_ns"] - start
     if not pd.isna(error["contained_ns"]):
         single["contained"] = error["contained_ns"] - start
-    if error["end"] == "panic":
+    if error["end"] == End.PANIC:
         single["panic"] = error["end_ns"] - start
     sent: dict[str, list[float]] = {}
     for signal in signals:
@@ -223,22 +224,22 @@ def _result(error: dict[str, Any], signals: Sequence[dict[str, Any]]) -> str:
     """``Recovered; 24 signals, 20 died``: what the lane came to."""
     if pd.isna(error["found_ns"]):
         return f"never found, {error['end']}"
-    outcome = error["outcome"] or ("panic" if error["end"] == "panic" else f"not handled, {error['end']}")
-    if error["outcome"] and error["end"] == "panic":
+    outcome = error["outcome"] or ("panic" if error["end"] == End.PANIC else f"not handled, {error['end']}")
+    if error["outcome"] and error["end"] == End.PANIC:
         outcome += ", panic"
     if not signals:
         return str(outcome)
-    died = sum(s["result"] == "killed" for s in signals)
+    died = sum(s["result"] == Result.KILLED for s in signals)
     plural = "s" if len(signals) > 1 else ""
     return f"{outcome}; {len(signals)} signal{plural}, {died} died"
 
 
 def _name(signal: dict[str, Any]) -> str:
-    if signal["cause"] == "group_death":
+    if signal["cause"] == Cause.GROUP_DEATH:
         return "group death"
-    if signal["signal"] == "SIGKILL":
-        return "SIGKILL"
-    return "early SIGBUS (AO)" if signal["cause"] == "early" else "late SIGBUS"
+    if signal["signal"] == Sent.SIGKILL:
+        return Sent.SIGKILL
+    return "early SIGBUS (AO)" if signal["cause"] == Cause.EARLY else "late SIGBUS"
 
 
 def _mark(axes: Axes, x: float, y: float, name: str) -> str:

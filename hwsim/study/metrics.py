@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwsim.record import Cause, Found, Needless, Outcome, Result
+from hwsim.study.columns import unit_of
 from hwsim.study.results import Results
 
 if TYPE_CHECKING:
@@ -19,17 +21,21 @@ if TYPE_CHECKING:
 
     Sums = NDArray[np.float64]  # one value a replication, in order of the replication number
 
-PATHS = ("scrub", "task_load", "kernel_load", "device_read", "injected")
+PATHS = tuple(word for word in Found.meanings() if word != Found.NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A quantity: its column in ``replications``, how it is called, its unit."""
+    """A quantity: its column in ``replications``, and how it is called."""
 
     name: str
     title: str
-    unit: str  # count | ns | bytes
     by_path: bool = True  # can be attributed to single errors
+
+    @property
+    def unit(self) -> str:
+        """``count``, ``ns`` or ``bytes``."""
+        return unit_of(self.name) or "count"
 
     @property
     def counts(self) -> bool:
@@ -37,49 +43,49 @@ class Metric:
 
 
 METRICS = (
-    Metric("kills", "kills", "count"),
-    Metric("kills_early", "early (AO)", "count"),
-    Metric("kills_late", "late (AR)", "count"),
-    Metric("kills_forced", "forced SIGKILL", "count"),
-    Metric("kills_group", "group death", "count"),
-    Metric("needless_kills", "needless early kills", "count"),
-    Metric("censored_kills", "censored early kills", "count"),  # the touch is due after the end of the run
-    Metric("restarts", "restarts", "count", by_path=False),
-    Metric("panics", "panics", "count"),
-    Metric("downtime_ns", "downtime", "ns", by_path=False),
-    Metric("data_lost_bytes", "data lost", "bytes"),
-    Metric("capacity_lost_bytes", "capacity lost", "bytes"),
-    Metric("lost_writes", "lost writes", "count", by_path=False),
-    Metric("told_writer", "writer told", "count", by_path=False),
-    Metric("told_other", "only others told", "count", by_path=False),
-    Metric("told_nobody", "nobody told", "count", by_path=False),
-    Metric("stale_reads", "stale reads", "count", by_path=False),
-    Metric("stale_reads_untold", "stale, untold", "count", by_path=False),
-    Metric("disk_corruptions", "bad pages on disk", "count", by_path=False),
+    Metric("kills", "kills"),
+    Metric("kills_early", "early (AO)"),
+    Metric("kills_late", "late (AR)"),
+    Metric("kills_forced", "forced SIGKILL"),
+    Metric("kills_group", "group death"),
+    Metric("needless_kills", "needless early kills"),
+    Metric("censored_kills", "censored early kills"),  # the touch is due after the end of the run
+    Metric("restarts", "restarts", by_path=False),
+    Metric("panics", "panics"),
+    Metric("downtime_ns", "downtime", by_path=False),
+    Metric("data_lost_bytes", "data lost"),
+    Metric("capacity_lost_bytes", "capacity lost"),
+    Metric("lost_writes", "lost writes", by_path=False),
+    Metric("told_writer", "writer told", by_path=False),
+    Metric("told_other", "only others told", by_path=False),
+    Metric("told_nobody", "nobody told", by_path=False),
+    Metric("stale_reads", "stale reads", by_path=False),
+    Metric("stale_reads_untold", "stale, untold", by_path=False),
+    Metric("disk_corruptions", "bad pages on disk", by_path=False),
 )
 EXTRA_METRICS = (
-    Metric("errors", "errors", "count", by_path=False),
-    Metric("detected", "detected", "count", by_path=False),
-    Metric("handled", "handled", "count", by_path=False),
-    Metric("recovered", "Recovered", "count", by_path=False),
-    Metric("delayed", "Delayed", "count", by_path=False),
-    Metric("failed", "Failed", "count", by_path=False),
-    Metric("ignored", "Ignored", "count", by_path=False),
-    Metric("signals_handled", "signals handled", "count", by_path=False),
-    Metric("bad_pages", "BadPages", "count", by_path=False),
-    Metric("poisoned_pages", "poisoned pages", "count", by_path=False),
-    Metric("ring_lost", "lost in the ring", "count", by_path=False),
-    Metric("repeats", "repeat reports", "count", by_path=False),
-    Metric("touched", "touched meanwhile", "count", by_path=False),
-    Metric("dram_faults", "DRAM faults", "count", by_path=False),
-    Metric("corrected", "corrected errors", "count", by_path=False),
-    Metric("records", "in the log", "count", by_path=False),
+    Metric("errors", "errors", by_path=False),
+    Metric("detected", "detected", by_path=False),
+    Metric("handled", "handled", by_path=False),
+    Metric("recovered", Outcome.RECOVERED, by_path=False),
+    Metric("delayed", Outcome.DELAYED, by_path=False),
+    Metric("failed", Outcome.FAILED, by_path=False),
+    Metric("ignored", Outcome.IGNORED, by_path=False),
+    Metric("signals_handled", "signals handled", by_path=False),
+    Metric("bad_pages", "BadPages", by_path=False),
+    Metric("poisoned_pages", "poisoned pages", by_path=False),
+    Metric("ring_lost", "lost in the ring", by_path=False),
+    Metric("repeats", "repeat reports", by_path=False),
+    Metric("touched", "touched meanwhile", by_path=False),
+    Metric("dram_faults", "DRAM faults", by_path=False),
+    Metric("corrected", "corrected errors", by_path=False),
+    Metric("records", "in the log", by_path=False),
 )
 _CAUSES = {
-    "early": "kills_early",
-    "late": "kills_late",
-    "forced": "kills_forced",
-    "group_death": "kills_group",
+    Cause.EARLY: "kills_early",
+    Cause.LATE: "kills_late",
+    Cause.FORCED: "kills_forced",
+    Cause.GROUP_DEATH: "kills_group",
 }
 
 
@@ -122,8 +128,8 @@ def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
     errors = _of(results.errors, policy, wanted)
     signals = _of(results.signals, policy, wanted)
     found = errors[["replication", "error", "found"]]
-    deaths = signals[signals["result"] == "killed"].merge(found, on=["replication", "error"], how="left")
-    whole["censored_kills"] = _sums(deaths[deaths["needless"] == "censored"], wanted, None)
+    deaths = signals[signals["result"] == Result.KILLED].merge(found, on=["replication", "error"], how="left")
+    whole["censored_kills"] = _sums(deaths[deaths["needless"] == Needless.CENSORED], wanted, None)
     path: dict[str, dict[str, Sums]] = {}
     path_detected: dict[str, Sums] = {}
     for name in PATHS:
@@ -138,8 +144,8 @@ def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
 def _path_sums(errors: pd.DataFrame, deaths: pd.DataFrame, wanted: NDArray[np.int64]) -> dict[str, Sums]:
     sums = {name: _sums(deaths[deaths["cause"] == cause], wanted, None) for cause, name in _CAUSES.items()}
     sums["kills"] = sum(sums.values(), start=_sums(deaths.iloc[:0], wanted, None))
-    sums["needless_kills"] = _sums(deaths[deaths["needless"] == "yes"], wanted, None)
-    sums["censored_kills"] = _sums(deaths[deaths["needless"] == "censored"], wanted, None)
+    sums["needless_kills"] = _sums(deaths[deaths["needless"] == Needless.YES], wanted, None)
+    sums["censored_kills"] = _sums(deaths[deaths["needless"] == Needless.CENSORED], wanted, None)
     sums["panics"] = _sums(errors, wanted, "panics")
     sums["data_lost_bytes"] = _sums(errors, wanted, "data_lost_bytes")
     sums["capacity_lost_bytes"] = _sums(errors, wanted, "capacity_lost_bytes")

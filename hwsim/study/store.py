@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
@@ -51,12 +52,19 @@ _MANIFEST = {
 }
 
 
+def _let_go(connection: sqlite3.Connection) -> None:
+    """Python 3.13 warns of a connection that is only dropped; only its own thread may close it."""
+    with contextlib.suppress(sqlite3.ProgrammingError):
+        connection.close()
+
+
 class Store:
-    """An open results file; made by :mod:`hwsim.study.opening`."""
+    """An open results file; made by :mod:`hwsim.study.opening`, closed with the last who holds it."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self.connection = connection
         self.path = path
+        weakref.finalize(self, _let_go, connection).atexit = False
 
     # -- reading ---------------------------------------------------------------------------------
 

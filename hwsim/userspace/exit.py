@@ -6,6 +6,7 @@ from hwsim.kernel.mm.mmap import exit_mm
 from hwsim.kernel.mm.page_alloc import release_region
 from hwsim.kernel.mm.swap import free_pages_and_swap_cache
 from hwsim.kernel.mm_types import Region, Task
+from hwsim.record import Result
 from hwsim.userspace.open_files import close_files
 from hwsim.userspace.periodic_fsync import end_calls
 from hwsim.userspace.user_task import UserTask
@@ -19,7 +20,7 @@ def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
     task.killed = killed
     member.struck = member.struck or not by_step
     if task.pending is not None and not task.pending.result:
-        task.pending.result = "lost"
+        task.pending.result = Result.LOST
     task.pending = None
     member.back_in_user_space()
     kernel.process_count -= 1
@@ -36,7 +37,7 @@ def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
 def _orphans(member: UserTask, task: Task) -> list[Region]:
     """Regions that nobody maps any more; forked children may still map their parent's."""
     regions = [*member.private.values(), *member.copies.values()]
-    regions += [vma.region for vma in task.vmas.values() if vma.region.kind == "anon"]
+    regions += [vma.region for vma in task.vmas.values() if vma.anon_vma is not None]
     heirs = any(child.alive for child in member.children)
     above = member.parent
     while member.once and above is not None and not above.alive:  # it was the heir of these

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 from hwsim.kernel.mm.filemap import close_file, file_left, open_file
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Task
-from hwsim.spec import ScriptStep
+from hwsim.spec import DEFAULT_FD, ScriptStep
 from hwsim.userspace.user_task import UserTask
 
 _USES = ("read", "write", "fsync", "fdatasync", "sync_file_range", "close")
-DEFAULT_FD = "fd"
 
 
 def implicit_descriptors(steps: Iterable[ScriptStep], root: str, now_ns: int) -> list[tuple[str, str]]:

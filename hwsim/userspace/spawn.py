@@ -58,10 +58,11 @@ def _new_task(member: UserTask, pid: int, parent: Task | None) -> Task:
 def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], *, first: bool) -> None:
     """One region: memory of its own, a file, or a segment of the group."""
     by_name, now_ns = member.kernel.mem_map.by_name, member.engine.now_ns
-    own = spec.kind in ("anon", "hugetlb") and not spec.shared
-    region = member.private[spec.name] if own else by_name[f"{task.comm}/{spec.name}"]
+    of_all = by_name.get(f"{task.comm}/{spec.name}")
+    own = of_all is None
+    region = member.private[spec.name] if of_all is None else of_all
     mapping, file = region.mapping, None
-    if spec.kind == "file":
+    if spec.file is not None:
         mapping = by_name[f"file:{spec.file}"].mapping
         file = file_to_map(task, spec.file, mapping, now_ns)
     else:
@@ -74,15 +75,15 @@ def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], 
         since_ns=now_ns,
         shared=not own,
         mapping=mapping,
-        anon_vma=region.anon_vma if spec.kind == "anon" else None,
+        anon_vma=region.anon_vma if mapping is None else None,
         mlocked=spec.mlock,
         populated=spec.populate and (own or file is not None or first),
         file=file,
     )
-    if own and spec.kind == "hugetlb":
-        region.vmas = [vma]
-    elif not own and file is None:
+    if not own and file is None:
         region.vmas.append(vma)
+    elif region.mapping is not None:
+        region.vmas = [vma]
 
 
 def _take(region: Region, now_ns: int, revived: list[Region]) -> None:

@@ -11,6 +11,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
 from hwsim.kernel.signal import SIGKILL
+from hwsim.record import Cause, Code, Result
 from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
 from hwsim.userspace import spawn
@@ -43,7 +44,7 @@ class TaskGroup(Supervisor):
     _planned: set[Alarm] = field(default_factory=set)  # restarts to come
 
     def __post_init__(self) -> None:
-        files = [region.file for region in self.spec.regions if region.kind == "file"]
+        files = [region.file for region in self.spec.regions if region.file is not None]
         files += [] if self.spec.fsync is None else [self.spec.fsync.file]
         self.files = tuple(dict.fromkeys(files))
         self.stores_per_ns = 1e-9 * sum(
@@ -79,7 +80,7 @@ class TaskGroup(Supervisor):
         by_name = self._kernel.mem_map.by_name
         for region in self.spec.regions:
             shared = by_name.get(f"{self.spec.name}/{region.name}")
-            if shared is not None and shared.kind != "file":
+            if shared is not None and shared.layout.first_pfn >= 0:
                 self.shared.append(shared)
                 continue
             for member in self.members:
@@ -158,7 +159,7 @@ class TaskGroup(Supervisor):
                 if other.alive and other.task is not None:
                     if signal is not None:
                         self._group_death(other.task, signal)
-                    self._kernel.event("killed", task=other.name, pid=other.task.pid, cause="group_death")
+                    self._kernel.event("killed", task=other.name, pid=other.task.pid, cause=Cause.GROUP_DEATH)
                     self._bury(other, signal, by_step=by_step)
         self._release_shared()
         if self.spec.restart_ns is not None:
@@ -174,9 +175,9 @@ class TaskGroup(Supervisor):
 
     def _group_death(self, task: Task, signal: Signal) -> None:
         """The task is taken down by one that ``signal`` has killed."""
-        death = Signal(task, SIGKILL, "", "group_death", signal.failure, None, True, None)
+        death = Signal(task, SIGKILL, Code.NONE, Cause.GROUP_DEATH, signal.failure, None, True, None)
         death.sent_ns = death.done_ns = self._kernel.engine.now_ns
-        death.result = "killed"
+        death.result = Result.KILLED
         for watcher in self._kernel.handler_watchers:
             watcher.signalled(death)
 

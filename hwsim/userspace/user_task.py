@@ -15,6 +15,7 @@ from hwsim.engine import SIGNAL_DELIVERY, Alarm, Bell, Sleeper, Steps
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
 from hwsim.kernel.signal import BUS_MCEERR_AO, SIGKILL, unblock
+from hwsim.record import Result
 from hwsim.rng import Draws, Slot
 from hwsim.spec import TaskSpec
 from hwsim.userspace.sigbus import UNCAUGHT, action_of, by_step, map_fresh_page, repeat_access, touch_page
@@ -63,7 +64,7 @@ class UserTask(Sleeper, UserSpace):
         self.number = number
         self.parent = parent
         self.children: list[UserTask] = []
-        self.private: dict[str, Region] = {}  # region name -> frames of its own (anon, hugetlb)
+        self.private: dict[str, Region] = {}  # region name -> frames of its own
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
         self.task: Task | None = None
         self.access: Signal | None = None  # of the access that a handler is about to return to
@@ -162,7 +163,7 @@ class UserTask(Sleeper, UserSpace):
         """
         task, kernel = signal.task, self.kernel
         if task.pending is not signal or not self._runs(task):
-            signal.result = signal.result or "lost"
+            signal.result = signal.result or Result.LOST
             return
         task.pending = None
         action = action_of(self.group.spec.sigbus, signal)
@@ -178,13 +179,13 @@ class UserTask(Sleeper, UserSpace):
             yield self.sleep_until(task.handler_ends_ns, SIGNAL_DELIVERY | self.number)
             task.handler_ends_ns = 0
         if task.sig_dfl or not self._runs(task):  # it dies while the handler runs
-            signal.result = "lost"
+            signal.result = Result.LOST
             return
         kernel.reach(f"sigbus:{action}")
         if action == "touch" and touch_page(kernel, signal):
-            signal.result = "lost"
+            signal.result = Result.LOST
             return
-        signal.result = "handled"
+        signal.result = Result.HANDLED
         signal.done_ns = self.engine.now_ns
         kernel.event("handled", task=task.name, code=signal.code, action=action)
         if action == "exit":
@@ -225,14 +226,14 @@ class UserTask(Sleeper, UserSpace):
         if self._runs(signal.task):
             self._killed(signal)
         else:
-            signal.result = signal.result or "lost"
+            signal.result = signal.result or Result.LOST
 
     def _runs(self, task: Task) -> bool:
         return self.task is task and task.alive and not self.kernel.halted
 
     def _killed(self, signal: Signal) -> None:
         task, beyond_file = signal.task, by_step(signal)  # beyond the end of a file: no error has done it
-        signal.result = "killed"
+        signal.result = Result.KILLED
         signal.done_ns = self.engine.now_ns
         cause = signal.code if beyond_file else signal.cause
         self.kernel.event("killed", task=task.name, pid=task.pid, cause=cause)

@@ -168,8 +168,15 @@ def test_no_ser_and_tolerant_reach_the_machine() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-", "--kernel", "v5"], "--kernel v5: no such kernel\n    allowed: 2.6.32, modern"),
-        (["-", "--kernel", "modern", "--tolerant", "2"], "--tolerant 2: modern has no such setting"),
+        (["-", "--kernel", "v6"], "--kernel v6: no such kernel\n    allowed: 2.6.32, modern, v5"),
+        (
+            ["-", "--kernel", "modern", "--tolerant", "2"],
+            "has no such setting\n    allowed: with --kernel 2.6.32, v5",
+        ),
+        (
+            ["-", "--kernel", "v5", "--phys-bits", "46"],
+            "takes ADDR as it is\n    allowed: with --kernel modern",
+        ),
         (["/no/such/file"], "/no/such/file: No such file or directory"),
         ([str(EXAMPLES)], "Is a directory"),
     ],

@@ -3,8 +3,6 @@
 A word costs galois up to 25 ms: here it decodes a few hundred of each code, `make verify` ten times as many.
 """
 
-from itertools import combinations
-
 import galois
 import numpy as np
 import pytest
@@ -21,20 +19,15 @@ from hwsim.hardware.dram.ecc import (
     decode,
     outcomes,
 )
+from tests.hardware.test_ecc import flips
 
+pytestmark = pytest.mark.xdist_group("galois")  # it compiles itself once a process
 GF2 = galois.GF(2)
 
 
 def check_matrix(code):
     """(check_bits, n) over GF(2), from the columns alone."""
     return GF2(np.array([[column >> row & 1 for column in code.columns] for row in range(code.check_bits)]))
-
-
-def flips(n, weight):
-    where = np.array(list(combinations(range(n), weight)))
-    patterns = np.zeros((len(where), n), dtype=np.uint8)
-    np.put_along_axis(patterns, where, 1, axis=1)
-    return patterns
 
 
 @pytest.mark.parametrize("code", [SECDED, ON_DIE_SEC], ids=lambda code: code.name)

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from hwsim.hardware.mce_record import MceTextError, Record
-from hwsim.hardware.mce_text import MceText, read_mce
+from hwsim.kernel.mce.do_machine_check import MODERN
 from hwsim.kernel.mce.printed import PlayedBoot, play_text
 from tests.support.mce_logs import (
     CORRECTED,
@@ -18,20 +18,12 @@ from tests.support.mce_logs import (
     USER,
     kernel_lines,
     mcelog_lines,
+    mistakes,
     panic_lines,
     polled_lines,
+    read,
     text_of,
 )
-
-
-def read(text: str) -> MceText:
-    return read_mce(text, "log", banks=64)
-
-
-def mistakes(text: str) -> list[str]:
-    with pytest.raises(MceTextError) as caught:
-        read(text)
-    return [str(problem) for problem in caught.value.problems]
 
 
 def test_cut_and_disordered_records_are_refused_where_they_are() -> None:
@@ -172,6 +164,6 @@ def test_of_a_log_that_is_cut_anywhere_no_register_is_misread(form: str) -> None
                 wanted = whole[record.cpu, record.bank, record.status, record.mcgstatus]
                 pairs = zip(registers(record), registers(wanted), strict=True)
                 assert all(found in (0, right) for found, right in pairs), part
-            for played in play_text(text, "modern"):
+            for played in play_text(text, MODERN):
                 assert not isinstance(played, PlayedBoot) or played.agrees is not False, part
     assert answered > 20

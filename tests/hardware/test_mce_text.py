@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwsim.hardware.mca_codes import error_code, status_bits
 from hwsim.hardware.mce_record import MceTextError, Record
-from hwsim.hardware.mce_text import MceText, Rendezvous, read_mce
+from hwsim.hardware.mce_text import MceText, Rendezvous
 from tests.support.mce_logs import (
     CORRECTED,
     DATA_LOAD,
@@ -24,18 +24,9 @@ from tests.support.mce_logs import (
     mcelog_lines,
     panic_lines,
     polled_lines,
+    read,
     text_of,
 )
-
-
-def read(text: str | bytes) -> MceText:
-    return read_mce(text, "log", banks=64)
-
-
-def mistakes(text: str | bytes) -> list[str]:
-    with pytest.raises(MceTextError) as caught:
-        read(text)
-    return [str(problem) for problem in caught.value.problems]
 
 
 def one(text: str) -> Record:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from hwsim.hardware.mce_banks import ADDRV, AR, EN, MISCV, OVER, PCC, UC, VAL, S, overwrite
+from hwsim.kernel.machine_checks import Severity
 from hwsim.kernel.mce.cmci import interrupted
+from hwsim.kernel.mce.do_machine_check import HANDLING
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import CHECK_INTERVAL_NS, SHORTEST_NS, mcheck_timer, polled, steady
-from hwsim.kernel.mce.severity import Severity, mce_severity
+from hwsim.kernel.mce.severity import mce_severity
 from hwsim.machine import run_replication
 from hwsim.record import FaultRow
 from hwsim.rng import binomial
@@ -211,7 +213,7 @@ def test_a_bank_that_is_free_keeps_the_error_as_it_is() -> None:
 def test_a_find_on_top_of_an_unread_record_is_lost_events(kernel: str, first: int) -> None:
     """Why bank:overflow loses a report: 2.6.32 queues nothing for it; later kernels do not ask for OVER."""
     status, _ = overwrite(first | 0x90, SRAO | ADDRV | MISCV | 0xC0)
-    grade = mce_severity(kernel, status, 5, "user")
+    grade = mce_severity(HANDLING[kernel].severities, status, 5, "user")
     if kernel == "modern" and status & 0xFFFF == 0xC0:
         assert grade.severity is Severity.AO
     else:

@@ -12,9 +12,9 @@ import pytest
 
 from hwsim.hardware.mce_inject import parse_mce
 from hwsim.hardware.mce_record import Record
+from hwsim.kernel.machine_checks import Severity
 from hwsim.kernel.mce.do_machine_check import HANDLING, Fate, Forced
 from hwsim.kernel.mce.inject import Played, play_mce
-from hwsim.kernel.mce.severity import Severity
 
 FINE = "MCGSTATUS RIPV EIPV MCIP\n"
 KERNEL_RIP, USER_RIP = "RIP 0x10:0xdeadbabe\n", "RIP 0x73:0x1eadbabe\n"
@@ -27,7 +27,7 @@ PCC, NO_RIPV = "Processor context corrupt", "In kernel and no restart IP"
 
 
 def play(text: str, kernel: str = "2.6.32", *, ser: bool = True, tolerant: int = 1) -> Played:
-    return play_mce(parse_mce(text, "text", banks=32), kernel, ser=ser, tolerant=tolerant)
+    return play_mce(parse_mce(text, "text", banks=32), HANDLING[kernel], ser=ser, tolerant=tolerant)
 
 
 def grades(played: Played) -> list[tuple[str, str]]:
@@ -281,7 +281,7 @@ def test_every_severity_has_a_fate(kernel: str) -> None:
             record = Record(
                 1, 0, 1, status | code, ripv | eipv << 1 | 4, cs=cs, rip=0x1000, exception=True,
             )  # fmt: skip
-            played = play_mce([record], kernel, ser=ser)
+            played = play_mce([record], HANDLING[kernel], ser=ser)
             assert played.fate.panic is (played.fate.message is not None)
             if played.records[0].grade.severity is Severity.PANIC:
                 assert played.fate.panic

@@ -10,6 +10,8 @@ import pytest
 from hwsim.kernel.mm import filemap as fe
 from hwsim.kernel.mm_types import AddressSpace
 from hwsim.kernel.page_flags import HWPOISON
+from hwsim.kernel.versions.boot import booted
+from hwsim.kernel.versions.switches import WORDS
 
 
 class Bits:
@@ -17,7 +19,7 @@ class Bits:
 
     def __init__(self, mode: str) -> None:
         self.kernel: Any = SimpleNamespace(
-            switches=SimpleNamespace(eio_mode=mode, close_reports="nfs"),
+            profile=booted("v5", [("eio_mode", mode)]),
             reach=lambda _key: None,
             event=lambda *_args, **_facts: None,
             files=SimpleNamespace(evicted=lambda *_args, **_facts: None),
@@ -91,7 +93,7 @@ def test_a_kept_page_answers_as_long_as_it_is_there() -> None:
 
 
 def test_the_inode_takes_the_error_with_it() -> None:
-    for mode in fe.EIO_MODES:
+    for mode in WORDS["eio_mode"]:
         bits = Bits(mode)
         bits.lose()
         bits.drop()

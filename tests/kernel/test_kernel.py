@@ -89,6 +89,6 @@ def test_sysctls_answer_as_proc_does() -> None:
 def test_a_booted_kernel_has_seen_no_bad_page() -> None:
     kernel = _kernel()
     assert (kernel.mce_bad_pages, kernel.poisoned_pages, kernel.mem_map.lost_blocks) == (0, 0, set())
-    name = kernel.switches.meminfo_name
-    assert meminfo_proc_show(name, 0).split() == ["BadPages:", "0", "kB"]
-    assert meminfo_proc_show(name, 3).split()[1:] == ["12", "kB"]
+    line = kernel.profile.meminfo
+    assert meminfo_proc_show(line, 0).split() == ["BadPages:", "0", "kB"]
+    assert meminfo_proc_show(line, 3).split()[1:] == ["12", "kB"]

@@ -35,7 +35,7 @@ TIMEOUT = "Timeout: Not all CPUs entered broadcast exception handler"
 
 def play(*parts: list[str], kernel: str = "modern", **options: int) -> list[PlayedBoot]:
     text = read_mce(text_of(*parts), "log", banks=HANDLING[kernel].banks)
-    found = play_text(text, kernel, **options)
+    found = play_text(text, HANDLING[kernel], **options)
     assert all(isinstance(each, PlayedBoot) for each in found)
     return found  # type: ignore[return-value]
 
@@ -112,7 +112,7 @@ def test_of_several_fatal_banks_the_first_is_named_when_others_are_late() -> Non
         Bank(1, number, status, 5, 0, 0, regs) for number, status in ((7, TIMER), (3, DATA_LOAD | 1 << 62))
     ]
     fate = Fate()
-    do_machine_check(McePlatform("2.6.32"), banks, 1, fate)
+    do_machine_check(McePlatform(HANDLING["2.6.32"]), banks, 1, fate)
     assert (fate.message, fate.rendezvous_timeout) == ("Fatal machine check on current CPU", True)
     assert fate.reason == "Action required with lost events"
 
@@ -175,7 +175,7 @@ def test_kernels_word_some_reasons_otherwise() -> None:
     assert one(lines).agrees is True
     uncorrected = TIMER & ~(1 << 57)
     lines = [*kernel_lines(uncorrected, rip=KERNEL), *panic_lines(FATAL, "Uncorrected")]
-    played = play_text(read_mce(text_of(lines), "log", banks=64), "modern", ser=False)[0]
+    played = play_text(read_mce(text_of(lines), "log", banks=64), HANDLING["modern"], ser=False)[0]
     assert (played.fate.reason, played.agrees) == ("Uncorrected in kernel", True)  # type: ignore[attr-defined]
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from hwsim.hardware import mce_banks
 from hwsim.hardware.mce_banks import ADDRV, AR, EIPV, EN, MCIP, MISCV, OVER, PCC, RIPV, SEAM_NR, UC, VAL, S
-from hwsim.kernel.mce.severity import SEVERITIES, Severity, mce_severity
+from hwsim.kernel.machine_checks import Severity
+from hwsim.kernel.mce.severity import ROWS_2_6_32, ROWS_MODERN, mce_severity
 
+SEVERITIES = {"2.6.32": ROWS_2_6_32, "modern": ROWS_MODERN}
 BASE = VAL | EN
 SRAO, SRAR = BASE | UC | S | ADDRV | MISCV, BASE | UC | S | AR | ADDRV | MISCV
 FINE = RIPV | EIPV | MCIP
@@ -18,7 +20,7 @@ FINE = RIPV | EIPV | MCIP
 
 @pytest.mark.parametrize("kernel", SEVERITIES)
 def test_every_row_can_be_reached_or_is_known_not_to(kernel: str) -> None:
-    reached = set()
+    rows, reached = SEVERITIES[kernel], set()
     bits = (VAL, EN, UC, PCC, S, AR, OVER, ADDRV | MISCV)
     for choice in product((0, 1), repeat=len(bits)):
         plain = sum(bit for bit, on in zip(bits, choice, strict=True) if on)
@@ -28,10 +30,10 @@ def test_every_row_can_be_reached_or_is_known_not_to(kernel: str) -> None:
             for context in ("kernel", "kernel_recov", "user"):
                 for exception in sorted({True, kernel != "modern"}):  # 2.6.32 does not grade what it polls
                     ask: dict[str, Any] = {"ser": ser, "exception": exception}
-                    reached.add(mce_severity(kernel, plain | code, mcg, context, **ask).reason)
+                    reached.add(mce_severity(rows, plain | code, mcg, context, **ask).reason)
     scrub = VAL | EN | ADDRV | MISCV | 0x10 << 16 | 0xC0
-    reached.add(mce_severity(kernel, scrub, 0, "kernel", exception=False, cpuid=0x50654, bank=13).reason)
-    missing = {row.reason for row in SEVERITIES[kernel]} - reached
+    reached.add(mce_severity(rows, scrub, 0, "kernel", exception=False, cpuid=0x50654, bank=13).reason)
+    missing = {row.reason for row in rows} - reached
     # With SER_P a bank without UC has S clear, and one with S set has UC: what is left is odd.
     assert missing == ({"Spurious not enabled"} if kernel == "2.6.32" else set())
 
@@ -39,7 +41,7 @@ def test_every_row_can_be_reached_or_is_known_not_to(kernel: str) -> None:
 def test_only_skylakes_memory_controllers_report_a_scrub_error_as_corrected() -> None:
     scrub = VAL | EN | ADDRV | MISCV | 0x10 << 16 | 0xC3
     ask: dict[str, Any] = {"exception": False, "cpuid": 0x50657, "bank": 18}
-    found = mce_severity("modern", scrub, 0, "kernel", **ask)
+    found = mce_severity(ROWS_MODERN, scrub, 0, "kernel", **ask)
     assert found == (Severity.AO, "Uncorrected Patrol Scrub Error")
     for other in (
         {"cpuid": 0x50653},
@@ -49,10 +51,10 @@ def test_only_skylakes_memory_controllers_report_a_scrub_error_as_corrected() ->
         {"bank": 19},
         {"ser": False},
     ):
-        assert mce_severity("modern", scrub, 0, "kernel", **{**ask, **other}).severity is Severity.KEEP
+        assert mce_severity(ROWS_MODERN, scrub, 0, "kernel", **{**ask, **other}).severity is Severity.KEEP
     for status in (scrub | 1 << 16, scrub & ~ADDRV, scrub & ~MISCV):
-        assert mce_severity("modern", status, 0, "kernel", **ask).severity is Severity.KEEP
-    assert mce_severity("2.6.32", scrub, 0, "kernel", **ask).severity is Severity.KEEP
+        assert mce_severity(ROWS_MODERN, status, 0, "kernel", **ask).severity is Severity.KEEP
+    assert mce_severity(ROWS_2_6_32, scrub, 0, "kernel", **ask).severity is Severity.KEEP
 
 
 @pytest.mark.parametrize(
@@ -100,27 +102,27 @@ def test_cases(
     status: int, mcg: int, context: Any, old: tuple[str, str], new: tuple[str, str] | None
 ) -> None:
     for kernel, (severity, reason) in (("2.6.32", old), ("modern", new or old)):
-        grade = mce_severity(kernel, status, mcg, context)
+        grade = mce_severity(SEVERITIES[kernel], status, mcg, context)
         assert (grade.severity.name, grade.reason) == (severity, reason), kernel
 
 
 def test_without_recovery_the_rows_of_recovery_do_not_count() -> None:
-    for kernel in SEVERITIES:
-        assert mce_severity(kernel, SRAR | 0x134, FINE, "user", ser=False).reason == "Uncorrected"
-        assert mce_severity(kernel, BASE, FINE, "user", ser=False).reason == "Corrected error"
+    for rows in SEVERITIES.values():
+        assert mce_severity(rows, SRAR | 0x134, FINE, "user", ser=False).reason == "Uncorrected"
+        assert mce_severity(rows, BASE, FINE, "user", ser=False).reason == "Corrected error"
         assert (
-            mce_severity(kernel, BASE | UC | OVER, FINE, "user", ser=False).reason == "Overflowed uncorrected"
+            mce_severity(rows, BASE | UC | OVER, FINE, "user", ser=False).reason == "Overflowed uncorrected"
         )
 
 
 def test_uncorrected_in_the_kernel() -> None:
     """2.6.32 leaves it to tolerant and panic_on_oops; later kernels panic."""
     ask: dict[str, Any] = {"status": BASE | UC, "mcgstatus": FINE, "context": "kernel", "ser": False}
-    assert mce_severity("2.6.32", **ask).severity is Severity.UC
-    assert mce_severity("2.6.32", **ask, tolerant=0).severity is Severity.PANIC
-    assert mce_severity("2.6.32", **ask, panic_on_oops=True).severity is Severity.PANIC
-    assert mce_severity("modern", **ask) == (Severity.PANIC, "Uncorrected in kernel")
-    assert mce_severity("modern", **{**ask, "context": "user"}) == (Severity.UC, "Uncorrected")
+    assert mce_severity(ROWS_2_6_32, **ask).severity is Severity.UC
+    assert mce_severity(ROWS_2_6_32, **ask, tolerant=0).severity is Severity.PANIC
+    assert mce_severity(ROWS_2_6_32, **ask, panic_on_oops=True).severity is Severity.PANIC
+    assert mce_severity(ROWS_MODERN, **ask) == (Severity.PANIC, "Uncorrected in kernel")
+    assert mce_severity(ROWS_MODERN, **{**ask, "context": "user"}) == (Severity.UC, "Uncorrected")
 
 
 def test_bits_are_those_of_the_sdm() -> None:
@@ -138,5 +140,5 @@ def test_bits_are_those_of_the_sdm() -> None:
 def test_no_restart_ip_in_the_kernel_is_a_panic_even_where_an_exception_table_helps(context: Any) -> None:
     """A copy from user space can be recovered, but not without a place to go on."""
     ask: dict[str, Any] = {"ser": True, "exception": True}
-    found = mce_severity("modern", SRAR | 0x134, EIPV | MCIP, context, **ask)
+    found = mce_severity(ROWS_MODERN, SRAR | 0x134, EIPV | MCIP, context, **ask)
     assert (found.severity, found.reason) == (Severity.PANIC, "In kernel and no restart IP")

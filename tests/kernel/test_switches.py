@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ import pytest
 from hwsim.explaining.explain import explain
 from hwsim.explaining.question import MAPPINGS, ExplainError
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.meminfo import MEMINFO_FORMATS
-from hwsim.kernel.switches import SWITCHES, Switches
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.switches import SWITCHES
+from hwsim.kernel.versions import KERNELS
+from hwsim.kernel.versions.boot import all_profiles, booted
+from hwsim.kernel.versions.switches import WORDS, word_of
 from hwsim.spec import FileSpec, SigbusSpec, TaskSpec
 from tests.support.worlds import BARE, FILE, HEAP, INJECT, P0, line, log, on_file, outcomes, play, signals
 
@@ -24,12 +25,32 @@ def on(**switches: Any) -> dict[str, Any]:
 
 def test_every_switch_is_a_field_with_allowed_values_and_a_source() -> None:
     assert [each.name for each in SWITCHES] != []
-    assert {each.name for each in SWITCHES} == {field.name for field in fields(Switches)}
+    assert {each.name: each.allowed for each in SWITCHES if each.allowed} == {
+        name: tuple(words) for name, words in WORDS.items()
+    }
     for each in SWITCHES:
         assert each.source
         assert each.effect
-        for kernel in PROFILES.values():
-            assert not each.allowed or getattr(kernel.switches, each.name) in each.allowed
+        for kernel in all_profiles().values():
+            assert not each.allowed or word_of(kernel, each.name) in each.allowed
+
+
+def test_the_word_of_a_kernel_with_a_switch_is_that_word() -> None:
+    for kernel, (name, words) in itertools.product(KERNELS, WORDS.items()):
+        for word in words:
+            assert word_of(booted(kernel, [(name, word)]), name) == word
+
+
+def test_a_page_that_answers_eio_is_kept_whatever_else_is_set() -> None:
+    both = [("eio_mode", "keep_page"), ("pagecache_policy", "truncate")]
+    for switches in (both, both[::-1]):
+        kernel = booted("v5", switches)
+        assert word_of(kernel, "pagecache_policy") == "keep_poisoned"
+
+
+def test_what_a_kernel_does_in_none_of_the_ways_is_its_own() -> None:
+    odd = replace(booted("v5", ()), collect_anon=lambda _page: [])
+    assert word_of(odd, "collect_anon") == "its own"
 
 
 # -- block devices: rows are tests, columns are pages --------------------------------------------------
@@ -189,8 +210,8 @@ def test_the_retry_message_and_its_chance() -> None:
 
 
 def test_messages() -> None:
-    for name, form in MEMINFO_FORMATS.items():
-        assert play(INJECT, **on(meminfo_name=name)).meminfo == form % 4
+    for name in WORDS["meminfo_name"]:
+        assert play(INJECT, **on(meminfo_name=name)).meminfo.split() == [f"{name}:", "4", "kB"]
     meant = log(play(INJECT, early_kill=0, **on(result_order="as_meant")))
     assert meant == ["MCE 0x1234: dirty LRU page recovery: Recovered"]
 

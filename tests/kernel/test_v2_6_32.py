@@ -10,7 +10,7 @@ from hwsim.explaining.explain import explain
 from hwsim.explaining.side_by_side import side_by_side
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import KERNELS, v2_6_32, v5
 from hwsim.machine import Machine, MemoryLayout
 from hwsim.spec import FileSpec, ScrubSpec, TaskSpec
 from tests.support.worlds import (
@@ -124,12 +124,12 @@ def test_every_combination_of_flags_is_decided_by_the_lru_bit() -> None:
     """2^11 combinations: on the LRU the rows 6 to 13 decide, off it none; v5's table agrees on the LRU."""
     names = [name for name, bit in pg.NAMES.items() if bit <= pg.SWAPBACKED]
     assert len(names) == 11
-    rows, k32, v5 = set(), PROFILES["2.6.32"].error_states, PROFILES["v5"].error_states
+    rows = set()
     for bits in range(1 << len(names)):
         flags = pg.flags_of(name for n, name in enumerate(names) if bits >> n & 1)
-        assert scan(k32, flags).row == scan(v5, flags).row
+        assert scan(v2_6_32.ERROR_STATES, flags).row == scan(v5.ERROR_STATES, flags).row
         if flags & pg.LRU:
-            rows.add(scan(k32, flags).row)
+            rows.add(scan(v2_6_32.ERROR_STATES, flags).row)
     assert rows == set(range(1, 14))
 
 
@@ -156,7 +156,7 @@ def test_an_unmap_that_fails_says_so() -> None:
 
 def test_without_the_first_entry_nobody_is_collected() -> None:
     told = {}
-    for kernel in PROFILES:
+    for kernel in KERNELS:
         spec = world(INJECT, kernel=kernel, early_kill=1)
         machine = Machine(spec, 0, MemoryLayout(spec), trace=True)
         machine.kernel.failslab.times = 1

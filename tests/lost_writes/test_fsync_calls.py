@@ -53,7 +53,7 @@ def test_once_all_know_who_can_nobody_asks_any_more(mode: str, heard: list[Any],
 
 
 def test_who_dies_before_it_asks_leaves_the_error_to_the_next() -> None:
-    result = asked(ASKS, 500, (3_000, "exit", {"task": "app.0"}), close_reports="never")
+    result = asked(ASKS, 500, (3_000, "exit", {"task": "app.0"}), close_reports="none")
     assert told(result) == [SECOND]
 
 
@@ -62,7 +62,7 @@ def test_who_dies_before_it_asks_leaves_the_error_to_the_next() -> None:
     [
         (CLOSES, "as_flag", "nfs", [(479_956, "close", "app.0")]),
         (CLOSES, "errseq", "nfs", [(479_956, "close", "app.0"), (490_858, "close", "app.1")]),
-        (CLOSES, "as_flag", "never", [(590_858, "fsync", "app.1")]),
+        (CLOSES, "as_flag", "none", [(590_858, "fsync", "app.1")]),
         (DEAF, "as_flag", "nfs", [(479_956, "unchecked", "swallowed")]),
         (DEAF, "errseq", "nfs", []),
     ],

@@ -283,6 +283,7 @@ def test_a_later_sync_cannot_matter_before_it_comes() -> None:
     assert {row.error for row in with_sync.lost_writes} <= {row.error for row in without.lost_writes}
 
 
+@pytest.mark.xdist_group("accelerated")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_lost_write_ends_in_exactly_one_of_the_three(name: str) -> None:
     for each in run(name).replications:

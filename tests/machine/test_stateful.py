@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import ClassVar
 
+import pytest
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support.stateful import Machines
+from tests.support.stateful import Late, Machines, Merged, Slow, driven
 
+pytestmark = pytest.mark.xdist_group("stateful")  # the last test counts what the others have met
 _FEW = settings(max_examples=120, stateful_step_count=50, deadline=None, derandomize=True, database=None)
 
 
@@ -20,32 +22,8 @@ _SEEDED = settings(_FEW, derandomize=False)  # hypothesis also draws what it fou
 _ROUNDS = 20
 
 
-class Late(Machines):
-    EARLY_KILL = 0
-
-
-class Slow(Machines):
-    SLOW = True
-
-
-class Merged(Machines):
-    KERNEL, EARLY_KILL = "2.6.32", 1
-
-
-TestEarly = Machines.TestCase
-TestEarly.settings = _FEW
-TestLate = Late.TestCase
-TestLate.settings = _FEW
-TestSlow = Slow.TestCase
-TestSlow.settings = _FEW
-TestMerged = Merged.TestCase
-TestMerged.settings = _FEW
-
-
-class Seen(Machines):
+class Counted(Slow):
     """Counts what its machines have met."""
-
-    SLOW = True
 
     met: ClassVar[Counter[str]] = Counter()
 
@@ -54,10 +32,17 @@ class Seen(Machines):
         super().teardown()
 
 
+TestEarly = driven(Machines, _FEW)
+TestLate = driven(Late, _FEW)
+TestSlow = driven(Counted, _FEW)
+TestMerged = driven(Merged, _FEW)
+
+
 def test_the_steps_come_to_what_matters() -> None:
     """An invariant over machines on which nothing happens would prove nothing.
 
-    What one round comes to depends on the modules loaded before it, so it goes on until all was met.
+    What one round comes to depends on the modules loaded before it, so it goes on until all was met, from
+    what ``TestSlow`` has come to on.
     """
     wanted = {
         "pte:anon->poison",
@@ -73,8 +58,8 @@ def test_the_steps_come_to_what_matters() -> None:
         "panic:Fatal Machine check",
     }
     for number in range(_ROUNDS):
-        run_state_machine_as_test(seed(number)(Seen), settings=_SEEDED)
-        if wanted <= set(Seen.met):
+        if wanted <= set(Counted.met):
             break
-    assert wanted - set(Seen.met) == set()
-    assert Seen.met["exit:table"] > 100
+        run_state_machine_as_test(seed(number)(Counted), settings=_SEEDED)
+    assert wanted - set(Counted.met) == set()
+    assert Counted.met["exit:table"] > 100

@@ -25,7 +25,8 @@ def shared(
     kind: str, store_per_s: float, filesystem: str = "tmpfs", load_per_s: float = 0.0
 ) -> tuple[Page, Vma, Vma]:
     """Page 0 of eight that two tasks may store to, and their mappings of it; nobody has touched it yet."""
-    layout = Layout("data", kind, 0, 8, (Touch(1.0, load_per_s, store_per_s),), filesystem=filesystem)
+    touch, huge = (Touch(1.0, load_per_s, store_per_s),), kind == "hugetlb"
+    layout = Layout("data", kind, 0, 8, touch, filesystem=filesystem, is_file=kind == "file", is_hugetlb=huge)
     region = MemMap((layout,), 8).regions[0]
     region.mapping = AddressSpace("data", filesystem)
     task: Any = None

@@ -78,7 +78,7 @@ def cases(kernel: str) -> list[tuple[str, int]]:
 
 def ours(text: str, kernel: str, ser: bool, tolerant: int) -> Played:
     records = parse_mce(text, "text", banks=HANDLING[kernel].banks)
-    return play_mce(records, kernel, ser=ser, tolerant=tolerant)
+    return play_mce(records, HANDLING[kernel], ser=ser, tolerant=tolerant)
 
 
 def is_not_in_ours(theirs: oracle.Machine) -> bool:

@@ -14,7 +14,7 @@ from hwsim.memory.layout import MemoryLayout
 from hwsim.scenario import load
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.valid_parts import Parts, free_pages
-from hwsim.scenario.verbs import PAGE_FLAGS, VERBS
+from hwsim.script.verbs import PAGE_FLAGS, VERBS
 
 MINUTE_NS = 60 * 10**9
 

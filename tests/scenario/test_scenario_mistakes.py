@@ -187,6 +187,13 @@ def test_no_damage_brings_a_traceback(name: str) -> None:
             to_spec(model)
 
 
+def test_a_missing_text_is_told_by_what_it_means(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(GOOD + "[[task]]\nname = 'a'\nfsync = { every = '1 s' }\n")
+    assert "fsync.file: required key is missing\n    allowed: name of the [[file]]" in words(
+        tmp_path / "x.toml"
+    )
+
+
 def test_an_override_that_is_none_does_not_hide_the_other_mistakes(tmp_path: Path) -> None:
     (tmp_path / "good.toml").write_text(GOOD)
     with pytest.raises(ScenarioError) as caught:

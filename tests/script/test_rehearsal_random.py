@@ -15,7 +15,7 @@ from hwsim.scenario.compile import scripted_machine
 from hwsim.scenario.schema import ScenarioModel
 from hwsim.scenario.steps import check_steps, rehearsal
 from hwsim.scenario.valid_parts import Parts
-from hwsim.scenario.verbs import VERBS, Arg
+from hwsim.script.verbs import VERBS, Arg
 from tests.whole.shipped import SCENARIOS
 
 FLAGS = ("dirty", "lru", "locked", "writeback", "private", "hwpoison", "swapcache")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hwsim.scenario import load
-from hwsim.scenario.verbs import VERBS
+from hwsim.script.verbs import VERBS
 from hwsim.spec import Delay
 from tests.support.worlds import NO_TIME, P0, happened, heap, outcomes, play, run
 

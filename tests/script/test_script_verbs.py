@@ -9,8 +9,6 @@ import pytest
 
 from hwsim.machine import Machine
 from hwsim.memory.layout import MemoryLayout
-from hwsim.scenario.verbs import VERBS
-from hwsim.script import script
 from hwsim.script.step import ScriptError
 from hwsim.spec import Delay, KernelPoolSpec, RegionSpec, ScrubSpec, SigbusSpec
 from tests.support.worlds import (
@@ -30,11 +28,6 @@ from tests.support.worlds import (
     touch,
     world,
 )
-
-
-def test_every_verb_is_there() -> None:
-    assert set(script._DO) == set(VERBS)
-
 
 # -- lines and poison --------------------------------------------------------------------------------
 

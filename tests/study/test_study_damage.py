@@ -19,10 +19,12 @@ from hwsim.study.manifest import manifest, under
 from hwsim.study.opening import checked, open_store, read_store
 from hwsim.study.replay import compare, spec_of
 from hwsim.study.results import open_results
+from tests.support import rows
 from tests.support.study_fake import FakeScenario, fake_replication
 
 BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
 PAGE = 4096
+COORDINATES = dict.fromkeys(("dimm", "rank", "chip", "bank", "row", "column"), 0)
 
 
 def never(*args, **kwargs):
@@ -167,7 +169,7 @@ def test_damaged_replications_are_named_and_run_again(good):
         out,
         "UPDATE errors SET pfn = pfn + 1 WHERE policy = 1 AND replication IN (3, 7, 8) AND error = 0",
         "DELETE FROM signals WHERE rowid = 1",
-        "INSERT INTO faults SELECT 0, 99, 0, 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, '', 0",
+        f"INSERT INTO faults VALUES {(0, *rows.fault(replication=99, **COORDINATES))}",
     )
     damaged = out.read_bytes()
     with pytest.raises(StoreError) as caught:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import v2_6_32, v5
 from hwsim.scenario import load
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError
@@ -63,9 +63,9 @@ def test_a_new_version_of_one_kernel_leaves_the_results_of_the_others(tmp_path, 
     one, two = load(file), load(file, ["machine.kernel=2.6.32"])
     before = [one.hash, two.hash]
     hash_of_both = study_hash(under(one, both), both)
-    monkeypatch.setitem(PROFILES, "2.6.32", replace(PROFILES["2.6.32"], model_version=77))
+    monkeypatch.setattr(v2_6_32, "PROFILE", replace(v2_6_32.PROFILE, model_version=77))
     assert load(file).hash == before[0]
     assert load(file, ["machine.kernel=2.6.32"]).hash != before[1]
     assert study_hash(under(load(file), both), both) != hash_of_both
     asked = manifest(under(load(file), both), both, one.data, 1)
-    assert asked["model_version"] == {"v5": PROFILES["v5"].model_version, "2.6.32": 77}
+    assert asked["model_version"] == {"v5": v5.PROFILE.model_version, "2.6.32": 77}

@@ -8,7 +8,6 @@ import json
 import pytest
 from rich.console import Console
 
-from hwsim.record import FaultRow
 from hwsim.show import tables
 from hwsim.show.reading import times
 from hwsim.study import pair
@@ -18,6 +17,7 @@ from hwsim.study.manifest import Policy
 from hwsim.study.metrics import METRICS
 from hwsim.study.pair import comparison, pairing, policies_of
 from hwsim.study.summary import summary
+from tests.support import rows
 from tests.support.study_fake import FakeScenario, failing_replication, fake_replication
 
 BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
@@ -183,9 +183,7 @@ def test_errors_of_three_policies_are_counted_once():
 def test_dram_faults_that_only_the_ecc_treats_otherwise_are_the_same_faults():
     def by_ecc(spec, index, base=None, trace=False):
         result = fake_replication(spec, index)
-        fault = FaultRow(
-            index, 0, 0, 5, "row", "permanent", 0, 0, 1, 2, 3, None, 16, "UE", 0, 0, 0, 0, 0, "horizon", 9
-        )
+        fault = rows.fault(replication=index, onset_ns=5, mode="row", permanence="permanent", row=3, end_ns=9)
         errors = [row._replace(source=0) for row in result.errors]
         return result._replace(errors=errors[spec.machine.early_kill or 0 :], faults=[fault])
 
@@ -198,12 +196,14 @@ def test_dram_faults_that_only_the_ecc_treats_otherwise_are_the_same_faults():
     assert "not the same under" not in text
 
 
-def test_each_policy_is_told_of_its_own_mismatches():
-    def unpaired(spec, index, base=None, trace=False):
-        result = fake_replication(spec, index)
-        moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
-        return result._replace(errors=[moved, *result.errors[1:]])
+def unpaired(spec, index, base=None, trace=False):
+    """Early killing meets one error on another page."""
+    result = fake_replication(spec, index)
+    moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
+    return result._replace(errors=[moved, *result.errors[1:]])
 
+
+def test_each_policy_is_told_of_its_own_mismatches():
     found = pairing(conduct(FakeScenario(), THREE, repeat=3, runner=unpaired))
     labels = [policy.label for policy in THREE]
     for number, lines in enumerate(found.by_policy):
@@ -218,11 +218,6 @@ def printed(found):
 
 
 def test_a_broken_pairing_is_seen():
-    def unpaired(spec, index, base=None, trace=False):
-        result = fake_replication(spec, index)
-        moved = result.errors[0]._replace(pfn=5) if spec.machine.early_kill else result.errors[0]
-        return result._replace(errors=[moved, *result.errors[1:]])
-
     study = comparison(conduct(FakeScenario(), BOTH, runner=unpaired))
     assert not study.pairing.ok
     assert study.pairing.mismatches[0].startswith("replication 0, error 0: not the same under vm.memory")

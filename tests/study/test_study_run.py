@@ -81,7 +81,7 @@ def test_a_dying_worker_fails_only_its_replication():
 
 def large_replication(spec, index, base=None, trace=False):
     """A result that takes a while to go through a pipe."""
-    return fake_replication(spec, index)._replace(meminfo="x" * 40_000_000)
+    return fake_replication(spec, index)._replace(meminfo="x" * 8_000_000)  # a pipe holds 65,536
 
 
 def test_workers_stopped_half_way_through_a_result_do_not_hang():

@@ -25,10 +25,10 @@ TRUTH = {
 
 
 def spec(early_kill: int) -> Spec:
-    """The machine: 64 tasks of 512 pages, and as many free pages."""
-    region = RegionSpec("heap", "anon", PAGES // 128, (Touch(1.0),))
+    """The machine: 8 tasks of 4096 pages, and as many free pages."""
+    region = RegionSpec("heap", "anon", PAGES // 16, (Touch(1.0),))
     machine = MachineSpec(PAGES, early_kill=early_kill, scrub=ScrubSpec(SWEEP_NS), times=NO_TIME)
-    task = TaskSpec("task", count=64, regions=(region,), restart_ns=1)
+    task = TaskSpec("task", count=8, regions=(region,), restart_ns=1)
     return Spec("known", HORIZON_NS, 77, 1, machine, (ErrorSpec(RATE_PER_S, permanent=0.0),), (), (task,))
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hwsim.hardware.mce_record import MceTextError
+from hwsim.hardware.mce_text import MceText, read_mce
+
 MARK = "mce: [Hardware Error]: "
 DATA_LOAD = 0xBD80000000100134  # VAL UC EN MISCV ADDRV S AR, data load
 TIMER = 0xBE00000000800400  # VAL UC EN MISCV ADDRV PCC, internal timer
@@ -80,3 +85,15 @@ def mcelog_lines(
 def text_of(*parts: list[str]) -> str:
     """Lines put together."""
     return "".join(line + "\n" for part in parts for line in part)
+
+
+def read(text: str | bytes) -> MceText:
+    """The log as a kernel of 64 banks has it."""
+    return read_mce(text, "log", banks=64)
+
+
+def mistakes(text: str | bytes) -> list[str]:
+    """Why it is refused."""
+    with pytest.raises(MceTextError) as caught:
+        read(text)
+    return [str(problem) for problem in caught.value.problems]

@@ -11,13 +11,13 @@ from hwsim import explain
 from hwsim.explaining.question import BUFFER_STATES, MAPPINGS, ExplainError
 from hwsim.kernel.page_flags import NAMES
 from hwsim.kernel.switches import SWITCHES
-from hwsim.kernel.versions import PROFILES
+from hwsim.kernel.versions import KERNELS
 
 SETTINGS = [f"{each.name}={value}" for each in SWITCHES for value in each.allowed or ("0", "0.5", "1")]
 PAGES = st.fixed_dictionaries(
     {
         "flags": st.sets(st.sampled_from(sorted(NAMES)), max_size=6),
-        "kernel": st.sampled_from(sorted(PROFILES)),
+        "kernel": st.sampled_from(sorted(KERNELS)),
         "mapped": st.integers(0, 3),
         "early_kill": st.sampled_from((None, 0, 1)),
         "mapping": st.sampled_from((None, *MAPPINGS)),

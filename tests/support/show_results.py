@@ -12,6 +12,7 @@ import pandas as pd
 from hwsim.record import ErrorRow, LostWriteRow, ReplicationRow, SignalRow
 from hwsim.study.columns import TABLES
 from hwsim.study.manifest import Policy
+from tests.support import rows
 
 DAY_NS = 86_400_000_000_000
 KINDS = ("anon", "file", "shm", "free", "slab", "page_table", "hugetlb", "blockdev", "reserved")
@@ -85,10 +86,25 @@ def _lost(draw: random.Random, replication: int, error: ErrorRow, horizon: int) 
     lost = min(error.onset_ns + 1_000, horizon)
     at = None if told == "nobody" else lost
     by = "" if told == "nobody" else "fsync"
-    return LostWriteRow(
-        replication, error.error, lost, "x", 1, "a.0", 1, told, at, by, by, at, 1, "", "old data", 0, 0, None,
-        "horizon", horizon, 0, "file",
-    )  # fmt: skip
+    return rows.lost_write(
+        replication=replication,
+        error=error.error,
+        lost_ns=lost,
+        file="x",
+        page_index=1,
+        writer="a.0",
+        eio=1,
+        told=told,
+        told_ns=at,
+        told_task=by,
+        told_by=by,
+        writer_told_ns=at,
+        told_tasks=1,
+        reads_find="old data",
+        end="horizon",
+        end_ns=horizon,
+        kind="file",
+    )
 
 
 def _error(
@@ -109,10 +125,9 @@ def _error(
     mappers = 24 if kind == "shm" else 1 if kind == "anon" else 0
     late_ns = int(10 ** draw.uniform(4, 16))
     found_ns = onset + latency
-    row = ErrorRow(
+    row = rows.error(
         replication=replication,
         error=number,
-        source=0,
         onset_ns=onset,
         pfn=4096 + number,
         line=3,
@@ -121,31 +136,9 @@ def _error(
         region=f"{kind}/x",
         found=found,
         found_ns=found_ns,
-        poisoned_ns=None,
-        contained_ns=None,
-        row=0,
-        message="",
-        outcome="",
-        context="",
         mappers=mappers,
-        killed=0,
-        data_lost_bytes=0,
-        capacity_lost_bytes=0,
-        repeats=0,
-        ring_lost=0,
-        logged_only=0,
         end="reachable",
         end_ns=horizon,
-        unmapped_ns=None,
-        touched=0,
-        panic_ns=None,
-        disk_ns=None,
-        boot=0,
-        panics=0,
-        panic_boot=None,
-        panic_kind="",
-        panic_region="",
-        disk_boot=None,
     )
     if found == "none" or found_ns >= horizon:
         healed = draw.random() < 0.3
@@ -166,7 +159,7 @@ def _error(
         if sent >= horizon or (not early and (touch > 0.8 or task > 0)):
             continue
         signals.append(
-            SignalRow(
+            rows.signal(
                 replication=replication,
                 error=number,
                 time_ns=sent,
@@ -177,12 +170,7 @@ def _error(
                 cause="early" if early else "late",
                 result="handled" if task % 5 == 4 else "killed",
                 done_ns=sent + 50_000,
-                innocent=0,
-                would_touch_ns=None,
                 needless="" if not early else "yes" if touch > 0.8 else "no",
-                window_ns=None,
-                stores=0,
-                boot=0,
                 kind=kind,
                 region=f"{kind}/x",
             )
@@ -205,20 +193,34 @@ def _error(
 def _replication(
     replication: int, horizon: int, errors: Sequence[ErrorRow], signals: Sequence[SignalRow]
 ) -> ReplicationRow:
-    def outcomes(name: str) -> int:
-        return sum(e.outcome == name for e in errors)
-
     def deaths(cause: str) -> int:
         return sum(s.result == "killed" and s.cause == cause for s in signals)
 
     panics = sum(e.end == "panic" for e in errors)
     causes = [deaths(c) for c in ("early", "late", "forced", "group_death")]
-    return ReplicationRow(
-        replication, horizon, len(errors), sum(e.found != "none" for e in errors),
-        sum(e.poisoned_ns is not None for e in errors), outcomes("Recovered"), outcomes("Delayed"),
-        outcomes("Failed"), outcomes("Ignored"), causes[0], causes[1], causes[2], causes[3], sum(causes),
-        sum(s.needless == "yes" and s.result == "killed" for s in signals),
-        sum(s.result == "handled" for s in signals), panics, panics * 300_000_000_000, 3, 4,
-        sum(e.data_lost_bytes for e in errors), sum(e.capacity_lost_bytes for e in errors), 0, 0, 1000,
-        *[0] * 13,
-    )._replace(restarts=causes[0])  # fmt: skip
+    return rows.machine(
+        replication=replication,
+        end_ns=horizon,
+        errors=len(errors),
+        detected=sum(e.found != "none" for e in errors),
+        handled=sum(e.poisoned_ns is not None for e in errors),
+        **{
+            name.lower(): sum(e.outcome == name for e in errors)
+            for name in ("Recovered", "Delayed", "Failed", "Ignored")
+        },
+        kills_early=causes[0],
+        kills_late=causes[1],
+        kills_forced=causes[2],
+        kills_group=causes[3],
+        kills=sum(causes),
+        needless_kills=sum(s.needless == "yes" and s.result == "killed" for s in signals),
+        signals_handled=sum(s.result == "handled" for s in signals),
+        panics=panics,
+        downtime_ns=panics * 300_000_000_000,
+        bad_pages=3,
+        poisoned_pages=4,
+        data_lost_bytes=sum(e.data_lost_bytes for e in errors),
+        capacity_lost_bytes=sum(e.capacity_lost_bytes for e in errors),
+        events=1000,
+        restarts=causes[0],
+    )

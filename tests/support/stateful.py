@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hwsim.machine import Machine, MemoryLayout
+from hwsim.record import End
 from hwsim.script.pages import pfn_of
 from hwsim.script.step import ScriptError, Step, StepSkipped
 from hwsim.spec import (
@@ -32,7 +34,6 @@ UNCOUNTED = (
     "free or high order kernel",
     "already unmapped LRU",
 )
-ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "replaced", "duplicate"}
 PAGES = 8
 TASKS = st.sampled_from(["app.0", "app.1", "app.0.0", "job.0", "job.0.0"])
 REGIONS = st.sampled_from(["heap", "segment", "map"])
@@ -327,7 +328,7 @@ class Machines(RuleBasedStateMachine):
         result = self.machine.result()
         assert result.row.errors == len(result.errors) == self.injected
         ends = Counter(row.end for row in result.errors)
-        assert set(ends) <= ENDS
+        assert set(ends) <= set(End.meanings())
         assert sum(ends.values()) == result.row.errors
         lines = [text for _, _, text in result.log if " page recovery: " in text]
         counted = [text for text in lines if not any(name in text for name in UNCOUNTED)]
@@ -338,3 +339,30 @@ class Machines(RuleBasedStateMachine):
         row = result.row
         assert row.lost_writes == row.told_writer + row.told_other + row.told_nobody
         assert row.kills == row.kills_early + row.kills_late + row.kills_forced + row.kills_group
+
+
+class Late(Machines):
+    EARLY_KILL = 0
+
+
+class Slow(Machines):
+    SLOW = True
+
+
+class SlowLate(Machines):
+    EARLY_KILL, SLOW = 0, True
+
+
+class Merged(Machines):
+    KERNEL = "2.6.32"
+
+
+class MergedLate(Machines):
+    KERNEL, EARLY_KILL = "2.6.32", 0
+
+
+def driven(machines: type[Machines], how: settings) -> Any:
+    """The test case that drives them so."""
+    case = machines.TestCase
+    case.settings = how
+    return case

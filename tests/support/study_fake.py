@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hwsim.record import ErrorRow, Replication, ReplicationRow, SignalRow
+from hwsim.record import Replication
 from hwsim.spec import MachineSpec, Spec
+from tests.support import rows
 
 DAY_NS = 86_400_000_000_000
 FOUND = ("scrub", "task_load", "kernel_load", "none")
@@ -30,10 +31,9 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         panic = found in ("task_load", "kernel_load") and draw.random() < 0.2
         end = "latent" if found == "none" else "panic" if panic else "isolated"
         errors.append(
-            ErrorRow(
+            rows.error(
                 replication=index,
                 error=number,
-                source=0,
                 onset_ns=onset,
                 pfn=draw.randrange(1 << 22),
                 line=draw.randrange(64),
@@ -52,27 +52,19 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                 killed=int(dies),
                 data_lost_bytes=4096 * dies,
                 capacity_lost_bytes=4096 * (found_ns is not None),
-                repeats=0,
-                ring_lost=0,
-                logged_only=0,
                 end=end,
                 end_ns=spec.horizon_ns,
-                unmapped_ns=None,
-                touched=0,
                 panic_ns=found_ns if panic else None,
-                disk_ns=None,
-                boot=0,
                 panics=int(panic),
                 panic_boot=0 if panic else None,
                 panic_kind="anon" if panic else "",
                 panic_region="db/heap" if panic else "",
-                disk_boot=None,
             )
         )
         if dies:
             assert found_ns is not None
             signals.append(
-                SignalRow(
+                rows.signal(
                     replication=index,
                     error=number,
                     time_ns=found_ns + 500,
@@ -83,12 +75,7 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
                     cause="early" if early else "late",
                     result="killed",
                     done_ns=found_ns + 700,
-                    innocent=0,
-                    would_touch_ns=None,
                     needless=("no" if touched else "yes") if early else "",
-                    window_ns=None,
-                    stores=0,
-                    boot=0,
                     kind="anon",
                     region="db/heap",
                 )
@@ -96,44 +83,24 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
     kills = len(signals)
     panics = sum(e.end == "panic" for e in errors)
     detected = sum(e.found != "none" for e in errors)
-    row = ReplicationRow(
+    row = rows.machine(
         replication=index,
         end_ns=spec.horizon_ns,
         errors=len(errors),
         detected=detected,
         handled=detected - panics,
         recovered=detected - panics,
-        delayed=0,
-        failed=0,
-        ignored=0,
         kills_early=kills if early else 0,
         kills_late=0 if early else kills,
-        kills_forced=0,
-        kills_group=0,
         kills=kills,
         needless_kills=sum(s.needless == "yes" for s in signals),
-        signals_handled=0,
         panics=panics,
         downtime_ns=panics * 300_000_000_000,
         bad_pages=detected,
         poisoned_pages=detected,
         data_lost_bytes=sum(e.data_lost_bytes for e in errors),
         capacity_lost_bytes=sum(e.capacity_lost_bytes for e in errors),
-        ring_lost=0,
-        repeats=0,
         events=10 * len(errors),
-        lost_writes=0,
-        told_writer=0,
-        told_other=0,
-        told_nobody=0,
-        stale_reads=0,
-        stale_reads_untold=0,
-        disk_corruptions=0,
-        touched=0,
-        inconsistent_stores=0,
-        dram_faults=0,
-        corrected=0,
-        records=0,
         restarts=kills,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []

@@ -13,26 +13,34 @@ from dataclasses import replace
 import pytest
 
 from hwsim.machine import run_replication
+from hwsim.spec import ScrubSpec
 from tests.twin.twin import run_twin
 from tests.twin.twin_worlds import WORLDS, S, busy_day, disagreements, p_values, watch_model, watch_twin
 
+MACHINES = 600, 2_400  # of the twin, which takes longer, and of the model
 CASES = [(world, early_kill) for world in WORLDS for early_kill in (0, 1)]
 
 
 @pytest.mark.parametrize(("world", "early_kill"), CASES)
 def test_the_twin_agrees(world: str, early_kill: int) -> None:
     spec = WORLDS[world](early_kill, 20090603)
-    assert disagreements(watch_twin(spec, 700), watch_model(spec, 2_800)) == {}
+    assert disagreements(watch_twin(spec, MACHINES[0]), watch_model(spec, MACHINES[1])) == {}
 
 
 def test_the_comparison_sees_a_difference() -> None:
-    """A touch that reads twice as many lines is enough for the twin to disagree."""
+    """Twice the lines a touch, or a sweep that takes a third longer: the twin disagrees."""
     spec = WORLDS["memory"](0, 7)
     heap, segment = spec.tasks[0].regions
     wider = replace(heap, lines_per_touch=2 * heap.lines_per_touch)
-    other = replace(spec, tasks=(replace(spec.tasks[0], regions=(wider, segment)),))
-    seen = watch_twin(spec, 800)
-    assert "how found" in disagreements(seen, watch_model(other, 3_000))
+    slower = ScrubSpec(27 * 60 * S, "SRAO")  # the worlds have 20 min
+    others = (
+        replace(spec, tasks=(replace(spec.tasks[0], regions=(wider, segment)),)),
+        replace(spec, machine=replace(spec.machine, scrub=slower)),
+    )
+    seen = watch_twin(spec, MACHINES[0])
+    wide, slow = (disagreements(seen, watch_model(other, MACHINES[1])) for other in others)
+    assert "how found" in wide
+    assert "onset to found" in slow
     assert len(p_values(seen, seen)) >= 8
 
 

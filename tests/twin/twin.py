@@ -164,19 +164,19 @@ class Twin:
     ) -> None:
         """Poisson accesses to every page of every band, one after the other."""
 
-        def step(rate: float, stores: float, first: int, last: int, *, waiting: bool = False) -> None:
+        def step(rate: float, stores: float, first: int, last: int, waiting: bool = True) -> None:
             if waiting and not goes_on():
                 return
             if waiting:
                 self.accesses += 1
                 access(self.rng.randrange(first, last), self.rng.random() < stores)
-            self.at(self.now + self.wait_ns(rate), lambda: step(rate, stores, first, last, waiting=True))
+            self.at(self.now + self.wait_ns(rate), step, rate, stores, first, last)
 
         bounds = [0, *(round(share * pages) for share in accumulate(band.share for band in touch))]
         for band, (first, last) in zip(touch, pairwise(bounds), strict=True):
             rate = (band.load_per_s + band.store_per_s) * (last - first)
             if rate > 0.0:
-                step(rate, band.store_per_s * (last - first) / rate, first, last)
+                step(rate, band.store_per_s * (last - first) / rate, first, last, waiting=False)
 
     # -- processes ----------------------------------------------------------------------------------
 
@@ -287,7 +287,9 @@ class Twin:
 
     def _lines(self, frame: Frame, lines: float, unread: bool, how: str = "task_load") -> None:
         """Some lines of a page are read, or overwritten without being read."""
-        touched = self.rng.sample(range(LINES), int(lines)) if frame.bad else []
+        if not frame.bad:
+            return
+        touched = self.rng.sample(range(LINES), int(lines))
         if unread:
             frame.overwrite(touched)
         else:

@@ -49,7 +49,9 @@ def test_any_log_is_refused_in_words_or_answered(
     except MceTextError as mistake:
         said = [str(problem) for problem in mistake.problems]
     else:
-        boots = play_text(text, kernel, ser=ser, tolerant=tolerant if HANDLING[kernel].tolerant else 1)
+        boots = play_text(
+            text, HANDLING[kernel], ser=ser, tolerant=tolerant if HANDLING[kernel].tolerant else 1
+        )
         said = list(answer("log", text, boots))
         json.dumps(list(plain("log", text, boots)))
     assert all(line.startswith(("log", "  ")) and line.isprintable() for line in said)

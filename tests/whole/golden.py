@@ -15,6 +15,7 @@ from hwsim.machine import run_replication
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication
 from hwsim.spec import Spec
+from tests.support.rows import allowed, values
 from tests.whole.accelerated import OVERRIDES, accelerated_spec
 from tests.whole.shipped import NAMES, spec_of
 
@@ -24,6 +25,7 @@ MACHINES = 3  # and at least so many machines
 _NOT_SUMS = ("replication", "end_ns", "events")
 ACCELERATED = {f"{name}-accelerated": name for name in OVERRIDES}
 KEPT = (*NAMES, *ACCELERATED)
+ALLOWED = allowed()
 
 
 def _spec(kept: str) -> Spec:
@@ -37,6 +39,8 @@ def _machines(spec: Spec, least: int) -> list[Replication]:
     while errors < least or len(found) < MACHINES:
         found.append(run_replication(spec, len(found), plan))
         errors += found[-1].row.errors
+    strange = {column: odd for column, held in values(found).items() if (odd := held - ALLOWED[column])}
+    assert not strange, f"not as record.py allows: {strange}"
     return found
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.copied_tree import copy_tree
 from tools.same_bytes import ROOT, Comparison, compare, difference_of, jobs_of
 
 WORLD = ["world", "scenarios/drill.toml", ["vm.memory_failure_early_kill=1"], 1]
@@ -35,7 +35,7 @@ def test_a_planted_difference_is_found_and_named(
     tmp_path: Path, change: str, table: str, row: int, field: str
 ) -> None:
     changed = tmp_path / "changed"
-    shutil.copytree(ROOT / "hwsim", changed / "hwsim", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_tree(changed, "hwsim")
     with (changed / "hwsim" / "machine" / "__init__.py").open("a", encoding="utf-8") as file:
         file.write(PLANT.format(change=change))
     (changed / "scenarios").symlink_to(ROOT / "scenarios")

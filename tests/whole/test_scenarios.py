@@ -13,15 +13,17 @@ import pytest
 from hwsim.hardware.dram.fit_tables import FIT_TABLES
 from hwsim.machine import run_replication
 from hwsim.memory.layout import MemoryLayout
+from hwsim.record import End
 from hwsim.spec import Spec
 from tests.whole.accelerated import OVERRIDES, accelerated_spec, run
 from tests.whole.shipped import BY_CHANCE, FROM_FAULTS, NAMES, SCENARIOS, WITHOUT_KILLS, spec_of
+
+pytestmark = pytest.mark.xdist_group("accelerated")  # those who look at these runs share a process
 
 _YEAR_S = 365 * 86_400
 # Schroeder, Pinheiro and Weber, "DRAM Errors in the Wild", SIGMETRICS 2009: machines with an uncorrected
 # error in a year.
 _FIELD_PER_YEAR = 0.013
-_ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "replaced", "duplicate"}
 # About 15 us an event on one core of a small machine: this keeps `hwsim run` far below 10 s.
 _EVENTS_MAX = 450_000
 _MACHINES_MAX = 4_000  # at up to 3 ms each before anything happens
@@ -135,7 +137,7 @@ def test_errors_are_the_sum_over_their_ends(name: str, early_kill: int, form: Ca
     for index in range(2):
         result = run_replication(spec, index)
         ends = Counter(row.end for row in result.errors)
-        assert set(ends) <= _ENDS
+        assert set(ends) <= set(End.meanings())
         assert result.row.errors == sum(ends.values())
         assert ends or name in FROM_FAULTS
         numbers = [row.error for row in result.errors]

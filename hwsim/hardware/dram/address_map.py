@@ -24,9 +24,7 @@ import numpy.typing as npt
 from hwsim.hardware.dram import gf2
 from hwsim.hardware.dram.dimms import COORDINATES, DramGeometry, GeometryProblem
 from hwsim.hardware.dram.gf2 import Int64Array
-
-LINE_SHIFT = 6
-PAGE_SHIFT = 12
+from hwsim.units import LINE_SHIFT
 
 Functions = Mapping[str, tuple[tuple[int, ...], ...]]
 """For each coordinate its bits, lowest first; for each bit the physical address bits whose XOR it is."""

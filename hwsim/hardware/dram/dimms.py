@@ -16,9 +16,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-LINE_BYTES = 64
-PAGE_BYTES = 4096
-MAX_CAPACITY_BYTES = 1 << 52  # MAXPHYADDR of x86-64 is at most 52 (Intel SDM vol. 3A, 4.1.4)
+from hwsim.units import LINE_BYTES, MAX_PHYS_BITS, PAGE_BYTES
+
+MAX_CAPACITY_BYTES = 1 << MAX_PHYS_BITS
 
 COORDINATES = ("socket", "channel", "subchannel", "dimm", "rank", "bank_group", "bank", "row", "column")
 COUNTS = (

@@ -23,6 +23,7 @@ from hwsim.hardware.dram.ecc import CE, CODES, NONE, ON_DIE_SEC, OUTCOMES, SILEN
 from hwsim.hardware.dram.ecc_line import line_outcomes
 from hwsim.hardware.dram.fault_model import columns_per_word
 from hwsim.hardware.dram.fit_tables import FIXED
+from hwsim.record import FaultMode, Permanence
 from hwsim.spec import DramSpec
 
 _DIMM = ("socket", "channel", "subchannel", "dimm")
@@ -32,7 +33,7 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class DramFault:
-    """A fault: mode, permanence (transient, intermittent, permanent), its lines, its chip, and its outcome.
+    """A fault: FaultMode and Permanence of :mod:`hwsim.record`, its lines, its chip, and its outcome.
 
     ``chip`` None: not of one chip (channel).  ``bit``: which data pin of the chip, of a bit fault.
     ``outcome``: what a line suffers from this fault alone, one of :data:`~hwsim.hardware.dram.ecc.OUTCOMES`.
@@ -73,7 +74,12 @@ class Dimms:
         self._columns_per_word = columns_per_word(spec.ecc, self.fitted.chip_width_bits)
         channels = self.fitted.sockets * self.fitted.channels
         kinds = [
-            (mode, permanent, fit * (channels if mode == "channel" else self.fitted.total_chips), ue_share)
+            (
+                mode,
+                permanent,
+                fit * (channels if mode == FaultMode.CHANNEL else self.fitted.total_chips),
+                ue_share,
+            )
             for mode, transient_fit, permanent_fit, ue_share in spec.rates
             for permanent, fit in ((False, transient_fit), (True, permanent_fit))
             if fit > 0.0
@@ -90,16 +96,16 @@ class Dimms:
         """A fault: kind by its rate, DIMM, chip and place uniform."""
         at = np.searchsorted(self._ends, chance.random() * self._ends[-1], side="right")
         mode, permanent, _, ue_share = self._kinds[int(at)]
-        permanence = "permanent" if permanent else "transient"
+        permanence = Permanence.PERMANENT if permanent else Permanence.TRANSIENT
         if permanent and chance.random() < self.spec.intermittent:
-            permanence = "intermittent"
+            permanence = Permanence.INTERMITTENT
         counts = {**self.fitted.coordinate_counts, "column": self.fitted.columns}
         place = {name: int(chance.integers(0, counts[name])) for name in COORDINATES}
         copy = 0
         if self.spec.mirror:
             place["channel"], copy = divmod(place["channel"], 2)
         fixed = {*_DIMM, *FIXED[mode]} - {"bit"}
-        if mode == "channel":
+        if mode == FaultMode.CHANNEL:
             fixed = {"socket", "channel"}
         if "bank" in fixed:
             fixed.add("bank_group")
@@ -109,8 +115,8 @@ class Dimms:
         pattern = self._pattern(mode, chip, bit, place["column"], chance)
         found = OUTCOMES[self._alone(mode, ue_share, pattern, chance.random())]
         mirrored = self.spec.mirror and found == OUTCOMES[UE]
-        of_chip = None if mode == "channel" else chip
-        of_bit = bit if mode == "bit" else None
+        of_chip = None if mode == FaultMode.CHANNEL else chip
+        of_bit = bit if mode == FaultMode.BIT else None
         outcome = OUTCOMES[CE] if mirrored else found  # the other copy is read instead
         return DramFault(mode, permanence, where, of_chip, of_bit, outcome, copy, found)
 
@@ -123,7 +129,7 @@ class Dimms:
             return SILENT
         if ecc == "sddc" and ue_share is not None:
             return UE if u < ue_share else CE
-        if mode == "channel":
+        if mode == FaultMode.CHANNEL:
             return UE
         if ecc in ("chipkill", "sddc"):
             return CE  # ideal: whatever one chip does
@@ -138,12 +144,12 @@ class Dimms:
         line = np.zeros((beats, geometry.chips_per_rank, width), dtype=np.uint8)
         beat = column % beats
         wrong = chance.integers(0, 2, (beats, width), dtype=np.uint8)
-        if mode in ("word", "column"):
+        if mode in (FaultMode.WORD, FaultMode.COLUMN):
             wrong[np.arange(beats) != beat] = 0
-        if mode == "bit" or not wrong.any():
+        if mode == FaultMode.BIT or not wrong.any():
             wrong[...] = 0
             wrong[beat, bit] = 1
-        line[:, chip, :] = _after_on_die(wrong) if self.spec.on_die and mode != "channel" else wrong
+        line[:, chip, :] = _after_on_die(wrong) if self.spec.on_die and mode != FaultMode.CHANNEL else wrong
         return line
 
     def _as_words_of_72(self, line: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -165,7 +171,7 @@ class Dimms:
         if self.spec.mirror:
             both_lost = one.in_copy == other.in_copy == OUTCOMES[UE] and one.copy != other.copy
         else:
-            hidden = self.spec.on_die and "bit" in (one.mode, other.mode)
+            hidden = self.spec.on_die and FaultMode.BIT in (one.mode, other.mode)
             alike = one.chip == other.chip and (self.spec.ecc != "secded" or one.bit == other.bit)
             both_lost = not hidden and not alike
         return CoordinateRange(**{**one.where.fixed(), **other.where.fixed()}) if both_lost else None

@@ -21,10 +21,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.record import Ecc
+
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
-OUTCOMES = ("none", "CE", "silent", "miscorrected", "UE")
+OUTCOMES = (Ecc.NONE, Ecc.CE, Ecc.SILENT, Ecc.MISCORRECTED, Ecc.UE)
 """In the order of :func:`line_outcomes`: what a line suffers is the last of what its code words suffer."""
 
 NONE, CE, SILENT, MISCORRECTED, UE = range(5)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hwsim.hardware.dram.dimms import DramGeometry
 from hwsim.hardware.dram.fit_tables import FaultRate
+from hwsim.record import FaultMode
 
 ECCS = ("none", "secded", "chipkill", "sddc")
 SYMBOL_BITS = 8
@@ -55,7 +56,7 @@ class FaultModel:
     def kinds(self) -> list[tuple[FaultRate, bool, float]]:
         """(rate, permanent, FIT of a DIMM), those that can come; a channel's faults are each DIMM's."""
         wanted = [
-            (rate, permanent, fit * self.fit_factor * (1 if rate.mode == "channel" else self.chips))
+            (rate, permanent, fit * self.fit_factor * (1 if rate.mode == FaultMode.CHANNEL else self.chips))
             for rate in self.rates
             for permanent, fit in ((False, rate.transient_fit), (True, rate.permanent_fit))
             if (self.permanent if permanent else self.transient)
@@ -64,10 +65,10 @@ class FaultModel:
 
     def alone(self, rate: FaultRate) -> float:
         """The chance that one fault of this kind is uncorrectable by itself."""
-        if self.on_die and rate.mode == "bit":
+        if self.on_die and rate.mode == FaultMode.BIT:
             return 0.0
         if self.ecc == "sddc" and rate.ue_share is not None:
             return rate.ue_share
-        if self.ecc == "none" or rate.mode == "channel":
+        if self.ecc == "none" or rate.mode == FaultMode.CHANNEL:
             return 1.0
-        return float(self.ecc == "secded" and rate.mode != "bit")
+        return float(self.ecc == "secded" and rate.mode != FaultMode.BIT)

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from hwsim.hardware.dram.fault_model import HOURS_PER_YEAR, FaultModel, columns_per_word
 from hwsim.hardware.dram.fit_tables import FIXED
+from hwsim.record import FaultMode
 
 BATCH_DIMMS = 1 << 17  # counts of one batch stay in the second-level cache
 _BATCH_FAULTS = 1 << 14  # a batch of DIMMs with many faults each is smaller: pairs grow with the square
 _COORDINATES = ("subchannel", "rank", "bank", "row", "column")
 
-_HALF = {mode: "" if mode == "channel" else "subchannel" for mode in FIXED}  # a chip is of one sub-channel
+_HALF = {
+    mode: "" if mode == FaultMode.CHANNEL else "subchannel" for mode in FIXED
+}  # a chip is of one sub-channel
 
 Vector = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -61,8 +64,8 @@ class _Sampler:
         self.share = fit / fit.sum() if fit.size else fit
         self.permanent = np.array([each[1] for each in kinds], dtype=np.bool_)
         self.alone = np.array([model.alone(each[0]) for each in kinds], dtype=np.float64)
-        seen = np.array([not (model.on_die and each[0].mode == "bit") for each in kinds], dtype=np.bool_)
-        self.seen = seen  # leaves its chip
+        hidden = [model.on_die and each[0].mode == FaultMode.BIT for each in kinds]
+        self.seen = np.array([not each for each in hidden], dtype=np.bool_)  # leaves its chip
         self.fixed = {
             name: np.array(
                 [name in (*FIXED[each[0].mode], _HALF[each[0].mode]) for each in kinds], dtype=np.bool_

@@ -12,8 +12,20 @@ from dataclasses import dataclass, field
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC, PANIC, TIMED_OUT, MachineCheckInterrupt
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
-from hwsim.kernel.mce.ring import Cpu, mce_notify_irq
+from hwsim.kernel.mce.do_machine_check import ON_THIS_CPU
+from hwsim.kernel.mce.ring import mce_notify_irq
+from hwsim.kernel.profile import FailureQueue
 from hwsim.rng import Slot
+
+
+def as_platform_says(signals: str) -> str:
+    """Recovery is on: a find is signalled as the platform signals it."""
+    return signals
+
+
+def always_fatal(_signals: str) -> str:
+    """A platform without recovery: every uncorrected error is a fatal machine check."""
+    return "fatal"
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +40,7 @@ class Delivery:
     _kernel: Kernel
     interrupt: MachineCheckInterrupt
     _bank_is_taken: Callable[[MemoryFailure], bool]
-    _cpus: dict[int, Cpu] = field(default_factory=dict)  # made when first needed
+    _cpus: dict[int, FailureQueue] = field(default_factory=dict)  # made when first needed
 
     def raise_srao(self, failure: MemoryFailure, *, further: bool = False) -> bool:
         """Raise an SRAO machine check for a bad line; False if its bank was taken.
@@ -68,9 +80,8 @@ class Delivery:
                 return
             if self.interrupt.tolerant < NEVER_PANIC:
                 met = outcome != TIMED_OUT
-                kernel.panic(
-                    "Fatal Machine check" if met else "Fatal machine check on current CPU", failure, ""
-                )
+                fatal = kernel.profile.machine_checks.fatal
+                kernel.panic(fatal if met else ON_THIS_CPU, failure, "")
                 return
             mce_notify_irq(kernel)
             for watcher in kernel.handler_watchers:
@@ -98,7 +109,7 @@ class Delivery:
         if kernel.halted:
             return True
         if outcome == PANIC:
-            kernel.panic("Timeout synchronizing machine check over CPUs", failure, "")
+            kernel.panic(kernel.profile.machine_checks.timeout, failure, "")
             return True
         if outcome == TIMED_OUT:
             kernel.reach("rendezvous:timeout")
@@ -110,13 +121,10 @@ class Delivery:
         number = int(failure.draw(Slot.CPU) * kernel.spec.cpus)
         cpu = self._cpus.get(number)
         if cpu is None:
-            cpu = self._cpus[number] = Cpu(kernel, number)
-        if not cpu.mce_ring_add(failure):
+            cpu = self._cpus[number] = kernel.profile.queue(kernel, number)
+        if not cpu.add(failure):
             return False
         for watcher in kernel.handler_watchers:
             watcher.queued(failure)
-        if self.notified_user(failure) and cpu.wakes_ns is None:
-            cpu.kick(kernel.times.return_to_user.draw(failure.draw(Slot.NOTIFY)))
-        else:
-            cpu.worker.schedule_work(failure)
+        cpu.notify(failure, from_user=self.notified_user(failure))
         return True

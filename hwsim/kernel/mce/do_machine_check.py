@@ -1,9 +1,9 @@
 """do_machine_check(): what becomes of the machine when its CPUs take a machine check, and when they poll.
 
 2.6.32: arch/x86/kernel/cpu/mcheck/mce.c.  modern: arch/x86/kernel/cpu/mce/core.c of 6.18, on a CPU
-that broadcasts.  What differs between the two is data, in :data:`HANDLING`; the order of steps is one.  It
-plays logs of banks, for ``hwsim mce`` and the verb ``mce_inject``; what a simulated machine finds by chance,
-one page at a time, goes through :mod:`~hwsim.kernel.mce.delivery`.
+that broadcasts.  What differs between the two is data, :data:`V2_6_32` and :data:`MODERN`; the order of
+steps is one.  It plays logs of banks, for ``hwsim mce`` and the verb ``mce_inject``; what a simulated machine
+finds by chance, one page at a time, goes through :mod:`~hwsim.kernel.mce.delivery`.
 """
 
 from __future__ import annotations
@@ -13,54 +13,49 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwsim.hardware.mce_banks import ADDRV, EIPV, EN, LMCES, MISCV, PCC, RIPV, UC, VAL, S
+from hwsim.kernel.machine_checks import Context, Handling, Severity
 from hwsim.kernel.mce.mcelog import MCE_LOG_LEN
-from hwsim.kernel.mce.severity import Context, Grade, Severity, mce_severity
+from hwsim.kernel.mce.severity import ROWS_2_6_32, ROWS_MODERN, Grade, mce_severity
+from hwsim.units import MAX_PHYS_BITS, PAGE_SHIFT
 
-PAGE_SHIFT = 12
 MCM_ADDR_PHYS = 2
 
 
-class Handling(NamedTuple):
-    """What one kernel does that the other does not.
-
-    ``banks``: MAX_NR_BANKS.  ``log``: records that are kept until somebody reads them; 0: they are handed on
-    at once.  ``tolerant``: the sysfs setting exists.  ``timeout``: the panic at a missed rendezvous;
-    ``timeout_panics_below``: for which values of ``tolerant``.  ``regs_first``: the saved instruction pointer
-    is known when the banks are first graded, so that user mode is told from kernel mode.  ``local``: LMCE is
-    known.  ``one_injector``: CPUs that raise an exception by themselves wait for each other to be done.
-    ``recovers``: an action-required error in user mode is handed to memory_failure(), and errors without a
-    signal are too when a poll finds them.  ``masks_addr``: of ADDR only the bits of a physical address count;
-    others may hold the key of an encrypted page (MCI_ADDR_PHYSADDR of arch/x86/include/asm/mce.h in 6.12 and
-    6.18; not in 6.1).
-    """
-
-    banks: int
-    log: int
-    tolerant: bool
-    fatal: str
-    unknown: str
-    timeout: str
-    timeout_panics_below: int
-    regs_first: bool
-    local: bool
-    one_injector: bool
-    recovers: bool
-    masks_addr: bool
-
-
-HANDLING: dict[str, Handling] = {
-    "2.6.32": Handling(
-        32, MCE_LOG_LEN, True, "Fatal Machine check", "Machine check from unknown source",
-        "Timeout synchronizing machine check over CPUs", 1, False, False, False, False, False,
-    ),
-    "modern": Handling(
-        64, 0, False, "Fatal machine check", "Fatal machine check from unknown source",
-        "Timeout: Not all CPUs entered broadcast exception handler", 4, True, True, True, True, True,
-    ),
-}  # fmt: skip
+V2_6_32 = Handling(
+    name="2.6.32",
+    severities=ROWS_2_6_32,
+    banks=32,
+    log=MCE_LOG_LEN,
+    tolerant=True,
+    fatal="Fatal Machine check",
+    unknown="Machine check from unknown source",
+    timeout="Timeout synchronizing machine check over CPUs",
+    timeout_panics_below=1,
+    regs_first=False,
+    local=False,
+    one_injector=False,
+    recovers=False,
+    masks_addr=False,
+)
+MODERN = Handling(
+    name="modern",
+    severities=ROWS_MODERN,
+    banks=64,
+    log=0,
+    tolerant=False,
+    fatal="Fatal machine check",
+    unknown="Fatal machine check from unknown source",
+    timeout="Timeout: Not all CPUs entered broadcast exception handler",
+    timeout_panics_below=4,
+    regs_first=True,
+    local=True,
+    one_injector=True,
+    recovers=True,
+    masks_addr=True,
+)
+HANDLING = {each.name: each for each in (V2_6_32, MODERN)}  # what several kernels have, by name
 ON_THIS_CPU, LOCAL = "Fatal machine check on current CPU", "Fatal local machine check"
 NEVER_PANIC = 3
-MAX_PHYS_BITS = 52  # MAXPHYADDR, Intel SDM vol. 3A, "Paging"
 
 
 class Regs(NamedTuple):
@@ -126,20 +121,16 @@ class Fate:
 
 @dataclass(frozen=True)
 class McePlatform:
-    """The machine the checks happen on: CPUs, kernel, MCG_SER_P, and sysfs's ``tolerant``.
+    """The machine the checks happen on: CPUs, its kernel's handling, MCG_SER_P, and sysfs's ``tolerant``.
 
     ``phys_bits``: the width of a physical address, x86_phys_bits; memory encryption takes some of the CPU's.
     """
 
-    kernel: str
+    handling: Handling
     cpus: int = 4
     ser: bool = True
     tolerant: int = 1
     phys_bits: int = MAX_PHYS_BITS
-
-    @property
-    def handling(self) -> Handling:
-        return HANDLING[self.kernel]
 
     def pfn(self, addr: int) -> int:
         """The page that ADDR names, as the kernel reads it."""
@@ -159,7 +150,7 @@ class McePlatform:
     def grade(self, bank: Bank, regs: Regs, *, exception: bool = True) -> Grade:
         """mce_severity() of the bank; ``regs``: what struct mce holds of them at that moment."""
         return mce_severity(
-            self.kernel,
+            self.handling.severities,
             bank.status,
             bank.mcgstatus,
             error_context(bank.mcgstatus, regs, self.handling),

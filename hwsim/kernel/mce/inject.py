@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwsim.hardware.mce_record import Record
+from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.mce.do_machine_check import (
-    MAX_PHYS_BITS,
     Bank,
     Fate,
     McePlatform,
@@ -22,6 +22,7 @@ from hwsim.kernel.mce.do_machine_check import (
     machine_check_poll,
 )
 from hwsim.kernel.mce.severity import Grade
+from hwsim.units import MAX_PHYS_BITS
 
 LEAST_CPUS = 4
 IDLE = Regs(0x10, 0xFFFFFFFF81000000)  # an NMI finds the other CPUs in the kernel's idle loop
@@ -46,7 +47,7 @@ class Played:
 
 def play_mce(
     records: Sequence[Record],
-    kernel: str,
+    handling: Handling,
     *,
     ser: bool,
     tolerant: int = 1,
@@ -58,7 +59,7 @@ def play_mce(
     The machine has ``cpus`` CPUs, or as many as the records name.
     """
     cpus = max([cpus, *(record.cpu + 1 for record in records)])
-    played = Played(McePlatform(kernel, cpus, ser, tolerant, phys_bits))
+    played = Played(McePlatform(handling, cpus, ser, tolerant, phys_bits))
     grades: dict[int, Graded] = {}
     held: dict[int, int] = {}  # CPU -> position of its record
 

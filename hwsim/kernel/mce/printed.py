@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from hwsim.hardware.mce_banks import EIPV, RIPV
 from hwsim.hardware.mce_record import Record
 from hwsim.hardware.mce_text import TOGETHER_S, Boot, MceText, Rendezvous, Verdict
+from hwsim.kernel.machine_checks import Handling
 from hwsim.kernel.mce.do_machine_check import (
-    MAX_PHYS_BITS,
     Bank,
     McePlatform,
     Regs,
@@ -22,6 +22,7 @@ from hwsim.kernel.mce.do_machine_check import (
     machine_check_poll,
 )
 from hwsim.kernel.mce.inject import LEAST_CPUS, Graded, Played, play_mce
+from hwsim.units import MAX_PHYS_BITS
 
 # One message or reason in the words of several kernels.
 _SAME = {
@@ -63,7 +64,7 @@ class PlayedBoot(Played):
         found = []
         if self.boot and self.boot.is_later and not self.machine.handling.recovers:
             found.append(
-                f"a kernel after 3.3 printed this, {self.machine.kernel} is asked: see --kernel modern"
+                f"a kernel after 3.3 printed this, {self.machine.handling.name} is asked: see --kernel modern"
             )
         for each in self.records:
             where = f"CPU {each.record.cpu} bank {each.record.bank}: "
@@ -80,7 +81,7 @@ class PlayedBoot(Played):
 
 def play_text(
     text: MceText,
-    kernel: str,
+    handling: Handling,
     *,
     ser: bool | None = None,
     tolerant: int = 1,
@@ -92,13 +93,10 @@ def play_text(
     ``ser``: the CPUs have MCG_SER_P; None: as the log's MCGCAP says, and else they have.
     """
     if text.form == "mce-inject":
-        return [
-            play_mce(
-                text.records, kernel, ser=ser is not False, tolerant=tolerant, cpus=cpus, phys_bits=phys_bits
-            )
-        ]
+        ser = ser is not False
+        return [play_mce(text.records, handling, ser=ser, tolerant=tolerant, cpus=cpus, phys_bits=phys_bits)]
     return [
-        _play(boot, McePlatform(kernel, max(cpus, _cpus(boot)), _ser(boot, ser), tolerant, phys_bits))
+        _play(boot, McePlatform(handling, max(cpus, _cpus(boot)), _ser(boot, ser), tolerant, phys_bits))
         for boot in text.boots
     ]
 

@@ -12,8 +12,9 @@ from collections import deque
 from hwsim.engine import HANDLER_STEP, Sleeper, Steps
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
-from hwsim.kernel.mm.memory_failure import memory_failure
 from hwsim.kernel.ports import Halted
+from hwsim.kernel.profile import FailureQueue
+from hwsim.record import Context
 from hwsim.rng import Slot
 
 
@@ -28,7 +29,7 @@ class _Drainer(Sleeper):
     It may block in memory_failure() without bound; then only the other one of the CPU takes entries out.
     """
 
-    context = ""
+    context = Context.NONE
 
     def __init__(
         self, kernel: Kernel, number: int, ring: deque[MemoryFailure], helper: Worker | None
@@ -46,7 +47,7 @@ class _Drainer(Sleeper):
 
     def life(self) -> Steps:
         """memory_failure() for one entry after another."""
-        kernel, ring = self.kernel, self.ring
+        kernel, ring, profile = self.kernel, self.ring, self.kernel.profile
         try:
             while True:
                 if kernel.halted or kernel.stalled_until_ns > self.engine.now_ns:
@@ -57,7 +58,7 @@ class _Drainer(Sleeper):
                         self._helper.schedule_work(failure)
                     failure.context = self.context
                     failure.cpu = self.number
-                    yield from memory_failure(kernel, failure.pfn, kernel.profile.trapno, failure)
+                    yield from profile.memory_failure(kernel, failure.pfn, profile.trapno, failure, 0)
                     for watcher in kernel.handler_watchers:
                         watcher.done(failure)
                 yield self.sleep()
@@ -72,21 +73,21 @@ class Worker(_Drainer):
     after another -> asleep.
     """
 
-    context = "workqueue"
+    context = Context.WORKQUEUE
 
     def schedule_work(self, failure: MemoryFailure) -> None:
         """The work item that takes this page out of the ring runs some time from now."""
         self.kick(self.kernel.times.workqueue.draw(failure.draw(Slot.NOTIFY)))
 
 
-class Cpu(_Drainer):
+class Cpu(_Drainer, FailureQueue):
     """One CPU: its ring of page frame numbers, and its way back to user space.
 
     Life: asleep -> :meth:`kick` when a machine check has interrupted user space -> awake on the way back:
     memory_failure() for one entry after another, with the worker asked to help if there are more -> asleep.
     """
 
-    context = "return_to_user"
+    context = Context.RETURN_TO_USER
 
     def __init__(self, kernel: Kernel, number: int) -> None:
         ring: deque[MemoryFailure] = deque()
@@ -100,9 +101,16 @@ class Cpu(_Drainer):
         self.worker.tear_down()
         super().tear_down()
 
-    def mce_ring_add(self, failure: MemoryFailure) -> bool:
-        """Queue a page; False if the ring is full, and nobody is told."""
+    def add(self, failure: MemoryFailure) -> bool:
+        """mce_ring_add(): queue a page; False if the ring is full, and nobody is told."""
         if len(self.ring) >= self.slots:
             return False
         self.ring.append(failure)
         return True
+
+    def notify(self, failure: MemoryFailure, *, from_user: bool) -> None:
+        """TIF_MCE_NOTIFY, where a way back to user space is near; else the work item."""
+        if from_user and self.wakes_ns is None:
+            self.kick(self.kernel.times.return_to_user.draw(failure.draw(Slot.NOTIFY)))
+        else:
+            self.worker.schedule_work(failure)

@@ -1,4 +1,4 @@
-"""How the kernel grades one bank at a machine check: an ordered table for each kernel, first match wins.
+"""How the kernel grades one bank at a machine check: an ordered table, first match wins.
 
 2.6.32: arch/x86/kernel/cpu/mcheck/mce-severity.c.  modern: arch/x86/kernel/cpu/mce/severity.c of 6.18, the
 table for Intel.  Texts are those printed after "Machine check:".
@@ -9,8 +9,8 @@ MCACOD with zero, so an action-required error with any code falls through to "Un
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from hwsim.hardware.mce_banks import (
     ADDRV,
@@ -35,36 +35,7 @@ from hwsim.hardware.mce_banks import (
     VAL,
     S,
 )
-
-Context = Literal["kernel", "kernel_recov", "user"]
-
-
-class Severity(IntEnum):
-    """The words of enum severity_level, in ascending order; UCNA came after 2.6.32."""
-
-    NO = 0
-    UCNA = 1
-    KEEP = 2
-    SOME = 3
-    AO = 4
-    UC = 5
-    AR = 6
-    PANIC = 7
-
-
-class Row(NamedTuple):
-    """``status & mask == result`` and ``mcgstatus & mcg_mask == mcg_result``; None: either."""
-
-    severity: Severity
-    reason: str
-    mask: int = 0
-    result: int = 0
-    mcg_mask: int = 0
-    mcg_result: int = 0
-    ser: bool | None = None
-    context: Context | None = None
-    exception: bool | None = None  # graded in the handler, or by a poll
-    skylake_x: bool = False  # of that CPU only, and of its memory controllers' banks
+from hwsim.kernel.machine_checks import Context, Row, Severity
 
 
 class Grade(NamedTuple):
@@ -91,7 +62,7 @@ _FIRST_ROWS = (
     Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel", exception=True),
 )
 
-_V2_6_32 = (
+ROWS_2_6_32 = (
     *_FIRST_ROWS,
     Row(_KEEP, "Corrected error", UC, 0, ser=False),
     Row(_SOME, "Spurious not enabled", OVER | UC | EN, UC, ser=True),
@@ -112,7 +83,7 @@ _V2_6_32 = (
     Row(_SOME, "No match"),
 )  # fmt: skip
 
-_MODERN = (
+ROWS_MODERN = (
     *_FIRST_ROWS,
     Row(_PANIC, "In kernel and no restart IP", mcg_mask=RIPV, context="kernel_recov", exception=True),
     Row(_KEEP, "Corrected error", UC, 0, ser=False),
@@ -172,8 +143,6 @@ _MODERN = (
     Row(_SOME, "No match"),
 )  # fmt: skip
 
-SEVERITIES: dict[str, tuple[Row, ...]] = {"2.6.32": _V2_6_32, "modern": _MODERN}
-
 
 def is_skylake_x(cpuid: int) -> bool:
     """Family 6, model 85, stepping 4 or later: Skylake-SP, Cascade Lake, Cooper Lake."""
@@ -182,7 +151,7 @@ def is_skylake_x(cpuid: int) -> bool:
 
 
 def mce_severity(
-    kernel: str,
+    severities: Sequence[Row],
     status: int,
     mcgstatus: int,
     context: Context,
@@ -194,7 +163,7 @@ def mce_severity(
     cpuid: int = 0,
     bank: int = 0,
 ) -> Grade:
-    """Severity and reason of a bank with ``status`` under ``mcgstatus``, met in ``context``.
+    """What a kernel's table says of a bank with ``status`` under ``mcgstatus``, met in ``context``.
 
     ``ser``: the CPU has MCG_SER_P.  ``exception``: in the handler, not by a poll; 2.6.32 grades in the
     handler only, and of a polled bank this says what its STATUS alone would be graded.  ``tolerant`` and
@@ -205,7 +174,7 @@ def mce_severity(
     scrubs = is_skylake_x(cpuid) and 13 <= bank <= 18
     row = next(
         row
-        for row in SEVERITIES[kernel]
+        for row in severities
         if status & row.mask == row.result
         and mcgstatus & row.mcg_mask == row.mcg_result
         and row.ser in (None, ser)

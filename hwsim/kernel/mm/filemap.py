@@ -9,27 +9,13 @@ opener (lib/errseq.c), and pages kept in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import has_cached_pages
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region
 from hwsim.kernel.page_flags import HWPOISON
+from hwsim.kernel.profile import EioMode
 
 EIO = 5
-
-
-class EioMode(NamedTuple):
-    """What becomes of an error in a mapping: how a caller asks, and what else ends it.
-
-    ``always_asked``: by every fsync(), whatever the kernel's ``fsync_asks`` says.
-    """
-
-    check: Callable[[AddressSpace, OpenFile | None], bool]
-    sync_swallows: bool
-    last_close_clears: bool
-    always_asked: bool = False
 
 
 def filemap_fdatawait(size_pages: int, _has_pages: bool) -> bool:
@@ -46,6 +32,11 @@ def filemap_write_and_wait_range(_size_pages: int, has_pages: bool) -> bool:
     return has_pages
 
 
+def file_check_and_advance_wb_err(_size_pages: int, _has_pages: bool) -> bool:
+    """fsync() of 4.13 asks whatever the file has (mm/filemap.c)."""
+    return True
+
+
 def mapping_set_error(mapping: AddressSpace) -> None:
     """mapping_set_error(mapping, -EIO): data of this file is lost."""
     mapping.as_eio = True
@@ -58,9 +49,18 @@ def errseq_sample(mapping: AddressSpace) -> int:
     return mapping.wb_err if mapping.wb_seen else 0
 
 
+def _is_set(mapping: AddressSpace, _file: OpenFile | None) -> bool:
+    return mapping.as_eio
+
+
 def _test_and_clear(mapping: AddressSpace, _file: OpenFile | None) -> bool:
     was_set, mapping.as_eio = mapping.as_eio, False
     return was_set
+
+
+def _is_new_to(mapping: AddressSpace, file: OpenFile | None) -> bool:
+    stale = file is not None and file.f_wb_err != mapping.wb_err
+    return mapping.wb_err != 0 and (not mapping.wb_seen or stale)
 
 
 def _once_per_file(mapping: AddressSpace, file: OpenFile | None) -> bool:
@@ -76,38 +76,63 @@ def _once_per_file(mapping: AddressSpace, file: OpenFile | None) -> bool:
     return True
 
 
-def _as_long_as_set(mapping: AddressSpace, _file: OpenFile | None) -> bool:
-    return mapping.as_eio
-
-
-def _as_long_as_kept(mapping: AddressSpace, _file: OpenFile | None) -> bool:
+def _has_poison(mapping: AddressSpace, _file: OpenFile | None) -> bool:
     return any(page.flags & HWPOISON for page in mapping.pages.values())
 
 
-EIO_MODES: dict[str, EioMode] = {
-    "as_flag": EioMode(_test_and_clear, sync_swallows=True, last_close_clears=False),
-    "errseq": EioMode(_once_per_file, sync_swallows=False, last_close_clears=False, always_asked=True),
-    "sticky": EioMode(_as_long_as_set, sync_swallows=False, last_close_clears=False),
-    "sticky_until_last_close": EioMode(_as_long_as_set, sync_swallows=False, last_close_clears=True),
-    "keep_page": EioMode(_as_long_as_kept, sync_swallows=False, last_close_clears=False),
-}
+def _is_nobodys(_mapping: AddressSpace, _file: OpenFile | None) -> bool:
+    return False
 
 
-def eio_mode(kernel: Kernel) -> EioMode:
-    """The mode of this kernel."""
-    return EIO_MODES[kernel.switches.eio_mode]
+def _forget(mapping: AddressSpace) -> bool:
+    mapping.as_eio = False
+    return True
+
+
+def _remember(_mapping: AddressSpace) -> bool:
+    return False
+
+
+AS_FLAG = EioMode(_test_and_clear, _is_set, _is_set, _forget, _remember, is_shared_bit=True)
+ERRSEQ = EioMode(_once_per_file, _is_new_to, _is_new_to, _remember, _remember)
+STICKY = EioMode(_is_set, _is_set, _is_nobodys, _remember, _remember)
+STICKY_UNTIL_LAST_CLOSE = STICKY._replace(last_close=_forget)
+KEEP_PAGE = EioMode(_has_poison, _has_poison, _is_nobodys, _remember, _remember)
+
+
+def keeps_none(_mapping: AddressSpace) -> bool:
+    """Every bad page is dropped from the page cache, if it can be."""
+    return False
+
+
+def keeps_files(mapping: AddressSpace) -> bool:
+    """mm/shmem.c of 5.16, for all files: a dirty page stays and answers EIO; those of devices cannot."""
+    return not mapping.is_block_device
+
+
+def nfs_close_reports(mapping: AddressSpace) -> bool:
+    """nfs_file_flush() writes back and asks for errors; local file systems have no such flush()."""
+    return mapping.filesystem == "nfs"
+
+
+def every_close_reports(_mapping: AddressSpace) -> bool:
+    """As if every file system did."""
+    return True
+
+
+def no_close_reports(_mapping: AddressSpace) -> bool:
+    """As if none did."""
+    return False
 
 
 def asks_mapping(kernel: Kernel, call: str, size_pages: int, has_pages: bool) -> bool:
     """Whether this call looks for an error: sync_file_range() with waiting and close() on NFS always do."""
-    if call in ("sync_file_range", "close") or eio_mode(kernel).always_asked:
-        return True
-    return kernel.profile.fsync_asks(size_pages, has_pages)
+    return call in ("sync_file_range", "close") or kernel.profile.fsync_asks(size_pages, has_pages)
 
 
 def filemap_check_errors(kernel: Kernel, mapping: AddressSpace, file: OpenFile | None = None) -> int:
     """fsync(), fdatasync(), msync(MS_SYNC), an O_SYNC write, sync_file_range(), some close(): -EIO or 0."""
-    if not eio_mode(kernel).check(mapping, file):
+    if not kernel.profile.eio_mode.check(mapping, file):
         return 0
     kernel.reach("eio:reported")
     return -EIO
@@ -126,9 +151,8 @@ def wait_swallows(kernel: Kernel, mapping: AddressSpace, by: str) -> bool:
 
     True if there was one.
     """
-    if not mapping.as_eio or not eio_mode(kernel).sync_swallows:
+    if not mapping.as_eio or not kernel.profile.eio_mode.sync(mapping):
         return False
-    mapping.as_eio = False
     kernel.reach(f"eio:swallowed_by_{by}")
     return True
 
@@ -143,15 +167,14 @@ def open_file(mapping: AddressSpace, now_ns: int) -> OpenFile:
 def close_file(kernel: Kernel, file: OpenFile) -> int:
     """close() by one of its users: -EIO where the file system asks for errors then, otherwise 0."""
     mapping = file.mapping
-    result = filemap_check_errors(kernel, mapping, file) if close_reports(kernel, mapping) else 0
+    result = filemap_check_errors(kernel, mapping, file) if kernel.profile.close_reports(mapping) else 0
     file.put()
     return result
 
 
 def forget_at_last_close(kernel: Kernel, mapping: AddressSpace) -> None:
     """The last file of the mapping was closed or unmapped: some would have it forget its error then."""
-    if not mapping.files and mapping.as_eio and eio_mode(kernel).last_close_clears:
-        mapping.as_eio = False
+    if not mapping.files and mapping.as_eio and kernel.profile.eio_mode.last_close(mapping):
         kernel.event("forgotten", file=mapping.name, by="last close")
 
 
@@ -161,12 +184,6 @@ def file_left(kernel: Kernel, mapping: AddressSpace, *, unheard: bool = False) -
     if mapping.is_block_device and not mapping.files:
         kernel.files.last_close(mapping)
     kernel.files.closed(mapping, unheard=unheard)
-
-
-def close_reports(kernel: Kernel, mapping: AddressSpace) -> bool:
-    """Whether close() writes back and asks for errors: NFS does, local file systems do not."""
-    rule = kernel.switches.close_reports
-    return rule == "all" or (rule == "nfs" and mapping.filesystem == "nfs")
 
 
 def evict_inode(kernel: Kernel, mapping: AddressSpace) -> bool:

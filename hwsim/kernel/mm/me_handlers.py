@@ -6,8 +6,6 @@ one of the four outcomes, numbered as in v5.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.filemap import mapping_set_error
 from hwsim.kernel.mm.page_cache import (
@@ -16,12 +14,13 @@ from hwsim.kernel.mm.page_cache import (
     page_cache_release,
     page_mapping,
 )
-from hwsim.kernel.mm.truncate import DROPS, keep_poisoned
+from hwsim.kernel.mm.truncate import keep_poisoned
 from hwsim.kernel.mm_types import Page
 from hwsim.kernel.page_flags import DIRTY, ERROR, UPTODATE
+from hwsim.record import Outcome
 
 FAILED, DELAYED, IGNORED, RECOVERED = 0, 1, 2, 3
-ACTION_NAME = ("Failed", "Delayed", "Ignored", "Recovered")
+ACTION_NAME = (Outcome.FAILED, Outcome.DELAYED, Outcome.IGNORED, Outcome.RECOVERED)
 
 
 def me_kernel(kernel: Kernel, page: Page) -> int:
@@ -54,7 +53,7 @@ def me_pagecache_clean(kernel: Kernel, page: Page) -> int:
     """Drop a clean page from the page cache.  Anonymous memory has no mapping: nothing to drop."""
     if isolate_lru_page(page):
         page_cache_release(page)
-    return RECOVERED if DROPS[kernel.profile.pagecache_drop](kernel, page) else FAILED
+    return RECOVERED if kernel.profile.pagecache_drop(kernel, page) else FAILED
 
 
 def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
@@ -64,7 +63,7 @@ def me_pagecache_dirty(kernel: Kernel, page: Page) -> int:
     if mapping is None:
         return me_pagecache_clean(kernel, page)
     mapping_set_error(mapping)
-    if kernel.switches.pagecache_policy == "keep_poisoned" and not mapping.is_block_device:
+    if kernel.profile.keeps_poisoned(mapping):
         if isolate_lru_page(page):
             page_cache_release(page)
         keep_poisoned(page)
@@ -86,19 +85,3 @@ def me_swapcache_clean(kernel: Kernel, page: Page) -> int:
         page_cache_release(page)
     delete_from_swap_cache(page)
     return RECOVERED
-
-
-HANDLERS: dict[str, Callable[[Kernel, Page], int]] = {
-    handler.__name__: handler
-    for handler in (
-        me_kernel,
-        me_ignore,
-        me_free,
-        me_unknown,
-        me_huge_page,
-        me_pagecache_clean,
-        me_pagecache_dirty,
-        me_swapcache_dirty,
-        me_swapcache_clean,
-    )
-}

@@ -13,6 +13,7 @@ from hwsim.kernel.mm.mmap import zap_entries
 from hwsim.kernel.mm.swap import has_no_contents
 from hwsim.kernel.mm_types import NONE, POISON, PRESENT, SWAP, AddressSpace, Page, Pte, Signal, Vma
 from hwsim.kernel.signal import BUS_ADRERR, BUS_MCEERR_AR, SIGBUS, force_sig_info
+from hwsim.record import Cause
 
 # What a touch comes to.
 OK, KILLED_AR, BUS_ERROR, REREAD_SWAP, REREAD_DISK, STALE, ZEROES = (
@@ -113,7 +114,7 @@ def do_sigbus(kernel: Kernel, vma: Vma, pgoff: int, code: str, failure: MemoryFa
     if poison:
         kernel.printk("fault", vma.task.comm, vma.task.pid, address)
     kernel.reach("signal:AR" if poison else "signal:ADRERR")
-    force_sig_info(kernel, Signal(vma.task, SIGBUS, code, "late", failure, address, False, vma))
+    force_sig_info(kernel, Signal(vma.task, SIGBUS, code, Cause.LATE, failure, address, False, vma))
     return KILLED_AR if poison else BUS_ERROR
 
 
@@ -131,7 +132,7 @@ def copy_page_range(kernel: Kernel, parent: Vma, child: Vma) -> None:
 
     Page tables of shared mappings are not copied: a fault will fill them (mm/memory.c, 2.6.30).
     """
-    if parent.shared and parent.region.kind != "hugetlb":
+    if parent.shared and not parent.region.layout.is_hugetlb:
         return
     inherited = False
     for pgoff, pte in parent.ptes.items():

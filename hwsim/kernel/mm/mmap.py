@@ -144,7 +144,7 @@ def dup_vma(child: Task, key: str, origin: Vma, now_ns: int) -> Vma:
     """fork() copies a mapping (dup_mmap(), kernel/fork.c); its entries go with copy_page_range()."""
     vma = _like(origin, child, key, origin.start, origin.pages, origin.pgoff, since_ns=now_ns)
     vma.populated = origin.populated and not origin.shared
-    if origin.region.kind in ("shm", "hugetlb"):
+    if origin.region.mapping is not None:  # a segment knows who maps it
         origin.region.vmas.append(vma)
     origin.forked_ns = now_ns
     return vma

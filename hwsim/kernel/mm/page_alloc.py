@@ -10,8 +10,6 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page, Region
 
-PAGE_BYTES = 4096
-
 
 def alloc_pages(kernel: Kernel, order: int) -> int | None:
     """The lowest free block of 2^order frames, as its first pfn; None without one.
@@ -52,6 +50,11 @@ def prep_new_page(kernel: Kernel, page: Page, order: int) -> bool:
         return True
     kernel.event("gatekeeper", pfn=page.pfn, order=order)
     kernel.reach("allocator:block_dropped" if order else "allocator:page_dropped")
+    return False
+
+
+def leave_to_gatekeeper(_page: Page) -> bool:
+    """A free page stays where it is until an allocation meets it."""
     return False
 
 
@@ -97,7 +100,7 @@ def release_region(kernel: Kernel, region: Region) -> None:
     """All frames of the region are free: nobody has it any more."""
     region.release()
     region.vmas = []
-    if region.kind == "shm":
+    if region.mapping is not None and region.mapping.swap_backed:  # shmem_mapping()
         kernel.files.released(region)
     kernel.watcher.released(region)
 

@@ -110,15 +110,11 @@ def change_flags(kernel: Kernel, page: Page, to_set: int, to_clear: int) -> None
         kernel.poisoned_pages += 1
 
 
-def answers_eio(page: Page, policy: str) -> bool:
+def answers_eio(kernel: Kernel, page: Page) -> bool:
     """Whether read() and write() meet a poisoned page that was kept in the cache for this."""
-    mapping = page.mapping
-    return (
-        policy == "keep_poisoned"
-        and bool(page.flags & pg.HWPOISON)
-        and mapping is not None
-        and not mapping.is_block_device
-    )
+    if not page.flags & pg.HWPOISON or page.mapping is None:
+        return False
+    return kernel.profile.keeps_poisoned(page.mapping)
 
 
 def lru_add_drain_all(page: Page) -> None:

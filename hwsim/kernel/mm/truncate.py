@@ -29,7 +29,7 @@ def truncate(kernel: Kernel, page: Page) -> bool:
     if mapping is None:
         return True
     if mapping.is_block_device:
-        return BLOCKDEV_TESTS[kernel.switches.blockdev_test](kernel, mapping, page)
+        return kernel.profile.blockdev_test(kernel, mapping, page)
     return _punch(kernel, mapping, page)
 
 
@@ -41,10 +41,10 @@ def error_remove_page(kernel: Kernel, page: Page) -> bool:
     if mapping is None:
         return False  # torn down meanwhile
     if mapping.is_block_device:
-        return BLOCKDEV_TESTS[kernel.switches.blockdev_test](kernel, mapping, page)
+        return kernel.profile.blockdev_test(kernel, mapping, page)
     if mapping.filesystem in _HOOKED:
         return _punch(kernel, mapping, page)
-    return _invalidate(kernel, mapping, page)
+    return invalidate(kernel, mapping, page)
 
 
 def _punch(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
@@ -55,14 +55,17 @@ def _punch(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
     return True
 
 
-def _invalidate(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
+def invalidate(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
+    """Where the file system has no hook: what is clean, unmapped and unused goes."""
     if invalidate_inode_page(mapping, page):
         return True
     kernel.printk("not_invalidated", page.pfn)
     return False
 
 
-def _refuse_above(count: int) -> Callable[[Kernel, AddressSpace, Page], bool]:
+def refuse_above(count: int) -> Callable[[Kernel, AddressSpace, Page], bool]:
+    """A test of block devices: with more references than these the page is taken for metadata."""
+
     def test(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
         if page.count > count:
             kernel.printk("metadata", page.pfn)
@@ -72,7 +75,10 @@ def _refuse_above(count: int) -> Callable[[Kernel, AddressSpace, Page], bool]:
     return test
 
 
-def _release_buffers(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
+refuse_above_1, refuse_above_2 = refuse_above(1), refuse_above(2)
+
+
+def release_buffers(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
     """As proposed in the review, with a guard: without private data there is nothing to release."""
     if not try_to_release_page(page):
         kernel.printk("buffers", page.pfn)
@@ -81,20 +87,6 @@ def _release_buffers(kernel: Kernel, mapping: AddressSpace, page: Page) -> bool:
     return True
 
 
-BLOCKDEV_TESTS: dict[str, Callable[[Kernel, AddressSpace, Page], bool]] = {
-    "count_gt_1": _refuse_above(1),
-    "count_gt_2": _refuse_above(2),
-    "release_buffers": _release_buffers,
-    "fs_hook": _invalidate,
-}
-
-
 def keep_poisoned(page: Page) -> None:
     """Leave a dirty page in the page cache, off the LRU and never written: a marker for EIO."""
     page.flags &= ~DIRTY
-
-
-DROPS: dict[str, Callable[[Kernel, Page], bool]] = {
-    "truncate": truncate,
-    "error_remove_page": error_remove_page,
-}

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.frames import Layout
-from hwsim.kernel.mem_map import Base, MemMap
+from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import CACHE, PIN, Page
-from hwsim.spec import Touch
+from hwsim.memory.base import Base
 
 LAYOUTS = (
     Layout("kernel:reserved", "reserved", 0, 3),
@@ -19,7 +19,7 @@ LAYOUTS = (
     Layout("a.1/heap", "anon", 24, 5, mlock=True),
     Layout("a/shm", "shm", 29, 7),
     Layout("file:log", "file", 36, 11, filesystem="ext4", buffers="idle"),
-    Layout("free", "free", 47, 6),
+    Layout("free", "free", 47, 6, is_free=True),
     Layout("file:disk", "blockdev", 53, 4),
 )
 PAGES = 57
@@ -147,30 +147,6 @@ def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
         assert region.number == BASE.region[pfn]
     assert not mem_map.pfn_valid(PAGES)
     assert not mem_map.pfn_valid(-1)
-
-
-def test_bands_follow_one_another_by_index() -> None:
-    touch = (Touch(0.1, 1.0, 0.5), Touch(0.6, 0.001, 0.0), Touch(0.3))
-    region = MemMap((Layout("r", "anon", 0, 100, touch=touch),), 100).regions[0]
-    assert region.touch_rates(0) == (1e-9, 0.5e-9) == region.touch_rates(9)
-    assert region.touch_rates(10) == (0.001 * 1e-9, 0.0) == region.touch_rates(69)
-    assert region.touch_rates(70) == (0.0, 0.0) == region.touch_rates(99)
-    for bands in (touch[:2], ()):  # the last pages of a region, or all: nobody touches them
-        region = MemMap((Layout("r", "anon", 0, 100, touch=bands),), 100).regions[0]
-        assert region.touch_rates(70) == (0.0, 0.0) == region.touch_rates(99)
-        assert region.stores_per_ns(70, 100) == 0.0
-    region = MemMap((Layout("r", "anon", 0, 100, touch=touch),), 100).regions[0]
-    read, heal = region.line_rates(0)
-    np.testing.assert_allclose([read, heal], [(1e-9 + 0.45e-9) / 64, 0.05e-9 / 64])
-
-
-def test_stores_to_a_range_are_those_to_its_pages() -> None:
-    touch = (Touch(0.1, 1.0, 0.5), Touch(0.6, 0.0, 0.25), Touch(0.3))
-    for bands in (touch, touch[:2]):
-        region = MemMap((Layout("r", "anon", 0, 100, touch=bands),), 100).regions[0]
-        for first, end in ((0, 100), (3, 8), (5, 40), (12, 90), (70, 100), (40, 40)):
-            each = sum(region.touch_rates(page)[1] for page in range(first, end))
-            np.testing.assert_allclose(region.stores_per_ns(first, end), each)
 
 
 def test_a_new_owner_begins_when_it_takes_the_frames() -> None:

@@ -1,0 +1,112 @@
+"""Page cache: pages of a file, or of a block device, read and written by system call and through mappings."""
+
+from __future__ import annotations
+
+from math import exp
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.failure import Chance
+from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers, mlock_vma_page
+from hwsim.kernel.mm_types import Page, Vma
+from hwsim.kernel.writeback import Inode
+from hwsim.memory.drawing import pagevec, stored_since
+from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.rng import Slot
+from hwsim.units import LINES_PER_PAGE
+
+
+def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
+    region, now = page.region, kernel.engine.now_ns
+    layout = region.layout
+    mapping = region.mapping
+    assert mapping is not None
+    add_to_page_cache(page, mapping)
+    page.flags = pg.LRU | pg.UPTODATE
+    inode = mapping.host
+    if mapping.swap_backed:
+        page.flags |= pg.SWAPBACKED
+    written = region.since_ns if inode is None else inode.clean_at(now)
+    sharers = [vma for vma in mapping.vmas if vma.covers(page.pgoff)]
+    write = region.touch_rates(page.pgoff)[1]
+    dirty, after, first = _stored_first(page, sharers, now)
+    if write and chance.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - after)):
+        dirty = True
+    for vma in sharers:
+        u = chance.extra(Slot.DIRTY, vma.number)
+        stored = vma is first or stored_since(vma, page.pgoff, max(after, vma.since_ns), now, u)
+        if (
+            stored
+            or vma.populated
+            or _touched_before(vma, page.pgoff, max(written, vma.since_ns), now, chance)
+        ):
+            page.map(vma, dirty=stored, writable=stored)
+            dirty = dirty or stored
+    if dirty:
+        page.flags |= pg.DIRTY
+    elif inode is not None and written > region.since_ns:
+        _writeback(
+            kernel, page, write + sum(vma.region.touch_rates(page.pgoff)[1] for vma in sharers), inode, chance
+        )
+    if layout.buffers != "none":
+        attach_page_buffers(page)
+        page.buffers_busy = layout.buffers == "busy" or chance.draw(Slot.BUFFERS) < layout.buffers_busy
+    if any(vma.mlocked for vma in page.ptes):
+        mlock_vma_page(page)
+    pagevec(kernel, page, chance)
+
+
+def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, chance: Chance) -> bool:
+    """Whether a task that has not stored since the flush has touched the page all the same."""
+    load, store = vma.region.touch_rates(index)
+    expected = load * (now_ns - vma.since_ns) + store * (flushed_ns - vma.since_ns)
+    return chance.extra(Slot.PRESENT, vma.number) < 1.0 - exp(-expected)
+
+
+def _stored_first(page: Page, sharers: list[Vma], now: int) -> tuple[bool, int, Vma | None]:
+    """(whether the page is dirty anyway, since when stores to it count, who made it dirty by a mapping).
+
+    Stores count since the first one to the inode, which may have been to this page.  Pages of tmpfs and
+    ramfs are never written back.
+    """
+    inode = page.region.mapping.host if page.region.mapping is not None else None
+    if inode is None:
+        return True, page.region.since_ns, None
+    first_ns = inode.first_store_ns(now)
+    nth = None if first_ns is None else inode.stored_first(page.pgoff)
+    if first_ns is None or nth is None:
+        return False, now if first_ns is None else first_ns, None
+    for vma in sharers:
+        nth -= vma.region.touch_rates(page.pgoff)[1]
+        if nth < 0.0:
+            return True, first_ns, vma if vma.since_ns <= first_ns else None
+    return True, first_ns, None
+
+
+def _writeback(kernel: Kernel, page: Page, stores: float, inode: Inode, chance: Chance) -> None:
+    """The last write-out may still be writing this page."""
+    u = chance.draw(Slot.WRITEBACK)
+    was_dirty = 1.0 - exp(-stores * inode.dirty_span_ns())  # that the page was dirty then
+    if was_dirty <= 0.0 or u >= was_dirty:
+        return
+    done = inode.clean_ns + kernel.times.writeback.draw(u / was_dirty)
+    if done > kernel.engine.now_ns:
+        page.flags |= pg.WRITEBACK
+        page.writeback_until_ns = done
+
+
+def _system_calls(page: Page) -> tuple[float, float]:
+    """read(), and write() over whole lines."""
+    load, write = page.region.touch_rates(page.pgoff)
+    share = min(1.0, page.region.layout.lines_per_touch / LINES_PER_PAGE)
+    return load * share, write * share
+
+
+def _write_lost(_page: Page) -> bool:
+    return True
+
+
+_CACHED = Behaviour(
+    Structure(pg.LRU | pg.UPTODATE), _draw, kernel_access=_system_calls, write_lost=_write_lost
+)
+BEHAVIOURS = {"file": _CACHED, "blockdev": _CACHED}

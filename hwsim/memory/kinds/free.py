@@ -1,0 +1,9 @@
+"""Frames on the free lists of the page allocator."""
+
+from __future__ import annotations
+
+from hwsim.kernel import page_flags as pg
+from hwsim.memory.drawing import free
+from hwsim.memory.kinds.behaviour import Behaviour, Structure
+
+BEHAVIOURS = {"free": Behaviour(Structure(pg.BUDDY, references=0), free)}

@@ -1,0 +1,34 @@
+"""Huge pages of hugetlbfs (mm/hugetlb.c of 2.6.30): compound, in use or free in the pool, never swapped."""
+
+from __future__ import annotations
+
+from hwsim.kernel import page_flags as pg
+from hwsim.kernel.failure import Chance
+from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.mm_types import CACHE, Page
+from hwsim.memory.drawing import head_of, touched_since, used_lines
+from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.rng import Slot
+
+
+def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
+    region = page.region
+    offset = page.pgoff % (1 << region.layout.order)
+    if offset:
+        page.flags = pg.TAIL
+        page.head = head_of(kernel, page, offset, chance, _draw)
+        page.mapping = page.head.mapping
+        return
+    page.flags = pg.HEAD
+    if chance.draw(Slot.HUGE_FREE) < region.layout.huge_free:
+        return  # free in the pool: count 0
+    page.mapping = region.mapping
+    page.get(CACHE)
+    for vma in region.vmas:
+        if vma.alive and vma.covers(page.pgoff):
+            u = chance.extra(Slot.PRESENT, vma.number)
+            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.engine.now_ns, u):
+                page.map(vma, dirty=True)
+
+
+BEHAVIOURS = {"hugetlb": Behaviour(Structure(pg.HEAD, tail=pg.TAIL), _draw, kernel_access=used_lines)}
