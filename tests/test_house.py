@@ -34,6 +34,7 @@ MODEL = (
     "machine",
     "explaining",
     "memory",
+    "elementary",
     "engine",
     "rng",
     "record",
