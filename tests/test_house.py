@@ -34,6 +34,7 @@ MODEL = (
     "machine",
     "explaining",
     "memory",
+    "many_draws",
     "engine",
     "rng",
     "record",
