@@ -17,10 +17,11 @@ from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 ROW = 32  # uniforms per error; eight Philox counters
 _SCALE = 2.0**-53
-_NAME = struct.Struct("<qqq")  # of a draw: whose it is, slot, k
+NAMED = struct.Struct("<qqq")  # a draw by name: whose it is, slot, k
 
 
 class Slot(IntEnum):
@@ -90,6 +91,16 @@ class Slot(IntEnum):
     WRITTEN_OUT = 60
 
 
+def uniforms(raw: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """Words of 64 random bits as uniforms strictly between 0 and 1, of 53 bits each."""
+    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * _SCALE
+
+
+def arrivals_key(key: bytes, source: int) -> bytes:
+    """The key of the stream of error source number ``source``, from that of its replication."""
+    return blake2b(struct.pack("<q", source), key=key, digest_size=16, person=b"arrivals").digest()
+
+
 class Draws:
     """All randomness of one replication.
 
@@ -120,26 +131,22 @@ class Draws:
         self._first = error
         self._size = min(self._size * 2, 1024)
         raw = self._philox.random_raw(self._size * ROW)
-        uniforms = ((raw >> np.uint64(11)) + 0.5) * _SCALE
-        self._block = uniforms.reshape(self._size, ROW).tolist()
+        self._block = uniforms(raw).reshape(self._size, ROW).tolist()
         return self._block[0]
 
     def extra(self, name: int, slot: int, k: int = 0) -> float:
         """A further uniform for ``name`` (an error id, or a negative number for things without one)."""
-        digest = blake2b(_NAME.pack(name, slot, k), key=self._key, digest_size=8).digest()
+        digest = blake2b(NAMED.pack(name, slot, k), key=self._key, digest_size=8).digest()
         return ((int.from_bytes(digest, "little") >> 11) + 0.5) * _SCALE
 
     def generator(self, name: int, slot: int, k: int = 0) -> np.random.Generator:
         """A stream of its own, for draws that come by the array."""
-        digest = blake2b(_NAME.pack(name, slot, k), key=self._key, digest_size=16).digest()
+        digest = blake2b(NAMED.pack(name, slot, k), key=self._key, digest_size=16).digest()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     def arrivals(self, source: int) -> Arrivals:
         """The stream of error source number ``source``: inter-arrival times, or times."""
-        digest = blake2b(
-            struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
-        ).digest()
-        return Arrivals(int.from_bytes(digest, "little"))
+        return Arrivals(int.from_bytes(arrivals_key(self._key, source), "little"))
 
 
 # What a draw decides: yes or no, which of several, or how long something takes (all others).
@@ -236,8 +243,7 @@ class Arrivals:
 
     def uniforms(self, count: int) -> list[float]:
         """The first ``count`` uniforms of the stream."""
-        raw = self._philox.random_raw(count)
-        found: list[float] = (((raw >> np.uint64(11)) + 0.5) * _SCALE).tolist()
+        found: list[float] = uniforms(self._philox.random_raw(count)).tolist()
         return found
 
     def next_exponential(self) -> float:

@@ -35,6 +35,7 @@ MODEL = (
     "explaining",
     "memory",
     "elementary",
+    "many_draws",
     "engine",
     "rng",
     "record",
