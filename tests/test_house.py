@@ -34,6 +34,7 @@ MODEL = (
     "machine",
     "explaining",
     "memory",
+    "elementary",
     "many_draws",
     "engine",
     "rng",
