@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.elementary import expm1_of_each
 from hwsim.hardware.patrol_scrubber import first_visits
@@ -15,7 +16,8 @@ from hwsim.machine.machine import SCRUBBER
 from hwsim.many_draws import Floats, Positions
 from hwsim.memory.cells import Truths
 from hwsim.memory.page_array import PageArray
-from hwsim.memory.race_each import FAR, OTHERS, READS, RENEWS, first_times
+from hwsim.memory.course import REACHED
+from hwsim.memory.race_each import FAR, OTHERS, REACHES, READS, RENEWS, first_times
 from hwsim.rng import Slot
 from hwsim.spec import Spec
 
@@ -31,15 +33,16 @@ _OF_SCRUB: Final = {"SRAO": HANDLED, "UCNA": LOGGED, "fatal": PANIC}
 class Fates(NamedTuple):
     """One entry a page; times are int64 in ns, :data:`~hwsim.memory.race_each.FAR` is never.
 
-    ``first`` and ``then`` are what happens to the line first, and next of all that could have been first:
-    places in ``names``; ``comes`` is what comes of the first.  ``settled``: nothing but this happens.
+    ``first`` is what happens to the line first, a place in ``names``; ``comes`` is what comes of it; ``then`` of
+    a page that is handled what comes next, as a :class:`~hwsim.memory.course.Case` tells it: what renews the
+    frame, or all else that can reach it.  ``settled``: nothing but this happens.
     ``touched``: by a task between find and end; ``sweeps`` that find the line again before the horizon.
     """
 
     names: list[str]
     first: Positions
     first_ns: Positions
-    then: Positions
+    then: list[str]
     comes: Positions
     settled: Truths
     touched: Truths
@@ -57,8 +60,7 @@ def fates(spec: Spec, kernel: Kernel, pages: PageArray) -> Fates:
     first_ns = when[first, everywhere]
     is_tie = (when == first_ns).sum(axis=0) > 1
     when[first, everywhere] = FAR
-    then = when.argmin(axis=0)
-    then_ns = when[then, everywhere]
+    then_ns = when.min(axis=0)
     comes = np.array([_comes(name, kernel.scrub_signals) for name in names])[first]
     checks = machine_checks(kernel, pages, first_ns)
     settled = ~pages.unsure & ~is_tie & (comes != PLAYED)
@@ -67,13 +69,14 @@ def fates(spec: Spec, kernel: Kernel, pages: PageArray) -> Fates:
     settled &= (comes != PANIC) | _panic_is_all(spec, pages, checks, comes)
     in_time = ~checks.timed_out & (checks.done_ns < np.minimum(then_ns, horizon_ns))
     settled &= (comes != HANDLED) | (in_time & ~pages.mapped)
-    settled &= (comes != LOGGED) | (then == 0)
+    settled &= (comes != LOGGED) | (then_ns >= horizon_ns)
     handled = settled & (comes == HANDLED)
     since_ns = np.where(handled, checks.started_ns, first_ns)
     found_again = settled & ((comes == HANDLED) | (comes == LOGGED))
     sweeps = np.where(found_again, _sweeps(spec, first_ns, since_ns), 0)
     touched = _touched(pages, handled, first_ns, checks.done_ns)
-    return Fates(names, first, first_ns, np.where(handled, then, 0), comes, settled, touched, sweeps, checks)
+    then = _then(names, when, handled, horizon_ns)
+    return Fates(names, first, first_ns, then, comes, settled, touched, sweeps, checks)
 
 
 def _comes(name: str, scrub_signals: str) -> int:
@@ -84,6 +87,19 @@ def _comes(name: str, scrub_signals: str) -> int:
     if name in READS:
         return PANIC
     return PLAYED if name in OTHERS else HEALED
+
+
+def _then(names: list[str], when: npt.NDArray[np.int64], handled: Truths, horizon_ns: int) -> list[str]:
+    """What next happens to the line after memory_failure(), if it still can."""
+    nothing = np.full((1, len(handled)), horizon_ns)
+    renews = [number for number, name in enumerate(names) if name in RENEWS]
+    others = [number for number, name in enumerate(names) if name in REACHES]
+    renewed = np.concatenate((nothing, when[renews])).argmin(axis=0)
+    reached = (when[others] < horizon_ns).any(axis=0)
+    words = np.array(["", *(names[each] for each in renews), REACHED])
+    which = np.where(renewed > 0, renewed, np.where(reached, len(words) - 1, 0))
+    then: list[str] = words[np.where(handled, which, 0)].tolist()
+    return then
 
 
 def _visits(spec: Spec, pages: PageArray) -> Positions:

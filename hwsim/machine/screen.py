@@ -17,11 +17,12 @@ import numpy as np
 
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
 from hwsim.kernel.page_flags import BUDDY
+from hwsim.machine.boot import inode_at_boot
 from hwsim.machine.fates import HANDLED, NOTHING, PANIC, Fates, fates
 from hwsim.machine.first_errors import FirstErrors, single_errors
 from hwsim.machine.machine import Machine
 from hwsim.many_draws import ManyDraws
-from hwsim.memory.course import Case, Course
+from hwsim.memory.course import REACHED, Case, Course
 from hwsim.memory.draw_each import first_looks
 from hwsim.memory.find_cells import find_cells
 from hwsim.memory.layout import MemoryLayout
@@ -59,7 +60,7 @@ def screened(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[i
         layout.cells, draws, errors.machine, errors.pfn, errors.line, errors.onset_ns, errors.permanent
     )
     pages.unsure |= pages.pfn >= spec.machine.memory_pages  # the kernel does not see them
-    first_looks(pages, kernel.config)
+    first_looks(pages, kernel, lambda draws, region: inode_at_boot(draws, spec, region))
     found = fates(spec, kernel, pages)
     results = {}
     for each in _settled(spec, indices, errors, pages, found):
@@ -87,7 +88,6 @@ def _settled(
     handled, panics = found.comes == HANDLED, found.comes == PANIC
     columns = (
         found.first,
-        found.then,
         cells.families[region],
         np.where(handled, pages.flags, pages.flags & BUDDY),
         np.where(handled, pages.references, 0),
@@ -99,6 +99,7 @@ def _settled(
     )
     at = np.flatnonzero(found.settled)
     cases = zip(*(column[at].tolist() for column in columns), strict=True)
+    then = [found.then[each] for each in at.tolist()]
     places = (errors.machine, errors.source, pages.onset_ns, pages.pfn, pages.line, region, found.sweeps)
     times = (
         found.comes,
@@ -108,14 +109,15 @@ def _settled(
         checks.done_ns,
         checks.rebooted_ns,
     )
-    for place, case, time in zip(
+    for place, case, time, next_ in zip(
         zip(*(column[at].tolist() for column in places), strict=True),
         cases,
         zip(*(column[at].tolist() for column in times), strict=True),
+        then,
         strict=True,
     ):
         machine, source, onset_ns, pfn, line, number, sweeps = place
-        first, then, *facts = case
+        first, *facts = case
         yield _Settled(
             indices[machine],
             source,
@@ -124,7 +126,7 @@ def _settled(
             line,
             cells.names[number],
             sweeps,
-            Case(found.names[first], found.names[then], *facts),
+            Case(found.names[first], next_, *facts),
             _instants(horizon_ns, *time),
         )
 
@@ -174,6 +176,8 @@ def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None
     if len(played.errors) != 1 or played.signals or played.lost_writes:
         return None
     row = played.errors[0]
+    if settled.case.then == REACHED and row.contained_ns is None:
+        return None
     times = {column: getattr(row, column) for column in _TIMES}
     if any(time_ns is not None and time_ns not in names for time_ns in times.values()):
         return None

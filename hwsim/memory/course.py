@@ -6,16 +6,19 @@ them is played and tells it for all.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hwsim.record import Replication
+
+
+REACHED: Final = "reached"
 
 
 class Case(NamedTuple):
     """All that the course of an error depends on, but for times that change nothing."""
 
     fate: str  # what happens to the line first
-    then: str  # and next, before the horizon
+    then: str  # after memory_failure() and before the horizon: the frame is renewed, REACHED in use, or ''
     family: int  # of regions
     flags: int
     references: int

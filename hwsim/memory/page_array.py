@@ -28,7 +28,8 @@ class PageArray:
     ``machine`` int64: position in ``draws``.  ``pfn``, ``line``, ``onset_ns`` int64, ``permanent`` bool: the
     error.  ``cell`` int64, ``index`` int64: page offset in its region.  ``flags`` uint32, the kernel's bits
     as the table tests them; ``references`` int64, 0 of a page that nobody holds; ``mapped`` bool: some task
-    may have it in its page table.  ``unsure`` bool: the form for one page has to say.
+    may have it in its page table.  ``by_itself`` bool: its state is to be drawn by the form for one
+    page; ``unsure`` bool: and so is all that follows.
     """
 
     cells: Cells
@@ -43,6 +44,7 @@ class PageArray:
     flags: Flags = field(init=False)
     references: Positions = field(init=False)
     mapped: Truths = field(init=False)
+    by_itself: Truths = field(init=False)
     unsure: Truths = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +53,7 @@ class PageArray:
         self.flags = np.zeros(len(self.pfn), np.uint32)
         self.references = np.zeros(len(self.pfn), np.int64)
         self.mapped = np.zeros(len(self.pfn), bool)
+        self.by_itself = np.zeros(len(self.pfn), bool)
         self.unsure = self.cells.unsure[self.cell]
 
     def slot(self, slot: int, at: Positions | None = None) -> Floats:

@@ -20,9 +20,9 @@ FAR: Final = 1 << 62  # ns: never
 _FAR_WAIT = 2.0**61  # what an int64 can hold besides a time
 
 READS: Final = ("task_load", "kernel_load")
-OVERWRITES: Final = ("task_overwrites", "kernel_overwrites", "refilled")
 RENEWS: Final = ("allocated", "first_touch")
 OTHERS: Final = ("freed", "dirtied")
+REACHES: Final = (*READS, "task_overwrites", "kernel_overwrites", "freed")  # a line that was handled
 
 
 def first_times(pages: PageArray, allocations_per_ns: float) -> dict[str, Positions]:

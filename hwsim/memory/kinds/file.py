@@ -65,7 +65,7 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
     pages.mapped[at] = cells.tasks[cell] > 0
     pages.flags[at[cells.swap_backed[cell]]] |= pg.SWAPBACKED
     pages.flags[at[~cells.has_inode[cell]]] |= pg.DIRTY
-    pages.unsure[at[cells.has_inode[cell] & cells.stored_to[cell]]] = True
+    pages.by_itself[at[cells.has_inode[cell] & cells.stored_to[cell]]] = True
     buffers = pages.fact("buffers", at)
     pages.flags[at[buffers != "none"]] |= pg.PRIVATE
     busy = (buffers == "busy") | (pages.slot(Slot.BUFFERS, at) < pages.fact("buffers_busy", at))
