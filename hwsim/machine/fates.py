@@ -1,4 +1,4 @@
-"""How the race for the only error of many machines ends, and whether arithmetic can follow what comes of it."""
+"""How the race for the only error of many machines ends, and whether arithmetic can follow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import allocations_per_ns
 from hwsim.machine.checks import Checks, machine_checks
 from hwsim.machine.machine import SCRUBBER
-from hwsim.many_draws import Floats, Positions
+from hwsim.many_draws import Positions
 from hwsim.memory.cells import Truths
-from hwsim.memory.page_array import PageArray
 from hwsim.memory.course import REACHED
+from hwsim.memory.page_array import PageArray
 from hwsim.memory.race_each import FAR, OTHERS, REACHES, READS, RENEWS, first_times
 from hwsim.rng import Slot
 from hwsim.spec import Spec
@@ -30,19 +30,21 @@ NOTHING, HEALED, PANIC, HANDLED, LOGGED, PLAYED = range(6)
 _OF_SCRUB: Final = {"SRAO": HANDLED, "UCNA": LOGGED, "fatal": PANIC}
 
 
+Names = npt.NDArray[np.str_]
+
+
 class Fates(NamedTuple):
     """One entry a page; times are int64 in ns, :data:`~hwsim.memory.race_each.FAR` is never.
 
-    ``first`` is what happens to the line first, a place in ``names``; ``comes`` is what comes of it; ``then`` of
+    ``first`` is what happens to the line first, by name; ``comes`` is what comes of it; ``then`` of
     a page that is handled what comes next, as a :class:`~hwsim.memory.course.Case` tells it: what renews the
     frame, or all else that can reach it.  ``settled``: nothing but this happens.
     ``touched``: by a task between find and end; ``sweeps`` that find the line again before the horizon.
     """
 
-    names: list[str]
-    first: Positions
+    first: Names
     first_ns: Positions
-    then: list[str]
+    then: Names
     comes: Positions
     settled: Truths
     touched: Truths
@@ -76,7 +78,7 @@ def fates(spec: Spec, kernel: Kernel, pages: PageArray) -> Fates:
     sweeps = np.where(found_again, _sweeps(spec, first_ns, since_ns), 0)
     touched = _touched(pages, handled, first_ns, checks.done_ns)
     then = _then(names, when, handled, horizon_ns)
-    return Fates(names, first, first_ns, then, comes, settled, touched, sweeps, checks)
+    return Fates(np.array(names)[first], first_ns, then, comes, settled, touched, sweeps, checks)
 
 
 def _comes(name: str, scrub_signals: str) -> int:
@@ -89,7 +91,7 @@ def _comes(name: str, scrub_signals: str) -> int:
     return PLAYED if name in OTHERS else HEALED
 
 
-def _then(names: list[str], when: npt.NDArray[np.int64], handled: Truths, horizon_ns: int) -> list[str]:
+def _then(names: list[str], when: npt.NDArray[np.int64], handled: Truths, horizon_ns: int) -> Names:
     """What next happens to the line after memory_failure(), if it still can."""
     nothing = np.full((1, len(handled)), horizon_ns)
     renews = [number for number, name in enumerate(names) if name in RENEWS]
@@ -98,7 +100,7 @@ def _then(names: list[str], when: npt.NDArray[np.int64], handled: Truths, horizo
     reached = (when[others] < horizon_ns).any(axis=0)
     words = np.array(["", *(names[each] for each in renews), REACHED])
     which = np.where(renewed > 0, renewed, np.where(reached, len(words) - 1, 0))
-    then: list[str] = words[np.where(handled, which, 0)].tolist()
+    then: Names = words[np.where(handled, which, 0)]
     return then
 
 
@@ -135,7 +137,7 @@ def _panic_is_all(spec: Spec, pages: PageArray, checks: Checks, comes: Positions
 
 def _touched(pages: PageArray, handled: Truths, found_ns: Positions, done_ns: Positions) -> Truths:
     """Whether a page that no task maps is read or written by system call before it is taken out of use."""
-    rate: Floats = pages.cells.system_calls[pages.cell]
+    rate = pages.cells.system_calls[pages.cell]
     touched = np.zeros(len(pages.pfn), bool)
     at = np.flatnonzero(handled & (rate > 0.0))
     # The number of the draw is that of calls of memory_failure() so far.

@@ -18,7 +18,7 @@ _FAR_WAIT = 2.0**61
 
 
 class FirstErrors(NamedTuple):
-    """One entry a machine with one error: its position in the draws, and its error; int64 but ``permanent``."""
+    """One entry a machine with one error: its position in the draws, and the error."""
 
     machine: Positions
     source: Positions

@@ -30,21 +30,41 @@ from hwsim.memory.page_array import PageArray
 from hwsim.record import ErrorRow, Replication
 from hwsim.spec import Spec
 
-_TIMES = tuple(name for name in ErrorRow._fields if name.endswith("_ns") and name != "onset_ns")
+_TIMES = tuple(
+    place for place, name in enumerate(ErrorRow._fields) if name.endswith("_ns") and name != "onset_ns"
+)
 
 
 class _Settled(NamedTuple):
-    """One machine that need not be played: where its error is, its case, and its times in ns by name."""
+    """One machine that need not be played: where its error is, when what happens, and its case."""
 
-    index: int
+    replication: int
     source: int
     onset_ns: int
     pfn: int
     line: int
     region: str
     sweeps: int
+    comes: int
+    first_ns: int
+    checked_ns: int
+    started_ns: int
+    done_ns: int
+    rebooted_ns: int
     case: Case
-    instants: dict[str, int]
+
+    def instants(self, horizon_ns: int) -> dict[str, int]:
+        """The times at which something happens in the machine, by name."""
+        instants = {"horizon": horizon_ns}
+        if self.comes != NOTHING:
+            instants["first"] = self.first_ns
+        if self.comes in (PANIC, HANDLED):
+            instants["checked"] = self.checked_ns
+        if self.comes == HANDLED:
+            instants["started"], instants["done"] = self.started_ns, self.done_ns
+        if self.case.reboots:
+            instants["rebooted"] = self.rebooted_ns
+        return instants
 
 
 def screened(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[int, Replication]:
@@ -66,7 +86,7 @@ def screened(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[i
     for each in _settled(spec, indices, errors, pages, found):
         result = _told(spec, layout, each)
         if result is not None:
-            results[each.index] = result
+            results[each.replication] = result
     return results
 
 
@@ -83,25 +103,17 @@ def _applies(spec: Spec) -> bool:
 def _settled(
     spec: Spec, indices: Sequence[int], errors: FirstErrors, pages: PageArray, found: Fates
 ) -> Iterator[_Settled]:
-    cells, checks, horizon_ns = pages.cells, found.checks, spec.horizon_ns
+    cells, checks = pages.cells, found.checks
     region = cells.region[pages.cell]
-    handled, panics = found.comes == HANDLED, found.comes == PANIC
-    columns = (
-        found.first,
-        cells.families[region],
-        np.where(handled, pages.flags, pages.flags & BUDDY),
-        np.where(handled, pages.references, 0),
-        pages.permanent,
-        handled & checks.from_user,
-        handled & checks.waits,
-        found.touched,
-        panics & (checks.rebooted_ns < horizon_ns),
-    )
-    at = np.flatnonzero(found.settled)
-    cases = zip(*(column[at].tolist() for column in columns), strict=True)
-    then = [found.then[each] for each in at.tolist()]
-    places = (errors.machine, errors.source, pages.onset_ns, pages.pfn, pages.line, region, found.sweeps)
-    times = (
+    handled = found.comes == HANDLED
+    places = (
+        np.array(indices)[errors.machine],
+        errors.source,
+        pages.onset_ns,
+        pages.pfn,
+        pages.line,
+        np.array(cells.names)[region],
+        found.sweeps,
         found.comes,
         found.first_ns,
         checks.checked_ns,
@@ -109,48 +121,22 @@ def _settled(
         checks.done_ns,
         checks.rebooted_ns,
     )
-    for place, case, time, next_ in zip(
-        zip(*(column[at].tolist() for column in places), strict=True),
-        cases,
-        zip(*(column[at].tolist() for column in times), strict=True),
-        then,
-        strict=True,
-    ):
-        machine, source, onset_ns, pfn, line, number, sweeps = place
-        first, *facts = case
-        yield _Settled(
-            indices[machine],
-            source,
-            onset_ns,
-            pfn,
-            line,
-            cells.names[number],
-            sweeps,
-            Case(found.names[first], next_, *facts),
-            _instants(horizon_ns, *time),
-        )
-
-
-def _instants(
-    horizon_ns: int,
-    comes: int,
-    first_ns: int,
-    checked_ns: int,
-    started_ns: int,
-    done_ns: int,
-    rebooted_ns: int,
-) -> dict[str, int]:
-    """The times at which something happens in the machine, by name."""
-    instants = {"horizon": horizon_ns}
-    if comes != NOTHING:
-        instants["first"] = first_ns
-    if comes in (PANIC, HANDLED):
-        instants["checked"] = checked_ns
-    if comes == HANDLED:
-        instants["started"], instants["done"] = started_ns, done_ns
-    if comes == PANIC and rebooted_ns < horizon_ns:
-        instants["rebooted"] = rebooted_ns
-    return instants
+    cases = (  # in the order of Case
+        found.first,
+        found.then,
+        cells.families[region],
+        np.where(handled, pages.flags, pages.flags & BUDDY),
+        np.where(handled, pages.references, 0),
+        pages.permanent,
+        handled & checks.from_user,
+        handled & checks.waits,
+        found.touched,
+        (found.comes == PANIC) & (checks.rebooted_ns < spec.horizon_ns),
+    )
+    at = np.flatnonzero(found.settled)
+    columns = [column[at].tolist() for column in (*places, *cases)]
+    for values in zip(*columns, strict=True):
+        yield _Settled._make((*values[: len(places)], Case._make(values[len(places) :])))
 
 
 # -- one is played, the others are told like it --------------------------------------------------------------
@@ -162,54 +148,55 @@ def _told(spec: Spec, layout: MemoryLayout, settled: _Settled) -> Replication | 
     if settled.case in courses:
         course = courses[settled.case]
         return None if course is None else _like(spec, course, settled)
-    machine = Machine(spec, settled.index, layout)
+    machine = Machine(spec, settled.replication, layout)
     machine.run()
     played = machine.result()
-    if len(set(settled.instants.values())) == len(settled.instants):  # each time is one of them
+    instants = settled.instants(spec.horizon_ns)
+    if len(set(instants.values())) == len(instants):  # so that each time in the rows is one of them
         courses[settled.case] = _course(spec, played, settled)
     return played
 
 
 def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None:
     """What the machine tells of its case; None if it is not what was expected."""
-    names = {time_ns: name for name, time_ns in settled.instants.items()}
+    names = {time_ns: name for name, time_ns in settled.instants(spec.horizon_ns).items()}
     if len(played.errors) != 1 or played.signals or played.lost_writes:
         return None
     row = played.errors[0]
     if settled.case.then == REACHED and row.contained_ns is None:
         return None
-    times = {column: getattr(row, column) for column in _TIMES}
-    if any(time_ns is not None and time_ns not in names for time_ns in times.values()):
+    times = {place: names.get(row[place]) for place in _TIMES if row[place] is not None}
+    course = Course(played, tuple((place, name) for place, name in times.items() if name is not None))
+    if len(course.instants) < len(times):
         return None
-    instants = {column: names[time_ns] for column, time_ns in times.items() if time_ns is not None}
-    course = Course(played, instants)
     return course if _like(spec, course, settled) == played else None
 
 
 def _like(spec: Spec, course: Course, settled: _Settled) -> Replication:
     """The result of a machine that goes the way of the one that was played."""
-    instants, played, horizon_ns = settled.instants, course.played, spec.horizon_ns
+    instants, played = settled.instants(spec.horizon_ns), course.played
     was = played.errors[0]
-    error = was._replace(
-        replication=settled.index,
-        source=settled.source,
-        onset_ns=settled.onset_ns,
-        pfn=settled.pfn,
-        line=settled.line,
-        region=settled.region,
-        panic_region=settled.region if was.panic_region else "",
-        repeats=settled.sweeps,
-        logged_only=settled.sweeps + 1 if was.logged_only else 0,
-        **{column: instants[name] for column, name in course.instants.items()},
+    error = list(
+        was._replace(
+            replication=settled.replication,
+            source=settled.source,
+            onset_ns=settled.onset_ns,
+            pfn=settled.pfn,
+            line=settled.line,
+            region=settled.region,
+            panic_region=settled.region if was.panic_region else "",
+            repeats=settled.sweeps,
+            logged_only=settled.sweeps + 1 if was.logged_only else 0,
+        )
     )
-    end_ns, down_ns = horizon_ns, 0
-    if played.row.panics:
-        up_ns = instants.get("rebooted", horizon_ns)
-        if spec.machine.reboot_ns is None:
-            end_ns = instants["checked"]
-        else:
-            down_ns = up_ns - instants["checked"]
+    for place, name in course.instants:
+        error[place] = instants[name]
+    end_ns, down_ns = spec.horizon_ns, 0
+    if played.row.panics and spec.machine.reboot_ns is None:
+        end_ns = settled.checked_ns
+    elif played.row.panics:
+        down_ns = min(settled.rebooted_ns, spec.horizon_ns) - settled.checked_ns
     row = played.row._replace(
-        replication=settled.index, end_ns=end_ns, downtime_ns=down_ns, repeats=settled.sweeps
+        replication=settled.replication, end_ns=end_ns, downtime_ns=down_ns, repeats=settled.sweeps
     )
-    return played._replace(row=row, errors=[error])
+    return played._replace(row=row, errors=[ErrorRow._make(error)])

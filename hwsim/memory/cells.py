@@ -10,7 +10,6 @@ import numpy.typing as npt
 from hwsim.kernel.frames import Layout
 from hwsim.many_draws import Floats, Positions
 
-Facts = npt.NDArray[np.generic]
 Truths = npt.NDArray[np.bool_]
 
 
@@ -40,20 +39,22 @@ class Cells:
     populated: Truths  # from the start
     mlocked: Truths
     stored_to: Truths  # a page of a file
+    has_buffers: Truths
+    buffers_busy: Floats  # the chance that they are
     has_inode: Truths  # that accounts its dirty pages
     swap_backed: Truths  # a page of an inode
     unsure: Truths  # more goes on there than arrays can follow
-    _facts: dict[str, Facts] = field(default_factory=dict)
+    _facts: dict[str, Floats] = field(default_factory=dict)
 
     def of(self, pfn: Positions) -> Positions:
         """int64: the cell of each frame."""
         found: Positions = np.searchsorted(self.first_pfn, pfn, side="right") - 1
         return found
 
-    def fact(self, name: str) -> Facts:
-        """Of each cell the ``name`` of the layout of its region; None is 0."""
+    def fact(self, name: str) -> Floats:
+        """float64: of each cell the ``name``, a number, of the layout of its region; None is 0."""
         found = self._facts.get(name)
         if found is None:
             values = [getattr(layout, name) or 0 for layout in self.layouts]
-            found = self._facts[name] = np.array(values)[self.region]
+            found = self._facts[name] = np.array(values, np.float64)[self.region]
         return found

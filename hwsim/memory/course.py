@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 from hwsim.record import Replication
 
-
 REACHED: Final = "reached"
 
 
@@ -30,7 +29,7 @@ class Case(NamedTuple):
 
 
 class Course(NamedTuple):
-    """The machine that was played, and which of its instants each time of its error is, by column."""
+    """The machine that was played, and of the times in the row of its error the places and what they are."""
 
     played: Replication
-    instants: dict[str, str]
+    instants: tuple[tuple[int, str], ...]

@@ -49,6 +49,8 @@ def find_cells(kernel: Kernel) -> Cells:
         populated=np.array([any(vma.populated for vma in vmas) for vmas in users]),
         mlocked=np.array([any(vma.mlocked for vma in vmas) for vmas in users]),
         stored_to=np.array([_is_stored_to(page) for page in pages]),
+        has_buffers=np.array([page.region.layout.buffers != "none" for page in pages]),
+        buffers_busy=np.array([_buffers_busy(page) for page in pages]),
         has_inode=np.array([each is not None and each.host is not None for each in mappings]),
         swap_backed=np.array([each is not None and each.swap_backed for each in mappings]),
         unsure=np.array([_is_unsure(kernel, page, vmas) for page, vmas in zip(pages, users, strict=True)]),
@@ -115,6 +117,11 @@ def _stores_beside(page: Page, permanent: bool) -> float:
 
 def _is_stored_to(page: Page) -> bool:
     return page.mapping is not None and page.region.stores_to(page.pgoff) > 0.0
+
+
+def _buffers_busy(page: Page) -> float:
+    layout = page.region.layout
+    return 1.0 if layout.buffers == "busy" else layout.buffers_busy
 
 
 def _kernel_rates(page: Page) -> tuple[float, float]:

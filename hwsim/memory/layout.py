@@ -25,8 +25,8 @@ class MemoryLayout:
 
     ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
     uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
-    often a line is read, both built on demand.  ``cells`` and ``courses`` are kept here for who has found them:
-    what the place of a page says of it, and what becomes of the error of a machine that is not played.
+    often a line is read, both built on demand.  ``cells`` and ``courses`` are kept here for who finds them:
+    what the place of a page says of it, and what becomes of an error whose machine is not played.
     """
 
     def __init__(self, spec: Spec) -> None:

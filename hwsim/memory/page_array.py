@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.many_draws import Floats, ManyDraws, Positions
-from hwsim.memory.cells import Cells, Facts, Truths
+from hwsim.memory.cells import Cells, Truths
 
 Flags = npt.NDArray[np.uint32]
 
@@ -58,15 +58,22 @@ class PageArray:
 
     def slot(self, slot: int, at: Positions | None = None) -> Floats:
         """float64: the uniform of this slot of all these errors, or of those at these positions."""
-        return self.draws.slot(slot)[self.machine if at is None else self.machine[at]]
+        found: Floats = self.draws.slot(slot)[self.machine if at is None else self.machine[at]]
+        return found
 
     def extra(self, slot: int, k: int, at: Positions) -> Floats:
         """float64: a further uniform of each of these errors, one per ``k``."""
         return self.draws.extra(0, slot, k, self.machine[at])
 
-    def fact(self, name: str, at: Positions) -> Facts:
-        """What the layouts of the regions of these pages have under ``name``."""
-        return self.cells.fact(name)[self.cell[at]]
+    def fact(self, name: str, at: Positions) -> Floats:
+        """float64: what the layouts of the regions of these pages have under ``name``."""
+        found: Floats = self.cells.fact(name)[self.cell[at]]
+        return found
+
+    def is_first(self, at: Positions) -> Truths:
+        """bool: whether they are the first pages of their allocations."""
+        first: Truths = self.index[at] % np.exp2(self.fact("order", at)).astype(np.int64) == 0
+        return first
 
     def use(self, at: Positions, flags: int, *, mapped: bool = False) -> None:
         """Somebody holds them."""

@@ -37,10 +37,10 @@ def first_times(pages: PageArray, allocations_per_ns: float) -> dict[str, Positi
     first = is_free & np.array([each.by_first_touch for each in BEHAVIOURS.values()])[cells.kind[cell]]
     clean = ~is_free & (pages.flags & DIRTY == 0)
     in_use = ~is_free
-    lifetime = cells.fact("lifetime_ns").astype(np.float64)[cell]
+    lifetime = cells.fact("lifetime_ns")[cell]
     leaves = np.divide(1.0, lifetime, out=np.zeros(len(cell)), where=lifetime > 0.0)
-    cut = cells.fact("truncate_per_s").astype(np.float64)[cell] * 1e-9
-    turnover = cells.fact("turnover_per_s").astype(np.float64)[cell] * 1e-9
+    cut = cells.fact("truncate_per_s")[cell] * 1e-9
+    turnover = cells.fact("turnover_per_s")[cell] * 1e-9
     overwrites = cells.kernel_overwrites[used, cell]
     rates = {
         "task_load": (Slot.RACE_TASK, cells.task_reads[cell] * held),

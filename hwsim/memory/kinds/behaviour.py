@@ -34,9 +34,10 @@ def dirty_data(_page: Page, dirty: bool) -> bool:
 class Behaviour:
     """One kind.
 
-    ``draw`` makes a page that nobody has looked at what it is now, ``draw_each`` many pages at those positions
-    of their array, each in its own machine, where nothing has happened since the boot.  ``kernel_access``: (reads, overwrites
-    unread) of one line per ns by the kernel, through no page table; None of a page: nobody uses it.
+    ``draw`` makes a page that nobody has looked at what it is now; ``draw_each`` does so with the pages at
+    some positions of an array, each in a machine of its own in which nothing has happened since the boot.
+    ``kernel_access``: (reads, overwrites unread) of one line per ns by the kernel, through no page table;
+    None of a page: nobody uses it.
     ``data_lost`` is of a page that was poisoned and contained, ``write_lost`` whether a dirty page that the
     kernel drops leaves a lost write behind of which somebody may hear.
     """

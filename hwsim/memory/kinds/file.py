@@ -66,10 +66,9 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
     pages.flags[at[cells.swap_backed[cell]]] |= pg.SWAPBACKED
     pages.flags[at[~cells.has_inode[cell]]] |= pg.DIRTY
     pages.by_itself[at[cells.has_inode[cell] & cells.stored_to[cell]]] = True
-    buffers = pages.fact("buffers", at)
-    pages.flags[at[buffers != "none"]] |= pg.PRIVATE
-    busy = (buffers == "busy") | (pages.slot(Slot.BUFFERS, at) < pages.fact("buffers_busy", at))
-    pages.unsure[at[(buffers != "none") & busy]] = True
+    buffers = cells.has_buffers[cell]
+    pages.flags[at[buffers]] |= pg.PRIVATE
+    pages.unsure[at[buffers & (pages.slot(Slot.BUFFERS, at) < cells.buffers_busy[cell])]] = True
     pagevec_each(pages, at)
 
 

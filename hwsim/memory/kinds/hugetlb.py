@@ -36,10 +36,9 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
 
 
 def _draw_each(pages: PageArray, at: Positions) -> None:
-    first = pages.index[at] % (1 << pages.fact("order", at).astype(np.int64)) == 0
     used = pages.slot(Slot.HUGE_FREE, at) >= pages.fact("huge_free", at)
     pages.use(at[used], 0, mapped=True)
-    pages.flags[at] = np.where(first, pg.HEAD, pg.TAIL)
+    pages.flags[at] = np.where(pages.is_first(at), pg.HEAD, pg.TAIL)
 
 
 BEHAVIOURS = {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import OWNER, Page
 from hwsim.many_draws import Positions
-from hwsim.memory.cells import Truths
 from hwsim.memory.drawing import head_of, used_lines
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 from hwsim.memory.page_array import PageArray
@@ -43,13 +40,8 @@ def _all_lines(page: Page) -> tuple[float, float]:
     return page.region.line_rates(page.pgoff)
 
 
-def _is_first(pages: PageArray, at: Positions) -> Truths:
-    first: Truths = pages.index[at] % (1 << pages.fact("order", at).astype(np.int64)) == 0
-    return first
-
-
 def _plain_each(pages: PageArray, at: Positions) -> None:
-    pages.use(at[_is_first(pages, at)], 0)
+    pages.use(at[pages.is_first(at)], 0)
 
 
 def _reserved_each(pages: PageArray, at: Positions) -> None:
@@ -61,7 +53,7 @@ def _slab_each(pages: PageArray, at: Positions) -> None:
     """Tails count the references of their head."""
     pages.use(at, pg.TAIL)
     of_one = pages.fact("order", at) == 0
-    pages.flags[at[_is_first(pages, at)]] = pg.SLAB | pg.HEAD
+    pages.flags[at[pages.is_first(at)]] = pg.SLAB | pg.HEAD
     pages.flags[at[of_one]] = pg.SLAB
 
 
