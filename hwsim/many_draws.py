@@ -18,9 +18,9 @@ from hwsim.rng import NAMED, ROW, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 _Words = npt.NDArray[np.uint64]
 
-_CHUNK = 4096  # machines whose Philox state stays in the processor's cache
 _NUMBER = Struct("<q")
 _BLOCK = 4  # words that Philox makes of a counter
 _ROUNDS = 10
@@ -89,12 +89,7 @@ def _words(keys: list[bytes]) -> _Words:
 
 def _block(keys: _Words, counter: int) -> Floats:
     """float64[4, keys]: the uniforms of block ``counter`` of a Philox stream, from 0."""
-    found = np.empty((_BLOCK, keys.shape[1]))
-    for start in range(0, keys.shape[1], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        # numpy's generator counts up before its first block.
-        found[:, part] = uniforms(_philox(keys[:, part], counter + 1))
-    return found
+    return uniforms(_philox(keys, counter + 1))  # numpy's generator counts up before its first block
 
 
 def _philox(keys: _Words, counter: int) -> _Words:

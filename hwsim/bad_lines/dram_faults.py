@@ -17,6 +17,7 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
+from hwsim.many_draws import Floats, ManyDraws
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
@@ -40,6 +41,15 @@ def frailty(draws: Draws, source: int, dram: DramSpec) -> float:
 def rate_per_s(draws: Draws, source: int, error: ErrorSpec) -> float:
     """Arrivals of an error source in a second, on this machine."""
     return error.rate_per_s if error.dram is None else error.rate_per_s * frailty(draws, source, error.dram)
+
+
+def rates_per_s(draws: ManyDraws, source: int, error: ErrorSpec) -> float | Floats:
+    """:func:`rate_per_s` on each of many machines, or the one rate that all of them have."""
+    dram = error.dram
+    if dram is None or dram.frailty <= 0.0:
+        return error.rate_per_s
+    z = map(_NORMAL.inv_cdf, draws.extra(_NAME - source, Slot.FRAILTY).tolist())
+    return error.rate_per_s * np.array([exp(dram.frailty * each - dram.frailty**2 / 2.0) for each in z])
 
 
 class DramFaults:
