@@ -25,4 +25,4 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
             return None
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)
-    return Replication(row, [], [], [], {}, [], [], meminfo, [])
+    return Replication(row, [], [], [], {}, [], [], meminfo, [], "quiet")
