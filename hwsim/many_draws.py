@@ -14,6 +14,7 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.elementary import log1p_of_each
 from hwsim.rng import NAMED, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +89,7 @@ class ManyDraws:
 
     def first_exponentials(self, source: int) -> Floats:
         """float64[machines]: what ``Arrivals.next_exponential()`` gives first."""
-        return -np.log1p(-self.first_arrivals(source, 1)[:, 0])
+        return -log1p_of_each(-self.first_arrivals(source, 1)[:, 0])
 
 
 def _words(keys: list[bytes]) -> _Words:

@@ -152,7 +152,6 @@ class Machine(Power):
             "downtime_ns": self.downtime_ns,
             "bad_pages": self.bad_pages,
             "poisoned_pages": self.poisoned_pages,
-            "events": self.engine.scheduled,
             "restarts": self.processes.restarts,
         }
         row = replication_row(self.index, end, counts, errors, signals, lost, faults)

@@ -51,6 +51,6 @@ def _results(spec: Spec, indices: Sequence[int]) -> Iterator[Replication]:
     """What machines leave on which nothing happened: all but the index is the same, and shared."""
     row = ReplicationRow(0, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)
-    numbers, rest = row[1:], Replication(row, [], [], [], {}, [], [], meminfo, [])[1:]
+    numbers, rest = row[1:], Replication(row, [], [], [], {}, [], [], meminfo, [], "quiet")[1:]
     for index in indices:
         yield Replication._make((ReplicationRow._make((index, *numbers)), *rest))

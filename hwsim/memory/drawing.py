@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp
 
 import numpy as np
 
-from hwsim.elementary import exp_of_each
+from hwsim.elementary import exp, exp_of_each
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel

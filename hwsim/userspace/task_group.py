@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+from hwsim.elementary import added
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import release_region
@@ -47,7 +48,7 @@ class TaskGroup(Supervisor):
         files = [region.file for region in self.spec.regions if region.file is not None]
         files += [] if self.spec.fsync is None else [self.spec.fsync.file]
         self.files = tuple(dict.fromkeys(files))
-        self.stores_per_ns = 1e-9 * sum(
+        self.stores_per_ns = 1e-9 * added(
             region.pages * touch.share * touch.store_per_s
             for region in self.spec.regions
             for touch in region.touch
