@@ -31,15 +31,20 @@ def boot_kernel(
 ) -> Kernel:
     """A fresh kernel over the regions of the layout; its ports are not wired yet."""
     mem_map, flusher = MemMap(layout.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
-    for region in mem_map.regions:
-        region.since_ns = engine.now_ns
-        if region.layout.filesystem:
-            region.mapping = AddressSpace(region.name, region.layout.filesystem)
-        if region.layout.cow_of >= 0:
-            region.fork_family = mem_map.regions[region.layout.cow_of]
-        if region.mapping is not None and region.mapping.accounts_dirty:
-            region.mapping.host = _inode(draws, flusher, region, engine.now_ns)
+    mem_map.regions.first_looks.append(partial(_comes_up, mem_map, draws, flusher, engine.now_ns))
     return Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, reached, flusher)
+
+
+def _comes_up(mem_map: MemMap, draws: Draws, flusher: Flusher, boot_ns: int, region: Region) -> None:
+    """The region as it was at the boot: its mapping, its clocks."""
+    layout = region.layout
+    region.since_ns = boot_ns
+    if layout.filesystem:
+        region.mapping = AddressSpace(region.name, layout.filesystem)
+        if region.mapping.accounts_dirty:
+            region.mapping.host = _inode(draws, flusher, region, boot_ns)
+    if layout.cow_of >= 0:
+        region.fork_family = mem_map.regions[layout.cow_of]
 
 
 def inode_at_boot(draws: Draws, spec: Spec, region: Region) -> Inode:

@@ -19,10 +19,10 @@ from hwsim.spec import Delay
 class Checks(NamedTuple):
     """A machine check for each of the lines when it is first met; one entry a page, times int64 in ns.
 
-    The CPUs have met, or have not in time, at ``checked_ns`` (``mce/delivery``).  Then memory_failure() begins
-    at ``started_ns``, on the way ``from_user`` back or in a worker, and where it looks its table up it is done
-    at ``done_ns``, unless it ``waits`` for the page lock.  Or the kernel panics, and the next one is up at
-    ``rebooted_ns``.
+    The CPUs have met, or have not in time, at ``checked_ns`` (``mce/delivery``).  Then memory_failure()
+    begins at ``started_ns``, on the way ``from_user`` back or in a worker, and where it looks its table up it
+    is done at ``done_ns``, unless it ``waits`` for the page lock.  Or the kernel panics, and the next one is
+    up at ``rebooted_ns``.
     """
 
     checked_ns: Positions

@@ -69,7 +69,7 @@ class _Settled(NamedTuple):
 
 def screened(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[int, Replication]:
     """The results of those of these machines that need not be played, by number."""
-    if not _applies(spec):
+    if not indices or not _applies(spec):
         return {}
     kernel = Machine(spec, indices[0], layout).kernel
     if layout.cells is None:
@@ -165,10 +165,14 @@ def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None
     row = played.errors[0]
     if settled.case.then == REACHED and row.contained_ns is None:
         return None
-    times = {place: names.get(row[place]) for place in _TIMES if row[place] is not None}
-    course = Course(played, tuple((place, name) for place, name in times.items() if name is not None))
-    if len(course.instants) < len(times):
-        return None
+    instants = []
+    for place in _TIMES:
+        time_ns = row[place]
+        if time_ns is not None:
+            if not isinstance(time_ns, int) or time_ns not in names:
+                return None
+            instants.append((place, names[time_ns]))
+    course = Course(played, tuple(instants))
     return course if _like(spec, course, settled) == played else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def find_cells(kernel: Kernel) -> Cells:
     )
 
 
-def _first_pages(regions: list[Region]) -> Iterator[Page]:
+def _first_pages(regions: Iterable[Region]) -> Iterator[Page]:
     """The first page of each cell, as far as it is not drawn."""
     for region in regions:
         layout = region.layout

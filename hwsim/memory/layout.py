@@ -10,28 +10,30 @@ from itertools import accumulate
 
 import numpy as np
 
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.many_draws import Floats, Positions
 from hwsim.memory.base import Base
 from hwsim.memory.cells import Cells
 from hwsim.memory.course import Case, Course
 from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
 from hwsim.memory.line_reads import LineReads
+from hwsim.memory.users import Users
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
 class MemoryLayout:
     """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
 
-    ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
-    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
-    often a line is read, both built on demand.  ``cells`` and ``courses`` are kept here for who finds them:
-    what the place of a page says of it, and what becomes of an error whose machine is not played.
+    ``layouts`` is the table the regions of every replication are made from, ``users`` say which processes
+    have to be there when one of them is looked at; :meth:`place` turns a uniform into a frame of a
+    :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how often a line is read, both
+    built on demand.  ``cells`` and ``courses`` are kept here for who finds them: what the place of a page
+    says of it, and what becomes of an error whose machine is not played.
     """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.layouts: list[Layout] = []
+        self._made: list[Layout] = []
         self._next = 0
         for pool in spec.pools:
             self._pool(pool)
@@ -43,6 +45,8 @@ class MemoryLayout:
         if free < 0:
             raise ValueError(f"regions need {-free} pages more than the machine has")
         self._add(Layout(FREE, FREE, self._next, free, is_free=True))
+        self.layouts = Layouts(self._made)
+        self.users = Users(spec.tasks, self.layouts)
         self._base: Base | None = None
         self.cells: Cells | None = None
         self.courses: dict[Case, Course | None] = {}
@@ -64,10 +68,10 @@ class MemoryLayout:
         return self._line_reads
 
     def _add(self, layout: Layout) -> int:
-        self.layouts.append(layout)
+        self._made.append(layout)
         if layout.first_pfn >= 0:
             self._next = layout.first_pfn + layout.pages
-        return len(self.layouts) - 1
+        return len(self._made) - 1
 
     def _pool(self, pool: KernelPoolSpec) -> None:
         self._align(pool.order)

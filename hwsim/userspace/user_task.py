@@ -31,6 +31,7 @@ class Supervisor:
     __slots__ = ()
     spec: TaskSpec
     shared: list[Region]  # segments of the group
+    common: dict[str, Region]  # by region name: what all members map alike
     stores_per_ns: float  # of one task, into all of its memory together
 
     def die(

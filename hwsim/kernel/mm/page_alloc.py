@@ -13,7 +13,7 @@ from hwsim.kernel.mm_types import Page, Region
 
 def allocations_per_ns(kernel: Kernel) -> float:
     """How often an allocation by chance takes one given free page."""
-    spec, free = kernel.spec, kernel.mem_map.by_name["free"].layout.pages
+    spec, free = kernel.spec, kernel.mem_map.layouts.of("free").pages
     return spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
 
 
