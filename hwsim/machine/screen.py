@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
-from hwsim.kernel.page_flags import BUDDY
+from hwsim.kernel.page_flags import BUDDY, LRU
 from hwsim.machine.boot import inode_at_boot
-from hwsim.machine.fates import HANDLED, NOTHING, PANIC, Fates, fates
+from hwsim.machine.fates import HANDLED, HEALED, LOGGED, NOTHING, PANIC, Fates, fates
 from hwsim.machine.first_errors import FirstErrors, single_errors
 from hwsim.machine.machine import Machine
 from hwsim.many_draws import ManyDraws
@@ -33,6 +33,9 @@ from hwsim.spec import Spec
 _TIMES = tuple(
     place for place, name in enumerate(ErrorRow._fields) if name.endswith("_ns") and name != "onset_ns"
 )
+
+
+_WORDS = {NOTHING: "never found", HEALED: "healed", PANIC: "panic", LOGGED: "found, and logged only"}
 
 
 class _Settled(NamedTuple):
@@ -144,17 +147,17 @@ def _settled(
 
 def _told(spec: Spec, layout: MemoryLayout, settled: _Settled) -> Replication | None:
     """The result of the machine; None if it has to be played."""
-    courses = layout.courses
+    courses, instants = layout.courses, settled.instants(spec.horizon_ns)
+    if len(set(instants.values())) < len(instants):  # what happens at once cannot be told apart
+        return None
     if settled.case in courses:
         course = courses[settled.case]
         return None if course is None else _like(spec, course, settled)
     machine = Machine(spec, settled.replication, layout)
     machine.run()
     played = machine.result()
-    instants = settled.instants(spec.horizon_ns)
-    if len(set(instants.values())) == len(instants):  # so that each time in the rows is one of them
-        courses[settled.case] = _course(spec, played, settled)
-    return played
+    courses[settled.case] = course = _course(spec, played, settled)
+    return played if course is None else played._replace(settled=_word(settled))
 
 
 def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None:
@@ -173,7 +176,7 @@ def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None
                 return None
             instants.append((place, names[time_ns]))
     course = Course(played, tuple(instants))
-    return course if _like(spec, course, settled) == played else None
+    return course if _like(spec, course, settled)._replace(settled=played.settled) == played else None
 
 
 def _like(spec: Spec, course: Course, settled: _Settled) -> Replication:
@@ -203,4 +206,17 @@ def _like(spec: Spec, course: Course, settled: _Settled) -> Replication:
     row = played.row._replace(
         replication=settled.replication, end_ns=end_ns, downtime_ns=down_ns, repeats=settled.sweeps
     )
-    return played._replace(row=row, errors=[ErrorRow._make(error)])
+    return played._replace(row=row, errors=[ErrorRow._make(error)], settled=_word(settled))
+
+
+def _word(settled: _Settled) -> str:
+    """How it was settled, for those who count."""
+    if settled.comes != HANDLED:
+        return _WORDS[settled.comes]
+    if settled.case.flags & BUDDY:
+        return "free page, found by the scrubber"
+    return (
+        "clean file page, found by the scrubber"
+        if settled.case.flags & LRU
+        else "kernel page, found by the scrubber"
+    )
