@@ -72,7 +72,7 @@ class PageArray:
 
     def is_first(self, at: Positions) -> Truths:
         """bool: whether they are the first pages of their allocations."""
-        first: Truths = self.index[at] % np.exp2(self.fact("order", at)).astype(np.int64) == 0
+        first: Truths = self.index[at] % (1 << self.fact("order", at).astype(np.int64)) == 0
         return first
 
     def use(self, at: Positions, flags: int, *, mapped: bool = False) -> None:
