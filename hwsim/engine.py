@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -83,7 +83,7 @@ class Engine(simpy.Environment):
             return
         self.now_ns = self._now = until_ns
 
-    def stop(self) -> None:
+    def stop(self) -> NoReturn:
         """End :meth:`run` here and now: what has called this does not go on."""
         raise StopSimulation(None)
 
