@@ -12,16 +12,17 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from hashlib import blake2b
-from math import exp, sqrt
-from statistics import NormalDist
+from math import sqrt
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random.bit_generator import ISeedSequence
 
+from hwsim.elementary import exp, log1p, normal_quantile
+
 ROW = 32  # uniforms per error; eight Philox counters
-_SCALE = 2.0**-53
+_SCALE = 1 / 2**53
 NAMED = struct.Struct("<qqq")  # a draw by name: whose it is, slot, k
 
 
@@ -213,7 +214,7 @@ def poisson(u: float, mean: float) -> int:
     if mean <= 0.0:
         return 0
     if mean > 500.0:
-        return max(0, int(mean + sqrt(mean) * NormalDist().inv_cdf(u) + 0.5))
+        return max(0, int(mean + sqrt(mean) * normal_quantile(u) + 0.5))
     count, term = 0, exp(-mean)
     total = term
     while u > total and term > 0.0:
@@ -234,12 +235,12 @@ def binomial(u: float, n: int, p: float) -> int:
         return n
     variance = n * p * (1.0 - p)
     if variance > 100.0:
-        return min(n, max(0, int(n * p + sqrt(variance) * NormalDist().inv_cdf(u) + 0.5)))
+        return min(n, max(0, int(n * p + sqrt(variance) * normal_quantile(u) + 0.5)))
     if p < 0.05:
         return min(n, poisson(u, n * p))
-    if p > 0.95:
-        return n - min(n, poisson(1.0 - u, n * (1.0 - p)))
-    count, term = 0, (1.0 - p) ** n
+    if p > 0.5:  # no chance below is 0 as a float
+        return n - binomial(1.0 - u, n, 1.0 - p)
+    count, term = 0, exp(n * log1p(-p))
     total = term
     while u > total and count < n:
         term *= (n - count) / (count + 1) * p / (1.0 - p)
@@ -261,16 +262,15 @@ class Arrivals:
         self._at = 0
 
     def uniforms(self, count: int) -> list[float]:
-        """The first ``count`` uniforms of the stream."""
+        """The next ``count`` uniforms of the stream."""
         found: list[float] = uniforms(self._philox.random_raw(count)).tolist()
         return found
 
     def next_exponential(self) -> float:
         """One unit exponential by inverse CDF."""
         if self._at == len(self._block):
-            raw = self._philox.random_raw(self._size)
-            self._block = (-np.log1p(-((raw >> np.uint64(11)) + 0.5) * _SCALE)).tolist()
+            self._block = self.uniforms(self._size)
             self._at = 0
             self._size = min(self._size * 2, 1024)
         self._at += 1
-        return self._block[self._at - 1]
+        return -log1p(-self._block[self._at - 1])

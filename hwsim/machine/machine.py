@@ -48,7 +48,7 @@ class Machine(Power):
         self.bad_pages = 0
         self.poisoned_pages = 0
         self.dram = DramFaults(self.bad_lines, layout)
-        self.processes = ProcessTable(self.draws, spec.tasks, spec.script)
+        self.processes = ProcessTable(self.draws, spec.tasks, layout.users, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self._watch = ErrorWatch(self.bad_lines)
         self.kernel: Kernel
@@ -144,7 +144,6 @@ class Machine(Power):
             "downtime_ns": self.downtime_ns,
             "bad_pages": self.bad_pages,
             "poisoned_pages": self.poisoned_pages,
-            "events": self.engine.scheduled,
             "restarts": self.processes.restarts,
         }
         row = replication_row(self.index, end, counts, errors, signals, lost, faults)

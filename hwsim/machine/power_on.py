@@ -11,7 +11,7 @@ from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.rng import Draws, NoChance, Slot
 from hwsim.spec import Spec
 
-_SCRUBBER = -1  # the name of its draw, which belongs to no error
+SCRUBBER = -1  # the name of its draw, which belongs to no error
 
 Lines = TypeVar("Lines", bound=BadLines)
 
@@ -21,6 +21,6 @@ def power_on(lines: type[Lines], spec: Spec, index: int) -> Lines:
     engine = Engine()
     draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
     frames = spec.machine.memory_pages + spec.machine.hidden_pages
-    phase = draws.extra(_SCRUBBER, Slot.PHASE)
+    phase = draws.extra(SCRUBBER, Slot.PHASE)
     scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
     return lines(index, spec, engine, draws, scrubber)
