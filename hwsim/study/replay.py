@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from copy import deepcopy
 
 from hwsim.record import Replication
@@ -10,9 +11,11 @@ from hwsim.spec import Spec
 from hwsim.study.digest import of_replication
 from hwsim.study.errors import StudyError
 from hwsim.study.jobs import Job
-from hwsim.study.replicate import Runner, model, pack, unpack
+from hwsim.study.replicate import pack, traced, unpack
 from hwsim.study.results import Results, open_results
 from hwsim.study.store import rows_of
+
+Player = Callable[[Spec, int], Replication]
 
 
 def replay(
@@ -20,11 +23,11 @@ def replay(
     replication: int,
     policy: int = 0,
     *,
-    runner: Runner | None = None,
+    player: Player | None = None,
 ) -> Replication:
     """The replication again, traced.  It need not be among those that finished."""
     opened = results if isinstance(results, Results) else open_results(results)
-    found = (runner or model())(spec_of(opened, policy, replication), replication, trace=True)
+    found = (player or traced)(spec_of(opened, policy, replication), replication)
     compare(opened, policy, found)
     return found
 

@@ -1,4 +1,4 @@
-"""One replication, run safely: what the model returns, packed small, or the reason why it failed.
+"""Replications, run safely: what the model returns, packed small, or the reason why one failed.
 
 A result travels between processes as bytes of plain rows (``marshal`` is about three times as fast
 as ``pickle`` here and keeps the coordinating process idle, so that two workers are worth two).
@@ -11,7 +11,7 @@ import gc
 import marshal
 import operator
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,36 +24,41 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset({int, str, type(None)})
 
-Runner = Callable[..., Replication]  # (spec, index), and trace= for a replay
+Packed = bytes | Failure
+Runner = Callable[[Spec, Sequence[int]], Iterable[Replication]]  # replications of one spec, in that order
 
 
-def model() -> Runner:
-    """A runner of the model's one entry, which it loads when first called: importing a study is cheap."""
-    return Planned()
-
-
-class Planned:
+class Model:
     """The model, with the layout of each policy's machine made once instead of every time.
 
-    Life: made for a study or a replay -> called once a replication -> dropped with its plans.  A worker
-    process gets an empty one and makes its own plans.
+    Life: made for a study, which imports the model -> called once a chunk and policy -> dropped with its
+    layouts.  A worker process makes its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, screen: bool = True) -> None:
+        from hwsim.machine import MemoryLayout, run_replications
+
+        self._screen = screen
+        self._run, self._layout = run_replications, MemoryLayout
         self._layouts: list[MemoryLayout] = []  # one a policy
 
-    def __reduce__(self) -> tuple[type[Planned], tuple[()]]:
-        return Planned, ()
+    def __reduce__(self) -> tuple[type[Model], tuple[bool]]:
+        return Model, (self._screen,)
 
-    def __call__(self, spec: Spec, index: int, trace: bool = False) -> Replication:
-        from hwsim.machine import MemoryLayout, run_replication
-
+    def __call__(self, spec: Spec, indices: Sequence[int]) -> Iterator[Replication]:
         layout = next((each for each in self._layouts if each.spec is spec), None)
         if layout is None:
-            layout = MemoryLayout(spec)
+            layout = self._layout(spec)
             self._layouts.append(layout)
-        with _uncollected():
-            return run_replication(spec, index, layout, trace)
+        return self._run(spec, indices, layout, screen=self._screen)
+
+
+def traced(spec: Spec, index: int) -> Replication:
+    """One replication with its kernel log and its event log."""
+    from hwsim.machine import run_replication
+
+    with _uncollected():
+        return run_replication(spec, index, trace=True)
 
 
 @contextlib.contextmanager
@@ -69,12 +74,38 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def attempt(runner: Runner, spec: Spec, job: Job) -> bytes | Failure:
-    """Run one job; its packed rows, or why it failed."""
+def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[Packed]:
+    """Run jobs, those of a policy together; of each in its turn, its packed rows or why it failed."""
+    shares: dict[int, list[int]] = {}
+    for job in jobs:
+        shares.setdefault(job.policy, []).append(job.replication)
+    outcomes = {policy: _share(runner, specs[policy], policy, share) for policy, share in shares.items()}
+    for job in jobs:
+        yield next(outcomes[job.policy])
+
+
+def _share(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[Packed]:
+    """The outcomes under one policy.  What is left after a failure runs one by one: a bad replication must
+    not sink the others."""
+    done = 0
     try:
-        return pack(runner(spec, job.replication))
-    except Exception as error:  # one bad replication must not sink the study
-        return _failure(job, error)
+        for packed in _packed(runner, spec, indices):
+            done += 1
+            yield packed
+    except Exception:
+        for index in indices[done:]:
+            try:
+                yield from _packed(runner, spec, [index])
+            except Exception as error:
+                yield _failure(policy, index, error)
+
+
+def _packed(runner: Runner, spec: Spec, indices: Sequence[int]) -> Iterator[bytes]:
+    results = iter(runner(spec, indices))
+    for _ in indices:
+        with _uncollected():
+            result = next(results)
+        yield pack(result)
 
 
 def pack(result: Replication) -> bytes:
@@ -119,11 +150,11 @@ def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(v if v is None or isinstance(v, str) else operator.index(v) for v in row)
 
 
-def _failure(job: Job, error: Exception) -> Failure:
+def _failure(policy: int, replication: int, error: Exception) -> Failure:
     frames = traceback.extract_tb(error.__traceback__)
     place = ""
     if frames:
         last = frames[-1]
         file = Path(last.filename)
         place = f"{file.parent.name}/{file.name}:{last.lineno}"
-    return Failure(job.policy, job.replication, type(error).__name__, str(error), place)
+    return Failure(policy, replication, type(error).__name__, str(error), place)

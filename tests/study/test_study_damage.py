@@ -20,7 +20,7 @@ from hwsim.study.opening import checked, open_store, read_store
 from hwsim.study.replay import compare, spec_of
 from hwsim.study.results import open_results
 from tests.support import rows
-from tests.support.study_fake import FakeScenario, fake_replication
+from tests.support.study_fake import FAKE, Each, FakeScenario, fake_replication
 
 BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
 PAGE = 4096
@@ -31,8 +31,8 @@ def never(*args, **kwargs):
     raise AssertionError("ran again")
 
 
-def study(out, runner=fake_replication, **kwargs):
-    return conduct(FakeScenario(), BOTH, out=out, runner=runner, **kwargs)
+def study(out, one=fake_replication, **kwargs):
+    return conduct(FakeScenario(), BOTH, out=out, runner=Each(one), **kwargs)
 
 
 def numbers(results):
@@ -60,7 +60,7 @@ def told_or_the_same(out, data, right):
     """Continue a file of these bytes; whether it was refused.  It is never changed."""
     out.write_bytes(data)
     try:
-        results = study(out, runner=never)
+        results = study(out, one=never)
         assert numbers(results) == right
     except StoreError:
         assert out.read_bytes() == data
@@ -137,7 +137,7 @@ def test_an_old_log_beside_a_file_is_told_or_without_effect(good):
         log.write_bytes(old)
         out.write_bytes(main)
         with contextlib.suppress(StoreError):
-            found = numbers(study(out, runner=never))
+            found = numbers(study(out, one=never))
             assert found[:6] == right[:6], "of the replications that were asked for"
         log.unlink(missing_ok=True)
 
@@ -157,7 +157,7 @@ def rerun(out, **kwargs):
         ran.append((spec.machine.early_kill, index))
         return fake_replication(spec, index)
 
-    return study(out, runner=counting, repair=True, **kwargs), ran
+    return study(out, one=counting, repair=True, **kwargs), ran
 
 
 def test_damaged_replications_are_named_and_run_again(good):
@@ -173,7 +173,7 @@ def test_damaged_replications_are_named_and_run_again(good):
     )
     damaged = out.read_bytes()
     with pytest.raises(StoreError) as caught:
-        study(out, runner=never)
+        study(out, one=never)
     said = str(caught.value)
     assert "policy 0, not as written: replication 99\n" in said
     assert f"policy 1, not as written: replication {first}, 3, 7 to 8\n" in said
@@ -233,7 +233,7 @@ def test_a_damaged_table_is_named_and_mended(good, query, again):
     change(out, query)
     table = "digests" if "= 'digests'" in query else query.replace("FROM ", "").split()[1]
     with pytest.raises(StoreError, match=f"table {table}: "):
-        study(out, runner=never)
+        study(out, one=never)
     results, ran = rerun(out)
     assert len(ran) == again
     assert numbers(results) == right
@@ -250,9 +250,7 @@ def test_another_study_is_not_repaired(good):
     change(out, "UPDATE errors SET pfn = 1 WHERE replication = 3")
     before = out.read_bytes()
     with pytest.raises(StoreError, match="another study"):
-        conduct(
-            FakeScenario().with_overrides(["seed=2"]), BOTH, out=out, runner=fake_replication, repair=True
-        )
+        conduct(FakeScenario().with_overrides(["seed=2"]), BOTH, out=out, runner=FAKE, repair=True)
     assert out.read_bytes() == before
 
 
@@ -276,7 +274,7 @@ def test_a_replication_run_again_must_be_what_it_was(good):
         return result._replace(row=result.row._replace(kills=result.row.kills + 1))
 
     with pytest.raises(StoreError, match="replication 3 of policy 0, run again, is not what it was"):
-        study(out, runner=other, repair=True)
+        study(out, one=other, repair=True)
 
 
 def test_an_interrupted_repair_goes_on(good):
@@ -289,7 +287,7 @@ def test_an_interrupted_repair_goes_on(good):
         return fake_replication(spec, index)
 
     with pytest.raises(KeyboardInterrupt):
-        study(out, runner=interrupted, repair=True)
+        study(out, one=interrupted, repair=True)
     assert "23 of 24 replications finished" in checked(out)
     assert numbers(study(out)) == right
 
