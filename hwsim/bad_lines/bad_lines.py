@@ -110,7 +110,7 @@ class BadLines:
         around = self.around
         around.kernel, around.delivery = kernel, delivery
         around.boot += 1
-        spec, free = around.spec, kernel.mem_map.by_name["free"].layout.pages
+        spec, free = around.spec, kernel.mem_map.layouts.of("free").pages
         around.allocations_per_ns = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
 
     def halted(self, by: BadLine | None = None) -> None:

@@ -30,10 +30,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, expm1, log1p
 
 from mypy_extensions import trait
 
+from hwsim.elementary import added, exp, expm1, log1p
 from hwsim.kernel.frames import Layout
 from hwsim.rng import Slot
 
@@ -308,7 +308,7 @@ class Inode:
         if self._rate is None:
             self._apart = {pgoff: self._region.stores_to(pgoff) for pgoff in self._apart}
             total = self._region.stores_before(self._region.layout.pages)
-            self._rate = max(0.0, total - sum(self._apart.values()))
+            self._rate = max(0.0, total - added(self._apart.values()))
         return self._rate
 
 

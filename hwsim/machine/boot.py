@@ -7,7 +7,7 @@ from functools import partial
 from hwsim.engine import Engine
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.mm_types import AddressSpace
+from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.versions.boot import booted
 from hwsim.kernel.writeback import Flusher, Inode
@@ -30,16 +30,21 @@ def boot_kernel(
 ) -> Kernel:
     """A fresh kernel over the regions of the layout; its ports are not wired yet."""
     mem_map, flusher = MemMap(layout.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
-    for region in mem_map.regions:
-        region.since_ns = engine.now_ns
-        if region.layout.filesystem:
-            region.mapping = AddressSpace(region.name, region.layout.filesystem)
-        if region.layout.cow_of >= 0:
-            region.fork_family = mem_map.regions[region.layout.cow_of]
-        if region.mapping is not None and region.mapping.accounts_dirty:
-            draw = partial(draws.extra, _INODE - region.number)
-            region.mapping.host = Inode(region, flusher, engine.now_ns, draw)
+    mem_map.regions.first_looks.append(partial(_comes_up, mem_map, draws, flusher, engine.now_ns))
     return Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, reached, flusher)
+
+
+def _comes_up(mem_map: MemMap, draws: Draws, flusher: Flusher, boot_ns: int, region: Region) -> None:
+    """The region as it was at the boot: its mapping, its clocks."""
+    layout = region.layout
+    region.since_ns = boot_ns
+    if layout.filesystem:
+        region.mapping = AddressSpace(region.name, layout.filesystem)
+        if region.mapping.accounts_dirty:
+            draw = partial(draws.extra, _INODE - region.number)
+            region.mapping.host = Inode(region, flusher, boot_ns, draw)
+    if layout.cow_of >= 0:
+        region.fork_family = mem_map.regions[layout.cow_of]
 
 
 def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:

@@ -56,7 +56,7 @@ class Machine(Power):
         scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
         self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
         self.dram = DramFaults(self.bad_lines, layout)
-        self.processes = ProcessTable(draws, spec.tasks, spec.script)
+        self.processes = ProcessTable(draws, spec.tasks, layout.users, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self._watch = ErrorWatch(self.bad_lines)
         self.kernel: Kernel

@@ -8,24 +8,26 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import accumulate
 
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.memory.base import Base
 from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
 from hwsim.memory.line_reads import LineReads
+from hwsim.memory.users import Users
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
 class MemoryLayout:
     """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
 
-    ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
-    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
-    often a line is read, both built on demand.
+    ``layouts`` is the table the regions of every replication are made from, ``users`` say which processes
+    have to be there when one of them is looked at; :meth:`place` turns a uniform into a frame of a
+    :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how often a line is read, both
+    built on demand.
     """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.layouts: list[Layout] = []
+        self._made: list[Layout] = []
         self._next = 0
         for pool in spec.pools:
             self._pool(pool)
@@ -37,6 +39,8 @@ class MemoryLayout:
         if free < 0:
             raise ValueError(f"regions need {-free} pages more than the machine has")
         self._add(Layout(FREE, FREE, self._next, free, is_free=True))
+        self.layouts = Layouts(self._made)
+        self.users = Users(spec.tasks, self.layouts)
         self._base: Base | None = None
         self._line_reads: LineReads | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
@@ -56,10 +60,10 @@ class MemoryLayout:
         return self._line_reads
 
     def _add(self, layout: Layout) -> int:
-        self.layouts.append(layout)
+        self._made.append(layout)
         if layout.first_pfn >= 0:
             self._next = layout.first_pfn + layout.pages
-        return len(self.layouts) - 1
+        return len(self._made) - 1
 
     def _pool(self, pool: KernelPoolSpec) -> None:
         self._align(pool.order)

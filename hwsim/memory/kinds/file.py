@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
-
+from hwsim.elementary import added, exp
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
@@ -45,9 +44,8 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     if dirty:
         page.flags |= pg.DIRTY
     elif inode is not None and written > region.since_ns:
-        _writeback(
-            kernel, page, write + sum(vma.region.touch_rates(page.pgoff)[1] for vma in sharers), inode, chance
-        )
+        stores = write + added(vma.region.touch_rates(page.pgoff)[1] for vma in sharers)
+        _writeback(kernel, page, stores, inode, chance)
     if layout.buffers != "none":
         attach_page_buffers(page)
         page.buffers_busy = layout.buffers == "busy" or chance.draw(Slot.BUFFERS) < layout.buffers_busy
