@@ -168,8 +168,7 @@ def _silent(_finished: int, _asked: int) -> None:
 
 
 def _rows(outcome: JobOutcome) -> int:
-    result = getattr(outcome, "result", None)
-    return 1 if result is None else 1 + len(result.errors) + len(result.signals)
+    return 1 if isinstance(outcome, Failure) else sum(map(len, outcome.tables))
 
 
 def variants(vary: Mapping[str, Sequence[Any]]) -> list[Policy]:

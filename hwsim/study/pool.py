@@ -21,8 +21,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
 from hwsim.spec import Spec
-from hwsim.study.jobs import Failure, Job, JobOutcome
-from hwsim.study.replicate import Packed, Runner, attempt, unpack
+from hwsim.study.jobs import Done, Failure, Job, JobOutcome
+from hwsim.study.replicate import Runner, attempt, pack, unpack
 
 CHUNK_S = 0.05  # shortest chunk worth handing to another process
 PROBE_S = 0.2  # how long the first replications are timed before processes are considered
@@ -32,6 +32,7 @@ LOOK_AFTER_S = 1.0  # how often it is looked whether the workers are alive while
 TRIES_ALONE = 2  # a job that kills its worker does it again; one that was only near has its second try
 CHUNKS_WAITING = 3  # chunks per worker that are handed out and not yet collected
 
+Packed = bytes | Failure
 _DEAD = "the worker process died (killed from outside, or out of memory)"
 
 # Set once in each worker process by _start_worker().
@@ -78,16 +79,15 @@ def _run_here(
             size = min(2 * size, MOST_JOBS)
         chunk = jobs[done : done + size]
         begin = end
-        for job, packed in zip(chunk, attempt(runner, specs, chunk), strict=True):
-            yield _finish(job, packed)
+        yield from attempt(runner, specs, chunk)
         end = time.perf_counter()
         taken_s = end - begin
         done += len(chunk)
     return done, taken_s / size
 
 
-def _finish(job: Job, packed: Packed) -> JobOutcome:
-    return packed if isinstance(packed, Failure) else unpack(job, packed)
+def _finish(packed: Packed) -> JobOutcome:
+    return packed if isinstance(packed, Failure) else unpack(packed)
 
 
 def _chunks(jobs: Sequence[Job], workers: int, seconds_each: float) -> deque[Sequence[Job]]:
@@ -108,11 +108,9 @@ def _run_pool(
                 while todo and len(waiting) < workers * CHUNKS_WAITING:
                     waiting.append((todo[0], _submit(pool, todo[0])))
                     todo.popleft()  # only now: a pool that is broken takes nothing and raises
-                chunk, future = waiting[0]
-                packed = _result(pool, future)
+                packed = _result(pool, waiting[0][1])
                 waiting.popleft()
-                for job, one in zip(chunk, packed, strict=True):
-                    yield _finish(job, one)
+                yield from map(_finish, packed)
             pool.shutdown()
         except BrokenProcessPool:
             _kill(pool)
@@ -144,7 +142,7 @@ def _after_a_death(
                     except BrokenProcessPool:
                         _kill(pool)
                         pool = _open(specs, 1, runner)
-                yield _finish(job, one or Failure(job.policy, job.replication, "WorkerDied", _DEAD, ""))
+                yield _finish(one or Failure(job.policy, job.replication, "WorkerDied", _DEAD, ""))
     finally:
         _kill(pool)
 
@@ -213,4 +211,5 @@ def _leave_with_coordinator() -> None:
 
 def _run_chunk(jobs: Sequence[Job]) -> list[Packed]:
     assert _worker_runner is not None
-    return list(attempt(_worker_runner, _worker_specs, jobs))
+    outcomes = attempt(_worker_runner, _worker_specs, jobs)
+    return [pack(one) if isinstance(one, Done) else one for one in outcomes]

@@ -11,9 +11,8 @@ from hwsim.spec import Spec
 from hwsim.study.digest import of_replication
 from hwsim.study.errors import StudyError
 from hwsim.study.jobs import Job
-from hwsim.study.replicate import pack, traced, unpack
+from hwsim.study.replicate import finished, traced
 from hwsim.study.results import Results, open_results
-from hwsim.study.store import rows_of
 
 Player = Callable[[Spec, int], Replication]
 
@@ -36,7 +35,7 @@ def compare(results: Results, policy: int, found: Replication) -> None:
     """Refuses a replay that is not what is stored, if that replication is stored."""
     job = Job(policy, found.row.replication)
     stored = results.digest(job)
-    if stored is not None and stored != of_replication(results.study_hash, rows_of(unpack(job, pack(found)))):
+    if stored is not None and stored != of_replication(results.study_hash, finished(policy, found).tables):
         made = ", ".join(f"{name} {results.manifest.get(name)}" for name in ("python", "numpy", "simpy"))
         raise StudyError(
             f"{results.path}: replication {job.replication} of policy {policy}, played again, is not what is "

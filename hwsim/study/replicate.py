@@ -1,8 +1,4 @@
-"""Replications, run safely: what the model returns, packed small, or the reason why one failed.
-
-A result travels between processes as bytes of plain rows (``marshal`` is about three times as fast
-as ``pickle`` here and keeps the coordinating process idle, so that two workers are worth two).
-"""
+"""Replications, run safely: what is stored of each that the model returns, or the reason why it failed."""
 
 from __future__ import annotations
 
@@ -12,19 +8,19 @@ import marshal
 import operator
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.record import ErrorRow, FaultRow, LostWriteRow, Replication, ReplicationRow, SignalRow
+from hwsim.record import Replication
 from hwsim.spec import Spec
-from hwsim.study.jobs import Done, Failure, Job
+from hwsim.study.jobs import Done, Failure, Job, JobOutcome, Rows
 
 if TYPE_CHECKING:
     from hwsim.machine import MemoryLayout
 
 _PLAIN = frozenset({int, str, type(None)})
 
-Packed = bytes | Failure
 Runner = Callable[[Spec, Sequence[int]], Iterable[Replication]]  # replications of one spec, in that order
 
 
@@ -74,8 +70,8 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[Packed]:
-    """Run jobs, those of a policy together; of each in its turn, its packed rows or why it failed."""
+def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[JobOutcome]:
+    """Run jobs, those of a policy together; the outcome of each in its turn."""
     shares: dict[int, list[int]] = {}
     for job in jobs:
         shares.setdefault(job.policy, []).append(job.replication)
@@ -84,70 +80,61 @@ def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Itera
         yield next(outcomes[job.policy])
 
 
-def _share(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[Packed]:
+def _share(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[JobOutcome]:
     """The outcomes under one policy.  What is left after a failure runs one by one: a bad replication must
     not sink the others."""
     done = 0
     try:
-        for packed in _packed(runner, spec, indices):
+        for outcome in _run(runner, spec, policy, indices):
             done += 1
-            yield packed
+            yield outcome
     except Exception:
         for index in indices[done:]:
             try:
-                yield from _packed(runner, spec, [index])
+                yield from _run(runner, spec, policy, [index])
             except Exception as error:
                 yield _failure(policy, index, error)
 
 
-def _packed(runner: Runner, spec: Spec, indices: Sequence[int]) -> Iterator[bytes]:
+def _run(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[Done]:
     results = iter(runner(spec, indices))
     for _ in indices:
         with _uncollected():
             result = next(results)
-        yield pack(result)
+        yield finished(policy, result)
 
 
-def pack(result: Replication) -> bytes:
-    """The rows as bytes.  Log and events are left out: a replay makes them again."""
-    return marshal.dumps(
-        (
-            _plain(result.row),
-            [_plain(row) for row in result.errors],
-            [_plain(row) for row in result.signals],
-            [_plain(row) for row in result.lost_writes],
-            {str(what): operator.index(times) for what, times in result.reach.items()},
-            result.meminfo,
-            [_plain(row) for row in result.faults],
-            result.settled,
-        )
-    )
+def finished(policy: int, result: Replication) -> Done:
+    """What is stored of a result.  Log and events are left out: a replay makes them again."""
+    tables = [
+        _plain(policy, [result.row]),
+        _plain(policy, sorted(result.errors, key=itemgetter(1))),
+        _plain(policy, result.signals),
+        _plain(policy, result.lost_writes),
+        _plain(policy, sorted(result.faults, key=itemgetter(1))),
+    ]
+    reach = {str(what): operator.index(times) for what, times in result.reach.items()}
+    return Done(policy, result.row.replication, tables, reach, result.settled)
 
 
-def unpack(job: Job, packed: bytes) -> Done:
+def _plain(policy: int, rows: Iterable[tuple[Any, ...]]) -> Rows:
+    """Rows of int, str and None: SQLite would keep numpy integers as blobs."""
+    return [(policy, *(row if _PLAIN.issuperset(map(type, row)) else map(_plainly, row))) for row in rows]
+
+
+def _plainly(value: Any) -> int | str | None:
+    return value if value is None or isinstance(value, str) else operator.index(value)
+
+
+def pack(done: Done) -> bytes:
+    """What travels between processes: ``marshal`` is about three times as fast as ``pickle`` here and keeps
+    the coordinating process idle, so that two workers are worth two."""
+    return marshal.dumps(tuple(done))
+
+
+def unpack(packed: bytes) -> Done:
     """The inverse of :func:`pack`."""
-    # made by pack() in this program
-    row, errors, signals, lost_writes, reach, meminfo, faults, settled = marshal.loads(packed)
-    result = Replication(
-        row=ReplicationRow._make(row),
-        errors=list(map(ErrorRow._make, errors)),
-        signals=list(map(SignalRow._make, signals)),
-        lost_writes=list(map(LostWriteRow._make, lost_writes)),
-        reach=reach,
-        log=[],
-        events=[],
-        meminfo=meminfo,
-        faults=list(map(FaultRow._make, faults)),
-        settled=settled,
-    )
-    return Done(job.policy, result)
-
-
-def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The row as a tuple of int, str and None: numpy integers and booleans would end as blobs."""
-    if _PLAIN.issuperset(map(type, row)):
-        return tuple(row)
-    return tuple(v if v is None or isinstance(v, str) else operator.index(v) for v in row)
+    return Done(*marshal.loads(packed))  # made by pack() in this program
 
 
 def _failure(policy: int, replication: int, error: Exception) -> Failure:

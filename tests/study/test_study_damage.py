@@ -14,10 +14,11 @@ from hwsim.study import integrity, sums
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StoreError, StudyError
 from hwsim.study.integrity import ranges
-from hwsim.study.jobs import Done, Job
+from hwsim.study.jobs import Job
 from hwsim.study.manifest import manifest, under
 from hwsim.study.opening import checked, open_store, read_store
 from hwsim.study.replay import compare, spec_of
+from hwsim.study.replicate import finished
 from hwsim.study.results import open_results
 from tests.support import rows
 from tests.support.study_fake import FAKE, Each, FakeScenario, fake_replication
@@ -130,7 +131,7 @@ def test_an_old_log_beside_a_file_is_told_or_without_effect(good):
     asked = manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12)
     with open_store(out, {**asked, "repeat": 20}, BOTH) as store:
         store.begin()
-        store.add([Done(0, fake_replication(FakeScenario().spec, 15))])
+        store.add([finished(0, fake_replication(FakeScenario().spec, 15))])
         old = log.read_bytes()
         running = out.read_bytes()
     for main in (data, running):
@@ -386,7 +387,7 @@ def test_digests_do_not_depend_on_the_batches(tmp_path, monkeypatch):
 
 def test_the_digest_of_a_replication_is_of_its_study():
     store = open_store(None, manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12), BOTH)
-    store.add([Done(0, fake_replication(FakeScenario().spec, 1))])
+    store.add([finished(0, fake_replication(FakeScenario().spec, 1))])
     ((job, tables),) = store.replications()
     assert job == Job(0, 1)
     assert integrity.sound(store.connection, store.study_hash, job, tables)

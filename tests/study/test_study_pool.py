@@ -21,7 +21,7 @@ from hwsim.study.conduct import conduct
 from hwsim.study.jobs import Done, Failure, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Packed, attempt, pack
+from hwsim.study.replicate import attempt, finished, pack
 from hwsim.study.results import open_results
 from tests.support.study_fake import FAKE, SLOW, Each, FakeScenario, fake_replication
 
@@ -74,7 +74,7 @@ def halved_replication(spec, index, base=None, trace=False):
             os.kill(os.getpid(), signal.SIGKILL)
 
         link._send = half  # type: ignore[attr-defined]
-    return fake_replication(spec, index)._replace(meminfo="x" * 100_000)
+    return fake_replication(spec, index)._replace(reach={"x" * 100_000: 1})
 
 
 def test_a_worker_that_dies_half_way_through_a_result(tmp_path, monkeypatch):
@@ -128,7 +128,7 @@ MIXED = [Job(policy, number) for number in (3, 5, 7) for policy in (1, 0)]
 def test_the_jobs_of_a_policy_run_together_and_come_in_their_turn():
     runner = Together()
     found = list(attempt(runner, BOTH, MIXED))
-    assert found == [pack(fake_replication(BOTH[job.policy], job.replication)) for job in MIXED]
+    assert found == [finished(p, fake_replication(BOTH[p], number)) for p, number in MIXED]
     assert sorted(runner.asked) == [(0, [3, 5, 7]), (1, [3, 5, 7])]
 
 
@@ -147,8 +147,9 @@ def test_a_runner_that_gives_too_few_is_told():
 
 def answered(jobs):
     """A chunk that has arrived."""
-    future: Future[list[Packed]] = Future()
-    future.set_result(list(attempt(FAKE, [FakeScenario().spec], jobs)))
+    future: Future[list[pool.Packed]] = Future()
+    outcomes = attempt(FAKE, [FakeScenario().spec], jobs)
+    future.set_result([pack(one) for one in outcomes if isinstance(one, Done)])
     return future
 
 
@@ -170,7 +171,7 @@ def test_what_had_arrived_before_a_death_is_not_run_again(monkeypatch):
 
 def test_a_chunk_that_takes_long_is_waited_for(monkeypatch):
     looks = []
-    future: Future[list[Packed]] = Future()
+    future: Future[list[pool.Packed]] = Future()
 
     def workers(_):
         looks.append("alive")

@@ -16,7 +16,7 @@ from hwsim.study.jobs import Done, Failure, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
 from hwsim.study.replay import replay
-from hwsim.study.replicate import pack, unpack
+from hwsim.study.replicate import finished, pack, unpack
 from hwsim.study.results import open_results
 from tests.support.study_fake import DYING, FAILING, FAKE, SLOW, Each, FakeScenario, fake_replication
 
@@ -29,23 +29,25 @@ def bytes_of(path):
 
 
 def test_pack_and_unpack_are_inverse():
-    result = fake_replication(FakeScenario().spec, 4)
-    assert unpack(Job(0, 4), pack(result)) == Done(0, result)
+    done = finished(1, fake_replication(FakeScenario().spec, 4)._replace(settled="quiet"))
+    assert unpack(pack(done)) == done
+    assert (done.policy, done.replication, done.settled) == (1, 4, "quiet")
 
 
-def test_pack_makes_plain_integers_of_numpy_ones():
+def test_what_is_stored_is_plain_integers_where_the_model_has_numpy_ones():
     import numpy as np
 
     result = fake_replication(FakeScenario().spec, 4)
     odd = result._replace(row=result.row._replace(kills=np.int64(5), panics=True))
-    row = unpack(Job(0, 4), pack(odd)).result.row
-    assert (row.kills, type(row.kills), row.panics, type(row.panics)) == (5, int, 1, int)
+    ((row,), *_) = finished(0, odd).tables
+    assert row == (0, *odd.row)
+    assert set(map(type, row)) == {int}
 
 
-def test_pack_refuses_a_fraction():
+def test_a_fraction_is_not_stored():
     result = fake_replication(FakeScenario().spec, 4)
     with pytest.raises(TypeError):
-        pack(result._replace(row=result.row._replace(downtime_ns=1.5)))
+        finished(0, result._replace(row=result.row._replace(downtime_ns=1.5)))
 
 
 def test_two_workers_give_the_same_in_the_same_order():
@@ -76,7 +78,7 @@ def test_a_dying_worker_fails_only_its_replication():
 
 def large_replication(spec, index, base=None, trace=False):
     """A result that takes a while to go through a pipe."""
-    return fake_replication(spec, index)._replace(meminfo="x" * 8_000_000)  # a pipe holds 65,536
+    return fake_replication(spec, index)._replace(reach={"x" * 8_000_000: 1})  # a pipe holds 65,536
 
 
 def test_workers_stopped_half_way_through_a_result_do_not_hang():
