@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.elementary import log1p_of_each
-from hwsim.rng import NAMED, ROW, arrivals_key, uniforms
+from hwsim.rng import NAMED, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
@@ -38,9 +38,10 @@ class ManyDraws:
     draws, which are not kept -> dropped with its machines.
     """
 
-    __slots__ = ("_blocks", "_keys", "_words")
+    __slots__ = ("_blocks", "_keys", "_replications", "_seed", "_words")
 
     def __init__(self, seed: int, replications: Sequence[int]) -> None:
+        self._seed, self._replications = seed, replications
         begun = blake2b(_NUMBER.pack(seed), digest_size=16)
         self._keys: list[bytes] = []
         for replication in replications:
@@ -58,6 +59,14 @@ class ManyDraws:
             block = self._blocks[counter] = _block(self._words, counter)
         found: Floats = block[slot % _BLOCK]
         return found
+
+    def row(self, machine: int) -> list[float]:
+        """``Draws.row(0)`` of the machine at this position."""
+        return [float(self.slot(slot)[machine]) for slot in range(ROW)]
+
+    def of(self, machine: int) -> Draws:
+        """All draws of the machine at this position."""
+        return Draws(self._seed, self._replications[machine])
 
     def extra(self, name: int, slot: int, k: int | Positions = 0, at: Positions | None = None) -> Floats:
         """float64: ``Draws.extra(name, slot, k)`` of each machine, or of those at the positions ``at``.

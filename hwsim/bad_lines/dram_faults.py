@@ -10,7 +10,7 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
-from hwsim.elementary import added, exp, log1p, normal_quantile
+from hwsim.elementary import added, exp, exp_of_each, log1p, normal_quantile, normal_quantile_of_each
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.failure import MemoryFailure
@@ -48,8 +48,8 @@ def rates_per_s(draws: ManyDraws, source: int, error: ErrorSpec) -> float | Floa
     dram = error.dram
     if dram is None or dram.frailty <= 0.0:
         return error.rate_per_s
-    z = map(_NORMAL.inv_cdf, draws.extra(_NAME - source, Slot.FRAILTY).tolist())
-    return error.rate_per_s * np.array([exp(dram.frailty * each - dram.frailty**2 / 2.0) for each in z])
+    z = normal_quantile_of_each(draws.extra(_NAME - source, Slot.FRAILTY))
+    return error.rate_per_s * exp_of_each(dram.frailty * z - dram.frailty * dram.frailty / 2.0)
 
 
 class DramFaults:

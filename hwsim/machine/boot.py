@@ -13,7 +13,8 @@ from hwsim.kernel.versions.boot import booted
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws, Slot
-from hwsim.spec import MachineSpec
+from hwsim.spec import MachineSpec, Spec
+from hwsim.userspace.periodic_fsync import phase_ns
 
 # Names of draws that belong to no error: below zero, apart from one another.
 _FLUSHER, _SYNC = -2, -5_000_000
@@ -41,10 +42,32 @@ def _comes_up(mem_map: MemMap, draws: Draws, flusher: Flusher, boot_ns: int, reg
     if layout.filesystem:
         region.mapping = AddressSpace(region.name, layout.filesystem)
         if region.mapping.accounts_dirty:
-            draw = partial(draws.extra, _INODE - region.number)
-            region.mapping.host = Inode(region, flusher, boot_ns, draw)
+            region.mapping.host = _inode(draws, flusher, region, boot_ns)
     if layout.cow_of >= 0:
         region.fork_family = mem_map.regions[layout.cow_of]
+
+
+def inode_at_boot(draws: Draws, spec: Spec, region: Region) -> Inode:
+    """The inode of a file as it is when a machine has booted, with the calls that will come by chance.
+
+    ``region``: of any machine that has booted like it.
+    """
+    assert region.mapping is not None
+    inode = _inode(draws, _flusher(draws, spec.machine, 0), region, 0)
+    number = 0
+    for task in spec.tasks:
+        places = task.count * (1 + task.children)
+        if task.fsync is not None and region.name == f"file:{task.fsync.file}":
+            calls = (phase_ns(each, task.fsync, draws) for each in range(number, number + places))
+            inode.calls += [(call, task.fsync.every_ns) for call in calls]
+        number += places
+    if region.mapping.vmas:
+        inode.rates_changed()
+    return inode
+
+
+def _inode(draws: Draws, flusher: Flusher, region: Region, now_ns: int) -> Inode:
+    return Inode(region, flusher, now_ns, partial(draws.extra, _INODE - region.number))
 
 
 def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:

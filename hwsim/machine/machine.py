@@ -27,7 +27,7 @@ from hwsim.script.step import Power
 from hwsim.spec import Spec
 from hwsim.userspace.process_table import ProcessTable
 
-_SCRUBBER = -1  # the name of its draw, which belongs to no error
+SCRUBBER = -1  # the name of its draw, which belongs to no error
 
 
 class Machine(Power):
@@ -52,7 +52,7 @@ class Machine(Power):
         self.bad_pages = 0
         self.poisoned_pages = 0
         frames = spec.machine.memory_pages + spec.machine.hidden_pages
-        phase = draws.extra(_SCRUBBER, Slot.PHASE)
+        phase = draws.extra(SCRUBBER, Slot.PHASE)
         scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
         self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
         self.dram = DramFaults(self.bad_lines, layout)

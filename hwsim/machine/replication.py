@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hwsim.machine.machine import Machine
-from hwsim.machine.quiet import uneventful
+from hwsim.machine.quiet import quiet, uneventful
+from hwsim.machine.screen import screened
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication, StepMistake
 from hwsim.spec import Spec
@@ -21,9 +22,9 @@ def run_replication(
     ``screen``: without it, and traced, a machine is played even if nothing happens in it.
     """
     if screen and not trace:
-        quiet = uneventful(spec, index)
-        if quiet is not None:
-            return quiet
+        nothing = uneventful(spec, index)
+        if nothing is not None:
+            return nothing
     machine = Machine(spec, index, base if base is not None else MemoryLayout(spec), trace)
     machine.run()
     return machine.result()
@@ -38,15 +39,15 @@ def run_replications(
     arrays; ``screen=False`` plays all of them.
     """
     layout = base if base is not None else MemoryLayout(spec)
-    settled = _settled(spec, indices) if screen else {}
+    settled = _settled(spec, indices, layout) if screen else {}
     for index in indices:
         yield settled.get(index) or run_replication(spec, index, layout, screen=False)
 
 
-def _settled(spec: Spec, indices: Sequence[int]) -> dict[int, Replication]:
+def _settled(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[int, Replication]:
     """The results of those that need not be played."""
-    quiet = {index: uneventful(spec, index) for index in indices}
-    return {index: found for index, found in quiet.items() if found is not None}
+    settled = quiet(spec, indices)
+    return settled | screened(spec, [index for index in indices if index not in settled], layout)
 
 
 def rehearse(spec: Spec) -> list[StepMistake]:
