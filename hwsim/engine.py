@@ -44,6 +44,7 @@ class Engine(simpy.Environment):
         super().__init__(0)
         self.now_ns = 0
         self.never = simpy.Event(self)  # nobody schedules it: what sleeps waits for it
+        self._put_off: list[tuple[int, Callable[[], None]]] = []  # since when, and what
 
     @property
     def pending(self) -> int:
@@ -69,9 +70,11 @@ class Engine(simpy.Environment):
 
     def run(self, until_ns: int) -> None:  # type: ignore[override]  # to a time, never to an event
         """Process every event before ``until_ns``, unless :meth:`stop` comes first."""
-        queue = self._queue
+        queue, put_off = self._queue, self._put_off
         try:
             while queue and queue[0][0] < until_ns:
+                if put_off:
+                    self.catch_up()
                 time_ns, _, _, event = heappop(queue)
                 self.now_ns = self._now = time_ns  # type: ignore[assignment]  # a float only for SimPy's types
                 callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
@@ -82,6 +85,15 @@ class Engine(simpy.Environment):
         except StopSimulation:
             return
         self.now_ns = self._now = until_ns
+
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Do ``work`` before the next event, as of now: nothing but what is to come can see it."""
+        self._put_off.append((self.now_ns, work))
+
+    def catch_up(self) -> None:
+        """Do what was put off: :meth:`run` does, and who looks at the machine in between."""
+        while self._put_off:
+            self.as_of(*self._put_off.pop(0))
 
     def as_of(self, time_ns: int, work: Callable[[], None]) -> None:
         """Do now what was put off at ``time_ns`` because nobody could see it: to ``work`` it is that time."""
