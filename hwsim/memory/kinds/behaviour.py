@@ -48,6 +48,4 @@ class Behaviour:
     by_first_touch: bool = False  # free frames of a region are taken one by one, by who touches the page
     data_lost: Callable[[Page, bool], bool] = dirty_data
     write_lost: Callable[[Page], bool] | None = None  # None: never
-    draw_each: Callable[[PageArray, Positions], None] | None = (
-        None  # None: such machines are played
-    )
+    draw_each: Callable[[PageArray, Positions], None] | None = None  # None: such machines are played
