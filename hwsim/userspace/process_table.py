@@ -60,6 +60,7 @@ class ProcessTable:
     def groups(self) -> list[TaskGroup]:
         """All groups, in file order."""
         tables = range(len(self._specs))
+        self._kernel.engine.catch_up()
         self._start(tables)
         return [self._groups[table] for table in tables]
 

@@ -141,14 +141,23 @@ class TaskGroup(Supervisor):
 
     @contextmanager
     def _redraw(self) -> Iterator[None]:
-        by_name, watcher = self._kernel.mem_map.by_name, self._kernel.watcher
-        regions = list(self.shared)
-        regions += [by_name[f"file:{name}"] for name in self.files]
+        regions, watcher = self._used_by_all(), self._kernel.watcher
         for region in regions:
             watcher.settle(region)
         yield
         for region in regions:
             watcher.sharers_changed(region)
+
+    def _used_by_all(self) -> list[Region]:
+        by_name = self._kernel.mem_map.by_name
+        return [*self.shared, *(by_name[f"file:{name}"] for name in self.files)]
+
+    def _regions(self) -> Iterator[Region]:
+        """All that a process of the group may use."""
+        yield from self._used_by_all()
+        for member in self.members:
+            yield from member.private.values()
+            yield from member.copies.values()
 
     def die(
         self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
@@ -191,6 +200,12 @@ class TaskGroup(Supervisor):
         if self._kernel.halted:
             return
         self.restarts += counts
+        if self._kernel.trace is None and not any(region.watched for region in self._regions()):
+            self._kernel.engine.put_off(self._start_the_dead)
+        else:
+            self._start_the_dead()
+
+    def _start_the_dead(self) -> None:
         dead = [each for each in self.empty if each.parent is None]
         self.start()
         for each in dead:  # of the children fork() tells
