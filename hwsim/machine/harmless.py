@@ -20,6 +20,9 @@ class _NoBadLine(BadLines):
     __slots__ = ()
 
     def add(self, *_: object, **__: object) -> NoReturn:
+        self.stop()
+
+    def stop(self) -> NoReturn:
         self.error_count += 1
         self.around.engine.stop()
 
