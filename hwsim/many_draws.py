@@ -18,7 +18,6 @@ from hwsim.rng import NAMED, NUMBER, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 _Words = npt.NDArray[np.uint64]
 
 _BLOCK = 4  # words that Philox makes of a counter
