@@ -42,7 +42,6 @@ WHOLE_NUMBERS = {  # what is added there
     "kernel/mm_types.py count": "references",
     "kernel/page_ranges.py within": "pages",
     "lost_writes/lost_write.py _stale_reads": "reads",
-    "machine/harmless.py harmless": "records",
     "machine/sums.py replication_row": "what rows count",
     "memory/users.py __init__": "places of tasks",
     "scenario/valid_parts.py _laid_out": "frames",
