@@ -10,6 +10,7 @@ from hwsim.cli.options import PlainJson, ResultsFile
 from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
+    from hwsim.machine.snapshot import Snapshot
     from hwsim.record import Replication
     from hwsim.spec import Spec
 
@@ -59,12 +60,8 @@ def replay(
 
 
 def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
-    from pathlib import Path
-
     from hwsim import units
     from hwsim.machine.snapshot import snapshot
-    from hwsim.show import style
-    from hwsim.show.memory_map import memory_map
 
     try:
         at_ns = None if at is None else units.parse_duration(at)
@@ -72,11 +69,21 @@ def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
         wrong(f"--at {at}: {error.message}; allowed: {error.allowed}")
     if at_ns is not None and at_ns > spec.horizon_ns:
         wrong(f"--at {at}: allowed: up to {units.format_duration(spec.horizon_ns)}, the horizon of the run")
+    write_map(snapshot(spec, replication, at_ns), name)
+
+
+def write_map(taken: Snapshot, name: str) -> None:
+    """Draw the memory of a machine into NAME.svg and NAME.png."""
+    from pathlib import Path
+
+    from hwsim.show import style
+    from hwsim.show.memory_map import memory_map
+
     stem = Path(name)
     stem = stem.with_suffix("") if stem.suffix in (".svg", ".png") else stem
     if not stem.parent.is_dir():
         wrong(f"--map {name}: there is no folder {stem.parent}")
-    for path in style.save(memory_map(snapshot(spec, replication, at_ns)), stem):
+    for path in style.save(memory_map(taken), stem):
         say(str(path))
 
 

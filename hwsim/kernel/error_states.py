@@ -103,11 +103,19 @@ def classify(
     flags: npt.NDArray[np.uint32],
     out: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Row number of every page: one gather, in chunks with a reused index buffer.
+    """Row number of every page; ``flags`` is uint32 of shape (pages,), the result uint8 of the same shape."""
+    return gather(lookup(states), flags, out)
 
-    ``flags`` is uint32 of shape (pages,); the result uint8 of the same shape.
+
+def gather(
+    table: npt.NDArray[np.uint8],
+    flags: npt.NDArray[np.uint32],
+    out: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """What ``table``, uint8 of shape (65536,), has for the low half of the flags of every page.
+
+    In chunks with a reused index buffer.
     """
-    table = lookup(states)
     if out is None:
         out = np.empty(flags.shape, dtype=np.uint8)
     # The low half of each little-endian uint32 is the table index: a strided view, no arithmetic.

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from hwsim.kernel.frames import Layout
-from hwsim.memory.base import Base
 from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
 from hwsim.memory.line_reads import LineReads
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
@@ -19,8 +18,8 @@ class MemoryLayout:
     """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
 
     ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
-    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
-    often a line is read, both built on demand.
+    uniform into a frame of a :class:`~hwsim.spec.Place`; ``line_reads`` is how often a line is read, built on
+    demand.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -37,16 +36,8 @@ class MemoryLayout:
         if free < 0:
             raise ValueError(f"regions need {-free} pages more than the machine has")
         self._add(Layout(FREE, FREE, self._next, free, is_free=True))
-        self._base: Base | None = None
         self._line_reads: LineReads | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
-
-    @property
-    def base(self) -> Base:
-        """The dense read-only arrays."""
-        if self._base is None:
-            self._base = Base(self.layouts, self.spec.machine.memory_pages)
-        return self._base
 
     @property
     def line_reads(self) -> LineReads:
