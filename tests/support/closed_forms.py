@@ -12,6 +12,7 @@ from math import exp
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest
 
 from hwsim.explaining.verdicts import NOW, verdicts
 from hwsim.kernel.versions.boot import profile_of
@@ -273,3 +274,14 @@ def census_against_machines(spec: Spec, machines: int) -> tuple[Counter[Outcome]
             share = each.pages * verdict.chance / counted.snapshot.pages
             expected[key] = expected.get(key, 0.0) + share
     return found, expected
+
+
+def beyond_the_census(spec: Spec, machines: int, alpha: float = ALPHA) -> tuple[int, list[str]]:
+    """(Outcomes compared; those whose count is not as the census says, at ``alpha`` for all together)."""
+    found, expected = census_against_machines(spec, machines)
+    handled, beyond = sum(found.values()), []
+    for outcome in {**expected, **found}:
+        share = min(1.0, expected.get(outcome, 0.0))
+        if binomtest(found[outcome], handled, share).pvalue < alpha / len(expected):
+            beyond.append(f"{outcome}: {found[outcome]} of {handled}, expected {handled * share:.2f}")
+    return len(expected), beyond
