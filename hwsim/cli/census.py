@@ -107,7 +107,8 @@ def _pages(each: PageClass) -> str:
 def _verdict(each: Verdict) -> str:
     row = f"{each.row} " if each.row else ""
     line = f"{_share(each.chance)}{row}{each.message}: {each.outcome}"
-    told = each.early if each.early == each.late else f"{each.early}|{each.late}"
+    early, late = each.sigbus_if_early, each.sigbus_if_late
+    told = early if early == late else f"{early}|{late}"
     return line if told == "nobody" else f"{line}\n  SIGBUS {told}"
 
 
@@ -116,13 +117,15 @@ def _share(chance: float) -> str:
 
 
 def _summary(found: Census, kernel: str) -> str:
-    """Shares of all memory by outcome, of the mean machine."""
+    """Shares of all memory by outcome, and where somebody is signalled, by the law."""
     shares: dict[str, float] = {}
     for each in found.classes:
         for verdict in each.verdicts[kernel]:
             part = each.pages * verdict.chance / found.memory_pages
-            shares[verdict.outcome] = shares.get(verdict.outcome, 0.0) + part
-    return ", ".join(f"{outcome} {100.0 * share:.1f} %" for outcome, share in sorted(shares.items()))
+            told = (verdict.sigbus_if_early, verdict.sigbus_if_late) != ("nobody", "nobody")
+            for word in (verdict.outcome, *(("SIGBUS",) if told else ())):
+                shares[word] = shares.get(word, 0.0) + part
+    return ", ".join(f"{word} {100.0 * share:.1f} %" for word, share in sorted(shares.items()))
 
 
 def _rows(found: Census) -> Table:

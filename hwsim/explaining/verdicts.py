@@ -19,8 +19,9 @@ class Verdict(NamedTuple):
     """What becomes of a page with this ``chance``: by the tries to unmap it, and by the CPU that handles it.
 
     ``row`` of error_states that is asked, 0 if memory_failure() leaves before the table; ``exit`` how it
-    left; ``early`` and ``late``: with vm.memory_failure_early_kill 1 and 0, whether tasks that map the page
-    get SIGBUS "now", "later" at their next touch, or "nobody"; ``touch``: what that touch comes to.
+    left; ``sigbus_if_early`` and ``sigbus_if_late``: with vm.memory_failure_early_kill 1 and 0, whether
+    tasks that map the page get SIGBUS "now", "later" at their next touch, or "nobody"; ``next_touch``: what
+    that touch comes to.
     """
 
     chance: float
@@ -28,9 +29,9 @@ class Verdict(NamedTuple):
     message: str
     outcome: str
     exit: str
-    early: str
-    late: str
-    touch: str
+    sigbus_if_early: str
+    sigbus_if_late: str
+    next_touch: str
 
 
 def verdicts(spec: MachineSpec, kernel: str, page: PageState) -> tuple[Verdict, ...]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.error_states import ErrorState, gather, lookup
+from hwsim.kernel.error_states import ErrorState, lookup
+from hwsim.kernel.gather import gather
 from hwsim.kernel.kernel import Kernel
 from hwsim.memory.flag_array import Flags, Piece, pieces
 from hwsim.memory.inode_clock import by_law

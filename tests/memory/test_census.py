@@ -129,10 +129,10 @@ def test_the_law_of_every_kind_is_that_of_its_draws() -> None:
                 expected[key] = expected.get(key, 0.0) + float(part.chance.mean())
     assert set(seen) <= set(expected)
     assert len(expected) > 50
-    for (name, state), number in expected.items():
-        share = min(1.0, max(0.0, number / looks[name]))
+    for (name, state), mean in expected.items():
+        share = min(1.0, max(0.0, mean / looks[name]))
         p_value = binomtest(seen[name, state], looks[name], share).pvalue
-        assert p_value > 1e-3 / len(expected), (name, pg.names_of(state & FLAGS), number)
+        assert p_value > 1e-3 / len(expected), (name, pg.names_of(state & FLAGS), mean)
 
 
 rates = st.tuples(st.sampled_from([0.0, 1e-4, 0.1, 50.0]), st.sampled_from([0.0, 1e-4, 0.1, 50.0]))

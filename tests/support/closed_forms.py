@@ -269,7 +269,7 @@ def census_against_machines(spec: Spec, machines: int) -> tuple[Counter[Outcome]
     expected: dict[Outcome, float] = {}
     for each in counted.counts:
         for verdict in verdicts(machine, machine.kernel, each.page):
-            at_once = (verdict.early if early else verdict.late) == NOW
+            at_once = (verdict.sigbus_if_early if early else verdict.sigbus_if_late) == NOW
             key = Outcome(each.name, verdict.row, verdict.message, verdict.outcome, at_once)
             share = each.pages * verdict.chance / counted.snapshot.pages
             expected[key] = expected.get(key, 0.0) + share
