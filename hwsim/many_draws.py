@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import repeat
-from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.rng import NAMED, ROW, arrivals_key, uniforms
+from hwsim.elementary import log1p_of_each
+from hwsim.rng import NAMED, NUMBER, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 _Words = npt.NDArray[np.uint64]
 
-_CHUNK = 4096  # machines whose Philox state stays in the processor's cache
-_NUMBER = Struct("<q")
 _BLOCK = 4  # words that Philox makes of a counter
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
@@ -37,14 +36,15 @@ class ManyDraws:
     draws, which are not kept -> dropped with its machines.
     """
 
-    __slots__ = ("_blocks", "_keys", "_words")
+    __slots__ = ("_blocks", "_keys", "_replications", "_seed", "_words")
 
     def __init__(self, seed: int, replications: Sequence[int]) -> None:
-        begun = blake2b(_NUMBER.pack(seed), digest_size=16)
+        self._seed, self._replications = seed, replications
+        begun = blake2b(NUMBER.pack(seed), digest_size=16)
         self._keys: list[bytes] = []
         for replication in replications:
             hashed = begun.copy()  # half as dear as a new one
-            hashed.update(_NUMBER.pack(replication))
+            hashed.update(NUMBER.pack(replication))
             self._keys.append(hashed.digest())
         self._words = _words(self._keys)
         self._blocks: dict[int, Floats] = {}
@@ -58,28 +58,40 @@ class ManyDraws:
         found: Floats = block[slot % _BLOCK]
         return found
 
+    def row(self, machine: int) -> list[float]:
+        """``Draws.row(0)`` of the machine at this position."""
+        return [float(self.slot(slot)[machine]) for slot in range(ROW)]
+
+    def of(self, machine: int) -> Draws:
+        """All draws of the machine at this position."""
+        return Draws(self._seed, self._replications[machine])
+
     def extra(self, name: int, slot: int, k: int | Positions = 0, at: Positions | None = None) -> Floats:
         """float64: ``Draws.extra(name, slot, k)`` of each machine, or of those at the positions ``at``.
 
         An array ``k`` has one for each of these.
         """
         keys = self._keys if at is None else [self._keys[each] for each in at.tolist()]
-        ks: Iterable[int] = k.tolist() if isinstance(k, np.ndarray) else repeat(k, len(keys))
+        named: Iterable[bytes] = (
+            (NAMED.pack(name, slot, each) for each in k.tolist())
+            if isinstance(k, np.ndarray)
+            else repeat(NAMED.pack(name, slot, k), len(keys))
+        )
         digests = [
-            blake2b(NAMED.pack(name, slot, each), key=key, digest_size=8).digest()
-            for key, each in zip(keys, ks, strict=True)
+            blake2b(data, key=key, digest_size=8).digest() for data, key in zip(named, keys, strict=True)
         ]
         return uniforms(np.frombuffer(b"".join(digests), np.dtype("<u8")))
 
     def first_arrivals(self, source: int, count: int) -> Floats:
         """float64[machines, count]: the first uniforms of the stream of error source number ``source``."""
-        words = _words([arrivals_key(key, source) for key in self._keys])
+        data = NUMBER.pack(source)
+        words = _words([arrivals_key(key, data) for key in self._keys])
         blocks = [_block(words, counter) for counter in range(-(-count // _BLOCK))]
         return np.concatenate(blocks).T[:, :count]
 
     def first_exponentials(self, source: int) -> Floats:
         """float64[machines]: what ``Arrivals.next_exponential()`` gives first."""
-        return -np.log1p(-self.first_arrivals(source, 1)[:, 0])
+        return -log1p_of_each(-self.first_arrivals(source, 1)[:, 0])
 
 
 def _words(keys: list[bytes]) -> _Words:
@@ -89,12 +101,7 @@ def _words(keys: list[bytes]) -> _Words:
 
 def _block(keys: _Words, counter: int) -> Floats:
     """float64[4, keys]: the uniforms of block ``counter`` of a Philox stream, from 0."""
-    found = np.empty((_BLOCK, keys.shape[1]))
-    for start in range(0, keys.shape[1], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        # numpy's generator counts up before its first block.
-        found[:, part] = uniforms(_philox(keys[:, part], counter + 1))
-    return found
+    return uniforms(_philox(keys, counter + 1))  # numpy's generator counts up before its first block
 
 
 def _philox(keys: _Words, counter: int) -> _Words:

@@ -52,21 +52,6 @@ def test_arrivals_are_those_of_each_machine(
     assert many.first_exponentials(source).tolist() == waits
 
 
-def test_no_edge_of_a_chunk_is_seen() -> None:
-    """More machines than one piece of the arrays holds, in any order and with gaps."""
-    replications = range(20_000, 0, -2)
-    many = ManyDraws(7, replications)
-    found = many.slot(Slot.PLACE), many.slot(Slot.RACE_OVERWRITE), many.first_arrivals(1, 1)[:, 0]
-    for position in (0, 1, 4095, 4096, 4097, 8191, 8192, len(replications) - 1):
-        alone = Draws(7, replications[position])
-        row = alone.row(0)
-        assert [each[position] for each in found] == [
-            row[Slot.PLACE],
-            row[Slot.RACE_OVERWRITE],
-            alone.arrivals(1).uniforms(1)[0],
-        ]
-
-
 def test_no_machines_have_no_draws() -> None:
     many = ManyDraws(1, [])
     none = [many.slot(0), many.extra(1, 2), many.extra(1, 2, 3, np.array([], np.int64))]

@@ -36,12 +36,14 @@ def world(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
         return
     for index in range(replications):
         for table, found in run_replication(spec, index, trace=True)._asdict().items():
+            if table == "settled":  # how the result was found
+                continue
             for number, row in enumerate(found if isinstance(found, list) else [found]):
                 fields = row._asdict() if hasattr(row, "_asdict") else row
                 if table in NAMES:
                     fields = dict(zip(NAMES[table], row, strict=True))
                 if table == "row":
-                    del fields["events"]
+                    fields.pop("events", None)
                 yield table, f"{name}, replication {index}", number, fields
 
 
@@ -69,7 +71,8 @@ def results(file: str) -> Iterator[Row]:
     connection = sqlite3.connect(file)
     for number, row in enumerate(connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name")):
         yield "schema", file, number, row
-    for number, row in enumerate(connection.execute("SELECT * FROM manifest ORDER BY key")):
+    told = "SELECT * FROM manifest WHERE key NOT LIKE 'settled.%' ORDER BY key"  # not how results were found
+    for number, row in enumerate(connection.execute(told)):
         yield "manifest", file, number, row
     connection.close()
 

@@ -15,6 +15,7 @@ from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
+from hwsim.kernel.mm.page_alloc import allocations_per_ns
 from hwsim.record import End, ErrorRow, SignalRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
@@ -110,8 +111,7 @@ class BadLines:
         around = self.around
         around.kernel, around.delivery = kernel, delivery
         around.boot += 1
-        spec, free = around.spec, kernel.mem_map.by_name["free"].layout.pages
-        around.allocations_per_ns = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
+        around.allocations_per_ns = allocations_per_ns(kernel)
 
     def halted(self, by: BadLine | None = None) -> None:
         """The kernel has stopped, perhaps ``by`` a line: nothing happens to any until the next one is up."""

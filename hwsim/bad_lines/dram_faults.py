@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, log1p
-from statistics import NormalDist
 
 import numpy as np
 
@@ -12,19 +10,20 @@ from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
 from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
+from hwsim.elementary import added, exp, exp_of_each, log1p, normal_quantile, normal_quantile_of_each
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
+from hwsim.many_draws import Floats, ManyDraws
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import DramSpec, ErrorSpec
 from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, PAGE_SHIFT
 
-_NORMAL = NormalDist()
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others
 _SAMPLE = 64  # lines of a wide fault that are asked how often they are read
 
@@ -35,13 +34,22 @@ def frailty(draws: Draws, source: int, dram: DramSpec) -> float:
     """This machine's factor on the rate of its faults: lognormal with mean 1."""
     if dram.frailty <= 0.0:
         return 1.0
-    z = _NORMAL.inv_cdf(draws.extra(_NAME - source, Slot.FRAILTY))
-    return exp(dram.frailty * z - dram.frailty**2 / 2.0)
+    z = normal_quantile(draws.extra(_NAME - source, Slot.FRAILTY))
+    return exp(dram.frailty * z - dram.frailty * dram.frailty / 2.0)
 
 
 def rate_per_s(draws: Draws, source: int, error: ErrorSpec) -> float:
     """Arrivals of an error source in a second, on this machine."""
     return error.rate_per_s if error.dram is None else error.rate_per_s * frailty(draws, source, error.dram)
+
+
+def rates_per_s(draws: ManyDraws, source: int, error: ErrorSpec) -> float | Floats:
+    """:func:`rate_per_s` on each of many machines, or the one rate that all of them have."""
+    dram = error.dram
+    if dram is None or dram.frailty <= 0.0:
+        return error.rate_per_s
+    z = normal_quantile_of_each(draws.extra(_NAME - source, Slot.FRAILTY))
+    return error.rate_per_s * exp_of_each(dram.frailty * z - dram.frailty * dram.frailty / 2.0)
 
 
 class DramFaults:
@@ -92,8 +100,8 @@ class DramFaults:
         lines = dimms_of(course.dram).lines(fault.where, _SAMPLE, chance).tolist()
         rates_of = self._layout.line_reads.of
         rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
-        reads = sum(each.reads for each in rates) / len(rates)
-        overwrites = sum(each.overwrites for each in rates) / len(rates)
+        reads = added(each.reads for each in rates) / len(rates)
+        overwrites = added(each.overwrites for each in rates) / len(rates)
         period = around.spec.scrub.period_ns
         sweeps = 1e9 / period if period else 0.0
         course.reads_per_s = course.lines * (reads + sweeps)
@@ -169,7 +177,7 @@ class DramFaults:
 
     def bank_is_taken(self, failure: MemoryFailure) -> bool:
         """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
-        rate = sum(
+        rate = added(
             each.shown_per_s * each.active_share
             for each in self.faults
             if not each.gone

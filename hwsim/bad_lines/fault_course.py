@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import expm1
-
+from hwsim.elementary import expm1
 from hwsim.hardware.dram.dram_fault import DramFault, dimms_of
 from hwsim.record import Ecc, FaultEnd, Permanence
 from hwsim.rng import binomial, poisson

@@ -13,7 +13,7 @@ from hwsim.explaining.question import KERNEL_OWNED
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
@@ -153,7 +153,7 @@ class _World:
     def __init__(self, spec: MachineSpec, asked: OnePage) -> None:
         engine = Engine()
         printk = Printk(enabled=True)
-        mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
+        mem_map = MemMap(Layouts([Layout("page", "anon", 0, spec.memory_pages)]), spec.memory_pages)
         self.kernel = kernel = Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, {})
         self.printk = printk
         flags = asked.flags & ~_WAITED_FOR

@@ -58,7 +58,7 @@ def _is_compiled(pages: int) -> bool:
 def _compiled() -> Callable[[Table, Flags, Table], None]:
     from numba import njit
 
-    compiled: Callable[[Table, Flags, Table], None] = njit(_each)
+    compiled: Callable[[Table, Flags, Table], None] = njit()(_each)
     return compiled
 
 

@@ -30,10 +30,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, expm1, log1p
 
 from mypy_extensions import trait
 
+from hwsim.elementary import added, exp, expm1, log1p
 from hwsim.kernel.frames import Layout
 from hwsim.rng import Slot
 
@@ -121,6 +121,7 @@ class Inode:
     _apart: dict[int, float] = field(default_factory=dict)  # page offset -> stores per ns
     _rate: float | None = None  # stores per ns to all other pages
     _rates_are_old: bool = False
+    _as_of_ns: int = -1  # brought up to then; no store has been marked since, nor a write-out
 
     def __post_init__(self) -> None:
         self.calls = [] if self._flusher.sync is None else [self._flusher.sync]
@@ -131,6 +132,8 @@ class Inode:
 
     def advance(self, now_ns: int) -> None:
         """Bring the inode up to now."""
+        if now_ns == self._as_of_ns and not self._rates_are_old and now_ns != self._flusher.changed_ns:
+            return
         call = self._last_call_ns(now_ns)
         if call is not None and call > self.clean_ns:
             self._clean(call)
@@ -142,6 +145,7 @@ class Inode:
             self._rates_are_old = False
             if self._others is None or self._others > now_ns:
                 self._draw_from_ns = now_ns
+        self._as_of_ns = now_ns
 
     def clean_at(self, now_ns: int) -> int:
         """When, up to now, all its pages were last clean."""
@@ -161,6 +165,7 @@ class Inode:
         """__mark_inode_dirty(I_DIRTY_PAGES): a page was stored to, now or since somebody looked last."""
         if dirtied_ns >= self.clean_ns:
             self._marked_ns = self._first(self._marked_ns, dirtied_ns)
+            self._as_of_ns = -1
 
     def written(self, now_ns: int, *, whole_inode: bool = True) -> None:
         """All its pages are written now.
@@ -173,6 +178,7 @@ class Inode:
         self._clean(now_ns)
         if not whole_inode:
             self._marked_ns = dirtied
+        self._as_of_ns = -1
 
     def _clean(self, now_ns: int) -> None:
         self.clean_ns = self._draw_from_ns = now_ns
@@ -308,7 +314,7 @@ class Inode:
         if self._rate is None:
             self._apart = {pgoff: self._region.stores_to(pgoff) for pgoff in self._apart}
             total = self._region.stores_before(self._region.layout.pages)
-            self._rate = max(0.0, total - sum(self._apart.values()))
+            self._rate = max(0.0, total - added(self._apart.values()))
         return self._rate
 
 

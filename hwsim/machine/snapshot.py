@@ -63,6 +63,7 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
     machine = Machine(spec, index, MemoryLayout(spec))
     time = spec.horizon_ns if at_ns is None else min(at_ns, spec.horizon_ns)
     machine.engine.run(time)
+    machine.engine.catch_up()
     return picture(machine, time)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hwsim.elementary import added
 from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
@@ -75,7 +76,7 @@ def _open_errors(parts: Parts) -> float:
         for each in parts.errors
         if each is not None
     ]
-    return max(1.0, sum(lasting))
+    return max(1.0, added(lasting))
 
 
 def _arrivals(stream: Errors, gib: float, horizon_s: float) -> float:

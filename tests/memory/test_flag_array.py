@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import CACHE, PIN, Page
 from hwsim.machine.machine import Machine
@@ -166,7 +166,7 @@ def test_a_frame_of_a_partly_touched_region_is_free_until_it_is_touched() -> Non
 
 
 def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
-    mem_map = MemMap(LAYOUTS, PAGES)
+    mem_map = MemMap(Layouts(LAYOUTS), PAGES)
     for pfn in range(PAGES):
         region, index = mem_map.region_of(pfn)
         assert region.layout.first_pfn + index == pfn
@@ -176,7 +176,7 @@ def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
 
 
 def test_a_new_owner_begins_when_it_takes_the_frames() -> None:
-    region = MemMap(LAYOUTS, PAGES).by_name["a.0/heap"]
+    region = MemMap(Layouts(LAYOUTS), PAGES).by_name["a.0/heap"]
     assert (region.alive, region.epoch, region.since_ns) == (True, 0, 0)
     region.release()
     assert (region.alive, region.epoch, region.since_ns) == (False, 1, 0)

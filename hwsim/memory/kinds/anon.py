@@ -9,9 +9,19 @@ from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.memory.drawing import free, pagevec, swap_stage, touched_since
+from hwsim.many_draws import Positions
+from hwsim.memory.drawing import (
+    free,
+    free_each,
+    pagevec,
+    pagevec_each,
+    swap_stage,
+    touched_each,
+    touched_since,
+)
 from hwsim.memory.fork_family import Family, copy_regions, is_shared
 from hwsim.memory.kinds.behaviour import Behaviour
+from hwsim.memory.page_array import PageArray
 from hwsim.memory.page_class import Floats, PageClass, together
 from hwsim.memory.page_law import MAPPED, PTE_DIRTY, USED, Law, Part, divided, in_swap_cycle, locked, waiting
 from hwsim.rng import Slot
@@ -34,6 +44,16 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
         page.map(vma, dirty=True)
     swap_stage(page, chance)
     pagevec(kernel, page, chance)
+
+
+def _draw_each(pages: PageArray, at: Positions) -> None:
+    """Of one task; of a forked family the cell says that it is unsure."""
+    cells, cell = pages.cells, pages.cell[at]
+    touched = cells.populated[cell] | touched_each(pages, at)
+    free_each(pages, at[~touched])
+    pages.use(at[touched], _FLAGS, mapped=True)
+    pages.flags[at[touched & cells.mlocked[cell]]] |= pg.MLOCKED | pg.UNEVICTABLE
+    pagevec_each(pages, at[touched])
 
 
 def _holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
@@ -83,4 +103,4 @@ def _data_lost(page: Page, _dirty: bool) -> bool:
     return not page.swap_entry
 
 
-BEHAVIOURS = {"anon": Behaviour(_law, _draw, by_first_touch=True, data_lost=_data_lost)}
+BEHAVIOURS = {"anon": Behaviour(_law, _draw, draw_each=_draw_each, by_first_touch=True, data_lost=_data_lost)}

@@ -9,6 +9,8 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page
+from hwsim.many_draws import Positions
+from hwsim.memory.page_array import PageArray
 from hwsim.memory.page_class import PageClass
 from hwsim.memory.page_law import USED, Law, certain
 
@@ -40,11 +42,12 @@ def dirty_data(_page: Page, dirty: bool) -> bool:
 class Behaviour:
     """One kind.
 
-    ``draw`` makes a page that nobody has looked at what it is now; ``law`` has the chances of that for a
-    class of pages.  ``kernel_access``: (reads, overwrites unread) of one line per ns by the kernel, through
-    no page table; None of a page: nobody uses it.  ``data_lost`` is of a page that was poisoned and
-    contained, ``write_lost`` whether a dirty page that the kernel drops leaves a lost write behind of which
-    somebody may hear.
+    ``draw`` makes a page that nobody has looked at what it is now; ``draw_each`` does so with the pages at
+    some positions of an array, each in a machine of its own in which nothing has happened since the boot;
+    ``law`` has the chances of that for a class of pages.  ``kernel_access``: (reads, overwrites unread) of
+    one line per ns by the kernel, through no page table; None of a page: nobody uses it.  ``data_lost`` is of
+    a page that was poisoned and contained, ``write_lost`` whether a dirty page that the kernel drops leaves a
+    lost write behind of which somebody may hear.
     """
 
     law: Callable[[PageClass], Law]
@@ -53,3 +56,4 @@ class Behaviour:
     by_first_touch: bool = False  # free frames of a region are taken one by one, by who touches the page
     data_lost: Callable[[Page, bool], bool] = dirty_data
     write_lost: Callable[[Page], bool] | None = None  # None: never
+    draw_each: Callable[[PageArray, Positions], None] | None = None  # None: such machines are played

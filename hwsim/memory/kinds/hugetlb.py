@@ -8,8 +8,10 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import CACHE, Page
+from hwsim.many_draws import Positions
 from hwsim.memory.drawing import head_of, touched_since, used_lines
 from hwsim.memory.kinds.behaviour import Behaviour
+from hwsim.memory.page_array import PageArray
 from hwsim.memory.page_class import PageClass, together
 from hwsim.memory.page_law import MAPPED, PTE_DIRTY, USED, Law, Part
 from hwsim.rng import Slot
@@ -35,6 +37,12 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
                 page.map(vma, dirty=True)
 
 
+def _draw_each(pages: PageArray, at: Positions) -> None:
+    used = pages.slot(Slot.HUGE_FREE, at) >= pages.fact("huge_free", at)
+    pages.use(at[used], 0, mapped=True)
+    pages.flags[at] = np.where(pages.is_first(at), pg.HEAD, pg.TAIL)
+
+
 def _law(pages: PageClass) -> Law:
     """A huge page is free in the pool or in use as a whole: its head has the references and the entries."""
     free, unmapped = pages.region.layout.huge_free, together(pages.untouched(vma) for vma in pages.vmas)
@@ -46,4 +54,4 @@ def _law(pages: PageClass) -> Law:
     return [Part(chance, pg.HEAD | use, pg.TAIL | use) for use, chance in chances.items()]
 
 
-BEHAVIOURS = {"hugetlb": Behaviour(_law, _draw, kernel_access=used_lines)}
+BEHAVIOURS = {"hugetlb": Behaviour(_law, _draw, draw_each=_draw_each, kernel_access=used_lines)}
