@@ -45,7 +45,9 @@ def census(
     machine: no error has fallen, no script was played.
     """
     from hwsim import census as count
+    from hwsim.cli.replay import stem_of_map, write_map
 
+    stem = None if memory_map is None else stem_of_map(memory_map)
     found = count(
         file, at=at, kernels=kernel or (), replication=replication, seed=seed, overrides=overrides or ()
     )
@@ -53,10 +55,8 @@ def census(
         print_json(found.as_dict())
     else:
         _print(found)
-    if memory_map is not None:
-        from hwsim.cli.replay import write_map
-
-        write_map(found.snapshot, memory_map)
+    if stem is not None:
+        write_map(found.snapshot, stem)
 
 
 def _print(found: Census) -> None:
