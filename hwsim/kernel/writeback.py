@@ -28,6 +28,7 @@ stand apart: their next stores are drawn one by one (``advance_state``) and mark
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp, expm1, log1p
@@ -277,11 +278,17 @@ class Inode:
 
     def stored_first(self, pgoff: int) -> float | None:
         """Whether that store was to this page: None, or a draw below the page's stores per ns."""
-        nth = self._uniform(Slot.DIRTIED_BY, self.clean_ns) * self._region.stores_before(
-            self._region.layout.pages
-        )
-        nth -= self._region.stores_before(pgoff)
+        nth = self._nth_store() - self._region.stores_before(pgoff)
         return nth if 0.0 <= nth < self._region.stores_to(pgoff) else None
+
+    def first_stored(self) -> int:
+        """The page offset that it was to."""
+        pages = self._region.layout.pages
+        return bisect_right(range(pages), self._nth_store(), key=self._region.stores_before) - 1
+
+    def _nth_store(self) -> float:
+        total = self._region.stores_before(self._region.layout.pages)
+        return self._uniform(Slot.DIRTIED_BY, self.clean_ns) * total
 
     def rates_changed(self) -> None:
         """Other tasks map the file than before."""

@@ -12,6 +12,7 @@ from hwsim.kernel.frames import Layout
 from hwsim.memory.base import Base
 from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
 from hwsim.memory.line_reads import LineReads
+from hwsim.memory.runs import Runs
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
@@ -20,7 +21,7 @@ class MemoryLayout:
 
     ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
     uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
-    often a line is read, both built on demand.
+    often a line is read, ``runs`` which pages are alike, all built on demand.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -39,6 +40,7 @@ class MemoryLayout:
         self._add(Layout(FREE, FREE, self._next, free, is_free=True))
         self._base: Base | None = None
         self._line_reads: LineReads | None = None
+        self._runs: Runs | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
 
     @property
@@ -54,6 +56,13 @@ class MemoryLayout:
         if self._line_reads is None:
             self._line_reads = LineReads(self.spec, self.layouts)
         return self._line_reads
+
+    @property
+    def runs(self) -> Runs:
+        """Which pages are alike, and how much can happen to them."""
+        if self._runs is None:
+            self._runs = Runs(self.spec, self.layouts)
+        return self._runs
 
     def _add(self, layout: Layout) -> int:
         self.layouts.append(layout)

@@ -33,7 +33,7 @@ class LineReads:
         self._firsts = [each.first_pfn for each in placed]
         self._ends = [each.first_pfn + each.pages for each in placed]
         users = {each.name: [(1.0, Region(0, each))] for each in placed}
-        for count, name, layout in _mappings(spec, layouts):
+        for count, name, layout in mappings(spec, layouts):
             users[name].append((count, Region(0, layout)))
         self._users = [users[each.name] for each in placed]
 
@@ -51,7 +51,7 @@ class LineReads:
         return LineRates(reads * 1e9, overwrites * 1e9)
 
 
-def _mappings(spec: Spec, layouts: list[Layout]) -> Iterator[tuple[float, str, Layout]]:
+def mappings(spec: Spec, layouts: list[Layout]) -> Iterator[tuple[float, str, Layout]]:
     """(tasks, name of what they map, the mapping): files, and the further tasks of a shared segment."""
     by_name = {each.name: each for each in layouts}
     for task in spec.tasks:

@@ -157,10 +157,11 @@ class AddressMap:
         """How many lines a range has, by arithmetic."""
         return 1 << len(self._free_lines(where)[0])
 
-    def lines_of(self, where: CoordinateRange, limit: int) -> Int64Array:
-        """The physical addresses of the first ``limit`` lines of a range, ascending, int64."""
+    def lines_of(self, where: CoordinateRange, limit: int, first: int = 0) -> Int64Array:
+        """The physical addresses of ``limit`` lines of a range from number ``first`` on, ascending, int64."""
         basis, offset = self._free_lines(where)
-        return gf2.coset(basis, offset, min(limit, 1 << len(basis))) << LINE_SHIFT
+        count = min(limit, (1 << len(basis)) - first)
+        return gf2.coset(basis, offset, count, first) << LINE_SHIFT
 
     def _values_of(self, name: str) -> int:
         return self.geometry.columns if name == "column" else self.geometry.coordinate_counts[name]
