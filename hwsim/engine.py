@@ -83,6 +83,14 @@ class Engine(simpy.Environment):
             return
         self.now_ns = self._now = until_ns
 
+    def as_of(self, time_ns: int, work: Callable[[], None]) -> None:
+        """Do now what was put off at ``time_ns`` because nobody could see it: to ``work`` it is that time."""
+        now_ns, self.now_ns = self.now_ns, time_ns
+        try:
+            work()
+        finally:
+            self.now_ns = now_ns
+
     def stop(self) -> None:
         """End :meth:`run` here and now: what has called this does not go on."""
         raise StopSimulation(None)

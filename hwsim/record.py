@@ -352,7 +352,6 @@ class ReplicationRow(NamedTuple):
     capacity_lost_bytes: Annotated[int, "memory never handed out again"]
     ring_lost: Annotated[int, "finds that were dropped: a full ring, or a bank that overflowed"]
     repeats: Annotated[int, "later finds of known bad lines"]
-    events: Annotated[int, "events of the simulation, a measure of work"]
     lost_writes: Annotated[int, "rows of `lost_writes`: sum of the next three"]
     told_writer: Annotated[int, "those whose writer was told"]
     told_other: Annotated[int, "those of which a bystander or a later session was told, and never the writer"]
@@ -380,3 +379,4 @@ class Replication(NamedTuple):
     events: list[tuple[int, str, dict[str, object]]]  # (time_ns, event, facts); empty unless traced
     meminfo: str  # rendering of the BadPages line at the end
     faults: list[FaultRow]
+    settled: str = ""  # played; else how its fate was found without, such as "quiet"

@@ -12,15 +12,18 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from hashlib import blake2b
-from math import exp, sqrt
-from statistics import NormalDist
+from math import sqrt
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
+
+from hwsim.elementary import exp, log1p, normal_quantile
 
 ROW = 32  # uniforms per error; eight Philox counters
-_SCALE = 2.0**-53
-_NAME = struct.Struct("<qqq")  # of a draw: whose it is, slot, k
+_SCALE = 1 / 2**53
+NAMED = struct.Struct("<qqq")  # a draw by name: whose it is, slot, k
 
 
 class Slot(IntEnum):
@@ -90,6 +93,35 @@ class Slot(IntEnum):
     WRITTEN_OUT = 60
 
 
+def uniforms(raw: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """Words of 64 random bits as uniforms strictly between 0 and 1, of 53 bits each."""
+    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * _SCALE
+
+
+def arrivals_key(key: bytes, source: int) -> bytes:
+    """The key of the stream of error source number ``source``, from that of its replication."""
+    return blake2b(struct.pack("<q", source), key=key, digest_size=16, person=b"arrivals").digest()
+
+
+class _Key(ISeedSequence):
+    """A key for Philox, taken as it is.
+
+    Given one as ``key=``, numpy draws a seed from the operating system all the same and drops it, which takes
+    longer than all else.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._words = np.frombuffer(key, np.dtype("<u8"))
+
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> npt.NDArray[np.uint64]:  # noqa: ARG002
+        """The two words that Philox asks for."""
+        return self._words
+
+
+def _philox(key: bytes, counter: int | None = None) -> np.random.Philox:
+    return np.random.Philox(_Key(key), counter=counter)  # type: ignore[arg-type]  # its stub has one class only
+
+
 class Draws:
     """All randomness of one replication.
 
@@ -105,7 +137,7 @@ class Draws:
         self._key = digest
         self._philox: np.random.Philox | None = None
         self._first = 0
-        self._size = 2
+        self._size = 1
         self._block: list[list[float]] = []
 
     def row(self, error: int) -> list[float]:
@@ -114,32 +146,27 @@ class Draws:
         if 0 <= offset < len(self._block):
             return self._block[offset]
         if self._philox is None or offset != len(self._block):
-            key = int.from_bytes(self._key, "little")
-            self._philox = np.random.Philox(key=key, counter=error * (ROW // 4))
-            self._size = 2
+            self._philox = _philox(self._key, error * (ROW // 4))
+            self._size = 1
         self._first = error
-        self._size = min(self._size * 2, 1024)
         raw = self._philox.random_raw(self._size * ROW)
-        uniforms = ((raw >> np.uint64(11)) + 0.5) * _SCALE
-        self._block = uniforms.reshape(self._size, ROW).tolist()
+        self._block = uniforms(raw).reshape(self._size, ROW).tolist()
+        self._size = min(self._size * 2, 1024)
         return self._block[0]
 
     def extra(self, name: int, slot: int, k: int = 0) -> float:
         """A further uniform for ``name`` (an error id, or a negative number for things without one)."""
-        digest = blake2b(_NAME.pack(name, slot, k), key=self._key, digest_size=8).digest()
+        digest = blake2b(NAMED.pack(name, slot, k), key=self._key, digest_size=8).digest()
         return ((int.from_bytes(digest, "little") >> 11) + 0.5) * _SCALE
 
     def generator(self, name: int, slot: int, k: int = 0) -> np.random.Generator:
         """A stream of its own, for draws that come by the array."""
-        digest = blake2b(_NAME.pack(name, slot, k), key=self._key, digest_size=16).digest()
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+        digest = blake2b(NAMED.pack(name, slot, k), key=self._key, digest_size=16).digest()
+        return np.random.Generator(_philox(digest))
 
     def arrivals(self, source: int) -> Arrivals:
         """The stream of error source number ``source``: inter-arrival times, or times."""
-        digest = blake2b(
-            struct.pack("<q", source), key=self._key, digest_size=16, person=b"arrivals"
-        ).digest()
-        return Arrivals(int.from_bytes(digest, "little"))
+        return Arrivals(arrivals_key(self._key, source))
 
 
 # What a draw decides: yes or no, which of several, or how long something takes (all others).
@@ -187,7 +214,7 @@ def poisson(u: float, mean: float) -> int:
     if mean <= 0.0:
         return 0
     if mean > 500.0:
-        return max(0, int(mean + sqrt(mean) * NormalDist().inv_cdf(u) + 0.5))
+        return max(0, int(mean + sqrt(mean) * normal_quantile(u) + 0.5))
     count, term = 0, exp(-mean)
     total = term
     while u > total and term > 0.0:
@@ -208,12 +235,12 @@ def binomial(u: float, n: int, p: float) -> int:
         return n
     variance = n * p * (1.0 - p)
     if variance > 100.0:
-        return min(n, max(0, int(n * p + sqrt(variance) * NormalDist().inv_cdf(u) + 0.5)))
+        return min(n, max(0, int(n * p + sqrt(variance) * normal_quantile(u) + 0.5)))
     if p < 0.05:
         return min(n, poisson(u, n * p))
-    if p > 0.95:
-        return n - min(n, poisson(1.0 - u, n * (1.0 - p)))
-    count, term = 0, (1.0 - p) ** n
+    if p > 0.5:  # no chance below is 0 as a float
+        return n - binomial(1.0 - u, n, 1.0 - p)
+    count, term = 0, exp(n * log1p(-p))
     total = term
     while u > total and count < n:
         term *= (n - count) / (count + 1) * p / (1.0 - p)
@@ -228,24 +255,22 @@ class Arrivals:
 
     __slots__ = ("_at", "_block", "_philox", "_size")
 
-    def __init__(self, key: int) -> None:
-        self._philox = np.random.Philox(key=key)
+    def __init__(self, key: bytes) -> None:
+        self._philox = _philox(key)
         self._size = 4
         self._block: list[float] = []
         self._at = 0
 
     def uniforms(self, count: int) -> list[float]:
-        """The first ``count`` uniforms of the stream."""
-        raw = self._philox.random_raw(count)
-        found: list[float] = (((raw >> np.uint64(11)) + 0.5) * _SCALE).tolist()
+        """The next ``count`` uniforms of the stream."""
+        found: list[float] = uniforms(self._philox.random_raw(count)).tolist()
         return found
 
     def next_exponential(self) -> float:
         """One unit exponential by inverse CDF."""
         if self._at == len(self._block):
-            raw = self._philox.random_raw(self._size)
-            self._block = (-np.log1p(-((raw >> np.uint64(11)) + 0.5) * _SCALE)).tolist()
+            self._block = self.uniforms(self._size)
             self._at = 0
             self._size = min(self._size * 2, 1024)
         self._at += 1
-        return self._block[self._at - 1]
+        return -log1p(-self._block[self._at - 1])

@@ -7,13 +7,12 @@ nothing else.  Times are integer nanoseconds, sizes are 4 KiB pages, rates are e
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields, replace
-from statistics import NormalDist
 from typing import Any
 
+from hwsim.elementary import exp, log1p, normal_quantile
+
 MAX_CPUS = 4096  # NR_CPUS of x86, at most (arch/x86/Kconfig)
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,11 @@ class Delay:
         if self.kind == "constant":
             return self.mean_ns
         if self.kind == "exponential":
-            return int(-self.mean_ns * math.log1p(-u))
+            return int(-self.mean_ns * log1p(-u))
         if self.kind == "uniform":
             return int(self.low_ns + (self.high_ns - self.low_ns) * u)
         if self.kind == "lognormal":
-            return int(self.mean_ns * math.exp(self.sigma * _NORMAL.inv_cdf(u)))
+            return int(self.mean_ns * exp(self.sigma * normal_quantile(u)))
         raise ValueError(f"unknown distribution {self.kind!r}")
 
     def without_chance(self) -> Delay:
@@ -231,7 +230,8 @@ class DramSpec:
     ``on_ns`` and ``off_ns``.  ``show``: the median chance that a read of a line with a fault that stays
     meets wrong bits (what is stored may agree with a stuck cell), ``show_sigma`` its log standard
     deviation.  ``max_lines``: at most so many lines of one fault go bad, at random; None: all of them.
-    ``row_sparing``: corrected errors after which a spare row takes over; ``ppr``: rows are repaired at each boot.
+    ``row_sparing``: corrected errors after which a spare row takes over; ``ppr``: rows are repaired at each
+    boot.
     """
 
     geometry: str

@@ -34,6 +34,8 @@ MODEL = (
     "machine",
     "explaining",
     "memory",
+    "elementary",
+    "many_draws",
     "engine",
     "rng",
     "record",

@@ -26,7 +26,7 @@ LEAST_RATIO = 0.97  # CPU time of OLD / of NEW
 def count() -> dict[str, float]:
     """Events and calls an error, in the tree on PYTHONPATH."""
     from benchmarks.worlds import reference
-    from hwsim.machine import run_replication
+    from hwsim.machine import Machine, MemoryLayout, run_replication
 
     calls = 0
 
@@ -38,9 +38,11 @@ def count() -> dict[str, float]:
     run_replication(reference(days=5), 0)  # what is made once is not counted
     gc.disable()
     sys.setprofile(seen)
-    row = run_replication(spec, 0).row
+    errors = run_replication(spec, 0).row.errors
     sys.setprofile(None)
-    return {"errors": row.errors, "events": row.events / row.errors, "calls": calls / row.errors}
+    machine = Machine(spec, 0, MemoryLayout(spec))
+    machine.run()
+    return {"errors": errors, "events": machine.engine.scheduled / errors, "calls": calls / errors}
 
 
 def seconds() -> dict[str, float]:

@@ -36,12 +36,14 @@ def world(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
         return
     for index in range(replications):
         for table, found in run_replication(spec, index, trace=True)._asdict().items():
+            if table == "settled":  # how the result was found
+                continue
             for number, row in enumerate(found if isinstance(found, list) else [found]):
                 fields = row._asdict() if hasattr(row, "_asdict") else row
                 if table in NAMES:
                     fields = dict(zip(NAMES[table], row, strict=True))
                 if table == "row":
-                    del fields["events"]
+                    fields.pop("events", None)
                 yield table, f"{name}, replication {index}", number, fields
 
 

@@ -16,6 +16,7 @@ from hwsim.engine import Engine
 from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
+from hwsim.kernel.mm.page_alloc import allocations_per_ns
 from hwsim.record import End, ErrorRow, SignalRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
@@ -86,8 +87,10 @@ class BadLines:
             self._start(first)
             for new in further:
                 self._end_as_duplicate(new, first)
-        elif any([self._join(new, other) for new in made]) and other.state == LATENT:
-            other.draw_race()
+        else:
+            further = [new for new in made if self._join(new, other)]
+            if further and other.state == LATENT:
+                other.draw_race()
         return made
 
     def _new(
@@ -146,8 +149,7 @@ class BadLines:
         around = self.around
         around.kernel, around.delivery = kernel, delivery
         around.boot += 1
-        spec, free = around.spec, kernel.mem_map.by_name["free"].layout.pages
-        around.allocations_per_ns = spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
+        around.allocations_per_ns = allocations_per_ns(kernel)
 
     def halted(self, by: BadLine | None = None) -> None:
         """The kernel has stopped, perhaps ``by`` a line: nothing happens to any until the next one is up."""
@@ -192,7 +194,7 @@ class BadLines:
             ending.close(line, end_ns)
 
     def rows(self) -> tuple[list[ErrorRow], list[SignalRow]]:
-        """The records of all errors, but for lines of a set that nobody met, and of the signals they led to."""
+        """The records of all errors, but for lines of a set that nobody met, and of their signals."""
         for line in self.open.values():
             ending.book_signals(line)
         lines, replication = list(filter(has_row, self.all.values())), self.around.replication

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, log1p
-from statistics import NormalDist
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.bad_lines.line_set import LineSet
 from hwsim.bad_lines.rows import has_row
 from hwsim.bad_lines.ruined import Ruined, SingleLines
+from hwsim.elementary import added, exp, exp_of_each, log1p, normal_quantile, normal_quantile_of_each
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.dram.address_map import CoordinateRange
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
@@ -20,13 +19,14 @@ from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
+from hwsim.many_draws import Floats, ManyDraws
+from hwsim.memory.cells import Cells
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
 from hwsim.spec import FEW_LINES, DramSpec, ErrorSpec
 from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, PAGE_SHIFT
 
-_NORMAL = NormalDist()
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others
 _SAMPLE = 64  # lines of a wide fault that are asked how often they are read
 
@@ -35,8 +35,8 @@ def frailty(draws: Draws, source: int, dram: DramSpec) -> float:
     """This machine's factor on the rate of its faults: lognormal with mean 1."""
     if dram.frailty <= 0.0:
         return 1.0
-    z = _NORMAL.inv_cdf(draws.extra(_NAME - source, Slot.FRAILTY))
-    return exp(dram.frailty * z - dram.frailty**2 / 2.0)
+    z = normal_quantile(draws.extra(_NAME - source, Slot.FRAILTY))
+    return exp(dram.frailty * z - dram.frailty * dram.frailty / 2.0)
 
 
 def rate_per_s(draws: Draws, source: int, error: ErrorSpec) -> float:
@@ -44,15 +44,25 @@ def rate_per_s(draws: Draws, source: int, error: ErrorSpec) -> float:
     return error.rate_per_s if error.dram is None else error.rate_per_s * frailty(draws, source, error.dram)
 
 
+def rates_per_s(draws: ManyDraws, source: int, error: ErrorSpec) -> float | Floats:
+    """:func:`rate_per_s` on each of many machines, or the one rate that all of them have."""
+    dram = error.dram
+    if dram is None or dram.frailty <= 0.0:
+        return error.rate_per_s
+    z = normal_quantile_of_each(draws.extra(_NAME - source, Slot.FRAILTY))
+    return error.rate_per_s * exp_of_each(dram.frailty * z - dram.frailty * dram.frailty / 2.0)
+
+
 class DramFaults:
     """All faults of a machine, in order of onset."""
 
-    __slots__ = ("_around", "_bad_lines", "_layout", "faults")
+    __slots__ = ("_around", "_bad_lines", "_cells", "_layout", "faults")
 
-    def __init__(self, bad_lines: BadLines, layout: MemoryLayout) -> None:
+    def __init__(self, bad_lines: BadLines, layout: MemoryLayout, cells: Callable[[], Cells]) -> None:
         self._around = bad_lines.around
         self._bad_lines = bad_lines
         self._layout = layout
+        self._cells = cells  # found when a set of lines first asks for them
         self.faults: list[FaultCourse] = []
 
     def onset(self, source: int, dram: DramSpec) -> None:
@@ -85,10 +95,10 @@ class DramFaults:
         pfns, lines = dimms.pages(where, limit, chance)
         fitted = int(np.searchsorted(pfns, spec.memory_pages + spec.hidden_pages))
         pfns, lines = pfns[:fitted], lines[:fitted]
-        if np.bitwise_count(lines).sum() > FEW_LINES:
+        if np.bitwise_count(lines).sum() > FEW_LINES and not self._layout.spec.script:
             course.sets += 1
             own = self._around.draws.generator(_NAME - course.number, Slot.FAULT, course.sets)
-            return LineSet(self._bad_lines, self._layout.runs, owners, (pfns, lines), own)
+            return LineSet(self._bad_lines, self._cells(), owners, (pfns, lines), own)
         single = [
             (pfn, line)
             for pfn, bits in zip(pfns.tolist(), lines.tolist(), strict=True)
@@ -105,8 +115,8 @@ class DramFaults:
         lines = dimms_of(course.dram).lines(fault.where, _SAMPLE, chance).tolist()
         rates_of = self._layout.line_reads.of
         rates = [rates_of(address >> PAGE_SHIFT) for address in lines]
-        reads = sum(each.reads for each in rates) / len(rates)
-        overwrites = sum(each.overwrites for each in rates) / len(rates)
+        reads = added(each.reads for each in rates) / len(rates)
+        overwrites = added(each.overwrites for each in rates) / len(rates)
         period = around.spec.scrub.period_ns
         sweeps = 1e9 / period if period else 0.0
         course.reads_per_s = course.lines * (reads + sweeps)
@@ -182,7 +192,7 @@ class DramFaults:
 
     def bank_is_taken(self, failure: MemoryFailure) -> bool:
         """Whether a corrected error waits in the bank, so that a find overflows it (SDM 3B, table 15-7)."""
-        rate = sum(
+        rate = added(
             each.shown_per_s * each.active_share
             for each in self.faults
             if not each.gone
@@ -206,10 +216,10 @@ class DramFaults:
             self._later(first, first.dram.on_ns, Slot.WINDOW_ON, lambda: self._window_ends(owners, lines))
 
     def _window_ends(self, owners: list[FaultCourse], lines: Ruined) -> None:
-        """Until the next window; a fault all of whose lines are out of use has none that tells."""
+        """Until the next one, if any line is left to go bad in it."""
         first = owners[0]
-        lines.good_again()
-        self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, lines))
+        if lines.good_again():
+            self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, lines))
 
     def _later(self, course: FaultCourse, mean_ns: int, slot: Slot, then: Callable[[], None]) -> None:
         around = self._around

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import expm1
-
+from hwsim.elementary import expm1
 from hwsim.hardware.dram.dram_fault import DramFault, dimms_of
 from hwsim.record import Ecc, FaultEnd, Permanence
 from hwsim.rng import binomial, poisson
@@ -21,8 +20,8 @@ class FaultCourse:
 
     __slots__ = (
         "corrected", "dram", "dropped", "end", "end_ns", "errors", "fades_as", "fades_ns", "fault", "lines",
-        "met", "number", "onset_ns", "read_first", "reads_per_s", "records", "ruined", "sets", "shows", "source",
-        "u",
+        "met", "number", "onset_ns", "read_first", "reads_per_s", "records", "ruined", "sets", "shows",
+        "source", "u",
     )  # fmt: skip
 
     def __init__(self, number: int, source: int, onset_ns: int, fault: DramFault, dram: DramSpec) -> None:

@@ -5,12 +5,11 @@ From here on any touch of the *page* counts, not only of the bad line.
 
 from __future__ import annotations
 
-from math import expm1
-
 from hwsim.bad_lines import late_touch, read_again
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.line_writeback import look_after_no_more
 from hwsim.bad_lines.states import HANDLED
+from hwsim.elementary import added, expm1
 from hwsim.engine import TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import MemoryFailure
@@ -101,9 +100,9 @@ def _out_of_reach(line: BadLine, found_ns: int, vmas: list[Vma]) -> None:
     line.record.unmapped_ns = now = around.engine.now_ns
     if page is None or now <= found_ns:
         return
-    rate = sum(sum(quiet_rates(vma, page.pgoff, line.permanent)) for vma in vmas)
+    rate = added(added(quiet_rates(vma, page.pgoff, line.permanent)) for vma in vmas)
     if page.region.layout.is_file:
-        rate += sum(page.region.touch_rates(page.pgoff))  # read() and write() by system call
+        rate += added(page.region.touch_rates(page.pgoff))  # read() and write() by system call
     u = around.draws.extra(line.error, Slot.WINDOW, line.attempts)
     line.record.touched = u < -expm1(-rate * (now - found_ns))
 

@@ -1,18 +1,19 @@
 """The race of a line that was latent in a set, and to which something may be coming now.
 
-A set waits for as much as can come to its lines at most (``memory/runs``).  Once it has come to a line, the page is
-drawn, and with it how much truly comes: with that share the first of its candidates is now.  Which of them that is
-does not depend on when, and the others are as far behind it as they were: exponential times have no memory.
+A set waits for as much as can come to its lines at most (``memory/race_each``).  Once it has come to a line,
+the page is drawn, and with it how much truly comes: with that share the first of its candidates is now.
+Which of them that is does not depend on when, and the others are as far behind it as they were: exponential
+times have no memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
 
 from hwsim.bad_lines import line_writeback
 from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.bad_lines.race import candidates
+from hwsim.elementary import added, exp
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.page_cache import inode_of
 from hwsim.kernel.mm_types import Page
@@ -30,7 +31,7 @@ def hazard_per_ns(line: BadLine) -> float:
     dirtied_ns = page.dirtied_ns
     waits = [each.time_ns - now - 1 for each in _by_chance(page, candidates(line, page, _mean))]
     page.dirtied_ns = dirtied_ns
-    return sum(1.0 / max(1, wait) for wait in waits)
+    return added(1.0 / max(1, wait) for wait in waits)
 
 
 def hasten(line: BadLine) -> None:

@@ -11,9 +11,9 @@ Life of one: :func:`expect` -> it comes (late kill), or :func:`touched_by_step`,
 from __future__ import annotations
 
 from functools import partial
-from math import log1p
 
 from hwsim.bad_lines.bad_line import BadLine, Candidate, LateTouches
+from hwsim.elementary import log1p
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mm.memory import FATAL, do_page_fault, is_fatal, unmap_mapping_range

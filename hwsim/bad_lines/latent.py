@@ -13,9 +13,9 @@ from hwsim.kernel.mm_types import Region
 class Latent:
     """Many lines of one fault.
 
-    :meth:`has_latent`: which of these frames have lines that wait in it.  :meth:`stand_for`: the page gets another error, or the same one from elsewhere: its lines are single ones from now
-    on.  :meth:`revived`: the frames of the region have a new owner.  :meth:`halt`, :meth:`go_on`: the kernel stops, the
-    next one runs.
+    :meth:`has_latent`: which of these frames have lines that wait in it.  :meth:`stand_for`: a page gets
+    another error, so its lines are errors of their own from now on.  :meth:`revived`: the frames of the
+    region have a new owner.  :meth:`halt`, :meth:`go_on`: the kernel stops, the next one runs.
     """
 
     __slots__ = ()

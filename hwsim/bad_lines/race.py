@@ -10,13 +10,13 @@ from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
-from math import log1p
 
 from hwsim.bad_lines import frame_reuse, line_writeback
 from hwsim.bad_lines.bad_line import BadLine, Candidate
 from hwsim.bad_lines.discovery import consumed
 from hwsim.bad_lines.ending import overwritten
 from hwsim.bad_lines.looks import settle
+from hwsim.elementary import added, log1p
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.page_cache import inode_of
@@ -155,8 +155,8 @@ def _first_touch(line: BadLine, page: Page, uniform: Uniform, now: int, times: l
             times.append(Candidate(int(taking.time_ns) + 1, KERNEL_ACCESS, "first_touch", happens))
         return
     vmas = [vma for vma in region.anon_vma or region.vmas if vma.alive and vma.covers(page.pgoff)]
-    rates = [sum(vma.region.touch_rates(page.pgoff)) for vma in vmas]
-    total = sum(rates)
+    rates = [added(vma.region.touch_rates(page.pgoff)) for vma in vmas]
+    total = added(rates)
     if total > 0.0:
         nth = bisect_right(list(accumulate(rates)), uniform(Slot.RACE_WHO) * total)
         who = vmas[min(nth, len(vmas) - 1)]
@@ -215,7 +215,7 @@ def _next_writeback(line: BadLine, page: Page, uniform: Uniform, now: int) -> Ca
     page.dirtied_ns = None
     if page.flags & pg.DIRTY:
         return line_writeback.written_back(page, now)
-    stores = sum(rate for rate, _ in quiet_stores(page, line.permanent))
+    stores = added(rate for rate, _ in quiet_stores(page, line.permanent))
     inode = inode_of(page)
     if stores <= 0.0 or inode is None:
         return None

@@ -7,10 +7,10 @@ mapping has pages, and none lets sync() throw one away otherwise.
 from __future__ import annotations
 
 from collections.abc import Container
-from math import log1p
 from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.elementary import added, log1p
 from hwsim.kernel.mm.memory import meets_poison
 from hwsim.kernel.mm.page_cache import dropped_pages, has_cached_pages
 from hwsim.kernel.mm_types import Page, Region, Vma
@@ -79,7 +79,7 @@ def sharers_changed(line: BadLine) -> None:
         return
     if page.mapping is None and (due_ns is None or due_ns > now):
         u = line.around.draws.extra(line.error, Slot.READ_AGAIN, now)
-        time = _first_ns(now, sum(uses_of(page.region, page, _barred(page))), u)
+        time = _first_ns(now, added(uses_of(page.region, page, _barred(page))), u)
         _expect(page, [] if time is None else [time])
         line.around.kernel.files.readers_changed(mapping)
 

@@ -1,9 +1,11 @@
-"""The lines that a DRAM fault ruins: they go bad together, and of an intermittent fault read right again together."""
+"""The lines that a DRAM fault ruins: they go bad together; of an intermittent fault, window by window."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 from mypy_extensions import trait
 
 from hwsim.bad_lines.bad_line import BadLine
@@ -12,6 +14,7 @@ from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.record import End, Permanence
 
+Pages = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]  # page frames ascending, a bit for each line
 Line = tuple[int, int]  # page frame number, and the line in the page
 
 
@@ -25,13 +28,16 @@ class Ruined:
         """They go bad now; how many."""
         raise NotImplementedError
 
-    def good_again(self) -> None:
-        """What nobody has found reads right again; what is isolated stays."""
+    def good_again(self) -> bool:
+        """What nobody has found reads right again, what is isolated stays; whether any goes bad once more."""
         raise NotImplementedError
 
 
 class SingleLines(Ruined):
-    """Few lines.  Life: made with the fault -> :meth:`go_bad` -> :meth:`good_again`, and bad with the next window."""
+    """Few lines.
+
+    Life: made with the fault -> :meth:`go_bad` -> :meth:`good_again`, and bad with the next window.
+    """
 
     __slots__ = ("_bad_lines", "_lines", "_made", "_owners")
 
@@ -46,9 +52,10 @@ class SingleLines(Ruined):
             bad.faults = tuple(self._owners)
         return len(self._made)
 
-    def good_again(self) -> None:
+    def good_again(self) -> bool:
         back = read_right_again(self._bad_lines, self._made)
         self._lines = [(line.pfn, line.number_in_page) for line in back]
+        return bool(back)
 
 
 def is_permanent(owners: Sequence[FaultCourse]) -> bool:

@@ -24,7 +24,7 @@ from hwsim.explaining.question import (
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import scan
 from hwsim.kernel.failure import MemoryFailure
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm.me_handlers import ACTION_NAME
@@ -198,7 +198,7 @@ class _World:
     ) -> None:
         engine = Engine()
         printk = Printk(enabled=True)
-        mem_map = MemMap([Layout("page", "anon", 0, spec.memory_pages)], spec.memory_pages)
+        mem_map = MemMap(Layouts([Layout("page", "anon", 0, spec.memory_pages)]), spec.memory_pages)
         self.kernel = kernel = Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, {})
         self.printk = printk
         flags = kernel.config.real_flags(pg.flags_of(names)) & ~_WAITED_FOR

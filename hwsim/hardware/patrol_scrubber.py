@@ -11,6 +11,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from mypy_extensions import trait
 
 from hwsim.engine import SCRUB_VISIT, Engine, Sleeper, Steps
@@ -28,6 +30,8 @@ class Scrubbed:
 
 
 Line = TypeVar("Line", bound=Scrubbed)
+Floats = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
 
 
 class PatrolScrubber(Sleeper, Generic[Line]):
@@ -86,7 +90,7 @@ class PatrolScrubber(Sleeper, Generic[Line]):
         return first + ((after_ns - first) // period + 1) * period
 
     def next_place(self, after_ns: int) -> int:
-        """The line, counted through all of memory, that it reads first after ``after_ns``; it may be beyond the end."""
+        """The line, counted through memory, that it reads first after ``after_ns``; maybe beyond the end."""
         assert self.period_ns is not None
         place = (after_ns + self._phase_ns) % self.period_ns + 1
         return -(-place * self._lines // self.period_ns)
@@ -101,3 +105,19 @@ class PatrolScrubber(Sleeper, Generic[Line]):
         if visit is None or visit >= until_ns or not self.period_ns:
             return 0
         return 1 + (until_ns - 1 - visit) // self.period_ns
+
+
+def first_visits(
+    spec: ScrubSpec, memory_pages: int, u: Floats, pfn: Positions, line: Positions, after_ns: Positions
+) -> Positions:
+    """int64: what :meth:`PatrolScrubber.next_visit_ns` gives of a line on each of many machines.
+
+    ``u`` is where each scrubber stands at time zero.  There has to be one.
+    """
+    period, lines = spec.period_ns, memory_pages * LINES_PER_PAGE
+    assert period
+    # The product has more bits than an int64: Python's integers do not mind.
+    places = [place * period // lines for place in (pfn * LINES_PER_PAGE + line).tolist()]
+    first = (np.array(places, np.int64) - (u * period).astype(np.int64)) % period
+    visits: Positions = first + np.where(after_ns < first, 0, (after_ns - first) // period + 1) * period
+    return visits

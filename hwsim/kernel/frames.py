@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -58,6 +59,25 @@ class Layout:
             rates += ((0.0, 0.0),)
         object.__setattr__(self, "bands", tuple(round(end * self.pages) for end in ends[: len(rates) - 1]))
         object.__setattr__(self, "rates", rates)
+
+
+class Layouts(tuple[Layout, ...]):
+    """All regions of a machine as it is built, by number, and how to find one: made once for all boots.
+
+    ``numbers`` by name; ``placed`` are those with frames of their own, in physical order, ``firsts`` the
+    first pfn of each.
+    """
+
+    def __init__(self, _layouts: Iterable[Layout]) -> None:
+        self.numbers = {layout.name: number for number, layout in enumerate(self)}
+        of_frames = ((n, each) for n, each in enumerate(self) if each.first_pfn >= 0 and each.pages)
+        runs = sorted((each.first_pfn, number) for number, each in of_frames)
+        self.firsts = [first_pfn for first_pfn, _ in runs]
+        self.placed = [number for _, number in runs]
+
+    def of(self, name: str) -> Layout:
+        """The region of this name."""
+        return self[self.numbers[name]]
 
 
 @dataclass(slots=True, eq=False)

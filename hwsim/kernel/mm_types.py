@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from mypy_extensions import trait
 
+from hwsim.elementary import added
 from hwsim.engine import Bell
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.frames import Frames
@@ -143,7 +144,7 @@ class Region(Frames, Stored):
     def stores_to(self, pgoff: int) -> float:
         """Of a file: stores per ns to one page, by write() and through all mappings."""
         assert self.mapping is not None
-        return self.touch_rates(pgoff)[1] + sum(
+        return self.touch_rates(pgoff)[1] + added(
             vma.region.touch_rates(pgoff)[1] for vma in self.mapping.vmas if vma.covers(pgoff)
         )
 

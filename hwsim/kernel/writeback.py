@@ -31,10 +31,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, expm1, log1p
 
 from mypy_extensions import trait
 
+from hwsim.elementary import added, exp, expm1, log1p
 from hwsim.kernel.frames import Layout
 from hwsim.rng import Slot
 
@@ -120,6 +120,7 @@ class Inode:
     _others_ns: int | None = None  # first store since then to a page that does not stand apart
     _draw_from_ns: int | None = field(init=False)  # that store is not drawn yet: it comes after this
     _apart: dict[int, float] = field(default_factory=dict)  # page offset -> stores per ns
+    _many_apart: dict[int, int] = field(default_factory=dict)  # page offset -> how many like that one
     _rate: float | None = None  # stores per ns to all other pages
     _rates_are_old: bool = False
 
@@ -311,11 +312,19 @@ class Inode:
             if self._rate is not None:
                 self._rate += stores
 
+    def look_after_many(self, pgoff: int, pages: int) -> None:
+        """So many more pages stand apart, all stored to as often as this one; fewer, if it is negative."""
+        self._many_apart[pgoff] = self._many_apart.get(pgoff, 0) + pages
+        self._rates_are_old = True
+        if self._rate is not None:
+            self._rate = max(0.0, self._rate - pages * self._region.stores_to(pgoff))
+
     def _stores_per_ns(self) -> float:
         if self._rate is None:
             self._apart = {pgoff: self._region.stores_to(pgoff) for pgoff in self._apart}
             total = self._region.stores_before(self._region.layout.pages)
-            self._rate = max(0.0, total - sum(self._apart.values()))
+            many = (pages * self._region.stores_to(pgoff) for pgoff, pages in self._many_apart.items())
+            self._rate = max(0.0, total - added(self._apart.values()) - added(many))
         return self._rate
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from math import log1p
 from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.drop_pages import drop_pages
 from hwsim.bad_lines.surroundings import Surroundings
+from hwsim.elementary import log1p
 from hwsim.engine import KERNEL_ACCESS, TASK_ACCESS, Agenda
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.filemap import (

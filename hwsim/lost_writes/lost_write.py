@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import log1p
 from typing import NamedTuple
 
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.read_again import FIRST_READ, OVERWRITTEN, uses_of
+from hwsim.elementary import added, log1p
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.me_handlers import me_pagecache_dirty
 from hwsim.kernel.mm.memory import meets_poison
@@ -237,7 +237,7 @@ def _draw_writer(line: BadLine, page: Page, users: list[str]) -> str:
         for vma in (mapping.vmas if mapping is not None else ())
         if vma.alive and vma.covers(page.pgoff)
     ]
-    nth = line.around.draws.extra(line.error, Slot.WRITER) * sum(rate for rate, _ in rates)
+    nth = line.around.draws.extra(line.error, Slot.WRITER) * added(rate for rate, _ in rates)
     for rate, name in rates:
         if nth < rate:
             return name

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf, nextafter
 
-from hwsim.bad_lines.dram_faults import rate_per_s
+import numpy as np
+
+from hwsim.bad_lines.dram_faults import rate_per_s, rates_per_s
+from hwsim.many_draws import ManyDraws, Mask
 from hwsim.rng import Draws
 from hwsim.spec import ErrorSpec
 
@@ -15,7 +19,7 @@ def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iter
     A count is the Poisson process given its number of events: these are independent and uniform (Ross,
     Stochastic Processes, 2nd ed., theorem 2.3.1).  Both read the source's own stream, whatever the policy.
     """
-    end_ns = horizon_ns if error.end_ns is None else min(error.end_ns, horizon_ns)
+    end_ns = _end_ns(error, horizon_ns)
     if error.count is not None:
         yield from _uniform(draws.arrivals(source).uniforms(error.count), error.start_ns, end_ns)
         return
@@ -32,6 +36,21 @@ def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iter
         if time_ns >= end_ns:
             return
         yield time_ns
+
+
+def nothing_arrives(draws: ManyDraws, source: int, error: ErrorSpec, horizon_ns: int) -> Mask:
+    """bool[machines]: where :func:`onsets` of a source without a count are none."""
+    window_ns = _end_ns(error, horizon_ns) - error.start_ns
+    with np.errstate(divide="ignore", over="ignore"):  # no rate, no arrival
+        waits_ns = draws.first_exponentials(source) / rates_per_s(draws, source, error) * 1e9
+    # A wait is cut to whole ns before it is compared: all the same, with an integer.  Not every integer is a
+    # float: the least of these that is not below the window.
+    least_ns = float(window_ns)
+    return waits_ns >= (least_ns if least_ns >= window_ns else nextafter(least_ns, inf))
+
+
+def _end_ns(error: ErrorSpec, horizon_ns: int) -> int:
+    return horizon_ns if error.end_ns is None else min(error.end_ns, horizon_ns)
 
 
 def _uniform(uniforms: list[float], start_ns: int, end_ns: int) -> list[int]:

@@ -7,13 +7,14 @@ from functools import partial
 from hwsim.engine import Engine
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mem_map import MemMap
-from hwsim.kernel.mm_types import AddressSpace
+from hwsim.kernel.mm_types import AddressSpace, Region
 from hwsim.kernel.printk import Printk
 from hwsim.kernel.versions.boot import booted
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Draws, Slot
-from hwsim.spec import MachineSpec
+from hwsim.spec import MachineSpec, Spec
+from hwsim.userspace.periodic_fsync import phase_ns
 
 # Names of draws that belong to no error: below zero, apart from one another.
 _FLUSHER, _SYNC = -2, -5_000_000
@@ -30,16 +31,43 @@ def boot_kernel(
 ) -> Kernel:
     """A fresh kernel over the regions of the layout; its ports are not wired yet."""
     mem_map, flusher = MemMap(layout.layouts, spec.memory_pages), _flusher(draws, spec, engine.now_ns)
-    for region in mem_map.regions:
-        region.since_ns = engine.now_ns
-        if region.layout.filesystem:
-            region.mapping = AddressSpace(region.name, region.layout.filesystem)
-        if region.layout.cow_of >= 0:
-            region.fork_family = mem_map.regions[region.layout.cow_of]
-        if region.mapping is not None and region.mapping.accounts_dirty:
-            draw = partial(draws.extra, _INODE - region.number)
-            region.mapping.host = Inode(region, flusher, engine.now_ns, draw)
+    mem_map.regions.first_looks.append(partial(_comes_up, mem_map, draws, flusher, engine.now_ns))
     return Kernel(booted(spec.kernel, spec.switches), spec, engine, mem_map, printk, reached, flusher)
+
+
+def _comes_up(mem_map: MemMap, draws: Draws, flusher: Flusher, boot_ns: int, region: Region) -> None:
+    """The region as it was at the boot: its mapping, its clocks."""
+    layout = region.layout
+    region.since_ns = boot_ns
+    if layout.filesystem:
+        region.mapping = AddressSpace(region.name, layout.filesystem)
+        if region.mapping.accounts_dirty:
+            region.mapping.host = _inode(draws, flusher, region, boot_ns)
+    if layout.cow_of >= 0:
+        region.fork_family = mem_map.regions[layout.cow_of]
+
+
+def inode_at_boot(draws: Draws, spec: Spec, region: Region) -> Inode:
+    """The inode of a file as it is when a machine has booted, with the calls that will come by chance.
+
+    ``region``: of any machine that has booted like it.
+    """
+    assert region.mapping is not None
+    inode = _inode(draws, _flusher(draws, spec.machine, 0), region, 0)
+    number = 0
+    for task in spec.tasks:
+        places = task.count * (1 + task.children)
+        if task.fsync is not None and region.name == f"file:{task.fsync.file}":
+            calls = (phase_ns(each, task.fsync, draws) for each in range(number, number + places))
+            inode.calls += [(call, task.fsync.every_ns) for call in calls]
+        number += places
+    if region.mapping.vmas:
+        inode.rates_changed()
+    return inode
+
+
+def _inode(draws: Draws, flusher: Flusher, region: Region, now_ns: int) -> Inode:
+    return Inode(region, flusher, now_ns, partial(draws.extra, _INODE - region.number))
 
 
 def _flusher(draws: Draws, spec: MachineSpec, now_ns: int) -> Flusher:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
 from hwsim.kernel.meminfo import meminfo_proc_show
 from hwsim.kernel.versions.boot import booted
-from hwsim.machine.arrivals import onsets
+from hwsim.machine.arrivals import nothing_arrives, onsets
+from hwsim.many_draws import ManyDraws
 from hwsim.record import Replication, ReplicationRow
 from hwsim.rng import Draws
 from hwsim.spec import Spec
@@ -17,12 +22,35 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
 
     The first arrival of each source is the one that the machine would have drawn; a count always arrives.
     """
-    if spec.script or any(error.count is not None for error in spec.errors):
+    if not _may_be_quiet(spec):
         return None
     draws = Draws(spec.seed, index)
     for source, error in enumerate(spec.errors):
         if next(onsets(draws, source, error, spec.horizon_ns), None) is not None:
             return None
-    row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
+    return next(_results(spec, [index]))
+
+
+def quiet(spec: Spec, indices: Sequence[int]) -> dict[int, Replication]:
+    """:func:`uneventful` of many machines at once: those that are, by index."""
+    if not _may_be_quiet(spec):
+        return {}
+    draws = ManyDraws(spec.seed, indices)
+    eventless = np.ones(len(indices), np.bool_)
+    for source, error in enumerate(spec.errors):
+        eventless &= nothing_arrives(draws, source, error, spec.horizon_ns)
+    found = np.array(indices, np.int64)[eventless].tolist()
+    return dict(zip(found, _results(spec, found), strict=True))
+
+
+def _may_be_quiet(spec: Spec) -> bool:
+    return not spec.script and all(error.count is None for error in spec.errors)
+
+
+def _results(spec: Spec, indices: Sequence[int]) -> Iterator[Replication]:
+    """What machines leave on which nothing happened: all but the index is the same, and shared."""
+    row = ReplicationRow(0, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)
-    return Replication(row, [], [], [], {}, [], [], meminfo, [])
+    numbers, rest = row[1:], Replication(row, [], [], [], {}, [], [], meminfo, [], "quiet")[1:]
+    for index in indices:
+        yield Replication._make((ReplicationRow._make((index, *numbers)), *rest))

@@ -8,8 +8,8 @@ been found, an overwrite would have healed it.  So only touches of the other lin
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, log1p
 
+from hwsim.elementary import added, exp, log1p
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.memory import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.mm.page_cache import inode_of, mlock_vma_page
@@ -59,7 +59,7 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     page.looks += 1
     base = page.looks << 42
     rates = quiet_stores(page, permanent)
-    total = sum(rate for rate, _ in rates)
+    total = added(rate for rate, _ in rates)
     unseen_ns = 0  # time in which stores may have happened besides the ones drawn here
     dirtied: int | None = page.dirtied_ns
     inode = mapping.host
@@ -110,7 +110,7 @@ def map_latecomers(page: Page, now_ns: int, draw: Callable[[int], float]) -> Non
     page.looks += 1
     for vma in sharers(page):
         if vma not in page.ptes:
-            touches = sum(vma.region.touch_rates(page.pgoff)) * (now_ns - since)
+            touches = added(vma.region.touch_rates(page.pgoff)) * (now_ns - since)
             if draw(page.looks << 42 | vma.number) < 1.0 - exp(-touches):
                 _map(page, vma)
 
@@ -137,7 +137,7 @@ def store_meanwhile(
             waiting.append(vma)
             if how == DIRTIES:
                 _store(page, [(rate, vma)], 0.0)
-    total = sum(rate for rate, _ in through)
+    total = added(rate for rate, _ in through)
     if draw(0) < 1.0 - exp(-total * (now_ns - since_ns)):
         _store(page, through, draw(1) * total)
     inode = inode_of(page)

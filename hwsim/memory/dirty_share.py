@@ -1,13 +1,13 @@
-"""How likely each page of a file is dirty at a moment, for many pages at once; ``kinds/file`` draws it for one.
+"""How likely the pages of a file are dirty at a moment, and by whom; ``kinds/file`` draws it for one of them.
 
 Stores count since the first one after the inode was clean, which was to one of its pages.
 """
 
 from __future__ import annotations
 
-from math import expm1
 from typing import NamedTuple
 
+from hwsim.elementary import expm1
 from hwsim.kernel.mm_types import Region, Vma
 
 

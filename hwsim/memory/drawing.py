@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp
 
+import numpy as np
+
+from hwsim.elementary import exp, exp_of_each
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import lru_cache_add
 from hwsim.kernel.mm_types import Page, Vma
+from hwsim.many_draws import Positions
+from hwsim.memory.cells import Truths
+from hwsim.memory.page_array import PageArray
 from hwsim.memory.swap_cycle import enter, stage_at
 from hwsim.rng import Slot
 
@@ -66,3 +71,26 @@ def head_of(
 def used_lines(page: Page) -> tuple[float, float] | None:
     """Accesses of a line of the page, if anybody holds it, or the head that it was given."""
     return page.region.line_rates(page.pgoff) if (page.head or page).count else None
+
+
+# -- the same of many pages at once -------------------------------------------------------------------------
+
+
+def free_each(pages: PageArray, at: Positions) -> None:
+    """Nobody has the frames."""
+    pages.flags[at] = pg.BUDDY
+
+
+def touched_each(pages: PageArray, at: Positions) -> Truths:
+    """Whether the one task that maps each page has touched it since the boot."""
+    touches = pages.cells.touches[pages.cell[at]] * pages.onset_ns[at]
+    touched: Truths = pages.slot(Slot.PRESENT, at) < 1.0 - exp_of_each(-touches)
+    return touched
+
+
+def pagevec_each(pages: PageArray, at: Positions) -> None:
+    """Of those that may wait in a pagevec it depends on the CPU that handles them what is made of them."""
+    share = pages.fact("pagevec", at)
+    waits = at[(share > 0.0) & (pages.slot(Slot.PAGEVEC, at) < share)]
+    pages.flags[waits] &= ~np.uint32(pg.LRU | pg.UNEVICTABLE)
+    pages.unsure[waits] = True

@@ -7,9 +7,9 @@ All of it follows from a few draws by name, so that every frame of the family te
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log1p
 from typing import NamedTuple
 
+from hwsim.elementary import added, log1p
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Region, Task, Vma
 from hwsim.rng import Slot
@@ -86,7 +86,7 @@ class Family:
             if self._since[first] <= vma.since_ns:
                 return first
         if vma not in self._since:
-            rate = sum(vma.region.touch_rates(self._index))
+            rate = added(vma.region.touch_rates(self._index))
             self._since[vma] = vma.since_ns + self._wait(Slot.PRESENT, vma, rate)
         return vma
 

@@ -8,25 +8,32 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import accumulate
 
-from hwsim.kernel.frames import Layout
+import numpy as np
+
+from hwsim.kernel.frames import Layout, Layouts
+from hwsim.many_draws import Floats, Positions
 from hwsim.memory.base import Base
+from hwsim.memory.cells import Cells
+from hwsim.memory.course import Case, Course
 from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
 from hwsim.memory.line_reads import LineReads
-from hwsim.memory.runs import Runs
+from hwsim.memory.users import Users
 from hwsim.spec import FileSpec, KernelPoolSpec, Place, RegionSpec, Spec, TaskSpec, Touch
 
 
 class MemoryLayout:
     """Regions in physical order: reserved and kernel memory, task memory, files, then free memory.
 
-    ``layouts`` is the table the regions of every replication are made from; :meth:`place` turns a
-    uniform into a frame of a :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how
-    often a line is read, ``runs`` which pages are alike, all built on demand.
+    ``layouts`` is the table the regions of every replication are made from, ``users`` say which processes
+    have to be there when one of them is looked at; :meth:`place` turns a uniform into a frame of a
+    :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how often a line is read, both
+    built on demand.  ``cells`` and ``courses`` are kept here for who finds them: what the place of a page
+    says of it, and what becomes of an error whose machine is not played.
     """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.layouts: list[Layout] = []
+        self._made: list[Layout] = []
         self._next = 0
         for pool in spec.pools:
             self._pool(pool)
@@ -38,9 +45,12 @@ class MemoryLayout:
         if free < 0:
             raise ValueError(f"regions need {-free} pages more than the machine has")
         self._add(Layout(FREE, FREE, self._next, free, is_free=True))
+        self.layouts = Layouts(self._made)
+        self.users = Users(spec.tasks, self.layouts)
         self._base: Base | None = None
+        self.cells: Cells | None = None
+        self.courses: dict[Case, Course | None] = {}
         self._line_reads: LineReads | None = None
-        self._runs: Runs | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
 
     @property
@@ -57,18 +67,11 @@ class MemoryLayout:
             self._line_reads = LineReads(self.spec, self.layouts)
         return self._line_reads
 
-    @property
-    def runs(self) -> Runs:
-        """Which pages are alike, and how much can happen to them."""
-        if self._runs is None:
-            self._runs = Runs(self.spec, self.layouts)
-        return self._runs
-
     def _add(self, layout: Layout) -> int:
-        self.layouts.append(layout)
+        self._made.append(layout)
         if layout.first_pfn >= 0:
             self._next = layout.first_pfn + layout.pages
-        return len(self.layouts) - 1
+        return len(self._made) - 1
 
     def _pool(self, pool: KernelPoolSpec) -> None:
         self._align(pool.order)
@@ -155,6 +158,26 @@ class MemoryLayout:
             return int(u * (machine.memory_pages + machine.hidden_pages))
         if where.kind == "pfns":
             return where.pfns[int(u * len(where.pfns))]
+        firsts, ends = self._runs(where)
+        nth = int(u * ends[-1])
+        at = bisect_right(ends, nth)
+        return firsts[at] + nth - (ends[at - 1] if at else 0)
+
+    def place_each(self, where: Place, u: Floats) -> Positions:
+        """int64: the frames that the uniforms ``u`` pick in ``where``."""
+        machine = self.spec.machine
+        if where.kind == "uniform":
+            return (u * (machine.memory_pages + machine.hidden_pages)).astype(np.int64)
+        if where.kind == "pfns":
+            return np.array(where.pfns, np.int64)[(u * len(where.pfns)).astype(np.int64)]
+        firsts, ends = (np.array(each, np.int64) for each in self._runs(where))
+        nth = (u * ends[-1]).astype(np.int64)
+        at = np.searchsorted(ends, nth, side="right")
+        frames: Positions = firsts[at] + nth - np.where(at > 0, ends[at - 1], 0)
+        return frames
+
+    def _runs(self, where: Place) -> tuple[list[int], list[int]]:
+        """Where each run of frames of ``where`` begins, and how many frames it has with those before it."""
         found = self._places.get(where)
         if found is None:
             chosen = [layout for layout in self.layouts if layout.first_pfn >= 0 and _matches(layout, where)]
@@ -162,10 +185,7 @@ class MemoryLayout:
                 raise ValueError(f"no memory is {where.kind} {where.name!r}")
             found = [each.first_pfn for each in chosen], list(accumulate(each.pages for each in chosen))
             self._places[where] = found
-        firsts, ends = found
-        nth = int(u * ends[-1])
-        at = bisect_right(ends, nth)
-        return firsts[at] + nth - (ends[at - 1] if at else 0)
+        return found
 
 
 def _has_own_frames(region: RegionSpec) -> bool:

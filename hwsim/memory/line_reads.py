@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.mm_types import Region
 from hwsim.spec import Spec
 
@@ -28,12 +28,12 @@ _NOBODY = LineRates(0.0, 0.0)
 class LineReads:
     """The rates of any line.  Life: made for the layout of a machine -> asked by page frame number."""
 
-    def __init__(self, spec: Spec, layouts: list[Layout]) -> None:
+    def __init__(self, spec: Spec, layouts: Layouts) -> None:
         placed = sorted((each for each in layouts if each.first_pfn >= 0), key=lambda each: each.first_pfn)
         self._firsts = [each.first_pfn for each in placed]
         self._ends = [each.first_pfn + each.pages for each in placed]
         users = {each.name: [(1.0, Region(0, each))] for each in placed}
-        for count, name, layout in mappings(spec, layouts):
+        for count, name, layout in _mappings(spec, layouts):
             users[name].append((count, Region(0, layout)))
         self._users = [users[each.name] for each in placed]
 
@@ -51,7 +51,7 @@ class LineReads:
         return LineRates(reads * 1e9, overwrites * 1e9)
 
 
-def mappings(spec: Spec, layouts: list[Layout]) -> Iterator[tuple[float, str, Layout]]:
+def _mappings(spec: Spec, layouts: Layouts) -> Iterator[tuple[float, str, Layout]]:
     """(tasks, name of what they map, the mapping): files, and the further tasks of a shared segment."""
     by_name = {each.name: each for each in layouts}
     for task in spec.tasks:

@@ -7,6 +7,7 @@ page cache only (mm/shmem.c of 2.6.30), so for them the two mapped stages are ti
 
 from __future__ import annotations
 
+from hwsim.elementary import added
 from hwsim.kernel.mm.page_cache import clear_page_dirty_for_io, delete_from_swap_cache
 from hwsim.kernel.mm.swap import (
     add_to_swap,
@@ -26,7 +27,7 @@ _STAGES = 5
 def shares(cycle: SwapCycle) -> tuple[float, ...]:
     """Of a round's time, the share of each stage."""
     cached = (cycle.dirty_mapped, cycle.dirty_unmapped, cycle.clean_unmapped, cycle.clean_mapped)
-    return (max(0.0, 1.0 - sum(cached)), *cached)
+    return (max(0.0, 1.0 - added(cached)), *cached)
 
 
 def stage_at(cycle: SwapCycle, u: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hwsim.elementary import added
 from hwsim.kernel.frames import MAX_ORDER
 from hwsim.memory.kinds import POOLS, REGIONS, named
 from hwsim.scenario.check_streams import check_streams
@@ -103,7 +104,7 @@ def _duplicates(parts: Parts) -> Iterator[Finding]:
 
 
 def _shares(path: Path, touch: Sequence[Touch]) -> Iterator[Finding]:
-    total = sum(band.share for band in touch)
+    total = added(band.share for band in touch)
     if total > 1 + _ROUNDING:
         yield Finding((*path, "touch"), f"the shares sum to {total * 100:.4g} %", "at most 100 % together")
 

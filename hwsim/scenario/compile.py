@@ -9,6 +9,7 @@ from collections.abc import Container
 from typing import Any
 
 from hwsim import spec
+from hwsim.elementary import added
 from hwsim.scenario import schema
 from hwsim.scenario.keys import filled
 from hwsim.scenario.schema_dram import Dram
@@ -84,7 +85,7 @@ def _region(item: schema.Region, files: dict[str, schema.File]) -> spec.RegionSp
 
 def _touch(bands: tuple[schema.Touch, ...]) -> tuple[spec.Touch, ...]:
     """The bands, and one more for the pages that none of them names: never touched again."""
-    rest = 1.0 - sum(band.share for band in bands)
+    rest = 1.0 - added(band.share for band in bands)
     touch = tuple(filled(band) for band in bands)
     return (*touch, spec.Touch(rest)) if rest > _REST else touch
 

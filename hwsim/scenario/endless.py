@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hwsim.elementary import added
 from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
@@ -76,7 +77,7 @@ def _open_errors(parts: Parts) -> float:
         for each in parts.errors
         if each is not None
     ]
-    return max(1.0, sum(lasting))
+    return max(1.0, added(lasting))
 
 
 def _arrivals(stream: Errors, gib: float, horizon_s: float) -> float:
@@ -160,5 +161,7 @@ def _windows(parts: Parts, horizon_ns: int) -> Iterator[Finding]:
     if dram is None or dram.intermittent <= 0 or not played:
         return
     what = "lines of an intermittent fault that go bad"
-    lines = FEW_LINES if dram.max_lines is None else min(dram.max_lines, FEW_LINES)  # of more, those that are met
+    lines = (
+        FEW_LINES if dram.max_lines is None else min(dram.max_lines, FEW_LINES)
+    )  # of more, those that are met
     yield from _every(("dram", "off"), what, horizon_ns, dram.on_ns + dram.off_ns, lines)

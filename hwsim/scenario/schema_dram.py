@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Annotated
 
+from hwsim.elementary import added
 from hwsim.hardware.dram.dimms import GEOMETRIES, DramGeometry
 from hwsim.hardware.dram.fault_model import ECCS, FaultModel
 from hwsim.hardware.dram.fit_tables import FIT_TABLES, FIXED, MAX_FIT, FaultRate
@@ -216,7 +217,7 @@ class Dram(Model, fills=DramSpec):
         """Faults of all DIMMs of the machine in a second."""
         geometry = self._geometry()
         channels = geometry.sockets * geometry.channels
-        return sum(
+        return added(
             (transient + permanent) * (channels if mode == "channel" else geometry.total_chips) / _FIT_SECONDS
             for mode, transient, permanent, _ in self.to_spec().rates
         )

@@ -88,6 +88,7 @@ def pack(result: Replication) -> bytes:
             {str(what): operator.index(times) for what, times in result.reach.items()},
             result.meminfo,
             [_plain(row) for row in result.faults],
+            result.settled,
         )
     )
 
@@ -95,7 +96,7 @@ def pack(result: Replication) -> bytes:
 def unpack(job: Job, packed: bytes) -> Done:
     """The inverse of :func:`pack`."""
     # made by pack() in this program
-    row, errors, signals, lost_writes, reach, meminfo, faults = marshal.loads(packed)
+    row, errors, signals, lost_writes, reach, meminfo, faults, settled = marshal.loads(packed)
     result = Replication(
         row=ReplicationRow._make(row),
         errors=list(map(ErrorRow._make, errors)),
@@ -106,6 +107,7 @@ def unpack(job: Job, packed: bytes) -> Done:
         events=[],
         meminfo=meminfo,
         faults=list(map(FaultRow._make, faults)),
+        settled=settled,
     )
     return Done(job.policy, result)
 

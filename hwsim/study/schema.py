@@ -9,7 +9,7 @@ from typing import Any
 from hwsim.study.columns import FAILURES, TABLES, Column
 
 APPLICATION_ID = 0x48575331  # "HWS1", in the SQLite header: this file is ours
-FORMAT = 4  # user_version: raised when a table changes its meaning
+FORMAT = 5  # user_version: raised when a table changes its meaning
 
 _KEYS = {
     "replications": "PRIMARY KEY (policy, replication)",

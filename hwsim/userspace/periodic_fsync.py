@@ -12,12 +12,16 @@ _FSYNC = -1_000_000  # and below, one for each place: names of draws
 
 def draw_phase(member: UserTask, fsync: FsyncSpec, draws: Draws) -> None:
     """At the boot: the calls of the place come in this phase, whoever is in it."""
-    phase = draws.extra(_FSYNC - member.number, Slot.PHASE)
-    member.fsync_ns = member.engine.now_ns + int(phase * fsync.every_ns)
+    member.fsync_ns = member.engine.now_ns + phase_ns(member.number, fsync, draws)
     inode = _inode(member, fsync)
     if inode is not None:
         member.fsync_call = member.fsync_ns, fsync.every_ns
         inode.calls.append(member.fsync_call)
+
+
+def phase_ns(number: int, fsync: FsyncSpec, draws: Draws) -> int:
+    """How long after the boot the place with this number calls first."""
+    return int(draws.extra(_FSYNC - number, Slot.PHASE) * fsync.every_ns)
 
 
 def begin_calls(member: UserTask, fsync: FsyncSpec) -> None:

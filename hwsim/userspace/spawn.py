@@ -58,9 +58,9 @@ def _new_task(member: UserTask, pid: int, parent: Task | None) -> Task:
 def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], *, first: bool) -> None:
     """One region: memory of its own, a file, or a segment of the group."""
     by_name, now_ns = member.kernel.mem_map.by_name, member.engine.now_ns
-    of_all = by_name.get(f"{task.comm}/{spec.name}")
-    own = of_all is None
-    region = member.private[spec.name] if of_all is None else of_all
+    common = member.group.common.get(spec.name)
+    own = common is None
+    region = member.private[spec.name] if common is None else common
     mapping, file = region.mapping, None
     if spec.file is not None:
         mapping = by_name[f"file:{spec.file}"].mapping

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+from hwsim.elementary import added
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import release_region
 from hwsim.kernel.mm_types import Region, Signal, Task
 from hwsim.kernel.signal import SIGKILL
+from hwsim.memory.users import files_of
 from hwsim.record import Cause, Code, Result
 from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
@@ -38,22 +40,21 @@ class TaskGroup(Supervisor):
     members: list[UserTask] = field(default_factory=list)
     empty: list[UserTask] = field(default_factory=list)  # those without a process
     shared: list[Region] = field(default_factory=list)
-    files: tuple[str | None, ...] = field(init=False)  # mapped, or written back
+    common: dict[str, Region] = field(default_factory=dict)  # by region name: what all members map alike
+    files: tuple[str, ...] = field(init=False)  # mapped, or written back
     stores_per_ns: float = field(init=False)
     restarts: int = 0  # deaths of errors that a start has answered: one of all that died together
     _planned: set[Alarm] = field(default_factory=set)  # restarts to come
 
     def __post_init__(self) -> None:
-        files = [region.file for region in self.spec.regions if region.file is not None]
-        files += [] if self.spec.fsync is None else [self.spec.fsync.file]
-        self.files = tuple(dict.fromkeys(files))
-        self.stores_per_ns = 1e-9 * sum(
+        self.files = files_of(self.spec)
+        self.stores_per_ns = 1e-9 * added(
             region.pages * touch.share * touch.store_per_s
             for region in self.spec.regions
             for touch in region.touch
         )
 
-    def boot(self, first_number: int) -> None:
+    def boot(self, first_number: int, pids: Iterator[int]) -> None:
         """Every place of the table, numbered from ``first_number`` on, with a process in it."""
         number = first_number
         for parent_number in range(self.spec.count):
@@ -67,7 +68,8 @@ class TaskGroup(Supervisor):
             for member in self.members:
                 draw_phase(member, fsync, self._draws)
         self.empty = list(self.members)
-        self.start()
+        self._kernel.process_count -= len(self.members)  # they have counted since the boot
+        self.start(pids)
 
     def _add(self, name: str, number: int, parent: UserTask | None) -> UserTask:
         member = UserTask(self._kernel, self._draws, self, name, number, parent)
@@ -79,9 +81,11 @@ class TaskGroup(Supervisor):
     def _give_regions(self) -> None:
         by_name = self._kernel.mem_map.by_name
         for region in self.spec.regions:
-            shared = by_name.get(f"{self.spec.name}/{region.name}")
-            if shared is not None and shared.layout.first_pfn >= 0:
-                self.shared.append(shared)
+            common = by_name.get(f"{self.spec.name}/{region.name}")
+            if common is not None:
+                self.common[region.name] = common
+                if common.layout.first_pfn >= 0:
+                    self.shared.append(common)
                 continue
             for member in self.members:
                 own = by_name.get(f"{member.name}/{region.name}")
@@ -92,7 +96,7 @@ class TaskGroup(Supervisor):
         """The boot is over: the group lets go of its members, and they of all else."""
         for member in self.members:
             member.tear_down()
-        self.members, self.empty, self.shared = [], [], []
+        self.members, self.empty, self.shared, self.common = [], [], [], {}
         for alarm in self._planned:
             alarm.callbacks.clear()
 
@@ -104,18 +108,18 @@ class TaskGroup(Supervisor):
             spawn.fork(child, next(self._pids))
         return child
 
-    def start(self) -> None:
+    def start(self, pids: Iterator[int] | None = None) -> None:
         """Start every member that is not running: parents first, then their children."""
-        waiting, self.empty = self.empty, []
+        waiting, self.empty, pids = self.empty, [], pids or self._pids
         with self._sharers_change():
             for member in sorted(waiting, key=lambda each: (each.parent is not None, each.number)):
                 if member.alive:
                     continue
                 if member.parent is None:
                     first = member is self.members[0]
-                    spawn.execve(member, next(self._pids), self._script, first=first)
+                    spawn.execve(member, next(pids), self._script, first=first)
                 elif member.parent.alive:
-                    spawn.fork(member, next(self._pids))
+                    spawn.fork(member, next(pids))
                 else:
                     self.empty.append(member)
             if (fsync := self.spec.fsync) is not None:

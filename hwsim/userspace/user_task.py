@@ -7,10 +7,10 @@ forked child); the Task in it changes with every restart (see :mod:`~hwsim.users
 from __future__ import annotations
 
 from collections import deque
-from math import log1p
 
 from mypy_extensions import trait
 
+from hwsim.elementary import log1p
 from hwsim.engine import SIGNAL_DELIVERY, Alarm, Bell, Sleeper, Steps
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
@@ -31,6 +31,7 @@ class Supervisor:
     __slots__ = ()
     spec: TaskSpec
     shared: list[Region]  # segments of the group
+    common: dict[str, Region]  # by region name: what all members map alike
     stores_per_ns: float  # of one task, into all of its memory together
 
     def die(

@@ -132,6 +132,7 @@ def test_nothing_of_an_earlier_boot_is_kept() -> None:
         before = alive(*classes)
         built = Machine(storm(400, permanent=0.3), 0, MemoryLayout(storm(400)))
         built.run()
+        assert len([*built.processes.members(), *built.kernel.mem_map.regions]) > 7  # this boot makes all
         found = alive(*classes)
         found.subtract(before)
         members, regions = 7, len(built.layout.layouts)

@@ -27,7 +27,7 @@ from hwsim.spec import (
     Touch,
 )
 from tests.bad_lines.test_dram_faults import BASE, DAY, HOUR, PAGES, of, play, world
-from tests.support.worlds import NO_TIME
+from tests.support.worlds import NO_TIME, events_of
 
 
 def test_corrected_faults_make_no_errors_but_are_counted_without_events() -> None:
@@ -35,9 +35,10 @@ def test_corrected_faults_make_no_errors_but_are_counted_without_events() -> Non
     dram = of("row", ecc="chipkill", show=1.0, show_sigma=0.0)
     slab = KernelPoolSpec("slab", PAGES, load_per_s=64 * 60.0)
     machine = MachineSpec(PAGES, scrub=ScrubSpec(HOUR), times=NO_TIME)
-    result = play(Spec("rows", 3 * DAY, 11, 1, machine, (ErrorSpec(1e-5, dram=dram),), pools=(slab,)))
+    spec = Spec("rows", 3 * DAY, 11, 1, machine, (ErrorSpec(1e-5, dram=dram),), pools=(slab,))
+    result = play(spec)
     assert result.errors == []
-    assert result.row.events < 100
+    assert events_of(spec) < 100
     for fault in result.faults:
         expected = 16 * (60.0 + 1 / 3600) * (fault.end_ns - fault.onset_ns) / 1e9
         assert abs(fault.corrected - expected) < 6 * expected**0.5

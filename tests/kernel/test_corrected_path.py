@@ -268,7 +268,7 @@ def test_an_unread_corrected_error_spoils_a_find_when_banks_are_polled() -> None
 
 
 @pytest.mark.parametrize(
-    ("n", "p"), [(10, 0.3), (1000, 0.01), (1000, 0.99), (400, 0.5), (100_000, 0.4), (7, 1.0)]
+    ("n", "p"), [(10, 0.3), (1000, 0.01), (1000, 0.99), (400, 0.5), (1000, 0.9), (100_000, 0.4), (7, 1.0)]
 )
 def test_binomial_counts(n: int, p: float) -> None:
     us = (np.arange(4000) + 0.5) / 4000

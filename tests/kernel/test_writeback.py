@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare, ks_2samp, kstest
 
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm.page_cache import truncate_inode_page
 from hwsim.kernel.mm_types import CACHE, AddressSpace, Page
@@ -76,7 +76,7 @@ def inode(
         "f", "file", 0, pages, (Touch(1.0, 0.0, stores_per_s / pages),), filesystem="ext4",
         flush_every_ns=flush_every_ns,
     )  # fmt: skip
-    region = MemMap((layout,), pages).regions[0]
+    region = MemMap(Layouts((layout,)), pages).regions[0]
     region.mapping = AddressSpace("f", "ext4")
     clock = Flusher(S, WAKE, EXPIRE) if flusher is None else flusher
     return Inode(region, clock, 0, uniforms(1, 0) if draws is None else draws)

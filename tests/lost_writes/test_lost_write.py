@@ -25,7 +25,19 @@ from hwsim.spec import (
     Touch,
 )
 from hwsim.userspace.user_task import UserTask
-from tests.support.worlds import BARE, DATA, FILE, INJECT, NO_TIME, line, on_file, outcomes, play, world
+from tests.support.worlds import (
+    BARE,
+    DATA,
+    FILE,
+    INJECT,
+    NO_TIME,
+    events_of,
+    line,
+    on_file,
+    outcomes,
+    play,
+    world,
+)
 from tests.whole.accelerated import run
 from tests.whole.shipped import NAMES
 
@@ -234,8 +246,8 @@ def test_a_session_that_is_closed_asks_nobody() -> None:
 
 def test_nobody_waits_when_nothing_is_lost() -> None:
     """No timer stands for an fsync that could meet nothing."""
-    few = chance(replace(ASKS, every_ns=1_000)).row.events
-    assert few < 40
+    tasks = (TaskSpec("app", count=3, fsync=replace(ASKS, every_ns=1_000)),)
+    assert events_of(world(*LOST, tasks=tasks, files=(DATA,))) < 40
 
 
 def _busy(k: int, read_per_s: float = 0.0, sync_ns: int | None = None) -> Spec:

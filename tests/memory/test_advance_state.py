@@ -11,7 +11,7 @@ from hwsim.bad_lines.bad_line import Candidate, LateTouches
 from hwsim.bad_lines.late_touch import remapped
 from hwsim.bad_lines.read_again import Uses, _barred, uses_of
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import POISON, AddressSpace, Page, Vma
 from hwsim.kernel.writeback import Flusher, Inode
@@ -27,7 +27,7 @@ def shared(
     """Page 0 of eight that two tasks may store to, and their mappings of it; nobody has touched it yet."""
     touch, huge = (Touch(1.0, load_per_s, store_per_s),), kind == "hugetlb"
     layout = Layout("data", kind, 0, 8, touch, filesystem=filesystem, is_file=kind == "file", is_hugetlb=huge)
-    region = MemMap((layout,), 8).regions[0]
+    region = MemMap(Layouts((layout,)), 8).regions[0]
     region.mapping = AddressSpace("data", filesystem)
     task: Any = None
     more: dict[str, Any] = {"since_ns": 0, "shared": True, "mapping": region.mapping, "populated": False}
@@ -58,7 +58,7 @@ def test_a_page_outside_the_cache_and_a_huge_one_stay_as_they_are(kind: str, cac
 def test_a_touch_is_quiet_unless_it_reads_the_bad_line_or_heals_it(permanent: bool, stores: float) -> None:
     """A touch is of 16 of 64 lines; one in four stores writes them whole, which heals what is transient."""
     layout = Layout("r", "anon", 0, 8, (Touch(1.0, 2e9, 1e9),), lines_per_touch=16.0, full_line=0.25)
-    region: Any = MemMap((layout,), 8).regions[0]
+    region: Any = MemMap(Layouts((layout,)), 8).regions[0]
     task: Any = None
     found = quiet_rates(Vma(task, "r", region, 0, 8, since_ns=0), 0, permanent)
     assert found == pytest.approx((1.5, stores))

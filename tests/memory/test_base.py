@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.kernel import page_flags as pg
-from hwsim.kernel.frames import Layout
+from hwsim.kernel.frames import Layout, Layouts
 from hwsim.kernel.mem_map import MemMap
 from hwsim.kernel.mm_types import CACHE, PIN, Page
 from hwsim.memory.base import Base
@@ -101,7 +101,7 @@ def _materialised(real: MemMap) -> dict[str, np.ndarray]:
 
 @given(steps)
 def test_materialised_equals_the_eager_twin(history: list[tuple[str, object]]) -> None:
-    real, twin = MemMap(LAYOUTS, PAGES), EagerTwin()
+    real, twin = MemMap(Layouts(LAYOUTS), PAGES), EagerTwin()
     poisoned: dict[int, tuple[int, int]] = {}
     for verb, what in history:
         if verb == "poison":
@@ -140,7 +140,7 @@ def test_the_base_is_read_only_and_sixteen_bytes_a_page() -> None:
 
 
 def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
-    mem_map = MemMap(LAYOUTS, PAGES)
+    mem_map = MemMap(Layouts(LAYOUTS), PAGES)
     for pfn in range(PAGES):
         region, index = mem_map.region_of(pfn)
         assert region.layout.first_pfn + index == pfn
@@ -150,7 +150,7 @@ def test_every_frame_belongs_to_the_region_that_holds_it() -> None:
 
 
 def test_a_new_owner_begins_when_it_takes_the_frames() -> None:
-    region = MemMap(LAYOUTS, PAGES).by_name["a.0/heap"]
+    region = MemMap(Layouts(LAYOUTS), PAGES).by_name["a.0/heap"]
     assert (region.alive, region.epoch, region.since_ns) == (True, 0, 0)
     region.release()
     assert (region.alive, region.epoch, region.since_ns) == (False, 1, 0)

@@ -273,7 +273,7 @@ def test_a_replication_run_again_must_be_what_it_was(good):
 
     def other(spec, index, base=None, trace=False):
         result = fake_replication(spec, index)
-        return result._replace(row=result.row._replace(events=result.row.events + 1))
+        return result._replace(row=result.row._replace(kills=result.row.kills + 1))
 
     with pytest.raises(StoreError, match="replication 3 of policy 0, run again, is not what it was"):
         study(out, runner=other, repair=True)

@@ -221,6 +221,5 @@ def _replication(
         poisoned_pages=4,
         data_lost_bytes=sum(e.data_lost_bytes for e in errors),
         capacity_lost_bytes=sum(e.capacity_lost_bytes for e in errors),
-        events=1000,
         restarts=causes[0],
     )

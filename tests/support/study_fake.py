@@ -100,7 +100,6 @@ def fake_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fal
         poisoned_pages=detected,
         data_lost_bytes=sum(e.data_lost_bytes for e in errors),
         capacity_lost_bytes=sum(e.capacity_lost_bytes for e in errors),
-        events=10 * len(errors),
         restarts=kills,
     )
     log = [(1_500_000_000, 3, "MCE 0x1234: something")] if trace else []

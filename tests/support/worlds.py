@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hwsim.machine import run_replication
+from hwsim.machine import Machine, MemoryLayout, run_replication
 from hwsim.record import Replication
 from hwsim.spec import (
     Delay,
@@ -69,6 +69,13 @@ def world(
 def run(spec: Spec) -> Replication:
     """Replication 0 with all its logs."""
     return run_replication(spec, 0, trace=True)
+
+
+def events_of(spec: Spec, index: int = 0, layout: MemoryLayout | None = None) -> int:
+    """How many events the engine schedules in this replication."""
+    machine = Machine(spec, index, layout or MemoryLayout(spec))
+    machine.run()
+    return machine.engine.scheduled
 
 
 def play(*steps: tuple[Any, ...], **more: Any) -> Replication:

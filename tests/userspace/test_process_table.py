@@ -48,7 +48,8 @@ class Booting(NamedTuple):
 
 
 def booted(group: TaskSpec) -> Booting:
-    booting = Booting(Engine(), ProcessTable(Draws(1, 0), (group,), ()))
+    users = MemoryLayout(world(tasks=(group,))).users
+    booting = Booting(Engine(), ProcessTable(Draws(1, 0), (group,), users, ()))
     booting.boot(group)
     return booting
 

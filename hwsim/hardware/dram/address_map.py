@@ -100,23 +100,28 @@ class AddressMap:
     functions: Functions
     _forward: gf2.LinearMap = field(init=False, repr=False, compare=False)
     _backward: gf2.LinearMap = field(init=False, repr=False, compare=False)
-    _backward_columns: list[int] = field(init=False, repr=False, compare=False)
     _shifts: dict[str, int] = field(init=False, repr=False, compare=False)
+    _values: dict[str, int] = field(init=False, repr=False, compare=False)  # a column is JEDEC's
+    _columns: dict[str, list[int]] = field(init=False, repr=False, compare=False)  # of _backward
+    _bases: dict[tuple[str, ...], list[int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found = map_problems(self.geometry.checked(), self.functions)
         if found:
             raise AddressMapError(found)
         rows = [row for name in COORDINATES for row in _rows(self.functions.get(name, ()))]
-        columns = gf2.transpose(gf2.inverse(rows), len(rows))
-        shifts, shift = {}, 0
+        backward = gf2.transpose(gf2.inverse(rows), len(rows))
+        shifts, columns, shift = {}, {}, 0
         for name, bits in self.geometry.coordinate_bits.items():
-            shifts[name] = shift
+            shifts[name], columns[name] = shift, backward[shift : shift + bits]
             shift += bits
         object.__setattr__(self, "_forward", gf2.LinearMap(gf2.transpose(rows, len(rows))))
-        object.__setattr__(self, "_backward", gf2.LinearMap(columns))
-        object.__setattr__(self, "_backward_columns", columns)
+        object.__setattr__(self, "_backward", gf2.LinearMap(backward))
         object.__setattr__(self, "_shifts", shifts)
+        values = {**self.geometry.coordinate_counts, "column": self.geometry.columns}
+        object.__setattr__(self, "_values", values)
+        object.__setattr__(self, "_columns", columns)
+        object.__setattr__(self, "_bases", {})
 
     def decode(self, paddr: npt.ArrayLike) -> Coordinates:
         """Where the lines of physical addresses lie; ValueError for an address beyond the memory."""
@@ -137,7 +142,7 @@ class AddressMap:
         packed = np.zeros((), dtype=np.int64)
         for name, values in zip(COORDINATES, coordinates, strict=True):
             part = np.asarray(values, dtype=np.int64)
-            count = self._values_of(name)
+            count = self._values[name]
             if part.size and not 0 <= part.min() <= part.max() < count:
                 raise ValueError(f"{name}: allowed: from 0 to {count - 1}")
             if name == "column":
@@ -155,7 +160,8 @@ class AddressMap:
 
     def line_count(self, where: CoordinateRange) -> int:
         """How many lines a range has, by arithmetic."""
-        return 1 << len(self._free_lines(where)[0])
+        fixed = self._checked(where)
+        return 1 << sum(len(columns) for name, columns in self._columns.items() if name not in fixed)
 
     def lines_of(self, where: CoordinateRange, limit: int, first: int = 0) -> Int64Array:
         """The physical addresses of ``limit`` lines of a range from number ``first`` on, ascending, int64."""
@@ -163,15 +169,12 @@ class AddressMap:
         count = min(limit, (1 << len(basis)) - first)
         return gf2.coset(basis, offset, count, first) << LINE_SHIFT
 
-    def _values_of(self, name: str) -> int:
-        return self.geometry.columns if name == "column" else self.geometry.coordinate_counts[name]
-
     def _checked(self, where: CoordinateRange) -> dict[str, int]:
         """The fixed coordinates, the column rounded down to its burst; ValueError beyond the geometry."""
         fixed = where.fixed()
         for name, value in fixed.items():
-            if not 0 <= value < self._values_of(name):
-                raise ValueError(f"{name} = {value}: allowed: from 0 to {self._values_of(name) - 1}")
+            if not 0 <= value < self._values[name]:
+                raise ValueError(f"{name} = {value}: allowed: from 0 to {self._values[name] - 1}")
         if "column" in fixed:
             fixed["column"] -= fixed["column"] % self.geometry.burst_length
         return fixed
@@ -181,15 +184,14 @@ class AddressMap:
         fixed = self._checked(where)
         if "column" in fixed:
             fixed["column"] //= self.geometry.burst_length
-        free, offset = [], 0
-        for name, bits in self.geometry.coordinate_bits.items():
-            columns = self._backward_columns[self._shifts[name] : self._shifts[name] + bits]
-            if name not in fixed:
-                free += columns
-                continue
-            for i, column in enumerate(columns):
-                offset ^= column * (fixed[name] >> i & 1)
-        return gf2.echelon(free), offset
+        offset = 0
+        for name, value in fixed.items():
+            for i, column in enumerate(self._columns[name]):
+                offset ^= column * (value >> i & 1)
+        free = tuple(name for name in self._columns if name not in fixed)
+        if free not in self._bases:
+            self._bases[free] = gf2.echelon([column for name in free for column in self._columns[name]])
+        return self._bases[free], offset
 
 
 def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryProblem]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwsim.elementary import added
 from hwsim.hardware.dram.dimms import DramGeometry
 from hwsim.hardware.dram.fit_tables import FaultRate
 from hwsim.record import FaultMode
@@ -51,7 +52,7 @@ class FaultModel:
     @property
     def faults_per_dimm(self) -> float:
         """Expected faults of a DIMM over its life."""
-        return sum(fit for _, _, fit in self.kinds()) * self.hours / 1e9
+        return added(fit for _, _, fit in self.kinds()) * self.hours / 1e9
 
     def kinds(self) -> list[tuple[FaultRate, bool, float]]:
         """(rate, permanent, FIT of a DIMM), those that can come; a channel's faults are each DIMM's."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.elementary import added
 from hwsim.hardware.dram.fault_model import HOURS_PER_YEAR, FaultModel, columns_per_word
 from hwsim.hardware.dram.fit_tables import FIXED
 from hwsim.record import FaultMode
@@ -61,7 +62,7 @@ class _Sampler:
         kinds = model.kinds()
         fit = np.array([each[2] for each in kinds], dtype=np.float64)
         self.faults_per_dimm = model.faults_per_dimm
-        self.share = fit / fit.sum() if fit.size else fit
+        self.share = fit / added(fit.tolist()) if fit.size else fit
         self.permanent = np.array([each[1] for each in kinds], dtype=np.bool_)
         self.alone = np.array([model.alone(each[0]) for each in kinds], dtype=np.float64)
         hidden = [model.on_die and each[0].mode == FaultMode.BIT for each in kinds]

@@ -10,8 +10,8 @@ without an error end it.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import comb, exp, expm1
 
+from hwsim.elementary import exp, expm1
 from hwsim.kernel.mce.poll import Seen, steady
 
 NUM_HISTORY_BITS = 64
@@ -32,16 +32,19 @@ def interrupted(rate_per_s: float, storms: bool) -> Seen:
     """
     if not storms or rate_per_s <= 0.0:
         return Seen(max(0.0, rate_per_s), 0.0)  # read out at once
+    polls = (STORM_END_POLL_THRESHOLD + 1) * rate_per_s
+    if polls > 500.0:  # it never ends
+        return steady(rate_per_s, 1.0)
     slots, before = NUM_HISTORY_BITS - 1, STORM_BEGIN_THRESHOLD - 1
-    hit, miss = -expm1(-rate_per_s), exp(-rate_per_s)
-    fewer = sum(comb(slots, n) * hit**n * miss ** (slots - n) for n in range(before))
+    hit, odds = -expm1(-rate_per_s), expm1(rate_per_s)
+    fewer = chance = exp(-slots * rate_per_s)  # that none has one
+    for n in range(1, before):
+        chance *= (slots - n + 1) / n * odds
+        fewer += chance
     begins = 1.0 - fewer
     if begins <= 1e-12:
         return Seen(rate_per_s, 0.0)
     calm_errors = before + 1.0 / begins
-    polls = (STORM_END_POLL_THRESHOLD + 1) * rate_per_s
-    if polls > 500.0:  # it never ends
-        return steady(rate_per_s, 1.0)
     storm_s = expm1(polls) / hit  # mean wait for 30 misses in a row
     round_s = calm_errors / rate_per_s + storm_s
     return Seen((calm_errors + hit * storm_s) / round_s, steady(rate_per_s, 1.0).taken * storm_s / round_s)

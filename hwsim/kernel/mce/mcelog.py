@@ -6,7 +6,7 @@ away and a flag says so, since the first errors are taken to be the interesting 
 
 from __future__ import annotations
 
-from math import exp
+from hwsim.elementary import exp
 
 MCE_LOG_LEN = 32
 

@@ -9,13 +9,13 @@ polls the kernel sees one.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, expm1
 from typing import NamedTuple
 
-import numpy as np
+from hwsim.elementary import added, exp, expm1
 
 CHECK_INTERVAL_NS = 300_000_000_000
 SHORTEST_NS = 10_000_000
+_LEAST = 1 / 2**53  # chance that an interval has no error: never 0, so that every interval comes to the first
 
 
 class Seen(NamedTuple):
@@ -50,23 +50,51 @@ def _intervals() -> tuple[int, ...]:
 @lru_cache(maxsize=4096)
 def polled(rate_per_s: float) -> Seen:
     """A Poisson stream under the timer: the interval is a Markov chain from poll to poll."""
-    if rate_per_s <= 0.0:
+    if rate_per_s * SHORTEST_NS * 1e-9 <= 0.0:  # or so small that it is 0 as a float
         return Seen(0.0, 0.0)
     intervals = _intervals()
     place = {interval: number for number, interval in enumerate(intervals)}
-    expected = rate_per_s * np.array(intervals) * 1e-9
-    hit = -np.expm1(-expected)
-    step = np.zeros((len(intervals), len(intervals)))
-    for interval, number in place.items():
-        step[number, place[mcheck_timer(interval, True)]] += hit[number]
-        step[number, place[mcheck_timer(interval, False)]] += 1.0 - hit[number]
-    # The share of polls that each interval has: it is left unchanged by a step, and sums to one.
-    balance = np.vstack([step.T - np.eye(len(intervals)), np.ones(len(intervals))])
-    share = np.linalg.lstsq(balance, np.append(np.zeros(len(intervals)), 1.0), rcond=None)[0]
-    lengths_s = np.array(intervals) * 1e-9
-    time_s = float(share @ lengths_s)
-    waits_s = float(share @ (lengths_s * (1.0 - hit / expected)))  # after the first error of an interval
-    return Seen(float(share @ hit) / time_s, waits_s / time_s)
+    expected = [rate_per_s * interval * 1e-9 for interval in intervals]
+    hit = [-expm1(-each) for each in expected]
+    steps = [
+        {
+            place[mcheck_timer(interval, True)]: chance,
+            place[mcheck_timer(interval, False)]: max(1.0 - chance, _LEAST),
+        }
+        for interval, chance in zip(intervals, hit, strict=True)
+    ]
+    share = _balance(steps)  # of the polls that each interval has
+    time_s = added(part * interval * 1e-9 for part, interval in zip(share, intervals, strict=True))
+    found = added(part * chance for part, chance in zip(share, hit, strict=True))
+    # After the first error of an interval its record waits.
+    waits_s = added(
+        part * interval * 1e-9 * (1.0 - chance / each)
+        for part, interval, chance, each in zip(share, intervals, hit, expected, strict=True)
+    )
+    return Seen(found / time_s, waits_s / time_s)
+
+
+def _balance(steps: list[dict[int, float]]) -> list[float]:
+    """How often a Markov chain is in each state, to its time in the first; ``steps`` are used up.
+
+    State by state is left out, the last first, and what went through it is added to the ways between the
+    others: nothing is subtracted (Grassmann, Taksar, Heyman, Operations Research 33, 1985), and unlike a
+    solver of LAPACK it gives the same on every machine.
+    """
+    ways_into: list[dict[int, float]] = [{} for _ in steps]
+    for last in range(len(steps) - 1, 0, -1):
+        onward = steps.pop()
+        onward.pop(last, None)
+        leaving = added(onward.values())
+        for state, step in enumerate(steps):
+            if last in step:
+                way = ways_into[last][state] = step.pop(last) / leaving
+                for to, chance in onward.items():
+                    step[to] = step.get(to, 0.0) + way * chance
+    share = [1.0]
+    for ways in ways_into[1:]:
+        share.append(added(share[state] * way for state, way in ways.items()))
+    return share
 
 
 def steady(rate_per_s: float, period_s: float) -> Seen:

@@ -11,6 +11,12 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page, Region
 
 
+def allocations_per_ns(kernel: Kernel) -> float:
+    """How often an allocation by chance takes one given free page."""
+    spec, free = kernel.spec, kernel.mem_map.layouts.of("free").pages
+    return spec.alloc_per_s * 1e-9 * (1 << spec.alloc_order) / max(1, free)
+
+
 def alloc_pages(kernel: Kernel, order: int) -> int | None:
     """The lowest free block of 2^order frames, as its first pfn; None without one.
 

@@ -7,9 +7,19 @@ from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
-from hwsim.memory.drawing import free, pagevec, swap_stage, touched_since
+from hwsim.many_draws import Positions
+from hwsim.memory.drawing import (
+    free,
+    free_each,
+    pagevec,
+    pagevec_each,
+    swap_stage,
+    touched_each,
+    touched_since,
+)
 from hwsim.memory.fork_family import Family, is_shared
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
 
 _FLAGS = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
@@ -32,6 +42,16 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     pagevec(kernel, page, chance)
 
 
+def _draw_each(pages: PageArray, at: Positions) -> None:
+    """Of one task; of a forked family the cell says that it is unsure."""
+    cells, cell = pages.cells, pages.cell[at]
+    touched = cells.populated[cell] | touched_each(pages, at)
+    free_each(pages, at[~touched])
+    pages.use(at[touched], _FLAGS, mapped=True)
+    pages.flags[at[touched & cells.mlocked[cell]]] |= pg.MLOCKED | pg.UNEVICTABLE
+    pagevec_each(pages, at[touched])
+
+
 def _holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
     region, now = page.region, page.looked_ns
@@ -52,5 +72,7 @@ def _data_lost(page: Page, _dirty: bool) -> bool:
 
 
 BEHAVIOURS = {
-    "anon": Behaviour(Structure(_FLAGS, entries=1), _draw, by_first_touch=True, data_lost=_data_lost)
+    "anon": Behaviour(
+        Structure(_FLAGS, entries=1), _draw, _draw_each, by_first_touch=True, data_lost=_data_lost
+    )
 }

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Page
+from hwsim.many_draws import Positions
+from hwsim.memory.page_array import PageArray
 
 
 class Structure(NamedTuple):
@@ -32,14 +34,17 @@ def dirty_data(_page: Page, dirty: bool) -> bool:
 class Behaviour:
     """One kind.
 
-    ``draw`` makes a page that nobody has looked at what it is now.  ``kernel_access``: (reads, overwrites
-    unread) of one line per ns by the kernel, through no page table; None of a page: nobody uses it.
+    ``draw`` makes a page that nobody has looked at what it is now; ``draw_each`` does so with the pages at
+    some positions of an array, each in a machine of its own in which nothing has happened since the boot.
+    ``kernel_access``: (reads, overwrites unread) of one line per ns by the kernel, through no page table;
+    None of a page: nobody uses it.
     ``data_lost`` is of a page that was poisoned and contained, ``write_lost`` whether a dirty page that the
     kernel drops leaves a lost write behind of which somebody may hear.
     """
 
     structure: Structure
     draw: Callable[[Kernel, Page, Chance], None]
+    draw_each: Callable[[PageArray, Positions], None]
     kernel_access: Callable[[Page], tuple[float, float] | None] | None = None  # None: it never does
     by_first_touch: bool = False  # free frames of a region are taken one by one, by who touches the page
     data_lost: Callable[[Page, bool], bool] = dirty_data

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from math import exp
-
+from hwsim.elementary import added, exp
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, attach_page_buffers, mlock_vma_page
 from hwsim.kernel.mm_types import Page, Vma
 from hwsim.kernel.writeback import Inode
-from hwsim.memory.drawing import pagevec, stored_since
+from hwsim.many_draws import Positions
+from hwsim.memory.drawing import pagevec, pagevec_each, stored_since
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
 from hwsim.units import LINES_PER_PAGE
 
@@ -47,15 +48,28 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     if dirty:
         page.flags |= pg.DIRTY
     elif inode is not None and region.since_ns < cleaned <= now:
-        _writeback(
-            kernel, page, write + sum(vma.region.touch_rates(page.pgoff)[1] for vma in sharers), inode, chance
-        )
+        stores = write + added(vma.region.touch_rates(page.pgoff)[1] for vma in sharers)
+        _writeback(kernel, page, stores, inode, chance)
     if layout.buffers != "none":
         attach_page_buffers(page)
         page.buffers_busy = layout.buffers == "busy" or chance.draw(Slot.BUFFERS) < layout.buffers_busy
     if any(vma.mlocked for vma in page.ptes):
         mlock_vma_page(page)
     pagevec(kernel, page, chance)
+
+
+def _draw_each(pages: PageArray, at: Positions) -> None:
+    """Those to which nobody stores are clean whatever their inode does; of others its history has to say."""
+    cells, cell = pages.cells, pages.cell[at]
+    pages.use(at, pg.LRU | pg.UPTODATE)
+    pages.mapped[at] = cells.tasks[cell] > 0
+    pages.flags[at[cells.swap_backed[cell]]] |= pg.SWAPBACKED
+    pages.flags[at[~cells.has_inode[cell]]] |= pg.DIRTY
+    pages.by_itself[at[cells.has_inode[cell] & cells.stored_to[cell]]] = True
+    buffers = cells.has_buffers[cell]
+    pages.flags[at[buffers]] |= pg.PRIVATE
+    pages.unsure[at[buffers & (pages.slot(Slot.BUFFERS, at) < cells.buffers_busy[cell])]] = True
+    pagevec_each(pages, at)
 
 
 def _touched_before(vma: Vma, index: int, flushed_ns: int, now_ns: int, chance: Chance) -> bool:
@@ -109,6 +123,6 @@ def _write_lost(_page: Page) -> bool:
 
 
 _CACHED = Behaviour(
-    Structure(pg.LRU | pg.UPTODATE), _draw, kernel_access=_system_calls, write_lost=_write_lost
+    Structure(pg.LRU | pg.UPTODATE), _draw, _draw_each, kernel_access=_system_calls, write_lost=_write_lost
 )
 BEHAVIOURS = {"file": _CACHED, "blockdev": _CACHED}

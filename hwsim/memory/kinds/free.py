@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.kernel import page_flags as pg
-from hwsim.memory.drawing import free
+from hwsim.memory.drawing import free, free_each
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 
-BEHAVIOURS = {"free": Behaviour(Structure(pg.BUDDY, references=0), free)}
+BEHAVIOURS = {"free": Behaviour(Structure(pg.BUDDY, references=0), free, free_each)}

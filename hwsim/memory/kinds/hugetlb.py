@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import CACHE, Page
+from hwsim.many_draws import Positions
 from hwsim.memory.drawing import head_of, touched_since, used_lines
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
 
 
@@ -31,4 +35,12 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
                 page.map(vma, dirty=True)
 
 
-BEHAVIOURS = {"hugetlb": Behaviour(Structure(pg.HEAD, tail=pg.TAIL), _draw, kernel_access=used_lines)}
+def _draw_each(pages: PageArray, at: Positions) -> None:
+    used = pages.slot(Slot.HUGE_FREE, at) >= pages.fact("huge_free", at)
+    pages.use(at[used], 0, mapped=True)
+    pages.flags[at] = np.where(pages.is_first(at), pg.HEAD, pg.TAIL)
+
+
+BEHAVIOURS = {
+    "hugetlb": Behaviour(Structure(pg.HEAD, tail=pg.TAIL), _draw, _draw_each, kernel_access=used_lines)
+}

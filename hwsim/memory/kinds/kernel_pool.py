@@ -6,8 +6,10 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import OWNER, Page
+from hwsim.many_draws import Positions
 from hwsim.memory.drawing import head_of, used_lines
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.page_array import PageArray
 
 
 def _plain(kernel: Kernel, page: Page, chance: Chance) -> None:
@@ -38,12 +40,31 @@ def _all_lines(page: Page) -> tuple[float, float]:
     return page.region.line_rates(page.pgoff)
 
 
-_BLOCKS = Behaviour(Structure(0), _plain, kernel_access=_all_lines)
+def _plain_each(pages: PageArray, at: Positions) -> None:
+    pages.use(at[pages.is_first(at)], 0)
+
+
+def _reserved_each(pages: PageArray, at: Positions) -> None:
+    _plain_each(pages, at)
+    pages.flags[at] = pg.RESERVED
+
+
+def _slab_each(pages: PageArray, at: Positions) -> None:
+    """Tails count the references of their head."""
+    pages.use(at, pg.TAIL)
+    of_one = pages.fact("order", at) == 0
+    pages.flags[at[pages.is_first(at)]] = pg.SLAB | pg.HEAD
+    pages.flags[at[of_one]] = pg.SLAB
+
+
+_BLOCKS = Behaviour(Structure(0), _plain, _plain_each, kernel_access=_all_lines)
 BEHAVIOURS = {
-    "slab": Behaviour(Structure(pg.SLAB), _slab, kernel_access=used_lines),
-    "slab_multi": Behaviour(Structure(pg.SLAB | pg.HEAD, tail=pg.TAIL), _slab, kernel_access=used_lines),
-    "page_table": Behaviour(Structure(0), _plain, kernel_access=used_lines),
+    "slab": Behaviour(Structure(pg.SLAB), _slab, _slab_each, kernel_access=used_lines),
+    "slab_multi": Behaviour(
+        Structure(pg.SLAB | pg.HEAD, tail=pg.TAIL), _slab, _slab_each, kernel_access=used_lines
+    ),
+    "page_table": Behaviour(Structure(0), _plain, _plain_each, kernel_access=used_lines),
     "kernel_stack": _BLOCKS,
     "high_order": _BLOCKS,
-    "reserved": Behaviour(Structure(pg.RESERVED), _reserved, kernel_access=used_lines),
+    "reserved": Behaviour(Structure(pg.RESERVED), _reserved, _reserved_each, kernel_access=used_lines),
 }

@@ -7,8 +7,10 @@ from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, mlock_vma_page
 from hwsim.kernel.mm_types import CACHE, Page
-from hwsim.memory.drawing import free, pagevec, stored_since, swap_stage, touched_since
+from hwsim.many_draws import Positions
+from hwsim.memory.drawing import free, pagevec, pagevec_each, stored_since, swap_stage, touched_since
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
 
 _FLAGS = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
@@ -46,6 +48,15 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     pagevec(kernel, page, chance)
 
 
+def _draw_each(pages: PageArray, at: Positions) -> None:
+    """A segment that its first task has filled; of one that fills by touches each task has a draw."""
+    cells, cell = pages.cells, pages.cell[at]
+    pages.use(at, _FLAGS | pg.DIRTY, mapped=True)
+    pages.flags[at[cells.mlocked[cell]]] |= pg.MLOCKED | pg.UNEVICTABLE
+    pages.unsure[at[~cells.populated[cell]]] = True
+    pagevec_each(pages, at)
+
+
 def _data_lost(page: Page, dirty: bool) -> bool:
     """One that was only ever read is a page of zeroes."""
     return dirty and not page.swap_entry
@@ -60,6 +71,7 @@ BEHAVIOURS = {
     "shm": Behaviour(
         Structure(_FLAGS | pg.DIRTY, references=2, entries=1),
         _draw,
+        _draw_each,
         by_first_touch=True,
         data_lost=_data_lost,
         write_lost=_write_lost,

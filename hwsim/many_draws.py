@@ -1,0 +1,136 @@
+"""The draws of many replications at once, as arrays: each bit for bit what :class:`~hwsim.rng.Draws` gives.
+
+Philox4x64-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3; SC 2011) runs over
+the machines in numpy; BLAKE2b stays a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import repeat
+from struct import Struct
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.elementary import log1p_of_each
+from hwsim.rng import NAMED, ROW, Draws, arrivals_key, uniforms
+
+Floats = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+_Words = npt.NDArray[np.uint64]
+
+_NUMBER = Struct("<q")
+_BLOCK = 4  # words that Philox makes of a counter
+_ROUNDS = 10
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
+_MULTIPLIERS = np.array([[0xD2E7470EE14C6C93], [0xCA5A826395121157]], np.uint64)
+_LOW_HALVES, _HIGH_HALVES = _MULTIPLIERS & _LOW, _MULTIPLIERS >> _HALF
+_WEYL = np.array([[0x9E3779B97F4A7C15], [0xBB67AE8584CAA73B]], np.uint64)  # added to the key in each round
+
+
+class ManyDraws:
+    """All randomness of the first error of many replications, machine by machine along the last axis.
+
+    Life: made with the keys -> asked for slots, four of which are drawn together and kept, and for further
+    draws, which are not kept -> dropped with its machines.
+    """
+
+    __slots__ = ("_blocks", "_keys", "_replications", "_seed", "_words")
+
+    def __init__(self, seed: int, replications: Sequence[int]) -> None:
+        self._seed, self._replications = seed, replications
+        begun = blake2b(_NUMBER.pack(seed), digest_size=16)
+        self._keys: list[bytes] = []
+        for replication in replications:
+            hashed = begun.copy()  # half as dear as a new one
+            hashed.update(_NUMBER.pack(replication))
+            self._keys.append(hashed.digest())
+        self._words = _words(self._keys)
+        self._blocks: dict[int, Floats] = {}
+
+    def slot(self, slot: int, error: int = 0) -> Floats:
+        """float64[machines]: the uniform ``Draws.row(error)[slot]`` of each.  Not to be written to."""
+        counter = (error * ROW + slot) // _BLOCK
+        block = self._blocks.get(counter)
+        if block is None:
+            block = self._blocks[counter] = _block(self._words, counter)
+        found: Floats = block[slot % _BLOCK]
+        return found
+
+    def row(self, machine: int) -> list[float]:
+        """``Draws.row(0)`` of the machine at this position."""
+        return [float(self.slot(slot)[machine]) for slot in range(ROW)]
+
+    def of(self, machine: int) -> Draws:
+        """All draws of the machine at this position."""
+        return Draws(self._seed, self._replications[machine])
+
+    def extra(self, name: int, slot: int, k: int | Positions = 0, at: Positions | None = None) -> Floats:
+        """float64: ``Draws.extra(name, slot, k)`` of each machine, or of those at the positions ``at``.
+
+        An array ``k`` has one for each of these.
+        """
+        keys = self._keys if at is None else [self._keys[each] for each in at.tolist()]
+        ks: Iterable[int] = k.tolist() if isinstance(k, np.ndarray) else repeat(k, len(keys))
+        digests = [
+            blake2b(NAMED.pack(name, slot, each), key=key, digest_size=8).digest()
+            for key, each in zip(keys, ks, strict=True)
+        ]
+        return uniforms(np.frombuffer(b"".join(digests), np.dtype("<u8")))
+
+    def first_arrivals(self, source: int, count: int) -> Floats:
+        """float64[machines, count]: the first uniforms of the stream of error source number ``source``."""
+        words = _words([arrivals_key(key, source) for key in self._keys])
+        blocks = [_block(words, counter) for counter in range(-(-count // _BLOCK))]
+        return np.concatenate(blocks).T[:, :count]
+
+    def first_exponentials(self, source: int) -> Floats:
+        """float64[machines]: what ``Arrivals.next_exponential()`` gives first."""
+        return -log1p_of_each(-self.first_arrivals(source, 1)[:, 0])
+
+
+def _words(keys: list[bytes]) -> _Words:
+    """Keys of 128 bits as uint64[2, keys], the low word first."""
+    return np.frombuffer(b"".join(keys), np.dtype("<u8")).reshape(-1, 2).T.astype(np.uint64)
+
+
+def _block(keys: _Words, counter: int) -> Floats:
+    """float64[4, keys]: the uniforms of block ``counter`` of a Philox stream, from 0."""
+    return uniforms(_philox(keys, counter + 1))  # numpy's generator counts up before its first block
+
+
+def _philox(keys: _Words, counter: int) -> _Words:
+    """uint64[4, keys]: Philox4x64-10 of the same ``counter``, below 2^64, under each key.
+
+    Words 0 and 2 of the state are multiplied, each by its own number; words 1 and 3 are not.
+    """
+    key = keys.copy()
+    multiplied, other, low, middle, carry = (np.zeros_like(key) for _ in range(5))
+    multiplied[0] = counter
+    for _ in range(_ROUNDS):
+        # The high word of the product of 128 bits, from halves of 32 bits.
+        high = multiplied >> _HALF
+        np.bitwise_and(multiplied, _LOW, out=low)
+        np.multiply(low, _LOW_HALVES, out=middle)
+        middle >>= _HALF
+        np.multiply(high, _LOW_HALVES, out=carry)
+        middle += carry
+        low *= _HIGH_HALVES
+        np.bitwise_and(middle, _LOW, out=carry)
+        carry += low
+        carry >>= _HALF
+        middle >>= _HALF
+        high *= _HIGH_HALVES
+        high += middle
+        high += carry
+        # The two products change places.
+        multiplied *= _MULTIPLIERS
+        next_other = multiplied[::-1].copy()
+        np.bitwise_xor(high[::-1], other, out=multiplied)
+        multiplied ^= key
+        other = next_other
+        key += _WEYL
+    return np.stack((multiplied[0], other[0], multiplied[1], other[1]))

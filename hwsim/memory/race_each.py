@@ -1,0 +1,87 @@
+"""When each party would first meet the bad lines of many machines: the first race of each, over arrays.
+
+The draws are those of the race of one line (``bad_lines/race``), whose first takes the row of its error.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from hwsim.elementary import log1p_of_each
+from hwsim.kernel.page_flags import BUDDY, DIRTY
+from hwsim.many_draws import Floats, Positions
+from hwsim.memory.behaviours import BEHAVIOURS
+from hwsim.memory.cells import Cells
+from hwsim.memory.kinds import POOLS
+from hwsim.memory.page_array import PageArray
+from hwsim.rng import Slot
+
+FAR: Final = 1 << 62  # ns: never
+_FAR_WAIT = 2.0**61  # what an int64 can hold besides a time
+
+READS: Final = ("task_load", "kernel_load")
+RENEWS: Final = ("allocated", "first_touch")
+OTHERS: Final = ("freed", "dirtied")
+REACHES: Final = (*READS, "task_overwrites", "kernel_overwrites", "freed")  # a line that was handled
+
+
+def first_times(pages: PageArray, allocations_per_ns: float) -> dict[str, Positions]:
+    """int64[pages] for each thing that may happen to a line by chance: when, in ns; :data:`FAR` is never.
+
+    ``dirtied`` is no later than whatever follows from it.  ``allocations_per_ns``: of one free page.
+    """
+    cells, cell = pages.cells, pages.cell
+    is_free, used = pages.flags & BUDDY != 0, (pages.references > 0).astype(np.int64)
+    held = used * ~is_free
+    heals = ~pages.permanent
+    first = is_free & np.array([each.by_first_touch for each in BEHAVIOURS.values()])[cells.kind[cell]]
+    clean = ~is_free & (pages.flags & DIRTY == 0)
+    in_use = ~is_free
+    lifetime = cells.fact("lifetime_ns")[cell]
+    leaves = np.divide(1.0, lifetime, out=np.zeros(len(cell)), where=lifetime > 0.0)
+    cut = cells.fact("truncate_per_s")[cell] * 1e-9
+    turnover = cells.fact("turnover_per_s")[cell] * 1e-9
+    overwrites = cells.kernel_overwrites[used, cell]
+    rates = {
+        "task_load": (Slot.RACE_TASK, cells.task_reads[cell] * held),
+        "kernel_load": (Slot.RACE_KERNEL, cells.kernel_reads[used, cell] * in_use),
+        "task_overwrites": (Slot.RACE_HEAL, cells.task_overwrites[cell] * (held * heals)),
+        "kernel_overwrites": (Slot.RACE_OVERWRITE, overwrites * (in_use & heals)),
+        "refilled": (Slot.TURNOVER, turnover * (in_use & heals)),
+        "allocated": (Slot.ALLOC, allocations_per_ns * is_free),
+        "first_touch": (Slot.RACE_TASK, cells.touches[cell] * first),
+        "freed": (Slot.FREED, np.where(lifetime > 0.0, leaves, cut) * in_use),
+        "dirtied": (Slot.RACE_DEVICE, cells.stores[pages.permanent.astype(np.int64), cell] * clean),
+    }
+    return {
+        what: _when(pages.onset_ns, pages.slot(slot), rate)
+        for what, (slot, rate) in rates.items()
+        if rate.any()
+    }
+
+
+def most_per_ns(cells: Cells, allocations_per_ns: float, *, permanent: bool) -> Floats:
+    """float64[cells]: how often anything may come to a line there by chance, whatever its page is by then."""
+    kinds = [(each.by_first_touch, name in POOLS) for name, each in BEHAVIOURS.items()]
+    first_touch, pool = np.array(kinds)[cells.kind].T
+    lifetime = cells.fact("lifetime_ns")
+    most = cells.task_reads + cells.task_overwrites
+    most += (
+        cells.kernel_reads.max(axis=0) + cells.kernel_overwrites.max(axis=0) + cells.stores[int(permanent)]
+    )
+    most += np.divide(1.0, lifetime, out=np.zeros(len(most)), where=lifetime > 0.0)
+    most += (cells.fact("truncate_per_s") + cells.fact("turnover_per_s")) * 1e-9
+    most += cells.touches * (first_touch & ~cells.populated)
+    most += allocations_per_ns * ~(pool | (cells.fact("is_file") > 0.0))
+    return most
+
+
+def _when(now_ns: Positions, u: Floats, rate_per_ns: Floats) -> Positions:
+    """Exponential waits by inverse CDF, as whole ns after now."""
+    waits = np.full(len(u), _FAR_WAIT)
+    np.divide(-log1p_of_each(-u), rate_per_ns, out=waits, where=rate_per_ns > 0.0)
+    times: Positions = now_ns + np.minimum(waits, _FAR_WAIT).astype(np.int64) + 1
+    times[rate_per_ns <= 0.0] = FAR
+    return times
