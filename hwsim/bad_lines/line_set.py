@@ -14,9 +14,9 @@ Left out: a line that two sets would share stands in the first of them.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from operator import mul
+from operator import add, mul
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +58,9 @@ class LineSet(Latent, Ruined):
 
     __slots__ = (
         "_agenda", "_apart", "_around", "_bad_lines", "_cell", "_cells", "_chance", "_count", "_is_bad",
-        "_isolated", "_latent", "_left", "_lines", "_met", "_most", "_of_cell", "_onset_ns", "_owners",
-        "_permanent", "_pfn", "_place", "_role", "_since_ns", "_waits_for_boot",
+        "_isolated", "_latent", "_lines", "_lines_left", "_met", "_of_cell", "_onset_ns", "_owners",
+        "_pages_left", "_permanent", "_pfn", "_place", "_role", "_since_ns", "_to_line", "_to_page",
+        "_waits_for_boot",
     )  # fmt: skip
 
     def __init__(
@@ -86,10 +87,13 @@ class LineSet(Latent, Ruined):
         self._met: list[BadLine] = []  # in this window
         self._isolated: set[int] = set()  # pages that no window brings back
         self._apart: dict[int, tuple[Inode, int]] = {}  # cells of files: stores there are drawn here
-        # One entry a cell: its pages, their lines in the set, what can come to each at most, and since when.
+        # One entry a cell: its pages, how many of them and of their lines are in the set, what can come to a
+        # line and to a page at most, and since when they wait.
         self._of_cell: list[npt.NDArray[np.intp]] = []
-        self._left: list[int] = []
-        self._most: list[float] = []
+        self._pages_left: list[int] = []
+        self._lines_left: list[int] = []
+        self._to_line: list[float] = []
+        self._to_page: list[float] = []
         self._since_ns: list[int] = []
         bad_lines.sets.append(self)
 
@@ -109,7 +113,7 @@ class LineSet(Latent, Ruined):
     def good_again(self) -> bool:
         self._stop()
         for cell, (inode, pgoff) in self._apart.items():
-            inode.look_after_many(pgoff, -int(np.count_nonzero(self._latent[self._of_cell[cell]])))
+            inode.look_after_many(pgoff, -self._pages_left[cell])
         self._apart = {}
         back = {line.pfn for line in read_right_again(self._bad_lines, self._met)}
         isolated = [line.pfn for line in self._met if line.pfn not in back]
@@ -157,7 +161,7 @@ class LineSet(Latent, Ruined):
             self._since_ns[cell] = self._around.engine.now_ns
             if not self._permanent:
                 self._latent[self._of_cell[cell]] = False
-                self._left[cell] = 0
+                self._pages_left[cell] = self._lines_left[cell] = 0
         self._wait()
 
     def _stop(self) -> None:
@@ -174,9 +178,11 @@ class LineSet(Latent, Ruined):
         order = np.argsort(self._cell, kind="stable")
         ends = np.searchsorted(self._cell[order], np.arange(number + 2))
         self._of_cell = [order[first:end] for first, end in pairwise(ends.tolist())]
-        self._left = [int(self._count[pages][self._latent[pages]].sum()) for pages in self._of_cell]
+        counts = [self._count[pages[self._latent[pages]]] for pages in self._of_cell]
+        self._pages_left = [each.size for each in counts]
+        self._lines_left = [int(each.sum()) for each in counts]
         most = most_per_ns(cells, around.allocations_per_ns, permanent=self._permanent)
-        self._most = [*most.tolist(), 0.0]
+        self._to_line, self._to_page = [*most.to_line.tolist(), 0.0], [*most.to_page.tolist(), 0.0]
         self._since_ns = [around.engine.now_ns] * (number + 1)
         known = np.fromiter(around.by_pfn, np.int64)
         alone = np.append(cells.unsure | (cells.fact("evict_per_s") > 0.0), False)[self._cell]
@@ -185,7 +191,7 @@ class LineSet(Latent, Ruined):
             self._take_out(at)
         self._apart = {}
         for cell in np.flatnonzero(cells.has_inode & cells.stored_to).tolist():
-            if self._left[cell]:
+            if self._pages_left[cell]:
                 self._take_out_dirty(cell)
                 self._set_apart(cell)
         self._wait()
@@ -199,7 +205,7 @@ class LineSet(Latent, Ruined):
             at = self._ahead(now)
             if at is not None:
                 due.append((self._visit_ns(at, now), SCRUB_VISIT))
-            *_, total = accumulate(map(mul, self._left, self._most))
+            *_, total = self._sums()
             if total > 0.0:
                 wait_ns = min(-log1p(-self._chance.random()) / total, _FAR_NS)
                 due.append((now + int(wait_ns) + 1, KERNEL_ACCESS))
@@ -239,25 +245,34 @@ class LineSet(Latent, Ruined):
                 return
             scrub_visit(self._take_out(at))
 
+    def _sums(self) -> Iterator[float]:
+        """What may come to the pages of the first cells at most, per ns, one cell more at a time."""
+        of_lines, of_pages = (
+            map(mul, self._lines_left, self._to_line),
+            map(mul, self._pages_left, self._to_page),
+        )
+        return accumulate(map(add, of_lines, of_pages))
+
     def _come(self) -> None:
-        """Something may come to a line, to each as likely as to it at most: its page says whether it does."""
-        chance = self._chance
-        sums = list(accumulate(map(mul, self._left, self._most)))
+        """Something may come to a page, to each as likely as to it at most; what it is says whether so."""
+        chance, sums = self._chance, list(self._sums())
         cell = bisect_right(sums, chance.random() * sums[-1])
-        at = self._one_of(cell)
-        most = int(self._count[at]) * self._most[cell]
+        at, most = self._one_of(cell)
         line = self._take_out(at)
         if chance.random() * most < hazard_per_ns(line):
             hasten(line)
 
-    def _one_of(self, cell: int) -> int:
-        """A page of the cell, as likely as it has lines."""
+    def _one_of(self, cell: int) -> tuple[int, float]:
+        """A page of the cell, in proportion to what may come to it at most, and that."""
         chance, tries = self._chance, 0
+        to_line, to_page = self._to_line[cell], self._to_page[cell]
+        largest = LINES_PER_PAGE * to_line + to_page
         while True:
             pages = self._of_cell[cell]
             at = int(pages[int(chance.random() * pages.size)])
-            if self._latent[at] and chance.random() * LINES_PER_PAGE < self._count[at]:
-                return at
+            most = int(self._count[at]) * to_line + to_page
+            if self._latent[at] and chance.random() * largest < most:
+                return at, most
             tries += 1
             if tries % 1024 == 0:  # most have left
                 self._of_cell[cell] = pages[self._latent[pages]]
@@ -268,7 +283,8 @@ class LineSet(Latent, Ruined):
         """Its lines are errors of their own from now on; the first of them stands for the page."""
         pfn, role, cell, lines = (int(each[at]) for each in (self._pfn, self._role, self._cell, self._lines))
         self._latent[at] = False
-        self._left[cell] -= lines.bit_count()
+        self._pages_left[cell] -= 1
+        self._lines_left[cell] -= lines.bit_count()
         if cell in self._apart:
             inode, pgoff = self._apart[cell]
             inode.look_after_many(pgoff, -1)
@@ -312,7 +328,7 @@ class LineSet(Latent, Ruined):
         region, pgoff = self._begins_at(cell)
         assert region.mapping is not None and region.mapping.host is not None
         self._apart[cell] = region.mapping.host, pgoff
-        region.mapping.host.look_after_many(pgoff, int(np.count_nonzero(self._latent[self._of_cell[cell]])))
+        region.mapping.host.look_after_many(pgoff, self._pages_left[cell])
 
     def _begins_at(self, cell: int) -> tuple[Region, int]:
         """The region of the cell, and the page offset of its first page."""

@@ -178,7 +178,8 @@ class Inode:
 
     def _clean(self, now_ns: int) -> None:
         self.clean_ns = self._draw_from_ns = now_ns
-        self._marked_ns = None
+        if self._marked_ns is not None and self._marked_ns <= now_ns:  # a later store came after this write-out
+            self._marked_ns = None
 
     def _due_ns(self) -> int | None:
         """The wake that finds the inode old enough: inode_dirtied_after() of now - E is false."""
