@@ -7,7 +7,7 @@ same operations in the same order and are equal bit for bit; compiled code must 
 (``-ffp-contract=off``).  The model has its float functions and sums of floats from here, with one exception:
 what ``bad_lines/dram_faults.py`` and ``hardware/dram/fault_sampler.py`` draw from numpy's Generator.
 
-Errors: 1 ulp for log and exp, 2 ulp for log1p and expm1, 8 ulp for the quantile; the tests measure them.
+Errors: 1 ulp for log, log1p and exp, 2 ulp for expm1, 8 ulp for the quantile; the tests measure them.
 The coefficients are those of the series themselves, with as many terms as the last bit needs; those of the
 quantile are of M. J. Wichura, Algorithm AS 241, Applied Statistics 37 (1988), routine PPND16.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -44,6 +44,7 @@ class Engine(simpy.Environment):
         super().__init__(0)
         self.now_ns = 0
         self.never = simpy.Event(self)  # nobody schedules it: what sleeps waits for it
+        self.owed: list[tuple[int, Callable[[], None]]] = []  # what was put off, and when
 
     @property
     def pending(self) -> int:
@@ -69,9 +70,11 @@ class Engine(simpy.Environment):
 
     def run(self, until_ns: int) -> None:  # type: ignore[override]  # to a time, never to an event
         """Process every event before ``until_ns``, unless :meth:`stop` comes first."""
-        queue = self._queue
+        queue, owed = self._queue, self.owed
         try:
             while queue and queue[0][0] < until_ns:
+                if owed and not getattr(queue[0][3], "of_agenda", False):
+                    self.catch_up()
                 time_ns, _, _, event = heappop(queue)
                 self.now_ns = self._now = time_ns  # type: ignore[assignment]  # a float only for SimPy's types
                 callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
@@ -83,6 +86,15 @@ class Engine(simpy.Environment):
             return
         self.now_ns = self._now = until_ns
 
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Do ``work`` before the next event, as of now: nothing but what is to come can see it."""
+        self.owed.append((self.now_ns, work))
+
+    def catch_up(self) -> None:
+        """Do what was put off: :meth:`run` does, and who looks at the machine in between."""
+        while self.owed:
+            self.as_of(*self.owed.pop(0))
+
     def as_of(self, time_ns: int, work: Callable[[], None]) -> None:
         """Do now what was put off at ``time_ns`` because nobody could see it: to ``work`` it is that time."""
         now_ns, self.now_ns = self.now_ns, time_ns
@@ -91,7 +103,7 @@ class Engine(simpy.Environment):
         finally:
             self.now_ns = now_ns
 
-    def stop(self) -> None:
+    def stop(self) -> NoReturn:
         """End :meth:`run` here and now: what has called this does not go on."""
         raise StopSimulation(None)
 
@@ -101,6 +113,7 @@ class Alarm(simpy.Event):
 
     _ok = True
     _value = None
+    of_agenda = False
 
     def __init__(self, engine: Engine, callbacks: list[Callable[[Alarm], None]]) -> None:
         self.env = engine
@@ -147,6 +160,7 @@ class Agenda(Generic[Due]):
             return
         self._stands_at = due[:2]
         self._alarm = self._engine.at(max(due[0], self._engine.now_ns), due[1], self._fire)
+        self._alarm.of_agenda = True
 
     def _fire(self, alarm: Alarm) -> None:
         if alarm is not self._alarm:
@@ -158,6 +172,8 @@ class Agenda(Generic[Due]):
         if due[:2] > (self._engine.now_ns, stood_at[1]):
             self.expect(due)
         else:
+            if self._engine.owed:  # only now is it known that anything happens
+                self._engine.catch_up()
             self._happens(due)
 
 

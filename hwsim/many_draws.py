@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import repeat
-from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.elementary import log1p_of_each
-from hwsim.rng import NAMED, ROW, Draws, arrivals_key, uniforms
+from hwsim.rng import NAMED, NUMBER, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 _Words = npt.NDArray[np.uint64]
 
-_NUMBER = Struct("<q")
 _BLOCK = 4  # words that Philox makes of a counter
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
@@ -42,11 +40,11 @@ class ManyDraws:
 
     def __init__(self, seed: int, replications: Sequence[int]) -> None:
         self._seed, self._replications = seed, replications
-        begun = blake2b(_NUMBER.pack(seed), digest_size=16)
+        begun = blake2b(NUMBER.pack(seed), digest_size=16)
         self._keys: list[bytes] = []
         for replication in replications:
             hashed = begun.copy()  # half as dear as a new one
-            hashed.update(_NUMBER.pack(replication))
+            hashed.update(NUMBER.pack(replication))
             self._keys.append(hashed.digest())
         self._words = _words(self._keys)
         self._blocks: dict[int, Floats] = {}
@@ -74,16 +72,20 @@ class ManyDraws:
         An array ``k`` has one for each of these.
         """
         keys = self._keys if at is None else [self._keys[each] for each in at.tolist()]
-        ks: Iterable[int] = k.tolist() if isinstance(k, np.ndarray) else repeat(k, len(keys))
+        named: Iterable[bytes] = (
+            (NAMED.pack(name, slot, each) for each in k.tolist())
+            if isinstance(k, np.ndarray)
+            else repeat(NAMED.pack(name, slot, k), len(keys))
+        )
         digests = [
-            blake2b(NAMED.pack(name, slot, each), key=key, digest_size=8).digest()
-            for key, each in zip(keys, ks, strict=True)
+            blake2b(data, key=key, digest_size=8).digest() for data, key in zip(named, keys, strict=True)
         ]
         return uniforms(np.frombuffer(b"".join(digests), np.dtype("<u8")))
 
     def first_arrivals(self, source: int, count: int) -> Floats:
         """float64[machines, count]: the first uniforms of the stream of error source number ``source``."""
-        words = _words([arrivals_key(key, source) for key in self._keys])
+        data = NUMBER.pack(source)
+        words = _words([arrivals_key(key, data) for key in self._keys])
         blocks = [_block(words, counter) for counter in range(-(-count // _BLOCK))]
         return np.concatenate(blocks).T[:, :count]
 

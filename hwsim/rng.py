@@ -23,6 +23,7 @@ from hwsim.elementary import exp, log1p, normal_quantile
 
 ROW = 32  # uniforms per error; eight Philox counters
 _SCALE = 1 / 2**53
+NUMBER = struct.Struct("<q")
 NAMED = struct.Struct("<qqq")  # a draw by name: whose it is, slot, k
 
 
@@ -98,9 +99,9 @@ def uniforms(raw: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
     return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * _SCALE
 
 
-def arrivals_key(key: bytes, source: int) -> bytes:
-    """The key of the stream of error source number ``source``, from that of its replication."""
-    return blake2b(struct.pack("<q", source), key=key, digest_size=16, person=b"arrivals").digest()
+def arrivals_key(key: bytes, source: bytes) -> bytes:
+    """The key of the stream of an error source, from that of its replication and the packed number of it."""
+    return blake2b(source, key=key, digest_size=16, person=b"arrivals").digest()
 
 
 class _Key(ISeedSequence):
@@ -166,7 +167,7 @@ class Draws:
 
     def arrivals(self, source: int) -> Arrivals:
         """The stream of error source number ``source``: inter-arrival times, or times."""
-        return Arrivals(arrivals_key(self._key, source))
+        return Arrivals(arrivals_key(self._key, NUMBER.pack(source)))
 
 
 # What a draw decides: yes or no, which of several, or how long something takes (all others).

@@ -15,7 +15,9 @@ import pytest
 from tests.test_house import ROOT
 from tests.test_house_model import TREES
 
-EXACT = {"ceil", "comb", "floor", "frexp", "inf", "isfinite", "isinf", "isnan", "ldexp", "sqrt"}  # of math
+EXACT = {  # of math
+    "ceil", "comb", "floor", "frexp", "inf", "isfinite", "isinf", "isnan", "ldexp", "nextafter", "sqrt",
+}  # fmt: skip
 OF_ARRAYS = {"dot", "mean", "prod", "std", "sum", "var"}  # cumsum adds one by one
 INEXACT = OF_ARRAYS | {  # of numpy
     "average", "convolve", "cos", "einsum", "exp", "exp2", "expm1", "float_power", "inner", "interp",
@@ -29,8 +31,12 @@ OF_A_GENERATOR = {
 
 GENERATOR_DRAWS = {"bad_lines/dram_faults.py", "hardware/dram/fault_sampler.py"}
 WHOLE_NUMBERS = {  # what is added there
+    "bad_lines/dram_faults.py _lines": "lines",
+    "bad_lines/line_set.py _begin": "lines",
+    "bad_lines/line_set.py go_bad": "lines",
     "bad_lines/rows.py error_row": "signals",
     "hardware/dram/address_map.py _rows": "bits of a mask",
+    "hardware/dram/address_map.py line_count": "bits",
     "hardware/dram/address_map.py map_problems": "widths",
     "hardware/dram/ecc_line.py code_words": "bits of a symbol",
     "hardware/dram/gf2.py transpose": "bits of a row",
@@ -39,10 +45,13 @@ WHOLE_NUMBERS = {  # what is added there
     "kernel/mm_types.py count": "references",
     "kernel/page_ranges.py within": "pages",
     "lost_writes/lost_write.py _stale_reads": "reads",
+    "machine/harmless.py harmless": "records",
     "machine/sums.py replication_row": "what rows count",
+    "memory/users.py __init__": "places of tasks",
     "scenario/valid_parts.py _laid_out": "frames",
     "scenario/valid_parts.py place_pages": "pages",
     "script/names.py _range": "pages",
+    "userspace/process_table.py boot": "places of tasks",
     "userspace/process_table.py restarts": "restarts",
 }
 

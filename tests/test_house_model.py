@@ -71,6 +71,17 @@ def test_the_machine_is_known_in_its_own_room_only() -> None:
     assert found == set()
 
 
+def test_a_study_takes_from_the_machine_only_what_runs_it() -> None:
+    found = {
+        alias.name
+        for file in (ROOT / "hwsim" / "study").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hwsim.machine")
+        for alias in node.names
+    }
+    assert found == {"MemoryLayout", "run_replication", "run_replications", "rehearse"}
+
+
 def test_any_stands_only_where_mypy_lets_it() -> None:
     """mypy itself refuses the others; here every exception is still needed."""
     overrides = SETTINGS["tool"]["mypy"]["overrides"]

@@ -96,8 +96,6 @@ class BadLine(Scrubbed):
     record: LineRecord = field(default_factory=LineRecord)
     faults: tuple[FaultCourse, ...] = ()  # the DRAM faults that ruined the line, if it was those
     other_lines: Sequence[BadLine] = ()  # further errors on this page
-    since_ns: int | None = None  # nobody has met it since then: for the next look at its page
-    shown_with: BadLine | None = None  # of a set: it has a row if this one was met
 
     # What comes next.
     agenda: Agenda[Candidate] = field(init=False)

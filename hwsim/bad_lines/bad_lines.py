@@ -83,7 +83,7 @@ class BadLines:
         other = self.by_pfn.get(pfn)
         if other is None or other.state == OVER:
             first, *further = made
-            first.since_ns, first.other_lines = since_ns, further
+            first.in_boot.since_ns, first.other_lines = since_ns, further
             self._start(first)
             for new in further:
                 self._end_as_duplicate(new, first)

@@ -92,13 +92,16 @@ class DramFaults:
         """The lines of a range that the machine has; many are a set, which is raced as one."""
         course, limit = owners[0], owners[0].dram.max_lines
         dimms, spec = dimms_of(course.dram), self._around.spec
+        count = dimms.map.line_count(where)
+        many = min(count, limit or count) > FEW_LINES and not self._layout.spec.script
+        cells = self._cells() if many else None
         pfns, lines = dimms.pages(where, limit, chance)
         fitted = int(np.searchsorted(pfns, spec.memory_pages + spec.hidden_pages))
         pfns, lines = pfns[:fitted], lines[:fitted]
-        if np.bitwise_count(lines).sum() > FEW_LINES and not self._layout.spec.script:
+        if cells is not None and np.bitwise_count(lines).sum() > FEW_LINES:
             course.sets += 1
             own = self._around.draws.generator(_NAME - course.number, Slot.FAULT, course.sets)
-            return LineSet(self._bad_lines, self._cells(), owners, (pfns, lines), own)
+            return LineSet(self._bad_lines, cells, owners, (pfns, lines), own)
         single = [
             (pfn, line)
             for pfn, bits in zip(pfns.tolist(), lines.tolist(), strict=True)

@@ -140,3 +140,5 @@ def is_contained(page: Page, failure: MemoryFailure) -> bool:
 def take_out(line: BadLine, page: Page) -> None:
     """The frame leaves the memory in use, alone or with the block it stands in."""
     line.in_boot.take_out(lose_block(line.around.kernel, page.pfn, 0))
+    if page.epoch != page.region.epoch:  # its owner has died meanwhile: no later one has the frame
+        page.region.watched.pop(line.pfn, None)

@@ -299,7 +299,7 @@ class LineSet(Latent, Ruined):
             self._since_ns[cell] if since_ns is None else since_ns,
         )
         for each in made:
-            each.faults, each.shown_with = tuple(self._owners), made[0]
+            each.faults, each.record.shown_with = tuple(self._owners), made[0].record
         self._met += made
         return made[0]
 

@@ -12,12 +12,9 @@ from hwsim.units import PAGE_BYTES
 
 def has_row(line: BadLine) -> bool:
     """All have one, but for lines of a set that nobody has read or overwritten."""
-    record = None if line.shown_with is None else line.shown_with.record
-    return (
-        record is None
-        or record.found_ns is not None
-        or record.disk_ns is not None
-        or record.end == End.HEALED
+    record = line.record.shown_with
+    return record is None or bool(
+        record.found_ns is not None or record.disk_ns is not None or record.end == End.HEALED
     )
 
 

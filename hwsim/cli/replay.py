@@ -32,7 +32,7 @@ def replay(
 ) -> None:
     """Run one replication again: events and log, or a map."""
     from hwsim.study.replay import compare, spec_of
-    from hwsim.study.replicate import model
+    from hwsim.study.replicate import traced
     from hwsim.study.results import open_results
 
     opened = open_results(results)
@@ -43,7 +43,7 @@ def replay(
     if at is not None:
         wrong("--at: says when the map of --map is drawn")
     try:
-        found = model()(spec, replication, trace=True)
+        found = traced(spec, replication)
     except Exception as error:  # noqa: BLE001  a replay is made to show this
         if type(error).__name__ == SCRIPT_MISTAKE:
             wrong(f"{results}: {error}")

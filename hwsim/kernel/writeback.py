@@ -123,6 +123,7 @@ class Inode:
     _many_apart: dict[int, int] = field(default_factory=dict)  # page offset -> how many like that one
     _rate: float | None = None  # stores per ns to all other pages
     _rates_are_old: bool = False
+    _as_of_ns: int = -1  # brought up to then; no store has been marked since, nor a write-out
 
     def __post_init__(self) -> None:
         self.calls = [] if self._flusher.sync is None else [self._flusher.sync]
@@ -133,6 +134,8 @@ class Inode:
 
     def advance(self, now_ns: int) -> None:
         """Bring the inode up to now."""
+        if now_ns == self._as_of_ns and not self._rates_are_old and now_ns != self._flusher.changed_ns:
+            return
         call = self._last_call_ns(now_ns)
         if call is not None and call > self.clean_ns:
             self._clean(call)
@@ -144,6 +147,7 @@ class Inode:
             self._rates_are_old = False
             if self._others is None or self._others > now_ns:
                 self._draw_from_ns = now_ns
+        self._as_of_ns = now_ns
 
     def clean_at(self, now_ns: int) -> int:
         """When, up to now, all its pages were last clean."""
@@ -163,6 +167,7 @@ class Inode:
         """__mark_inode_dirty(I_DIRTY_PAGES): a page was stored to, now or since somebody looked last."""
         if dirtied_ns >= self.clean_ns:
             self._marked_ns = self._first(self._marked_ns, dirtied_ns)
+            self._as_of_ns = -1
 
     def written(self, now_ns: int, *, whole_inode: bool = True) -> None:
         """All its pages are written now.
@@ -175,11 +180,12 @@ class Inode:
         self._clean(now_ns)
         if not whole_inode:
             self._marked_ns = dirtied
+        self._as_of_ns = -1
 
     def _clean(self, now_ns: int) -> None:
         self.clean_ns = self._draw_from_ns = now_ns
-        if self._marked_ns is not None and self._marked_ns <= now_ns:  # a later store came after this write-out
-            self._marked_ns = None
+        if self._marked_ns is not None and self._marked_ns <= now_ns:
+            self._marked_ns = None  # a store that came after this write-out makes the inode dirty again
 
     def _due_ns(self) -> int | None:
         """The wake that finds the inode old enough: inode_dirtied_after() of now - E is false."""

@@ -12,7 +12,7 @@ from hwsim.hardware.patrol_scrubber import first_visits
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import allocations_per_ns
 from hwsim.machine.checks import Checks, machine_checks
-from hwsim.machine.machine import SCRUBBER
+from hwsim.machine.power_on import SCRUBBER
 from hwsim.many_draws import Positions
 from hwsim.memory.cells import Truths
 from hwsim.memory.course import REACHED
@@ -60,7 +60,7 @@ def fates(spec: Spec, kernel: Kernel, pages: PageArray) -> Fates:
     when = np.stack([np.full(len(pages.pfn), horizon_ns), _visits(spec, pages), *times.values()])
     first = when.argmin(axis=0)
     first_ns = when[first, everywhere]
-    is_tie = (when == first_ns).sum(axis=0) > 1
+    is_tie = np.count_nonzero(when == first_ns, axis=0) > 1
     when[first, everywhere] = FAR
     then_ns = when.min(axis=0)
     comes = np.array([_comes(name, kernel.scrub_signals) for name in names])[first]

@@ -14,7 +14,7 @@ from hwsim.rng import Slot
 from hwsim.spec import ErrorSpec, Spec
 from hwsim.units import LINES_PER_PAGE
 
-_FAR_WAIT = 2.0**61
+_FAR_WAIT = float(2**61)
 
 
 class FirstErrors(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
     for source, error in enumerate(spec.errors):
         if next(onsets(draws, source, error, spec.horizon_ns), None) is not None:
             return None
-    return next(_results(spec, [index]))
+    return nothing_happened(spec, index)
 
 
 def quiet(spec: Spec, indices: Sequence[int]) -> dict[int, Replication]:
@@ -40,17 +40,18 @@ def quiet(spec: Spec, indices: Sequence[int]) -> dict[int, Replication]:
     for source, error in enumerate(spec.errors):
         eventless &= nothing_arrives(draws, source, error, spec.horizon_ns)
     found = np.array(indices, np.int64)[eventless].tolist()
-    return dict(zip(found, _results(spec, found), strict=True))
+    # All but the index is the same, and shared.
+    row, *rest = nothing_happened(spec, 0)
+    numbers = row[1:]
+    return {index: Replication._make((ReplicationRow._make((index, *numbers)), *rest)) for index in found}
 
 
 def _may_be_quiet(spec: Spec) -> bool:
     return not spec.script and all(error.count is None for error in spec.errors)
 
 
-def _results(spec: Spec, indices: Sequence[int]) -> Iterator[Replication]:
-    """What machines leave on which nothing happened: all but the index is the same, and shared."""
-    row = ReplicationRow(0, spec.horizon_ns, *[0] * _NUMBERS)
+def nothing_happened(spec: Spec, index: int) -> Replication:
+    """What a machine leaves on which nothing happened."""
+    row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)
-    numbers, rest = row[1:], Replication(row, [], [], [], {}, [], [], meminfo, [], "quiet")[1:]
-    for index in indices:
-        yield Replication._make((ReplicationRow._make((index, *numbers)), *rest))
+    return Replication(row, [], [], [], {}, [], [], meminfo, [], "quiet")

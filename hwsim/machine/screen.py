@@ -46,6 +46,7 @@ class _Settled(NamedTuple):
     onset_ns: int
     pfn: int
     line: int
+    permanent: int
     region: str
     sweeps: int
     comes: int
@@ -115,6 +116,7 @@ def _settled(
         pages.onset_ns,
         pages.pfn,
         pages.line,
+        pages.permanent.astype(np.int64),
         np.array(cells.names)[region],
         found.sweeps,
         found.comes,
@@ -130,7 +132,6 @@ def _settled(
         cells.families[region],
         np.where(handled, pages.flags, pages.flags & BUDDY),
         np.where(handled, pages.references, 0),
-        pages.permanent,
         handled & checks.from_user,
         handled & checks.waits,
         found.touched,
@@ -190,6 +191,7 @@ def _like(spec: Spec, course: Course, settled: _Settled) -> Replication:
             onset_ns=settled.onset_ns,
             pfn=settled.pfn,
             line=settled.line,
+            permanent=settled.permanent,
             region=settled.region,
             panic_region=settled.region if was.panic_region else "",
             repeats=settled.sweeps,

@@ -46,6 +46,7 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
     machine = Machine(spec, index, MemoryLayout(spec))
     time = spec.horizon_ns if at_ns is None else min(at_ns, spec.horizon_ns)
     machine.engine.run(time)
+    machine.engine.catch_up()
     mem_map = machine.kernel.mem_map
     runs = sorted(
         Run(

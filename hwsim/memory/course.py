@@ -21,7 +21,6 @@ class Case(NamedTuple):
     family: int  # of regions
     flags: int
     references: int
-    permanent: bool
     from_user: bool  # the machine check has interrupted user space
     waits: bool  # for the page lock
     touched: bool  # a task touches the page between its find and its end

@@ -26,7 +26,9 @@ def first_looks(pages: PageArray, kernel: Kernel, inode_of: InodeOf) -> None:
     kinds = pages.cells.kind[pages.cell]
     for number, behaviour in enumerate(BEHAVIOURS.values()):
         at = np.flatnonzero(kinds == number)
-        if at.size:
+        if behaviour.draw_each is None:
+            pages.unsure[at] = True
+        elif at.size:
             behaviour.draw_each(pages, at)
     for nth in np.flatnonzero(pages.by_itself & ~pages.unsure).tolist():
         _draw_one(pages, kernel, inode_of, nth)

@@ -55,6 +55,8 @@ class PageArray:
         self.mapped = np.zeros(len(self.pfn), bool)
         self.by_itself = np.zeros(len(self.pfn), bool)
         self.unsure = self.cells.unsure[self.cell]
+        # Between a region and the next, which begins at a multiple of its huge pages, are frames of neither.
+        self.unsure |= self.index >= self.cells.fact("pages")[self.cell]
 
     def slot(self, slot: int, at: Positions | None = None) -> Floats:
         """float64: the uniform of this slot of all these errors, or of those at these positions."""
@@ -72,7 +74,7 @@ class PageArray:
 
     def is_first(self, at: Positions) -> Truths:
         """bool: whether they are the first pages of their allocations."""
-        first: Truths = self.index[at] % np.exp2(self.fact("order", at)).astype(np.int64) == 0
+        first: Truths = self.index[at] % (1 << self.fact("order", at).astype(np.int64)) == 0
         return first
 
     def use(self, at: Positions, flags: int, *, mapped: bool = False) -> None:

@@ -19,7 +19,7 @@ from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
 
 FAR: Final = 1 << 62  # ns: never
-_FAR_WAIT = 2.0**61  # what an int64 can hold besides a time
+_FAR_WAIT = float(2**61)  # what an int64 can hold besides a time
 
 READS: Final = ("task_load", "kernel_load")
 RENEWS: Final = ("allocated", "first_touch")

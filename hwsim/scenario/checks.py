@@ -64,7 +64,7 @@ def _has_mce_kill(machine: Machine) -> bool:
     from hwsim.kernel.versions.boot import booted
 
     switches = machine.switches.model_dump(exclude_none=True)
-    return booted(machine.kernel, switches.items()).prctl is not no_mce_kill
+    return booted(machine.kernel, tuple(switches.items())).prctl is not no_mce_kill
 
 
 def _delay(path: Path, delay: Delay) -> Iterator[Finding]:

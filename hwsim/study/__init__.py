@@ -1,4 +1,5 @@
 """Studies: many replications of a scenario, stored, compared and estimated.
 
-The only name taken from the model is ``hwsim.machine.run_replication``.
+What they run of the model is ``run_replications`` of ``hwsim.machine``, and ``run_replication`` for a replay;
+a script is rehearsed by ``rehearse``.
 """

@@ -17,7 +17,7 @@ from hwsim.study.jobs import Failure, Job, JobOutcome
 from hwsim.study.manifest import Policy, manifest, under
 from hwsim.study.opening import open_store
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Runner
+from hwsim.study.replicate import Model, Runner
 from hwsim.study.results import Results
 from hwsim.study.store import Store
 
@@ -41,18 +41,19 @@ def run(
     workers: int | None = 1,
     progress: Progress | None = None,
     repair: bool = False,
+    screen: bool = True,
 ) -> Results:
     """Run a scenario ``repeat`` times (default: as it says) and return the results.
 
     With ``out`` they are kept in that file, and what is already there is not run again; ``repair`` runs
     again what is damaged in it.  ``workers``
     None uses all processors when that is worth it; in a script this needs the usual
-    ``if __name__ == "__main__"``.
+    ``if __name__ == "__main__"``.  ``screen=False`` plays every machine; the results are the same.
     """
     scenario = prepared(scenario, seed=seed, overrides=overrides)
     return conduct(
         scenario, [Policy(scenario.name)], repeat=repeat, out=out, workers=workers, progress=progress,
-        overrides=overrides, repair=repair,
+        overrides=overrides, repair=repair, screen=screen,
     )  # fmt: skip
 
 
@@ -89,12 +90,13 @@ def conduct(
     command: Sequence[str] = (),
     runner: Runner | None = None,
     repair: bool = False,
+    screen: bool = True,
 ) -> Results:
     """Run every policy on the same replications and store them.
 
     Everything that can be refused is refused before the first replication.  When interrupted, what
     is finished is written before the interrupt goes on.  With ``repair`` a damaged file is replaced by
-    what is sound in it, and the rest is run again.
+    what is sound in it, and the rest is run again.  ``runner`` stands in for the model.
     """
     wanted = scenario.spec.repeat if repeat is None else repeat
     if wanted < 1:
@@ -110,7 +112,7 @@ def conduct(
         jobs = [job for job in plan if job not in done]
         if jobs:
             store.begin()
-            outcomes = run_jobs(specs, jobs, workers=workers, runner=runner)
+            outcomes = run_jobs(specs, jobs, runner or Model(screen), workers)
             _collect(outcomes, store, len(plan) - len(jobs), len(plan), progress, shield)
             store.add(_lost(plan, store))
             store.finish()
@@ -166,8 +168,7 @@ def _silent(_finished: int, _asked: int) -> None:
 
 
 def _rows(outcome: JobOutcome) -> int:
-    result = getattr(outcome, "result", None)
-    return 1 if result is None else 1 + len(result.errors) + len(result.signals)
+    return 1 if isinstance(outcome, Failure) else sum(map(len, outcome.tables))
 
 
 def variants(vary: Mapping[str, Sequence[Any]]) -> list[Policy]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hwsim.record import Replication
+Rows = list[tuple[int | str | None, ...]]
 
 
 class Job(NamedTuple):
@@ -30,16 +30,14 @@ class Failure:
         return f"replication {self.replication} (policy {self.policy}): {self.kind}: {self.message}{where}"
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished replication under one policy."""
+class Done(NamedTuple):
+    """A finished replication under one policy, as it is stored."""
 
     policy: int
-    result: Replication
-
-    @property
-    def replication(self) -> int:
-        return self.result.row.replication
+    replication: int
+    tables: list[Rows]  # in the order of the result tables, rows in their order, the policy first in each
+    reach: dict[str, int]
+    settled: str  # how its result was found; empty if it was played
 
 
 JobOutcome = Done | Failure

@@ -15,17 +15,18 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
 from hwsim.spec import Spec
-from hwsim.study.jobs import Failure, Job, JobOutcome
-from hwsim.study.replicate import Runner, attempt, model, unpack
+from hwsim.study.jobs import Done, Failure, Job, JobOutcome
+from hwsim.study.replicate import Runner, attempt, pack, unpack
 
 CHUNK_S = 0.05  # shortest chunk worth handing to another process
 PROBE_S = 0.2  # how long the first replications are timed before processes are considered
+MOST_JOBS = 4096  # in a chunk, so that its arrays stay small
 WORTH_S = 3.0  # remaining work below this is done faster here than by new processes
 LOOK_AFTER_S = 1.0  # how often it is looked whether the workers are alive while a result is awaited
 TRIES_ALONE = 2  # a job that kills its worker does it again; one that was only near has its second try
@@ -47,47 +48,51 @@ def processors() -> int:
 
 
 def run_jobs(
-    specs: Sequence[Spec], jobs: Sequence[Job], workers: int | None = 1, runner: Runner | None = None
+    specs: Sequence[Spec], jobs: Sequence[Job], runner: Runner, workers: int | None = 1
 ) -> Iterator[JobOutcome]:
     """Run ``jobs`` (policy numbers index ``specs``); outcomes in the order of ``jobs``.
 
-    ``workers`` None decides by timing the first replications.  ``runner`` stands in for the model; with
-    more than one worker it must be importable by name.
+    ``workers`` None decides by timing the first replications; with more than one the runner is pickled.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    runner = runner or model()
-    done = 0
-    seconds_each = 0.0
-    start = time.perf_counter()
-    limit = math.inf if workers == 1 else PROBE_S
-    for job in jobs:
-        yield _finish(job, attempt(runner, specs[job.policy], job))
-        done += 1
-        spent = time.perf_counter() - start
-        if spent >= limit:
-            seconds_each = spent / done
-            break
+    done, seconds_each = yield from _run_here(specs, jobs, runner, math.inf if workers == 1 else PROBE_S)
     rest = jobs[done:]
-    if not rest:
-        return
     if workers is None:
         workers = processors() if seconds_each * len(rest) > WORTH_S else 1
     workers = min(workers, len(rest))
-    if workers == 1:
-        for job in rest:
-            yield _finish(job, attempt(runner, specs[job.policy], job))
-        return
-    yield from _run_pool(specs, rest, workers, runner, seconds_each)
+    if workers > 1:
+        yield from _run_pool(specs, rest, workers, runner, seconds_each)
+    else:
+        yield from _run_here(specs, rest, runner, math.inf)
 
 
-def _finish(job: Job, packed: Packed) -> JobOutcome:
-    return packed if isinstance(packed, Failure) else unpack(job, packed)
+def _run_here(
+    specs: Sequence[Spec], jobs: Sequence[Job], runner: Runner, limit_s: float
+) -> Generator[JobOutcome, None, tuple[int, float]]:
+    """Run jobs in this process until ``limit_s`` is over, in chunks that grow until they last long enough;
+    how many were done, and the seconds that one of the last chunk took."""
+    done, size, taken_s = 0, 1, 0.0
+    start = end = time.perf_counter()
+    while done < len(jobs) and end - start < limit_s:
+        if taken_s < CHUNK_S:
+            size = min(2 * size, MOST_JOBS)
+        chunk = jobs[done : done + size]
+        begin = end
+        yield from attempt(runner, specs, chunk)
+        end = time.perf_counter()
+        taken_s = end - begin
+        done += len(chunk)
+    return done, taken_s / size
+
+
+def _finish(packed: Packed) -> JobOutcome:
+    return packed if isinstance(packed, Failure) else unpack(packed)
 
 
 def _chunks(jobs: Sequence[Job], workers: int, seconds_each: float) -> deque[Sequence[Job]]:
     size = max(1, math.ceil(CHUNK_S / max(seconds_each, 1e-6)))
-    size = min(size, max(1, len(jobs) // (workers * 4)))  # the last chunks should end together
+    size = min(size, MOST_JOBS, max(1, len(jobs) // (workers * 4)))  # the last chunks should end together
     return deque(jobs[i : i + size] for i in range(0, len(jobs), size))
 
 
@@ -103,11 +108,9 @@ def _run_pool(
                 while todo and len(waiting) < workers * CHUNKS_WAITING:
                     waiting.append((todo[0], _submit(pool, todo[0])))
                     todo.popleft()  # only now: a pool that is broken takes nothing and raises
-                chunk, future = waiting[0]
-                packed = _result(pool, future)
+                packed = _result(pool, waiting[0][1])
                 waiting.popleft()
-                for job, one in zip(chunk, packed, strict=True):
-                    yield _finish(job, one)
+                yield from map(_finish, packed)
             pool.shutdown()
         except BrokenProcessPool:
             _kill(pool)
@@ -139,7 +142,7 @@ def _after_a_death(
                     except BrokenProcessPool:
                         _kill(pool)
                         pool = _open(specs, 1, runner)
-                yield _finish(job, one or Failure(job.policy, job.replication, "WorkerDied", _DEAD, ""))
+                yield _finish(one or Failure(job.policy, job.replication, "WorkerDied", _DEAD, ""))
     finally:
         _kill(pool)
 
@@ -208,4 +211,5 @@ def _leave_with_coordinator() -> None:
 
 def _run_chunk(jobs: Sequence[Job]) -> list[Packed]:
     assert _worker_runner is not None
-    return [attempt(_worker_runner, _worker_specs[job.policy], job) for job in jobs]
+    outcomes = attempt(_worker_runner, _worker_specs, jobs)
+    return [pack(one) if isinstance(one, Done) else one for one in outcomes]

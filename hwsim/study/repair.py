@@ -17,7 +17,7 @@ from hwsim.study.errors import DamagedError, StoreError
 from hwsim.study.integrity import Damage
 from hwsim.study.manifest import Policy
 from hwsim.study.opening import alone, check_same, connected, counted, open_store
-from hwsim.study.schema import ADD_REACH, INSERT, SMALL
+from hwsim.study.schema import ADD_REACH, ADD_SETTLED, INSERT, SETTLED, SMALL
 from hwsim.study.store import Store
 
 _BESIDE = ("", "-wal", "-journal")  # what SQLite keeps beside a file
@@ -78,9 +78,13 @@ def _fill(new: Store, old: Store, damage: Damage) -> int:
                 new.connection.executemany(INSERT[name], rows)
                 written[name] += len(rows)
         new.connection.executemany(ADD_REACH, old.connection.execute(SMALL["reach"]))
+        settled = old.connection.execute(SETTLED).fetchall()  # of a manifest that may be damaged elsewhere
+        new.connection.executemany(
+            ADD_SETTLED, [(key, n) for key, n in settled if f"{key}".isascii() and f"{n}".isdecimal()]
+        )
         digests = old.connection.execute("SELECT policy, replication, digest FROM digests").fetchall()
         sums.add(new.connection, written, digests)  # those of the others too: they must come out again
-        sums.renew(new.connection, "reach")
+        sums.renew(new.connection, "reach", "manifest")
     return kept
 
 

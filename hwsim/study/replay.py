@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from copy import deepcopy
 
 from hwsim.record import Replication
@@ -10,9 +11,10 @@ from hwsim.spec import Spec
 from hwsim.study.digest import of_replication
 from hwsim.study.errors import StudyError
 from hwsim.study.jobs import Job
-from hwsim.study.replicate import Runner, model, pack, unpack
+from hwsim.study.replicate import finished, traced
 from hwsim.study.results import Results, open_results
-from hwsim.study.store import rows_of
+
+Player = Callable[[Spec, int], Replication]
 
 
 def replay(
@@ -20,11 +22,11 @@ def replay(
     replication: int,
     policy: int = 0,
     *,
-    runner: Runner | None = None,
+    player: Player | None = None,
 ) -> Replication:
     """The replication again, traced.  It need not be among those that finished."""
     opened = results if isinstance(results, Results) else open_results(results)
-    found = (runner or model())(spec_of(opened, policy, replication), replication, trace=True)
+    found = (player or traced)(spec_of(opened, policy, replication), replication)
     compare(opened, policy, found)
     return found
 
@@ -33,7 +35,7 @@ def compare(results: Results, policy: int, found: Replication) -> None:
     """Refuses a replay that is not what is stored, if that replication is stored."""
     job = Job(policy, found.row.replication)
     stored = results.digest(job)
-    if stored is not None and stored != of_replication(results.study_hash, rows_of(unpack(job, pack(found)))):
+    if stored is not None and stored != of_replication(results.study_hash, finished(policy, found).tables):
         made = ", ".join(f"{name} {results.manifest.get(name)}" for name in ("python", "numpy", "simpy"))
         raise StudyError(
             f"{results.path}: replication {job.replication} of policy {policy}, played again, is not what is "

@@ -1,8 +1,4 @@
-"""One replication, run safely: what the model returns, packed small, or the reason why it failed.
-
-A result travels between processes as bytes of plain rows (``marshal`` is about three times as fast
-as ``pickle`` here and keeps the coordinating process idle, so that two workers are worth two).
-"""
+"""Replications, run safely: what is stored of each that the model returns, or the reason why it failed."""
 
 from __future__ import annotations
 
@@ -11,49 +7,54 @@ import gc
 import marshal
 import operator
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.record import ErrorRow, FaultRow, LostWriteRow, Replication, ReplicationRow, SignalRow
+from hwsim.record import Replication
 from hwsim.spec import Spec
-from hwsim.study.jobs import Done, Failure, Job
+from hwsim.study.jobs import Done, Failure, Job, JobOutcome, Rows
 
 if TYPE_CHECKING:
     from hwsim.machine import MemoryLayout
 
 _PLAIN = frozenset({int, str, type(None)})
 
-Runner = Callable[..., Replication]  # (spec, index), and trace= for a replay
+Runner = Callable[[Spec, Sequence[int]], Iterable[Replication]]  # replications of one spec, in that order
 
 
-def model() -> Runner:
-    """A runner of the model's one entry, which it loads when first called: importing a study is cheap."""
-    return Planned()
-
-
-class Planned:
+class Model:
     """The model, with the layout of each policy's machine made once instead of every time.
 
-    Life: made for a study or a replay -> called once a replication -> dropped with its plans.  A worker
-    process gets an empty one and makes its own plans.
+    Life: made for a study, which imports the model -> called once a chunk and policy -> dropped with its
+    layouts.  A worker process makes its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, screen: bool = True) -> None:
+        from hwsim.machine import MemoryLayout, run_replications
+
+        self._screen = screen
+        self._run, self._layout = run_replications, MemoryLayout
         self._layouts: list[MemoryLayout] = []  # one a policy
 
-    def __reduce__(self) -> tuple[type[Planned], tuple[()]]:
-        return Planned, ()
+    def __reduce__(self) -> tuple[type[Model], tuple[bool]]:
+        return Model, (self._screen,)
 
-    def __call__(self, spec: Spec, index: int, trace: bool = False) -> Replication:
-        from hwsim.machine import MemoryLayout, run_replication
-
+    def __call__(self, spec: Spec, indices: Sequence[int]) -> Iterator[Replication]:
         layout = next((each for each in self._layouts if each.spec is spec), None)
         if layout is None:
-            layout = MemoryLayout(spec)
+            layout = self._layout(spec)
             self._layouts.append(layout)
-        with _uncollected():
-            return run_replication(spec, index, layout, trace)
+        return self._run(spec, indices, layout, screen=self._screen)
+
+
+def traced(spec: Spec, index: int) -> Replication:
+    """One replication with its kernel log and its event log."""
+    from hwsim.machine import run_replication
+
+    with _uncollected():
+        return run_replication(spec, index, trace=True)
 
 
 @contextlib.contextmanager
@@ -69,61 +70,78 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def attempt(runner: Runner, spec: Spec, job: Job) -> bytes | Failure:
-    """Run one job; its packed rows, or why it failed."""
+def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[JobOutcome]:
+    """Run jobs, those of a policy together; the outcome of each in its turn."""
+    shares: dict[int, list[int]] = {}
+    for job in jobs:
+        shares.setdefault(job.policy, []).append(job.replication)
+    outcomes = {policy: _share(runner, specs[policy], policy, share) for policy, share in shares.items()}
+    for job in jobs:
+        yield next(outcomes[job.policy])
+
+
+def _share(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[JobOutcome]:
+    """The outcomes under one policy.  What is left after a failure runs one by one: a bad replication must
+    not sink the others."""
+    done = 0
     try:
-        return pack(runner(spec, job.replication))
-    except Exception as error:  # one bad replication must not sink the study
-        return _failure(job, error)
+        for outcome in _run(runner, spec, policy, indices):
+            done += 1
+            yield outcome
+    except Exception:
+        for index in indices[done:]:
+            try:
+                yield from _run(runner, spec, policy, [index])
+            except Exception as error:
+                yield _failure(policy, index, error)
 
 
-def pack(result: Replication) -> bytes:
-    """The rows as bytes.  Log and events are left out: a replay makes them again."""
-    return marshal.dumps(
-        (
-            _plain(result.row),
-            [_plain(row) for row in result.errors],
-            [_plain(row) for row in result.signals],
-            [_plain(row) for row in result.lost_writes],
-            {str(what): operator.index(times) for what, times in result.reach.items()},
-            result.meminfo,
-            [_plain(row) for row in result.faults],
-            result.settled,
-        )
-    )
+def _run(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[Done]:
+    results = iter(runner(spec, indices))
+    for _ in indices:
+        with _uncollected():
+            result = next(results)
+        yield finished(policy, result)
 
 
-def unpack(job: Job, packed: bytes) -> Done:
+def finished(policy: int, result: Replication) -> Done:
+    """What is stored of a result.  Log and events are left out: a replay makes them again."""
+    tables = [
+        _plain(policy, [result.row]),
+        _plain(policy, sorted(result.errors, key=itemgetter(1))),
+        _plain(policy, result.signals),
+        _plain(policy, result.lost_writes),
+        _plain(policy, sorted(result.faults, key=itemgetter(1))),
+    ]
+    reach = {str(what): operator.index(times) for what, times in result.reach.items()}
+    return Done(policy, result.row.replication, tables, reach, result.settled)
+
+
+def _plain(policy: int, rows: Iterable[tuple[Any, ...]]) -> Rows:
+    """Rows of int, str and None: SQLite would keep numpy integers as blobs."""
+    return [(policy, *(row if _PLAIN.issuperset(map(type, row)) else map(_plainly, row))) for row in rows]
+
+
+def _plainly(value: Any) -> int | str | None:
+    return value if value is None or isinstance(value, str) else operator.index(value)
+
+
+def pack(done: Done) -> bytes:
+    """What travels between processes: ``marshal`` is about three times as fast as ``pickle`` here and keeps
+    the coordinating process idle, so that two workers are worth two."""
+    return marshal.dumps(tuple(done))
+
+
+def unpack(packed: bytes) -> Done:
     """The inverse of :func:`pack`."""
-    # made by pack() in this program
-    row, errors, signals, lost_writes, reach, meminfo, faults, settled = marshal.loads(packed)
-    result = Replication(
-        row=ReplicationRow._make(row),
-        errors=list(map(ErrorRow._make, errors)),
-        signals=list(map(SignalRow._make, signals)),
-        lost_writes=list(map(LostWriteRow._make, lost_writes)),
-        reach=reach,
-        log=[],
-        events=[],
-        meminfo=meminfo,
-        faults=list(map(FaultRow._make, faults)),
-        settled=settled,
-    )
-    return Done(job.policy, result)
+    return Done(*marshal.loads(packed))  # made by pack() in this program
 
 
-def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The row as a tuple of int, str and None: numpy integers and booleans would end as blobs."""
-    if _PLAIN.issuperset(map(type, row)):
-        return tuple(row)
-    return tuple(v if v is None or isinstance(v, str) else operator.index(v) for v in row)
-
-
-def _failure(job: Job, error: Exception) -> Failure:
+def _failure(policy: int, replication: int, error: Exception) -> Failure:
     frames = traceback.extract_tb(error.__traceback__)
     place = ""
     if frames:
         last = frames[-1]
         file = Path(last.filename)
         place = f"{file.parent.name}/{file.name}:{last.lineno}"
-    return Failure(job.policy, job.replication, type(error).__name__, str(error), place)
+    return Failure(policy, replication, type(error).__name__, str(error), place)

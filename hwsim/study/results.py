@@ -88,6 +88,17 @@ class Results:
         return self._store.reach()
 
     @property
+    def settled(self) -> list[dict[str, int]]:
+        """Under each policy, how many machines of the file were ``played``, and how many had their results
+        found without, by what settled them."""
+        found: list[dict[str, int]] = [{} for _ in self.policy_list]
+        for key, times in self.manifest.items():
+            if key.startswith("settled."):
+                _, policy, how = key.split(".", 2)
+                found[int(policy)][how] = times
+        return found
+
+    @property
     def study_hash(self) -> str:
         """What identifies the study: the same for all files that can be continued as one."""
         return self._store.study_hash

@@ -55,7 +55,7 @@ CREATE: dict[str, str] = {
 
 
 def _insert(name: str, width: int) -> str:
-    verb = {"failures": "INSERT OR REPLACE", "replications": "INSERT OR IGNORE"}.get(name, "INSERT")
+    verb = "INSERT OR REPLACE" if name == "failures" else "INSERT"
     return f"{verb} INTO {name} VALUES ({', '.join('?' * width)})"
 
 
@@ -67,6 +67,11 @@ ADD_REACH = (
     "INSERT INTO reach VALUES (?, ?, ?) "
     "ON CONFLICT (policy, what) DO UPDATE SET times = times + excluded.times"
 )
+ADD_SETTLED = (
+    "INSERT INTO manifest VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value"
+)
+SETTLED = "SELECT key, value FROM manifest WHERE key LIKE 'settled.%'"
+IS_THERE = "SELECT 1 FROM replications WHERE policy = ? AND replication = ?"
 SMALL = {  # tables whose digest is made anew from all their rows
     "manifest": "SELECT key, value FROM manifest ORDER BY key",
     "policies": "SELECT policy, label, overrides FROM policies ORDER BY policy",

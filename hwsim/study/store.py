@@ -13,9 +13,10 @@ import contextlib
 import json
 import sqlite3
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from hwsim.study.jobs import Done, Failure, Job, JobOutcome
 from hwsim.study.manifest import Policy, canonical
 from hwsim.study.schema import (
     ADD_REACH,
+    ADD_SETTLED,
     APPLICATION_ID,
     CREATE,
     FORMAT,
     INSERT,
+    IS_THERE,
     SMALL,
     check_types,
     select,
@@ -141,16 +144,47 @@ class Store:
 
     def add(self, batch: Iterable[JobOutcome]) -> None:
         """Write outcomes in one transaction: all or, when it fails, nothing of them."""
-        with self.writable() as run:
-            written = dict.fromkeys(TABLES, 0)
-            digests: list[tuple[int, int, bytes]] = []
-            for outcome in batch:
-                if isinstance(outcome, Failure):
-                    run(INSERT["failures"], _failure_row(outcome))
-                else:
-                    self._add_done(outcome, written, digests)
-            sums.add(self.connection, written, digests)
-            sums.renew(self.connection, "failures", "reach")
+        outcomes = list(batch)
+        done = [one for one in outcomes if isinstance(one, Done)]
+        failed = [one for one in outcomes if isinstance(one, Failure)]
+        many = self.connection.executemany
+        with self.writable():
+            many(INSERT["failures"], map(_failure_row, failed))
+            missing, new = self._missing(done)
+            for number, name in enumerate(TABLES):
+                many(INSERT[name], chain.from_iterable(one.tables[number] for one in missing))
+            many("DELETE FROM failures WHERE policy = ? AND replication = ?", [one[:2] for one in missing])
+            self._count(one for one in missing if one[:2] in new)
+            rows = {name: sum(len(one.tables[n]) for one in missing) for n, name in enumerate(TABLES)}
+            sums.add(self.connection, rows, [(*job, found) for job, found in new.items()])
+            sums.renew(self.connection, "failures", "reach", "manifest")
+
+    def _missing(self, done: Iterable[Done]) -> tuple[list[Done], dict[tuple[int, int], bytes]]:
+        """Those that are not in the file, and the digests of those of them that never were."""
+        missing, new = [], {}
+        for one in done:
+            job = one[:2]
+            noted = sums.known(self.connection, *job)
+            if noted is not None and self.connection.execute(IS_THERE, job).fetchone():
+                continue  # the same rows, made by another run
+            found = digest.of_replication(self.study_hash, one.tables)
+            if noted is None:
+                new[job] = found
+            elif noted != found:
+                raise StoreError(_not_again(self.path, one))
+            missing.append(one)
+        return missing, new
+
+    def _count(self, new: Iterable[Done]) -> None:
+        """What they met, and how their results were found."""
+        reach: Counter[tuple[int, str]] = Counter()
+        settled: Counter[str] = Counter()
+        for one in new:
+            for what, times in one.reach.items():
+                reach[one.policy, what] += times
+            settled[f"settled.{one.policy}.{one.settled or 'played'}"] += 1
+        self.connection.executemany(ADD_REACH, [(*key, times) for key, times in reach.items()])
+        self.connection.executemany(ADD_SETTLED, settled.items())
 
     def begin(self) -> None:
         """Go into WAL mode for many small transactions; :meth:`finish` goes back."""
@@ -201,27 +235,6 @@ class Store:
             run("INSERT INTO policies VALUES (?, ?, ?)", (number, policy.label, canonical(policy.overrides)))
         sums.begin(self.connection)
 
-    def _add_done(self, done: Done, written: dict[str, int], digests: list[tuple[int, int, bytes]]) -> None:
-        tables = rows_of(done)
-        if self.connection.execute(INSERT["replications"], tables[0][0]).rowcount == 0:
-            return  # there already: the same rows, made by another run
-        for name, rows in zip(TABLES, tables, strict=True):
-            written[name] += len(rows)
-            if name != "replications":
-                self.connection.executemany(INSERT[name], rows)
-        policy, replication = done.policy, done.replication
-        found = digest.of_replication(self.study_hash, tables)
-        before = sums.known(self.connection, policy, replication)
-        if before is None:
-            reach = [(policy, what, times) for what, times in done.result.reach.items()]
-            self.connection.executemany(ADD_REACH, reach)
-            digests.append((policy, replication, found))
-        elif before != found:
-            raise StoreError(_not_again(self.path, done))
-        self.connection.execute(
-            "DELETE FROM failures WHERE policy = ? AND replication = ?", (policy, replication)
-        )
-
     @contextlib.contextmanager
     def readable(self) -> Iterator[None]:
         try:
@@ -244,18 +257,6 @@ class Store:
                 raise
         except sqlite3.Error as error:
             raise explained(error, self.path) from error
-
-
-def rows_of(done: Done) -> list[list[tuple[Any, ...]]]:
-    """The rows of a replication as they are stored, table by table in the order of TABLES."""
-    policy, result = done.policy, done.result
-    return [
-        [(policy, *result.row)],
-        [(policy, *error) for error in sorted(result.errors, key=itemgetter(1))],
-        [(policy, *sent) for sent in result.signals],
-        [(policy, *lost) for lost in result.lost_writes],
-        [(policy, *fault) for fault in sorted(result.faults, key=itemgetter(1))],
-    ]
 
 
 def _policy(number: int, stored: Any, label: Any, overrides: Any) -> Policy:

@@ -18,6 +18,7 @@ def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
     assert task is not None
     task.alive = False
     task.killed = killed
+    member.left_ns = member.engine.now_ns
     member.struck = member.struck or not by_step
     if task.pending is not None and not task.pending.result:
         task.pending.result = Result.LOST
@@ -28,10 +29,14 @@ def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
     for region in _orphans(member, task):
         release_region(kernel, region)
     free_pages_and_swap_cache(kernel, changed)
-    close_files(member)
-    if (fsync := member.group.spec.fsync) is not None:
-        end_calls(member, fsync)
+    leave_files(member)
     task.vmas = {}  # they know their task: together they would stay until the run is over
+
+
+def leave_files(member: UserTask) -> None:
+    """exit_files(); and who is gone asks no file for errors."""
+    close_files(member)
+    end_calls(member)
 
 
 def _orphans(member: UserTask, task: Task) -> list[Region]:

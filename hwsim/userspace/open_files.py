@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hwsim.kernel.mm.filemap import close_file, file_left, open_file
 from hwsim.kernel.mm_types import AddressSpace, OpenFile, Task
@@ -33,20 +33,23 @@ def implicit_descriptors(steps: Iterable[ScriptStep], root: str, now_ns: int) ->
     return [key for key, used in first.items() if used]
 
 
-def open_own_files(member: UserTask, task: Task, script: Iterable[ScriptStep]) -> None:
+def open_own_files(member: UserTask, task: Task, script: Sequence[ScriptStep]) -> None:
     """open() when the process starts: the file of its fsync table, and what the script takes as open."""
-    fsync, by_name, now = member.group.spec.fsync, member.kernel.mem_map.by_name, member.engine.now_ns
-    if fsync is not None:
-        mapping = by_name[f"file:{fsync.file}"].mapping
-        assert mapping is not None
-        member.file = open_file(mapping, now).get()
-    for key in implicit_descriptors(script, member.name, now):
+    by_name, now = member.kernel.mem_map.by_name, member.engine.now_ns
+    open_asked(member)
+    for key in implicit_descriptors(script, member.name, now) if script else ():
         region = by_name.get(f"file:{key[0]}")
         if region is None:  # the step itself will say so
             continue
         mapping = region.mapping
         assert mapping is not None
         task.files[key] = open_file(mapping, now).get()
+
+
+def open_asked(member: UserTask) -> None:
+    """The file of its fsync table, once anybody has looked at it."""
+    if member.group.asked is not None:
+        member.file = open_file(member.group.asked, member.engine.now_ns).get()
 
 
 def file_to_map(task: Task, name: str | None, mapping: AddressSpace | None, now_ns: int) -> OpenFile:

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import count
 
 from hwsim.kernel.kernel import Kernel
+from hwsim.kernel.mm_types import Region
 from hwsim.memory.users import Users
 from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
@@ -60,6 +61,7 @@ class ProcessTable:
     def groups(self) -> list[TaskGroup]:
         """All groups, in file order."""
         tables = range(len(self._specs))
+        self._kernel.engine.catch_up()
         self._start(tables)
         return [self._groups[table] for table in tables]
 
@@ -73,9 +75,16 @@ class ProcessTable:
         self._kernel, self._boot_ns, self._first_pid = kernel, kernel.engine.now_ns, next(self._pids)
         self._pids = count(self._first_pid + processes)
         kernel.process_count = processes
-        kernel.mem_map.regions.first_looks.append(lambda region: self._start(self._users.of(region.number)))
+        kernel.mem_map.regions.first_looks.append(self._looked_at)
         if kernel.trace is not None:
             self._start(range(len(self._specs)))  # the event log tells of their forks first
+
+    def _looked_at(self, region: Region) -> None:
+        tables = self._users.of(region.number)
+        awake = [self._groups[table] for table in tables if table in self._groups]
+        self._start(tables)
+        for group in awake:
+            group.looked_at(region)
 
     def _start(self, tables: Iterable[int]) -> None:
         """These groups, as the boot has started them."""

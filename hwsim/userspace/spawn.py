@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.kernel.mm.memory import copy_page_range
-from hwsim.kernel.mm.mmap import do_mmap, dup_vma
+from hwsim.kernel.mm.mmap import do_mmap, dup_vma, next_number, unmapped_area
 from hwsim.kernel.mm_types import Region, Task
 from hwsim.spec import RegionSpec, ScriptStep
 from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
@@ -57,33 +57,72 @@ def _new_task(member: UserTask, pid: int, parent: Task | None) -> Task:
 
 def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], *, first: bool) -> None:
     """One region: memory of its own, a file, or a segment of the group."""
-    by_name, now_ns = member.kernel.mem_map.by_name, member.engine.now_ns
-    common = member.group.common.get(spec.name)
-    own = common is None
-    region = member.private[spec.name] if common is None else common
-    mapping, file = region.mapping, None
+    common, now_ns = member.group.common.get(spec.name), member.engine.now_ns
+    if common is None:
+        own = member.private.get(spec.name)
+        if own is None:
+            member.unseen[spec.name] = spec, unmapped_area(task, spec.pages), next_number(task)
+        else:
+            _take(own, now_ns, revived)
+            _map_own(task, spec, own, unmapped_area(task, spec.pages), next_number(task))
+        return
+    mapping, file = common.mapping, None
     if spec.file is not None:
-        mapping = by_name[f"file:{spec.file}"].mapping
+        mapping = member.kernel.mem_map.by_name[f"file:{spec.file}"].mapping
         file = file_to_map(task, spec.file, mapping, now_ns)
     else:
-        _take(region, now_ns, revived)
+        _take(common, now_ns, revived)
+    vma = do_mmap(
+        task,
+        spec.name,
+        common,
+        spec.pages,
+        since_ns=now_ns,
+        shared=True,
+        mapping=mapping,
+        anon_vma=common.anon_vma if mapping is None else None,
+        mlocked=spec.mlock,
+        populated=spec.populate and (file is not None or first),
+        file=file,
+    )
+    if file is None:
+        common.vmas.append(vma)
+    elif common.mapping is not None:
+        common.vmas = [vma]
+
+
+def _map_own(task: Task, spec: RegionSpec, region: Region, start: int, number: int) -> None:
     vma = do_mmap(
         task,
         spec.name,
         region,
         spec.pages,
-        since_ns=now_ns,
-        shared=not own,
-        mapping=mapping,
-        anon_vma=region.anon_vma if mapping is None else None,
+        since_ns=task.started_ns,
+        start=start,
+        number=number,
+        mapping=region.mapping,
+        anon_vma=region.anon_vma if region.mapping is None else None,
         mlocked=spec.mlock,
-        populated=spec.populate and (own or file is not None or first),
-        file=file,
+        populated=spec.populate,
     )
-    if not own and file is None:
-        region.vmas.append(vma)
-    elif region.mapping is not None:
+    if region.mapping is not None:
         region.vmas = [vma]
+
+
+def see_own(member: UserTask, region: Region, name: str) -> None:
+    """Somebody first looks at memory of the place: its process has mapped it since its start, or is dead."""
+    if member.parent is not None:
+        member.copies[name] = region
+        return
+    member.private[name] = region
+    unseen, task = member.unseen.pop(name, None), member.task
+    if unseen is None or task is None:
+        return
+    if task.alive:
+        _map_own(task, unseen[0], region, *unseen[1:])
+        task.vmas = dict(sorted(task.vmas.items(), key=lambda each: each[1].number))
+    else:
+        region.release()
 
 
 def _take(region: Region, now_ns: int, revived: list[Region]) -> None:

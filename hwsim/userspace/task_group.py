@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 
 from hwsim.elementary import added
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import release_region
-from hwsim.kernel.mm_types import Region, Signal, Task
+from hwsim.kernel.mm_types import AddressSpace, Region, Signal, Task
 from hwsim.kernel.signal import SIGKILL
 from hwsim.memory.users import files_of
 from hwsim.record import Cause, Code, Result
 from hwsim.rng import Draws
 from hwsim.spec import ScriptStep, TaskSpec
 from hwsim.userspace import spawn
-from hwsim.userspace.exit import do_exit
+from hwsim.userspace.exit import do_exit, leave_files
+from hwsim.userspace.open_files import open_asked
 from hwsim.userspace.periodic_fsync import begin_calls, draw_phase
 from hwsim.userspace.user_task import Supervisor, UserTask
 
@@ -29,7 +32,8 @@ class TaskGroup(Supervisor):
     """All members of one [[task]] table and their supervisor, in one boot.
 
     Life: made empty -> :meth:`boot` makes the places and starts a process in each -> :meth:`die` empties
-    some, :meth:`start` fills them again -> :meth:`tear_down`.
+    some, :meth:`start` fills them again -> :meth:`tear_down`.  Memory of one process, and a file that is only
+    written back, wait until somebody looks at them (:meth:`looked_at`), or the process starts again.
     """
 
     _kernel: Kernel
@@ -41,13 +45,16 @@ class TaskGroup(Supervisor):
     empty: list[UserTask] = field(default_factory=list)  # those without a process
     shared: list[Region] = field(default_factory=list)
     common: dict[str, Region] = field(default_factory=dict)  # by region name: what all members map alike
-    files: tuple[str, ...] = field(init=False)  # mapped, or written back
+    asked: AddressSpace | None = None  # the file of its fsync table, once anybody has looked at it
     stores_per_ns: float = field(init=False)
     restarts: int = 0  # deaths of errors that a start has answered: one of all that died together
     _planned: set[Alarm] = field(default_factory=set)  # restarts to come
+    _files: tuple[str, ...] = field(init=False)  # regions: of what is mapped, or written back
+    _seen: dict[str, Region] = field(default_factory=dict)  # of these, those that somebody has looked at
+    _boot_ns: int = 0
 
     def __post_init__(self) -> None:
-        self.files = files_of(self.spec)
+        self._files = tuple(f"file:{name}" for name in files_of(self.spec))
         self.stores_per_ns = 1e-9 * added(
             region.pages * touch.share * touch.store_per_s
             for region in self.spec.regions
@@ -56,17 +63,14 @@ class TaskGroup(Supervisor):
 
     def boot(self, first_number: int, pids: Iterator[int]) -> None:
         """Every place of the table, numbered from ``first_number`` on, with a process in it."""
-        number = first_number
+        number, self._boot_ns = first_number, self._kernel.engine.now_ns
         for parent_number in range(self.spec.count):
             parent = self._add(f"{self.spec.name}.{parent_number}", number, None)
             number += 1
             for child_number in range(self.spec.children):
                 self._add(f"{parent.name}.{child_number}", number, parent)
                 number += 1
-        self._give_regions()
-        if (fsync := self.spec.fsync) is not None:
-            for member in self.members:
-                draw_phase(member, fsync, self._draws)
+        self._find_regions()
         self.empty = list(self.members)
         self._kernel.process_count -= len(self.members)  # they have counted since the boot
         self.start(pids)
@@ -78,19 +82,69 @@ class TaskGroup(Supervisor):
             parent.children.append(member)
         return member
 
-    def _give_regions(self) -> None:
-        by_name = self._kernel.mem_map.by_name
-        for region in self.spec.regions:
-            common = by_name.get(f"{self.spec.name}/{region.name}")
+    def _find_regions(self) -> None:
+        """What all map is there at once; what a fork copies, a script may name or a trace tells of, too."""
+        mem_map = self._kernel.mem_map
+        for spec in self.spec.regions:
+            common = mem_map.by_name.get(f"{self.spec.name}/{spec.name}")
             if common is not None:
-                self.common[region.name] = common
+                self.common[spec.name] = common
                 if common.layout.first_pfn >= 0:
                     self.shared.append(common)
-                continue
-            for member in self.members:
-                own = by_name.get(f"{member.name}/{region.name}")
-                if own is not None:
-                    (member.private if member.parent is None else member.copies)[region.name] = own
+                else:
+                    self._look_at(f"file:{spec.file}")
+        if self.spec.children or self._script or self._kernel.trace is not None:
+            self._look_at_all(self.members)
+        for region in list(mem_map.regions.made.values()):
+            self.looked_at(region)
+
+    def _look_at_all(self, members: list[UserTask]) -> None:
+        own = [spec.name for spec in self.spec.regions if spec.name not in self.common]
+        for member in members:
+            for name in own:
+                if name not in member.private:
+                    self._look_at(f"{member.name}/{name}")
+        for name in self._files:
+            if name not in self._seen:
+                self._look_at(name)
+
+    def _look_at(self, name: str) -> None:
+        region = self._kernel.mem_map.by_name.get(name)
+        if region is not None:
+            self.looked_at(region)
+
+    def looked_at(self, region: Region) -> None:
+        """Somebody looks at a region: what the group has done to it since the boot is done now."""
+        if not self.members:  # not booted yet
+            return
+        if region.name in self._files:
+            if region.name not in self._seen:
+                self._see_file(region)
+            return
+        place, _, name = region.name.partition("/")
+        group, *numbers = place.split(".")
+        if group == self.spec.name and numbers:
+            parent = int(numbers[0]) * (1 + self.spec.children)
+            child = 1 + int(numbers[1]) if len(numbers) > 1 else 0
+            spawn.see_own(self.members[parent + child], region, name)
+
+    def _see_file(self, region: Region) -> None:
+        self._seen[region.name] = region
+        if self.spec.fsync is None or region.name != f"file:{self.spec.fsync.file}":
+            return
+        engine, self.asked = self._kernel.engine, region.mapping
+        engine.as_of(self._boot_ns, self._join_file)
+        for member in sorted(self.members, key=attrgetter("left_ns")):
+            if member.task is not None and not member.alive:
+                engine.as_of(member.left_ns, partial(leave_files, member))
+
+    def _join_file(self) -> None:
+        assert self.spec.fsync is not None
+        for member in self.members:
+            draw_phase(member, self.spec.fsync, self._draws)
+        for member in self.members:
+            if member.task is not None:
+                open_asked(member)
 
     def tear_down(self) -> None:
         """The boot is over: the group lets go of its members, and they of all else."""
@@ -110,7 +164,10 @@ class TaskGroup(Supervisor):
 
     def start(self, pids: Iterator[int] | None = None) -> None:
         """Start every member that is not running: parents first, then their children."""
-        waiting, self.empty, pids = self.empty, [], pids or self._pids
+        waiting, self.empty = self.empty, []
+        if pids is None:
+            pids = self._pids
+            self._look_at_all(waiting)
         with self._sharers_change():
             for member in sorted(waiting, key=lambda each: (each.parent is not None, each.number)):
                 if member.alive:
@@ -122,7 +179,7 @@ class TaskGroup(Supervisor):
                     spawn.fork(member, next(pids))
                 else:
                     self.empty.append(member)
-            if (fsync := self.spec.fsync) is not None:
+            if self.asked is not None and (fsync := self.spec.fsync) is not None:
                 for member in waiting:
                     begin_calls(member, fsync)
         # Once a family is complete it is known who copies what from whom.
@@ -137,18 +194,26 @@ class TaskGroup(Supervisor):
         Pages with a bad line are brought up to now before, and their races are drawn anew after: once,
         however many tasks come or go at this instant.
         """
-        return self._redraw() if self.shared or self.files else _NOTHING_SHARED
+        return self._redraw() if self.shared or self._files else _NOTHING_SHARED
 
     @contextmanager
     def _redraw(self) -> Iterator[None]:
-        by_name, watcher = self._kernel.mem_map.by_name, self._kernel.watcher
-        regions = list(self.shared)
-        regions += [by_name[f"file:{name}"] for name in self.files]
+        regions, watcher = self._used_by_all(), self._kernel.watcher
         for region in regions:
             watcher.settle(region)
         yield
         for region in regions:
             watcher.sharers_changed(region)
+
+    def _used_by_all(self) -> list[Region]:
+        return [*self.shared, *(self._seen[name] for name in self._files if name in self._seen)]
+
+    def _regions(self) -> Iterator[Region]:
+        """All that a process of the group may use."""
+        yield from self._used_by_all()
+        for member in self.members:
+            yield from member.private.values()
+            yield from member.copies.values()
 
     def die(
         self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
@@ -191,6 +256,12 @@ class TaskGroup(Supervisor):
         if self._kernel.halted:
             return
         self.restarts += counts
+        if self._kernel.trace is None and not any(region.watched for region in self._regions()):
+            self._kernel.engine.put_off(self._start_the_dead)
+        else:
+            self._start_the_dead()
+
+    def _start_the_dead(self) -> None:
         dead = [each for each in self.empty if each.parent is None]
         self.start()
         for each in dead:  # of the children fork() tells

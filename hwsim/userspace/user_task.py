@@ -13,11 +13,11 @@ from mypy_extensions import trait
 from hwsim.elementary import log1p
 from hwsim.engine import SIGNAL_DELIVERY, Alarm, Bell, Sleeper, Steps
 from hwsim.kernel.kernel import Kernel
-from hwsim.kernel.mm_types import OpenFile, Region, Signal, Task, UserSpace
+from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region, Signal, Task, UserSpace
 from hwsim.kernel.signal import BUS_MCEERR_AO, SIGKILL, unblock
 from hwsim.record import Result
 from hwsim.rng import Draws, Slot
-from hwsim.spec import TaskSpec
+from hwsim.spec import RegionSpec, TaskSpec
 from hwsim.userspace.sigbus import UNCAUGHT, action_of, by_step, map_fresh_page, repeat_access, touch_page
 
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
@@ -32,6 +32,7 @@ class Supervisor:
     spec: TaskSpec
     shared: list[Region]  # segments of the group
     common: dict[str, Region]  # by region name: what all members map alike
+    asked: AddressSpace | None  # the file of its fsync table, once anybody has looked at it
     stores_per_ns: float  # of one task, into all of its memory together
 
     def die(
@@ -67,6 +68,7 @@ class UserTask(Sleeper, UserSpace):
         self.children: list[UserTask] = []
         self.private: dict[str, Region] = {}  # region name -> frames of its own
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
+        self.unseen: dict[str, tuple[RegionSpec, int, int]] = {}  # what nobody has looked at: its VMA to be
         self.task: Task | None = None
         self.access: Signal | None = None  # of the access that a handler is about to return to
         self.file: OpenFile | None = None  # of its fsync table: one session after another
@@ -75,6 +77,7 @@ class UserTask(Sleeper, UserSpace):
         self.lifetime_ns = group.spec.lifetime_ns
         self.stores_per_ns = group.stores_per_ns
         self.once = False  # forked by a script: no supervisor brings it back
+        self.left_ns = 0  # when a process last ended here
         self.struck = False  # an error, or its own end, has ended a process here in this boot
         self._draws = draws
         self._exit_ns: int | None = None  # when it ends by itself, once that is drawn

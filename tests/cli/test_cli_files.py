@@ -33,8 +33,7 @@ RECORD = "CPU 0 BANK 4\nSTATUS UNCORRECTED 0x1\nADDR 0x12345000\n"
 def world(tmp_path, monkeypatch):
     """One file of each kind."""
     monkeypatch.chdir(tmp_path)
-    for module in ("pool", "replicate", "replay"):
-        monkeypatch.setattr(f"hwsim.study.{module}.model", lambda: study_fake.fake_replication)
+    study_fake.stand_in(study_fake.fake_replication, monkeypatch.setattr)
     Path("box.toml").write_text(BOX + ERRORS)
     Path("quiet.toml").write_text(BOX)
     Path("check.mce").write_text(RECORD)

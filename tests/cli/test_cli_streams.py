@@ -18,7 +18,7 @@ from hwsim.cli.outlet import Outlet, substitute
 from hwsim.printable import escaped
 from hwsim.study import sums
 from tests.support.show_results import results as show_results
-from tests.support.study_fake import fake_replication
+from tests.support.study_fake import fake_replication, stand_in
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = """
@@ -36,11 +36,8 @@ HOSTILE = "\x1b[31mred\x1b]0;title\x07 \u202eenod\x9b2J\x7f [/bold]"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MAIN = """
 import sys
-from hwsim.study import pool, replay, replicate
-from tests.support.study_fake import failing_replication, fake_replication
-stand_in = failing_replication if sys.argv[1] == "failing" else fake_replication
-for module in (pool, replicate, replay):
-    module.model = lambda: stand_in
+from tests.support import study_fake
+study_fake.stand_in(vars(study_fake)[sys.argv[1] + "_replication"])
 del sys.argv[1]
 from hwsim.cli.main import main
 main()
@@ -121,8 +118,7 @@ def test_hostile_names_are_shown_escaped_everywhere(world, monkeypatch):
     """A key and values of a scenario, labels of policies, the name in a results file of somebody else: in
     messages, tables and JSON."""
     monkeypatch.chdir(world)
-    for module in ("pool", "replicate", "replay"):
-        monkeypatch.setattr(f"hwsim.study.{module}.model", lambda: fake_replication)
+    stand_in(fake_replication, monkeypatch.setattr)
     spelled = "".join(f"\\u{ord(c):04x}" for c in HOSTILE)
     bad = f'"{spelled}" = 1\nname = "x"\n[[task]]\nname = "{spelled}"\n'
     (world / "bad.toml").write_text(bad)

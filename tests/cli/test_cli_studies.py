@@ -40,9 +40,7 @@ def world(tmp_path, monkeypatch):
     """An empty folder with one scenario, box.toml, and the quick model."""
     (tmp_path / "box.toml").write_text(SCENARIO)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hwsim.study.pool.model", lambda: study_fake.fake_replication)
-    monkeypatch.setattr("hwsim.study.replicate.model", lambda: study_fake.fake_replication)
-    monkeypatch.setattr("hwsim.study.replay.model", lambda: study_fake.fake_replication)
+    study_fake.stand_in(study_fake.fake_replication, monkeypatch.setattr)
     return tmp_path
 
 
@@ -178,12 +176,11 @@ def test_another_scenario_into_the_same_file(world):
 
 
 def test_failed_replications_name_their_replay(world, monkeypatch):
-    monkeypatch.setattr("hwsim.study.pool.model", lambda: study_fake.failing_replication)
+    study_fake.stand_in(study_fake.failing_replication, monkeypatch.setattr)
     found = hwsim("compare", "box.toml", "--out", "s.sqlite", status=1)
     assert "2 replications failed" in found.stderr
     assert "hwsim replay s.sqlite --replication 3 --policy 1" in found.stderr
     assert "kills" in found.stdout
-    monkeypatch.setattr("hwsim.study.replicate.model", lambda: study_fake.failing_replication)
     again = hwsim("replay", "s.sqlite", "--replication", 3, "--policy", 1, status=1)
     assert "RuntimeError: the third is bad" in again.stderr
 

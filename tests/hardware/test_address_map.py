@@ -174,6 +174,18 @@ def test_the_lines_of_any_range_are_those_found_by_looking(values):
     assert mapped.line_count(where) == len(lines)
     assert np.array_equal(mapped.lines_of(where, SMALL.lines), lines)
     assert np.array_equal(mapped.lines_of(where, 5), lines[:5])
+    counts = {name: SMALL.coordinate_counts[name] for name in COORDINATES if values[name] is None}
+    grids = np.meshgrid(*map(np.arange, counts.values()), indexing="ij")
+    if grids:
+        at = {name: grid.reshape(-1) for name, grid in zip(counts, grids, strict=True)}
+        assert np.array_equal(np.sort(mapped.lines_at(where, at)), lines)
+        in_order = {
+            **values,
+            **at,
+            "column": at.get("column", 0) * SMALL.burst_length + (values["column"] or 0),
+        }
+        encoded = mapped.encode(Coordinates(**{name: in_order[name] for name in COORDINATES}))
+        assert np.array_equal(mapped.lines_at(where, at), encoded)
 
 
 @pytest.mark.parametrize(

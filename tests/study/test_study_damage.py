@@ -14,13 +14,14 @@ from hwsim.study import integrity, sums
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StoreError, StudyError
 from hwsim.study.integrity import ranges
-from hwsim.study.jobs import Done, Job
+from hwsim.study.jobs import Job
 from hwsim.study.manifest import manifest, under
 from hwsim.study.opening import checked, open_store, read_store
 from hwsim.study.replay import compare, spec_of
+from hwsim.study.replicate import finished
 from hwsim.study.results import open_results
 from tests.support import rows
-from tests.support.study_fake import FakeScenario, fake_replication
+from tests.support.study_fake import FAKE, Each, FakeScenario, fake_replication
 
 BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
 PAGE = 4096
@@ -31,8 +32,8 @@ def never(*args, **kwargs):
     raise AssertionError("ran again")
 
 
-def study(out, runner=fake_replication, **kwargs):
-    return conduct(FakeScenario(), BOTH, out=out, runner=runner, **kwargs)
+def study(out, one=fake_replication, **kwargs):
+    return conduct(FakeScenario(), BOTH, out=out, runner=Each(one), **kwargs)
 
 
 def numbers(results):
@@ -60,7 +61,7 @@ def told_or_the_same(out, data, right):
     """Continue a file of these bytes; whether it was refused.  It is never changed."""
     out.write_bytes(data)
     try:
-        results = study(out, runner=never)
+        results = study(out, one=never)
         assert numbers(results) == right
     except StoreError:
         assert out.read_bytes() == data
@@ -130,14 +131,14 @@ def test_an_old_log_beside_a_file_is_told_or_without_effect(good):
     asked = manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12)
     with open_store(out, {**asked, "repeat": 20}, BOTH) as store:
         store.begin()
-        store.add([Done(0, fake_replication(FakeScenario().spec, 15))])
+        store.add([finished(0, fake_replication(FakeScenario().spec, 15))])
         old = log.read_bytes()
         running = out.read_bytes()
     for main in (data, running):
         log.write_bytes(old)
         out.write_bytes(main)
         with contextlib.suppress(StoreError):
-            found = numbers(study(out, runner=never))
+            found = numbers(study(out, one=never))
             assert found[:6] == right[:6], "of the replications that were asked for"
         log.unlink(missing_ok=True)
 
@@ -157,7 +158,7 @@ def rerun(out, **kwargs):
         ran.append((spec.machine.early_kill, index))
         return fake_replication(spec, index)
 
-    return study(out, runner=counting, repair=True, **kwargs), ran
+    return study(out, one=counting, repair=True, **kwargs), ran
 
 
 def test_damaged_replications_are_named_and_run_again(good):
@@ -173,7 +174,7 @@ def test_damaged_replications_are_named_and_run_again(good):
     )
     damaged = out.read_bytes()
     with pytest.raises(StoreError) as caught:
-        study(out, runner=never)
+        study(out, one=never)
     said = str(caught.value)
     assert "policy 0, not as written: replication 99\n" in said
     assert f"policy 1, not as written: replication {first}, 3, 7 to 8\n" in said
@@ -233,7 +234,7 @@ def test_a_damaged_table_is_named_and_mended(good, query, again):
     change(out, query)
     table = "digests" if "= 'digests'" in query else query.replace("FROM ", "").split()[1]
     with pytest.raises(StoreError, match=f"table {table}: "):
-        study(out, runner=never)
+        study(out, one=never)
     results, ran = rerun(out)
     assert len(ran) == again
     assert numbers(results) == right
@@ -250,9 +251,7 @@ def test_another_study_is_not_repaired(good):
     change(out, "UPDATE errors SET pfn = 1 WHERE replication = 3")
     before = out.read_bytes()
     with pytest.raises(StoreError, match="another study"):
-        conduct(
-            FakeScenario().with_overrides(["seed=2"]), BOTH, out=out, runner=fake_replication, repair=True
-        )
+        conduct(FakeScenario().with_overrides(["seed=2"]), BOTH, out=out, runner=FAKE, repair=True)
     assert out.read_bytes() == before
 
 
@@ -276,7 +275,7 @@ def test_a_replication_run_again_must_be_what_it_was(good):
         return result._replace(row=result.row._replace(kills=result.row.kills + 1))
 
     with pytest.raises(StoreError, match="replication 3 of policy 0, run again, is not what it was"):
-        study(out, runner=other, repair=True)
+        study(out, one=other, repair=True)
 
 
 def test_an_interrupted_repair_goes_on(good):
@@ -289,7 +288,7 @@ def test_an_interrupted_repair_goes_on(good):
         return fake_replication(spec, index)
 
     with pytest.raises(KeyboardInterrupt):
-        study(out, runner=interrupted, repair=True)
+        study(out, one=interrupted, repair=True)
     assert "23 of 24 replications finished" in checked(out)
     assert numbers(study(out)) == right
 
@@ -388,7 +387,7 @@ def test_digests_do_not_depend_on_the_batches(tmp_path, monkeypatch):
 
 def test_the_digest_of_a_replication_is_of_its_study():
     store = open_store(None, manifest(under(FakeScenario(), BOTH), BOTH, FakeScenario().data, 12), BOTH)
-    store.add([Done(0, fake_replication(FakeScenario().spec, 1))])
+    store.add([finished(0, fake_replication(FakeScenario().spec, 1))])
     ((job, tables),) = store.replications()
     assert job == Job(0, 1)
     assert integrity.sound(store.connection, store.study_hash, job, tables)

@@ -11,7 +11,7 @@ from hwsim.scenario import load
 from hwsim.study.conduct import conduct, variants
 from hwsim.study.errors import StudyError
 from hwsim.study.manifest import Policy, manifest, study_hash, under
-from tests.support.study_fake import fake_replication
+from tests.support.study_fake import FAKE, Each, fake_replication
 
 SCENARIO = """
 name = "box"
@@ -41,7 +41,7 @@ def test_the_manifest_is_what_ran_whatever_becomes_of_the_file(tmp_path):
         (tmp_path / "base.toml").unlink(missing_ok=True)
         return fake_replication(spec, index)
 
-    results = conduct(scenario, [Policy("box")], repeat=2, runner=meddling)
+    results = conduct(scenario, [Policy("box")], repeat=2, runner=Each(meddling))
     assert ran == [5, 5]
     assert results.manifest["seed"] == results.manifest["scenario"]["seed"] == 5
     assert "extends" not in results.manifest["scenario"]
@@ -53,7 +53,7 @@ def test_a_scenario_changed_after_it_was_checked_is_refused(tmp_path):
     scenario = load(file)
     scenario.spec.script[0].args["task"] = "another"
     with pytest.raises(StudyError, match="was changed after it was checked"):
-        conduct(scenario, [Policy("box")], repeat=2, runner=fake_replication)
+        conduct(scenario, [Policy("box")], repeat=2, runner=FAKE)
 
 
 def test_a_new_version_of_one_kernel_leaves_the_results_of_the_others(tmp_path, monkeypatch):

@@ -18,14 +18,14 @@ from hwsim.study.metrics import METRICS
 from hwsim.study.pair import comparison, pairing, policies_of
 from hwsim.study.summary import summary
 from tests.support import rows
-from tests.support.study_fake import FakeScenario, failing_replication, fake_replication
+from tests.support.study_fake import FAILING, FAKE, Each, FakeScenario, fake_replication
 
 BOTH = variants({"vm.memory_failure_early_kill": (0, 1)})
 
 
 @pytest.fixture(scope="module")
 def results():
-    return conduct(FakeScenario(), BOTH, repeat=60, runner=fake_replication)
+    return conduct(FakeScenario(), BOTH, repeat=60, runner=FAKE)
 
 
 def test_the_difference_is_that_of_the_tables(results):
@@ -66,7 +66,7 @@ def finds_less(spec, index, base=None, trace=False):
 
 
 def test_equal_panics_of_the_same_errors_do_not_differ():
-    study = comparison(conduct(FakeScenario(), BOTH, repeat=60, runner=finds_less))
+    study = comparison(conduct(FakeScenario(), BOTH, repeat=60, runner=Each(finds_less)))
     assert difference(study, "panics", "error")[:2] == (0.0, "exact, all pairs alike")
     low = difference(study, "panics", "detected")[2]
     assert low is not None
@@ -84,7 +84,7 @@ def ends_early(spec, index, base=None, trace=False):
 
 
 def test_other_numbers_of_errors_are_compared_per_machine_only():
-    study = comparison(conduct(FakeScenario(), BOTH, repeat=20, runner=ends_early))
+    study = comparison(conduct(FakeScenario(), BOTH, repeat=20, runner=Each(ends_early)))
     assert study.pairing.ok
     assert not study.same_count(1)
     assert difference(study, "kills", "error")[:2] == (None, "the numbers of errors differ")
@@ -112,7 +112,7 @@ def test_what_share_was_not_alone_is_said(results):
 
 
 def test_one_error_in_each_machine_is_told_once():
-    study = comparison(conduct(FakeScenario(), BOTH, repeat=20, runner=one_each))
+    study = comparison(conduct(FakeScenario(), BOTH, repeat=20, runner=Each(one_each)))
     text = printed(study)
     assert "Mean per machine over 90 d, one error in each" in text
     assert "Mean per error" not in text
@@ -122,11 +122,11 @@ def test_one_error_in_each_machine_is_told_once():
 
 def test_field_rates_are_told():
     data = {**FakeScenario().data, "errors": [{"count": 1, "field_rate": "1 / 77 y"}]}
-    study = comparison(conduct(FakeScenario(data=data), BOTH, repeat=5, runner=fake_replication))
+    study = comparison(conduct(FakeScenario(data=data), BOTH, repeat=5, runner=FAKE))
     assert "Field rate of a machine: 1 / 77 y." in printed(study)
     assert study.as_dict()["field_rate"] == {"errors[0]": "1 / 77 y"}
     data["errors"] = [data["errors"][0], {"rate": "1 / d"}, {"count": 1, "field_rate": "1 / 308 y"}]
-    study = comparison(conduct(FakeScenario(data=data), BOTH, repeat=5, runner=fake_replication))
+    study = comparison(conduct(FakeScenario(data=data), BOTH, repeat=5, runner=FAKE))
     assert "Field rates of a machine: 1 / 77 y (errors[0]), 1 / 308 y (errors[2])." in printed(study)
 
 
@@ -162,7 +162,7 @@ def test_what_is_varied_is_what_was_asked_for_and_early_kill_otherwise(vary, mon
     monkeypatch.setattr(
         pair,
         "conduct",
-        lambda ready, policies, **more: conduct(ready, policies, repeat=2, runner=fake_replication),
+        lambda ready, policies, **more: conduct(ready, policies, repeat=2, runner=FAKE),
     )
     found = pair.compare(FakeScenario(), vary)
     key = "machine.cpus" if vary else "vm.memory_failure_early_kill"
@@ -174,7 +174,7 @@ THREE = variants({"vm.memory_failure_early_kill": (0, 1), "machine.cpus": (1, 2)
 
 
 def test_errors_of_three_policies_are_counted_once():
-    results = conduct(FakeScenario(), THREE, repeat=10, runner=fake_replication)
+    results = conduct(FakeScenario(), THREE, repeat=10, runner=FAKE)
     found = pairing(results)
     assert found.ok
     assert found.errors == len(results.errors) / 3
@@ -187,7 +187,7 @@ def test_dram_faults_that_only_the_ecc_treats_otherwise_are_the_same_faults():
         errors = [row._replace(source=0) for row in result.errors]
         return result._replace(errors=errors[spec.machine.early_kill or 0 :], faults=[fault])
 
-    found = comparison(conduct(FakeScenario(), BOTH, repeat=5, runner=by_ecc))
+    found = comparison(conduct(FakeScenario(), BOTH, repeat=5, runner=Each(by_ecc)))
     assert not found.pairing.ok
     assert found.pairing.faults == 5
     assert found.pairing.of(0) == ()
@@ -204,7 +204,7 @@ def unpaired(spec, index, base=None, trace=False):
 
 
 def test_each_policy_is_told_of_its_own_mismatches():
-    found = pairing(conduct(FakeScenario(), THREE, repeat=3, runner=unpaired))
+    found = pairing(conduct(FakeScenario(), THREE, repeat=3, runner=Each(unpaired)))
     labels = [policy.label for policy in THREE]
     for number, lines in enumerate(found.by_policy):
         assert all(line.endswith(labels[number]) for line in lines)
@@ -218,7 +218,7 @@ def printed(found):
 
 
 def test_a_broken_pairing_is_seen():
-    study = comparison(conduct(FakeScenario(), BOTH, runner=unpaired))
+    study = comparison(conduct(FakeScenario(), BOTH, runner=Each(unpaired)))
     assert not study.pairing.ok
     assert study.pairing.mismatches[0].startswith("replication 0, error 0: not the same under vm.memory")
 
@@ -228,7 +228,7 @@ def test_an_error_missing_on_one_side_is_seen():
         result = fake_replication(spec, index)
         return result._replace(errors=result.errors[1:]) if spec.machine.early_kill else result
 
-    assert not pairing(conduct(FakeScenario(), BOTH, runner=shorter)).ok
+    assert not pairing(conduct(FakeScenario(), BOTH, runner=Each(shorter))).ok
 
 
 def test_after_the_earlier_end_nothing_has_to_agree():
@@ -239,13 +239,13 @@ def test_after_the_earlier_end_nothing_has_to_agree():
         onset = min(error.onset_ns for error in result.errors)
         return result._replace(row=result.row._replace(end_ns=onset), errors=[])
 
-    found = pairing(conduct(FakeScenario(), BOTH, runner=ended))
+    found = pairing(conduct(FakeScenario(), BOTH, runner=Each(ended)))
     assert found.ok
     assert found.errors == 0
 
 
 def test_only_replications_finished_under_every_policy_count():
-    study = comparison(conduct(FakeScenario(), BOTH, runner=failing_replication))
+    study = comparison(conduct(FakeScenario(), BOTH, runner=FAILING))
     assert study.replications == 11
     assert study.row("kills").estimates[0].n == 11
 
@@ -256,7 +256,7 @@ def test_three_policies_are_adjusted_by_holm():
         "vm.memory_failure_early_kill=0, machine.tolerant=1",
         "vm.memory_failure_early_kill=0, machine.tolerant=2",
     ]
-    study = comparison(conduct(FakeScenario(), policies, repeat=30, runner=fake_replication))
+    study = comparison(conduct(FakeScenario(), policies, repeat=30, runner=FAKE))
     differences = study.row("kills").differences
     assert differences[2] is not None
     assert differences[3] is not None
@@ -275,7 +275,7 @@ def test_json_has_every_part_for_every_number(results):
 
 
 def test_summary_of_one_policy():
-    found = summary(conduct(FakeScenario(), [Policy("fake box")], runner=fake_replication))
+    found = summary(conduct(FakeScenario(), [Policy("fake box")], runner=FAKE))
     assert (found["finished"], found["failed"], found["policies"]) == (12, 0, ["fake box"])
     json.dumps(found, allow_nan=False)
 
@@ -297,7 +297,7 @@ def test_what_cannot_be_compared_is_refused(vary, said):
 
 def test_results_of_one_policy_are_not_a_comparison():
     with pytest.raises(StudyError, match="hold one policy"):
-        comparison(conduct(FakeScenario(), [Policy("fake box")], runner=fake_replication))
+        comparison(conduct(FakeScenario(), [Policy("fake box")], runner=FAKE))
 
 
 def undecided(spec, index, base=None, trace=False):
@@ -310,7 +310,7 @@ def undecided(spec, index, base=None, trace=False):
 
 
 def test_censored_kills_are_counted_apart():
-    mixed = conduct(FakeScenario(), BOTH, repeat=20, runner=undecided)
+    mixed = conduct(FakeScenario(), BOTH, repeat=20, runner=Each(undecided))
     expected = int((mixed.signals.query("policy == 1")["needless"] == "censored").sum())
     row = comparison(mixed).row("censored_kills")
     assert expected > 0

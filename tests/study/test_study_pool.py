@@ -18,12 +18,12 @@ import pytest
 from hwsim.study import conduct as conducting
 from hwsim.study import pool
 from hwsim.study.conduct import conduct
-from hwsim.study.jobs import Done, Job
+from hwsim.study.jobs import Done, Failure, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import attempt
+from hwsim.study.replicate import attempt, finished, pack
 from hwsim.study.results import open_results
-from tests.support.study_fake import FakeScenario, fake_replication, slow_replication
+from tests.support.study_fake import FAKE, SLOW, Each, FakeScenario, fake_replication
 
 JOBS = [Job(0, number) for number in range(40)]
 
@@ -42,7 +42,7 @@ def all_are_there(outcomes):
 @pytest.mark.parametrize("after", [12, 20, 27])
 def test_workers_killed_while_the_coordinator_is_busy(after):
     found = []
-    for outcome in run_jobs([FakeScenario().spec], JOBS, workers=2, runner=slow_replication):
+    for outcome in run_jobs([FakeScenario().spec], JOBS, workers=2, runner=SLOW):
         found.append(outcome)
         children = multiprocessing.active_children()
         if len(found) == after and children:
@@ -74,12 +74,12 @@ def halved_replication(spec, index, base=None, trace=False):
             os.kill(os.getpid(), signal.SIGKILL)
 
         link._send = half  # type: ignore[attr-defined]
-    return fake_replication(spec, index)._replace(meminfo="x" * 100_000)
+    return fake_replication(spec, index)._replace(reach={"x" * 100_000: 1})
 
 
 def test_a_worker_that_dies_half_way_through_a_result(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "LOOK_AFTER_S", 0.2)
-    all_are_there(run_jobs([named(tmp_path / "died")], JOBS, workers=2, runner=halved_replication))
+    all_are_there(run_jobs([named(tmp_path / "died")], JOBS, workers=2, runner=Each(halved_replication)))
 
 
 def unlucky_replication(spec, index, base=None, trace=False):
@@ -91,27 +91,65 @@ def unlucky_replication(spec, index, base=None, trace=False):
 
 
 def test_a_job_has_a_second_try_alone(tmp_path):
-    all_are_there(run_jobs([named(tmp_path / "died")], JOBS, workers=2, runner=unlucky_replication))
+    all_are_there(run_jobs([named(tmp_path / "died")], JOBS, workers=2, runner=Each(unlucky_replication)))
 
 
 def test_a_study_that_loses_a_job_says_so(tmp_path, monkeypatch):
     """Whatever loses it: the plan is asked at the end."""
     out = tmp_path / "study.sqlite"
     monkeypatch.setattr(
-        conducting, "run_jobs", lambda specs, jobs, **kw: (o for o in run_jobs(specs, jobs, **kw)
+        conducting, "run_jobs", lambda *arguments: (o for o in run_jobs(*arguments)
                                                            if o.replication != 5)
     )  # fmt: skip
-    found = conduct(FakeScenario(), [Policy("fake box")], out=out, runner=fake_replication)
+    found = conduct(FakeScenario(), [Policy("fake box")], out=out, runner=FAKE)
     assert [(failure.replication, failure.kind) for failure in found.failures] == [(5, "Lost")]
     monkeypatch.undo()
-    assert conduct(FakeScenario(), [Policy("fake box")], out=out, runner=fake_replication).failures == []
+    assert conduct(FakeScenario(), [Policy("fake box")], out=out, runner=FAKE).failures == []
     assert len(open_results(out).replications) == 12
+
+
+class Together:
+    """Replications come together, those of a policy at once; a number of which none comes spoils them all."""
+
+    def __init__(self, bad=None):
+        self.bad, self.asked = bad, []
+
+    def __call__(self, spec, indices):
+        self.asked.append((spec.machine.early_kill, list(indices)))
+        if self.bad in indices:
+            raise RuntimeError("the bad one")
+        return [fake_replication(spec, index) for index in indices]
+
+
+BOTH = [FakeScenario().with_overrides([f"vm.memory_failure_early_kill={policy}"]).spec for policy in (0, 1)]
+MIXED = [Job(policy, number) for number in (3, 5, 7) for policy in (1, 0)]
+
+
+def test_the_jobs_of_a_policy_run_together_and_come_in_their_turn():
+    runner = Together()
+    found = list(attempt(runner, BOTH, MIXED))
+    assert found == [finished(p, fake_replication(BOTH[p], number)) for p, number in MIXED]
+    assert sorted(runner.asked) == [(0, [3, 5, 7]), (1, [3, 5, 7])]
+
+
+def test_of_those_together_with_a_bad_one_only_it_fails():
+    found = list(run_jobs(BOTH, MIXED, Together(bad=5)))
+    assert [one.replication for one in found] == [job.replication for job in MIXED]
+    assert [type(one) for one in found] == [Done, Done, Failure, Failure, Done, Done]
+    assert str(found[2]).startswith("replication 5 (policy 1): RuntimeError: the bad one at study/")
+
+
+def test_a_runner_that_gives_too_few_is_told():
+    (found,) = attempt(lambda spec, indices: [], BOTH, MIXED[:1])
+    assert isinstance(found, Failure)
+    assert found.kind == "RuntimeError"
 
 
 def answered(jobs):
     """A chunk that has arrived."""
     future: Future[list[pool.Packed]] = Future()
-    future.set_result([attempt(fake_replication, FakeScenario().spec, job) for job in jobs])
+    outcomes = attempt(FAKE, [FakeScenario().spec], jobs)
+    future.set_result([pack(one) for one in outcomes if isinstance(one, Done)])
     return future
 
 
@@ -126,7 +164,7 @@ def test_what_had_arrived_before_a_death_is_not_run_again(monkeypatch):
     monkeypatch.setattr(pool, "_kill", lambda _: None)
     monkeypatch.setattr(pool, "_submit", submit)
     waiting = [(JOBS[:2], answered(JOBS[:2])), (JOBS[2:3], Future())]
-    outcomes = list(pool._after_a_death([FakeScenario().spec], waiting, fake_replication))
+    outcomes = list(pool._after_a_death([FakeScenario().spec], waiting, FAKE))
     assert [(type(one), one.replication) for one in outcomes] == [(Done, 0), (Done, 1), (Done, 2)]
     assert ran == JOBS[2:3]
 

@@ -13,13 +13,13 @@ from hwsim.study.errors import StoreError
 from hwsim.study.manifest import Policy
 from hwsim.study.results import open_results
 from hwsim.study.schema import FORMAT
-from tests.support.study_fake import FakeScenario, fake_replication
+from tests.support.study_fake import FAKE, Each, FakeScenario, fake_replication
 
 ONE = [Policy("fake box")]
 
 
 def attempt(out, scenario=None, policies=ONE):
-    return conduct(scenario or FakeScenario(), policies, out=out, runner=fake_replication)
+    return conduct(scenario or FakeScenario(), policies, out=out, runner=FAKE)
 
 
 def refused(out, **kwargs):
@@ -117,13 +117,13 @@ def test_a_full_disk_keeps_whole_replications(tmp_path, monkeypatch):
 
     monkeypatch.setattr(storing.Store, "begin", small)
     with pytest.raises(StoreError, match="disk is full"):
-        conduct(FakeScenario(), ONE, repeat=2000, out=out, runner=fake_replication)
+        conduct(FakeScenario(), ONE, repeat=2000, out=out, runner=FAKE)
     monkeypatch.undo()
     kept = open_results(out)
     counts = kept.errors.groupby("replication").size()
     assert len(kept.replications) > 0
     assert kept.replications.set_index("replication")["errors"].equals(counts.astype("int64"))
-    whole = conduct(FakeScenario(), ONE, repeat=100, out=out, runner=fake_replication)
+    whole = conduct(FakeScenario(), ONE, repeat=100, out=out, runner=FAKE)
     assert len(whole.replications) == 100
 
 
@@ -163,14 +163,14 @@ def test_a_write_that_fails_takes_back_the_whole_batch(tmp_path):
         return result._replace(errors=[*result.errors, result.errors[0]]) if index == 2 else result
 
     with pytest.raises(StoreError, match="UNIQUE"):
-        conduct(FakeScenario(), ONE, out=out, runner=twice)
+        conduct(FakeScenario(), ONE, out=out, runner=Each(twice))
     assert len(open_results(out).errors) == 0
 
 
 def test_more_replications_leave_the_command_that_asked_for_them(tmp_path):
     out = tmp_path / "study.sqlite"
     for repeat in (5, 9, 7):
-        conduct(FakeScenario(), ONE, repeat=repeat, out=out, runner=fake_replication, command=[str(repeat)])
+        conduct(FakeScenario(), ONE, repeat=repeat, out=out, runner=FAKE, command=[str(repeat)])
     manifest = open_results(out).manifest
     assert (manifest["repeat"], manifest["command"]) == (9, ["9"])
 
@@ -184,7 +184,7 @@ def test_an_interrupt_leaves_one_file(tmp_path):
         return fake_replication(spec, index)
 
     with pytest.raises(KeyboardInterrupt):
-        conduct(FakeScenario(), ONE, out=out, runner=until_seven)
+        conduct(FakeScenario(), ONE, out=out, runner=Each(until_seven))
     assert len(open_results(out).replications) == 7
     assert [p.name for p in tmp_path.iterdir()] == ["study.sqlite"]
 

@@ -6,11 +6,14 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from hwsim.record import Replication
 from hwsim.spec import MachineSpec, Spec
+from hwsim.study import conduct, replay, replicate
 from tests.support import rows
 
 DAY_NS = 86_400_000_000_000
@@ -125,6 +128,27 @@ def dying_replication(spec: Spec, index: int, base: Any = None, trace: bool = Fa
     if index == 30:
         os.kill(os.getpid(), signal.SIGKILL)
     return fake_replication(spec, index, base, trace)
+
+
+class Each:
+    """A runner of a study from what makes one replication."""
+
+    def __init__(self, one: Callable[[Spec, int], Replication]) -> None:
+        self.one = one
+
+    def __call__(self, spec: Spec, indices: Sequence[int]) -> Iterator[Replication]:
+        return (self.one(spec, index) for index in indices)
+
+
+def stand_in(one: Callable[..., Replication], put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """What makes one replication takes the place of the model, for studies and for replays."""
+    put(conduct, "Model", lambda screen: Each(one))
+    for module in (replay, replicate):
+        put(module, "traced", partial(one, trace=True))
+
+
+FAKE, SLOW = Each(fake_replication), Each(slow_replication)
+FAILING, DYING = Each(failing_replication), Each(dying_replication)
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,17 @@ class AddressMap:
         count = min(limit, (1 << len(basis)) - first)
         return gf2.coset(basis, offset, count, first) << LINE_SHIFT
 
+    def lines_at(self, where: CoordinateRange, free: Mapping[str, Int64Array]) -> Int64Array:
+        """The physical addresses of lines of a range, int64: where it is free they are at these coordinates.
+
+        A column counts bursts.
+        """
+        offset = self._offset(self._checked(where))
+        packed: Int64Array = np.bitwise_or.reduce(
+            [values << self._shifts[name] for name, values in free.items()]
+        )
+        return (self._backward(packed) ^ offset) << LINE_SHIFT
+
     def _checked(self, where: CoordinateRange) -> dict[str, int]:
         """The fixed coordinates, the column rounded down to its burst; ValueError beyond the geometry."""
         fixed = where.fixed()
@@ -182,16 +193,19 @@ class AddressMap:
     def _free_lines(self, where: CoordinateRange) -> tuple[list[int], int]:
         """The lines of a range as an echelon basis and an offset, in line numbers (paddr >> 6)."""
         fixed = self._checked(where)
-        if "column" in fixed:
-            fixed["column"] //= self.geometry.burst_length
-        offset = 0
-        for name, value in fixed.items():
-            for i, column in enumerate(self._columns[name]):
-                offset ^= column * (value >> i & 1)
         free = tuple(name for name in self._columns if name not in fixed)
         if free not in self._bases:
             self._bases[free] = gf2.echelon([column for name in free for column in self._columns[name]])
-        return self._bases[free], offset
+        return self._bases[free], self._offset(fixed)
+
+    def _offset(self, fixed: Mapping[str, int]) -> int:
+        """The line number that fixed coordinates make with zeroes for the others."""
+        offset = 0
+        for name, value in fixed.items():
+            number = value // self.geometry.burst_length if name == "column" else value
+            for i, column in enumerate(self._columns[name]):
+                offset ^= column * (number >> i & 1)
+        return offset
 
 
 def map_problems(geometry: DramGeometry, functions: Functions) -> list[GeometryProblem]:

@@ -9,14 +9,16 @@ first decoded in the chip.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.hardware.dram.address_map import AddressMap, CoordinateRange, Coordinates, interleaved
+from hwsim.hardware.dram.address_map import AddressMap, CoordinateRange, interleaved
 from hwsim.hardware.dram.address_map_presets import address_map
 from hwsim.hardware.dram.dimms import COORDINATES, GEOMETRIES
 from hwsim.hardware.dram.ecc import CE, CODES, NONE, ON_DIE_SEC, OUTCOMES, SILENT, UE, residual
@@ -87,22 +89,25 @@ class Dimms:
             if fit > 0.0
         ]
         self._kinds = kinds
-        self._ends = np.cumsum([kind[2] for kind in kinds])
+        self._ends = list(accumulate(kind[2] for kind in kinds))
+        counts = {**self.fitted.coordinate_counts, "column": self.fitted.columns}
+        chip = self.geometry.chips_per_rank, self.geometry.chip_width_bits
+        self._counts = np.array([*(counts[name] for name in COORDINATES), *chip])
 
     @property
     def fit(self) -> float:
         """FIT of all of them together."""
-        return float(self._ends[-1]) if self._kinds else 0.0
+        return self._ends[-1] if self._kinds else 0.0
 
     def draw(self, chance: np.random.Generator) -> DramFault:
         """A fault: kind by its rate, DIMM, chip and place uniform."""
-        at = np.searchsorted(self._ends, chance.random() * self._ends[-1], side="right")
-        mode, permanent, _, ue_share = self._kinds[int(at)]
+        at = bisect_right(self._ends, chance.random() * self._ends[-1])
+        mode, permanent, _, ue_share = self._kinds[at]
         permanence = Permanence.PERMANENT if permanent else Permanence.TRANSIENT
         if permanent and chance.random() < self.spec.intermittent:
             permanence = Permanence.INTERMITTENT
-        counts = {**self.fitted.coordinate_counts, "column": self.fitted.columns}
-        place = {name: int(chance.integers(0, counts[name])) for name in COORDINATES}
+        *numbers, chip, bit = chance.integers(0, self._counts).tolist()
+        place = dict(zip(COORDINATES, numbers, strict=True))
         copy = 0
         if self.spec.mirror:
             place["channel"], copy = divmod(place["channel"], 2)
@@ -112,8 +117,6 @@ class Dimms:
         if "bank" in fixed:
             fixed.add("bank_group")
         where = CoordinateRange(**{name: place[name] for name in fixed})
-        chip = int(chance.integers(0, self.geometry.chips_per_rank))
-        bit = int(chance.integers(0, self.geometry.chip_width_bits))
         pattern = self._pattern(mode, chip, bit, place["column"], chance)
         found = OUTCOMES[self._alone(mode, ue_share, pattern, chance.random())]
         mirrored = self.spec.mirror and found == OUTCOMES[UE]
@@ -190,14 +193,8 @@ class Dimms:
         if self.map.line_count(where) <= limit:
             return self.map.lines_of(where, limit)
         counts, fixed = self.geometry.coordinate_counts, where.fixed()
-        burst = self.geometry.burst_length
-        parts = {
-            name: np.full(limit, fixed[name])
-            if name in fixed
-            else chance.integers(0, counts[name], limit) * (burst if name == "column" else 1)
-            for name in COORDINATES
-        }
-        return np.unique(self.map.encode(Coordinates(**parts)))
+        free = {name: chance.integers(0, count, limit) for name, count in counts.items() if name not in fixed}
+        return np.unique(self.map.lines_at(where, free))
 
     def pages(
         self, where: CoordinateRange, limit: int | None, chance: np.random.Generator

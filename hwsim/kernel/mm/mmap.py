@@ -15,6 +15,7 @@ def do_mmap(
     *,
     since_ns: int,
     start: int | None = None,
+    number: int | None = None,
     shared: bool = False,
     mapping: AddressSpace | None = None,
     anon_vma: list[Vma] | None = None,
@@ -25,12 +26,9 @@ def do_mmap(
 ) -> Vma:
     """mmap(): a new VMA, after the last one unless it is told where to ``start``."""
     if start is None:
-        start = task.next_start
-        task.next_start += pages + 16
-    number = task.number * 64 + task.vmas_made
-    if task.vmas_made >= 64:  # out of the way of the next task's
-        number = 1 << 40 | task.number << 20 | task.vmas_made
-    task.vmas_made += 1
+        start = unmapped_area(task, pages)
+    if number is None:
+        number = next_number(task)
     task.vmas[name] = vma = Vma(
         task,
         name,
@@ -48,6 +46,22 @@ def do_mmap(
         number=number,
     )
     return vma
+
+
+def unmapped_area(task: Task, pages: int) -> int:
+    """get_unmapped_area(): the first virtual page of the next mapping, which is taken now."""
+    start = task.next_start
+    task.next_start += pages + 16
+    return start
+
+
+def next_number(task: Task) -> int:
+    """The number of the task's next VMA: no other ever has it."""
+    number = task.number * 64 + task.vmas_made
+    if task.vmas_made >= 64:  # out of the way of the next task's
+        number = 1 << 40 | task.number << 20 | task.vmas_made
+    task.vmas_made += 1
+    return number
 
 
 def find_vma(task: Task, name: str, pgoff: int) -> Vma | None:

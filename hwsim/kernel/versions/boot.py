@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from importlib import import_module
 
 from hwsim.kernel.kernel import Kernel
@@ -24,7 +24,8 @@ def all_profiles() -> dict[str, Profile[Kernel]]:
     return {name: profile_of(name) for name in KERNELS}
 
 
-def booted(kernel: str, switches: Iterable[tuple[str, str | float]]) -> Profile[Kernel]:
+@lru_cache(maxsize=16)  # each boot asks
+def booted(kernel: str, switches: tuple[tuple[str, str | float], ...]) -> Profile[Kernel]:
     """The kernel with the switches of a scenario."""
     return with_switches(profile_of(kernel), switches)
 

@@ -73,6 +73,6 @@ def _data_lost(page: Page, _dirty: bool) -> bool:
 
 BEHAVIOURS = {
     "anon": Behaviour(
-        Structure(_FLAGS, entries=1), _draw, _draw_each, by_first_touch=True, data_lost=_data_lost
+        Structure(_FLAGS, entries=1), _draw, draw_each=_draw_each, by_first_touch=True, data_lost=_data_lost
     )
 }

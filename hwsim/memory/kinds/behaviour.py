@@ -44,8 +44,8 @@ class Behaviour:
 
     structure: Structure
     draw: Callable[[Kernel, Page, Chance], None]
-    draw_each: Callable[[PageArray, Positions], None]
     kernel_access: Callable[[Page], tuple[float, float] | None] | None = None  # None: it never does
     by_first_touch: bool = False  # free frames of a region are taken one by one, by who touches the page
     data_lost: Callable[[Page, bool], bool] = dirty_data
     write_lost: Callable[[Page], bool] | None = None  # None: never
+    draw_each: Callable[[PageArray, Positions], None] | None = None  # None: such machines are played

@@ -123,6 +123,10 @@ def _write_lost(_page: Page) -> bool:
 
 
 _CACHED = Behaviour(
-    Structure(pg.LRU | pg.UPTODATE), _draw, _draw_each, kernel_access=_system_calls, write_lost=_write_lost
+    Structure(pg.LRU | pg.UPTODATE),
+    _draw,
+    draw_each=_draw_each,
+    kernel_access=_system_calls,
+    write_lost=_write_lost,
 )
 BEHAVIOURS = {"file": _CACHED, "blockdev": _CACHED}

@@ -6,4 +6,4 @@ from hwsim.kernel import page_flags as pg
 from hwsim.memory.drawing import free, free_each
 from hwsim.memory.kinds.behaviour import Behaviour, Structure
 
-BEHAVIOURS = {"free": Behaviour(Structure(pg.BUDDY, references=0), free, free_each)}
+BEHAVIOURS = {"free": Behaviour(Structure(pg.BUDDY, references=0), free, draw_each=free_each)}

@@ -42,5 +42,7 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
 
 
 BEHAVIOURS = {
-    "hugetlb": Behaviour(Structure(pg.HEAD, tail=pg.TAIL), _draw, _draw_each, kernel_access=used_lines)
+    "hugetlb": Behaviour(
+        Structure(pg.HEAD, tail=pg.TAIL), _draw, draw_each=_draw_each, kernel_access=used_lines
+    )
 }

@@ -57,14 +57,16 @@ def _slab_each(pages: PageArray, at: Positions) -> None:
     pages.flags[at[of_one]] = pg.SLAB
 
 
-_BLOCKS = Behaviour(Structure(0), _plain, _plain_each, kernel_access=_all_lines)
+_BLOCKS = Behaviour(Structure(0), _plain, draw_each=_plain_each, kernel_access=_all_lines)
 BEHAVIOURS = {
-    "slab": Behaviour(Structure(pg.SLAB), _slab, _slab_each, kernel_access=used_lines),
+    "slab": Behaviour(Structure(pg.SLAB), _slab, draw_each=_slab_each, kernel_access=used_lines),
     "slab_multi": Behaviour(
-        Structure(pg.SLAB | pg.HEAD, tail=pg.TAIL), _slab, _slab_each, kernel_access=used_lines
+        Structure(pg.SLAB | pg.HEAD, tail=pg.TAIL), _slab, draw_each=_slab_each, kernel_access=used_lines
     ),
-    "page_table": Behaviour(Structure(0), _plain, _plain_each, kernel_access=used_lines),
+    "page_table": Behaviour(Structure(0), _plain, draw_each=_plain_each, kernel_access=used_lines),
     "kernel_stack": _BLOCKS,
     "high_order": _BLOCKS,
-    "reserved": Behaviour(Structure(pg.RESERVED), _reserved, _reserved_each, kernel_access=used_lines),
+    "reserved": Behaviour(
+        Structure(pg.RESERVED), _reserved, draw_each=_reserved_each, kernel_access=used_lines
+    ),
 }

@@ -71,7 +71,7 @@ BEHAVIOURS = {
     "shm": Behaviour(
         Structure(_FLAGS | pg.DIRTY, references=2, entries=1),
         _draw,
-        _draw_each,
+        draw_each=_draw_each,
         by_first_touch=True,
         data_lost=_data_lost,
         write_lost=_write_lost,
