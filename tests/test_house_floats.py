@@ -31,6 +31,9 @@ OF_A_GENERATOR = {
 
 GENERATOR_DRAWS = {"bad_lines/dram_faults.py", "hardware/dram/fault_sampler.py"}
 WHOLE_NUMBERS = {  # what is added there
+    "bad_lines/dram_faults.py _lines": "lines",
+    "bad_lines/line_set.py _begin": "lines",
+    "bad_lines/line_set.py go_bad": "lines",
     "bad_lines/rows.py error_row": "signals",
     "hardware/dram/address_map.py _rows": "bits of a mask",
     "hardware/dram/address_map.py line_count": "bits",

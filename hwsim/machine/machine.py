@@ -18,7 +18,9 @@ from hwsim.lost_writes.lost_writes import LostWrites
 from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource
 from hwsim.machine.sums import replication_row
+from hwsim.memory.cells import Cells
 from hwsim.memory.draw_state import first_look
+from hwsim.memory.find_cells import find_cells
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication
 from hwsim.rng import Draws, NoChance, Slot
@@ -55,7 +57,7 @@ class Machine(Power):
         phase = draws.extra(SCRUBBER, Slot.PHASE)
         scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
         self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
-        self.dram = DramFaults(self.bad_lines, layout)
+        self.dram = DramFaults(self.bad_lines, layout, self._cells)
         self.processes = ProcessTable(draws, spec.tasks, layout.users, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self._watch = ErrorWatch(self.bad_lines)
@@ -65,6 +67,12 @@ class Machine(Power):
         for number, each in enumerate(spec.errors):
             ErrorSource(self.bad_lines, self.dram, layout, number, each)
         self.script = Script(spec.script, self.bad_lines, self.processes, self)
+
+    def _cells(self) -> Cells:
+        """The cells of the layout, found in a machine like this one that has just booted."""
+        if self.layout.cells is None:
+            self.layout.cells = find_cells(Machine(self.spec, self.index, self.layout).kernel)
+        return self.layout.cells
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 
