@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -217,6 +218,38 @@ def test_the_census_of_a_terabyte(capsys: pytest.CaptureFixture[str]) -> None:
                 f"{counted:.2f} s for their census, {resident:.2f} GB resident"
             )
         assert resident <= 6.0
+
+
+def _calls(work: Callable[[], Any]) -> int:
+    """Python functions that ``work`` calls: exact for one version of Python."""
+    count = 0
+
+    def seen(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(seen)
+    work()
+    sys.setprofile(None)
+    return count
+
+
+def test_building_a_machine_that_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither its processes nor its regions are made before somebody looks at them, in no boot."""
+    calls = {}
+    for workers in (24, 2_400):
+        spec = reference(days=5)
+        spec = replace(spec, tasks=(replace(spec.tasks[0], count=workers, regions=()),))
+        layout = MemoryLayout(spec)
+        Machine(spec, 0, layout)
+        calls[workers] = _calls(lambda: Machine(spec, 0, layout))  # noqa: B023 (called at once)
+    taken = median(_seconds(lambda: [Machine(spec, 0, layout) for _ in range(200)], 5)) / 200
+    with capsys.disabled():
+        print(f"\na machine built: {calls[24]} calls, {taken * 1e6:.0f} us")
+    assert calls[2_400] == calls[24] <= BUILD_CALLS
+
+
+BUILD_CALLS = 66  # with Python 3.11
 
 
 def test_what_one_quiet_machine_costs(capsys: pytest.CaptureFixture[str]) -> None:

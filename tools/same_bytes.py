@@ -3,7 +3,8 @@
 Both trees play the worlds of NEW side by side, in processes of their own: shipped scenarios, accelerated
 forms and variants of them, traced, under both policies; then commands, the results file, the golden files.
 The players write a line of JSON a row, and the first two lines that differ are shown.  ``.`` is the working
-tree.  Exit status: 0 the same, 1 not, 2 a player failed or too few errors were played to say anything.
+tree.  ``. --no-screen`` compares a tree with itself: all machines played, and with what the screen settles.
+Exit status: 0 the same, 1 not, 2 a player failed or too few errors were played to say anything.
 """
 
 from __future__ import annotations
@@ -71,14 +72,19 @@ def difference_of(old: str, new: str) -> Difference:
     return Difference(table, world, number, "", before, after)
 
 
-def compare(old: Path, new: Path, jobs: Sequence[Job], work: Path) -> Comparison:
-    """Play the jobs in both trees, in folders below ``work``, up to the first difference."""
+def compare(old: Path, new: Path, jobs: Sequence[Job], work: Path, old_way: Sequence[str] = ()) -> Comparison:
+    """Play the jobs in both trees, in folders below ``work``, up to the first difference.
+
+    ``old_way`` is said to the player of OLD alone.
+    """
     found = Comparison()
     folders = [_folder(work / name, new) for name in ("old", "new")]
     task = work / "jobs.json"
     task.write_text(json.dumps(jobs), "utf-8")
-    trees = zip((old, new), folders, strict=True)
-    players = [_process(tree, folder, "same_bytes_player.py", str(task)) for tree, folder in trees]
+    players = [
+        _process(tree, folder, "same_bytes_player.py", str(task), *way)
+        for tree, folder, way in zip((old, new), folders, (old_way, ()), strict=True)
+    ]
     try:
         for was, now in zip_longest(*(player.stdout or () for player in players), fillvalue=""):
             if was != now:
@@ -101,9 +107,9 @@ def _failed(ended: Iterable[subprocess.Popen[str]]) -> str:
     return ", ".join(f"{player.args!r}: status {player.returncode}" for player in ended if player.wait())
 
 
-def jobs_of(new: Path, work: Path, quick: bool) -> list[list[Job]]:
+def jobs_of(new: Path, work: Path, quick: bool, way: Sequence[str] = ()) -> list[list[Job]]:
     """What there is to play, in groups that belong together."""
-    with _process(new, _folder(work, new), "same_bytes_jobs.py", *["--quick"] * quick) as asked:
+    with _process(new, _folder(work, new), "same_bytes_jobs.py", *way, *["--quick"] * quick) as asked:
         groups: list[list[Job]] = json.loads(asked.communicate()[0])
     return groups
 
@@ -147,18 +153,24 @@ def main() -> int:
     parser.add_argument(
         "--but", action="append", default=[], metavar="WORD", help="leave out what has this argument: schema"
     )
+    parser.add_argument(
+        "--no-screen",
+        action="store_true",
+        help="machines of many seeds: OLD plays all, NEW settles whom it can",
+    )
     wanted = parser.parse_args()
+    way = ["--no-screen"] * wanted.no_screen
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="same-bytes-") as name:
         work = Path(name)
         old, new = checked_out(wanted.old, work / "old"), checked_out(wanted.new, work / "new")
-        groups, pairs = jobs_of(new, work / "jobs" / "new", wanted.quick), max(1, wanted.workers // 2)
+        groups, pairs = jobs_of(new, work / "jobs" / "new", wanted.quick, way), max(1, wanted.workers // 2)
         shares = [
             [job for group in groups[first::pairs] for job in group if not _has(job, wanted.but)]
             for first in range(pairs)
         ]
         with ThreadPoolExecutor(pairs) as pool:
-            found = list(pool.map(lambda n: compare(old, new, shares[n], work / str(n)), range(pairs)))
+            found = list(pool.map(lambda n: compare(old, new, shares[n], work / str(n), way), range(pairs)))
     rows, errors = sum(each.rows for each in found), sum(each.errors for each in found)
     said = f"{rows:,} rows, of {errors:,} errors, in {time.monotonic() - started:.0f} s"
     for each in found:

@@ -72,6 +72,16 @@ def all_jobs(quick: bool) -> list[list[Job]]:
     return [*shipped, *dense, *varied, *studies, _commands(quick), [["library"]]]
 
 
+def screen_jobs(quick: bool) -> list[list[Job]]:
+    """What is played with the screen and without."""
+    seeds = ((), ("seed=1",)) if quick else ((), ("seed=1",), ("seed=2",))
+    cases = product(_files("scenarios/*.toml"), seeds, ((), *VARIANTS[: 1 if quick else None]), (0, 1))
+    return [
+        [["together", file, [*seed, *keys, f"vm.memory_failure_early_kill={policy}"], 8 if quick else 60]]
+        for file, seed, keys, policy in cases
+    ]
+
+
 def _files(pattern: str) -> list[str]:
     return [str(path) for path in sorted(Path().glob(pattern))]
 
@@ -134,4 +144,5 @@ def _explain() -> list[Job]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(all_jobs(quick="--quick" in sys.argv)))
+    jobs = screen_jobs if "--no-screen" in sys.argv else all_jobs
+    print(json.dumps(jobs(quick="--quick" in sys.argv)))

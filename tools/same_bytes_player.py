@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import hwsim
 from hwsim.cli.main import app
-from hwsim.machine import run_replication
+from hwsim.machine import run_replication, run_replications
 
 Row = tuple[str, str, int, Any]  # table, world, number of the row, its fields
 NAMES = {"log": ("time_ns", "level", "text"), "events": ("time_ns", "event", "facts")}
@@ -45,6 +45,22 @@ def world(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
                 if table == "row":
                     fields.pop("events", None)
                 yield table, f"{name}, replication {index}", number, fields
+
+
+def together(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
+    """The results of replications run together, with the screen or, if this process is told so, without."""
+    name = " ".join([file, *overrides])
+    try:
+        spec = hwsim.load(file, overrides).spec
+    except hwsim.ScenarioError as refused:
+        yield "refused", name, 0, str(refused)
+        return
+    for found in run_replications(spec, range(replications), screen="--no-screen" not in sys.argv):
+        for table, rows in found._asdict().items():
+            if table != "settled":
+                for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
+                    fields = row._asdict() if hasattr(row, "_asdict") else row
+                    yield table, f"{name}, replication {found.row.replication}", number, fields
 
 
 def command(arguments: list[str], stdin: str = "") -> Iterator[Row]:
@@ -85,6 +101,7 @@ def library() -> Iterator[Row]:
 
 PLAYERS: dict[str, Callable[..., Iterator[Row]]] = {
     "world": world,
+    "together": together,
     "command": command,
     "files": files,
     "results": results,

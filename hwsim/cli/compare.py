@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.options import (
+    Detected,
+    Json,
+    NoScreen,
+    Out,
+    Quiet,
+    Repair,
+    Repeat,
+    ScenarioFile,
+    Seed,
+    Set,
+    Verbose,
+    Workers,
+)  # fmt: skip
 from hwsim.cli.shell import guarded, note, print_json, say, show, wrong
 
 if TYPE_CHECKING:
@@ -32,6 +45,8 @@ def compare(
     detected: Detected = False,
     workers: Workers = None,
     repair: Repair = False,
+    no_screen: NoScreen = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare policies on the same errors, pair by pair.
@@ -50,7 +65,8 @@ def compare(
     command = command_line("compare", file, vary=vary, seed=seed, repeat=repeat, set=overrides)
     results = studied(
         scenario, policies, path, command,
-        repeat=repeat, overrides=overrides or [], workers=workers, repair=repair, quiet=quiet,
+        repeat=repeat, overrides=overrides or [], workers=workers, repair=repair, screen=not no_screen,
+        verbose=verbose, quiet=quiet,
     )  # fmt: skip
     if len(results.replications):
         _print(pair.comparison(results), as_json=as_json, detected=detected)

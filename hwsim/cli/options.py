@@ -57,4 +57,15 @@ Workers = Annotated[
         min=1, metavar="N", help="Processes; the results do not depend on it.", show_default="as many as pay"
     ),
 ]
+NoScreen = Annotated[
+    bool,
+    typer.Option(
+        "--no-screen",
+        help="Play every machine, also those whose fate is found without: the same, slower.",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say how many machines were played and what settled the others."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.options import Detected, Json, Out, Quiet, Repair, Repeat, ScenarioFile, Seed, Set, Workers
+from hwsim.cli.options import (
+    Detected,
+    Json,
+    NoScreen,
+    Out,
+    Quiet,
+    Repair,
+    Repeat,
+    ScenarioFile,
+    Seed,
+    Set,
+    Verbose,
+    Workers,
+)  # fmt: skip
 from hwsim.cli.shell import guarded, note, print_json, say, show
 
 if TYPE_CHECKING:
@@ -28,6 +41,8 @@ def run(
     detected: Detected = False,
     workers: Workers = None,
     repair: Repair = False,
+    no_screen: NoScreen = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a scenario: many machines, each on its own errors."""
@@ -42,7 +57,8 @@ def run(
     command = command_line("run", file, seed=seed, repeat=repeat, set=overrides)
     results = studied(
         scenario, policies, path, command,
-        repeat=repeat, overrides=overrides or [], workers=workers, repair=repair, quiet=quiet,
+        repeat=repeat, overrides=overrides or [], workers=workers, repair=repair, screen=not no_screen,
+        verbose=verbose, quiet=quiet,
     )  # fmt: skip
     # A replication that failed has no log; report_failures() says why and how to see it.
     dmesg = dmesg and not any(failure.replication == 0 for failure in results.failures)

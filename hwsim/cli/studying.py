@@ -52,6 +52,8 @@ def studied(
     overrides: Sequence[str],
     workers: int | None,
     repair: bool,
+    screen: bool,
+    verbose: bool,
     quiet: bool,
 ) -> Results:
     """Run what is missing of a study, with a progress bar; interrupted, say what is kept and how to go on."""
@@ -62,14 +64,25 @@ def studied(
         with interrupts, progress(scenario.name, quiet=quiet) as report:
             results = conduct(
                 scenario, policies, repeat=repeat, out=out, workers=workers, overrides=overrides,
-                command=command, repair=repair, progress=report, shield=interrupts.shield,
+                command=command, repair=repair, screen=screen, progress=report, shield=interrupts.shield,
             )  # fmt: skip
     except Interrupted as interrupt:
         note(f"hwsim: interrupted. {_kept(out)}")
         raise typer.Exit(128 + interrupt.number) from None
     if results.repaired:
         note(f"hwsim: {results.repaired}")
+    if verbose:
+        _note_settled(results)
     return results
+
+
+def _note_settled(results: Results) -> None:
+    """How many machines of the file were played under each policy, and what settled the others."""
+    for policy, settled in zip(results.policy_list, results.settled, strict=True):
+        machines = sum(settled.values())
+        note(f"{policy.label}: {settled.pop('played', 0):,} of {machines:,} machines played")
+        for how, times in sorted(settled.items(), key=lambda each: (-each[1], each[0])):
+            note(f"  {times:,} ({times / machines:.1%}) {how}")
 
 
 def _kept(out: Path) -> str:

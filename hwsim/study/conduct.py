@@ -17,7 +17,7 @@ from hwsim.study.jobs import Failure, Job, JobOutcome
 from hwsim.study.manifest import Policy, manifest, under
 from hwsim.study.opening import open_store
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import Model, Runner
+from hwsim.study.replicate import Model, Runner, uncollected
 from hwsim.study.results import Results
 from hwsim.study.store import Store
 
@@ -113,7 +113,8 @@ def conduct(
         if jobs:
             store.begin()
             outcomes = run_jobs(specs, jobs, runner or Model(screen), workers)
-            _collect(outcomes, store, len(plan) - len(jobs), len(plan), progress, shield)
+            with uncollected():
+                _collect(outcomes, store, len(plan) - len(jobs), len(plan), progress, shield)
             store.add(_lost(plan, store))
             store.finish()
     except BaseException:

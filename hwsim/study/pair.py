@@ -133,6 +133,7 @@ def compare(
     workers: int | None = 1,
     progress: Progress | None = None,
     repair: bool = False,
+    screen: bool = True,
 ) -> Comparison:
     """Run a scenario under every combination of ``vary`` (default: early kill 0 and 1), paired.
 
@@ -142,7 +143,7 @@ def compare(
     ready = prepared(scenario, seed=seed, overrides=overrides)
     results = conduct(
         ready, policies, repeat=repeat, overrides=overrides, out=out, workers=workers, progress=progress,
-        repair=repair,
+        repair=repair, screen=screen,
     )  # fmt: skip
     return comparison(results)
 

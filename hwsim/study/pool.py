@@ -1,13 +1,14 @@
 """Many replications on many processors, the outcomes in the order of the jobs.
 
 What a replication returns depends on its spec and index only, so workers, chunk sizes and timing
-cannot change a result, only when it arrives.  Chunks last at least 50 ms, because handing out work
-costs about a millisecond; small studies stay in this process, because starting a worker costs about
-half a second.
+cannot change a result, only when it arrives.  Chunks last a quarter of a second: handing one out costs
+about a millisecond, and what the model finds in arrays is the cheaper the more machines there are in
+it.  Small studies stay in this process, because starting a worker costs about half a second.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
@@ -22,11 +23,11 @@ from multiprocessing.process import BaseProcess
 
 from hwsim.spec import Spec
 from hwsim.study.jobs import Done, Failure, Job, JobOutcome
-from hwsim.study.replicate import Runner, attempt, pack, unpack
+from hwsim.study.replicate import Runner, attempt, collect, pack, unpack
 
-CHUNK_S = 0.05  # shortest chunk worth handing to another process
+CHUNK_S = 0.25  # shortest chunk: what is done once for all its machines has to pay
 PROBE_S = 0.2  # how long the first replications are timed before processes are considered
-MOST_JOBS = 4096  # in a chunk, so that its arrays stay small
+MOST_JOBS = 4096  # in a chunk, so that its arrays stay small, even if it is shorter
 WORTH_S = 3.0  # remaining work below this is done faster here than by new processes
 LOOK_AFTER_S = 1.0  # how often it is looked whether the workers are alive while a result is awaited
 TRIES_ALONE = 2  # a job that kills its worker does it again; one that was only near has its second try
@@ -80,6 +81,7 @@ def _run_here(
         chunk = jobs[done : done + size]
         begin = end
         yield from attempt(runner, specs, chunk)
+        collect()
         end = time.perf_counter()
         taken_s = end - begin
         done += len(chunk)
@@ -199,6 +201,7 @@ def _start_worker(specs: tuple[Spec, ...], runner: Runner) -> None:
     _worker_specs, _worker_runner = specs, runner
     threading.Thread(target=_leave_with_coordinator, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be masked
+    gc.disable()
 
 
 def _leave_with_coordinator() -> None:
@@ -212,4 +215,6 @@ def _leave_with_coordinator() -> None:
 def _run_chunk(jobs: Sequence[Job]) -> list[Packed]:
     assert _worker_runner is not None
     outcomes = attempt(_worker_runner, _worker_specs, jobs)
-    return [pack(one) if isinstance(one, Done) else one for one in outcomes]
+    packed = [pack(one) if isinstance(one, Done) else one for one in outcomes]
+    collect()
+    return packed

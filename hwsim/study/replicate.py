@@ -53,14 +53,14 @@ def traced(spec: Spec, index: int) -> Replication:
     """One replication with its kernel log and its event log."""
     from hwsim.machine import run_replication
 
-    with _uncollected():
+    with uncollected():
         return run_replication(spec, index, trace=True)
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the cyclic collector: with thousands of errors alive its full passes are the largest cost of a
-    run, and nothing it could free dies before the machine does."""
+    run, and nothing it could free dies before the machine does.  Who runs many calls :func:`collect`."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -68,6 +68,11 @@ def _uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def collect() -> None:
+    """Free the machines that have ended; what was there before them is not looked through."""
+    gc.collect(1)
 
 
 def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[JobOutcome]:
@@ -97,10 +102,7 @@ def _share(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> I
 
 
 def _run(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[Done]:
-    results = iter(runner(spec, indices))
-    for _ in indices:
-        with _uncollected():
-            result = next(results)
+    for _, result in zip(indices, runner(spec, indices), strict=True):
         yield finished(policy, result)
 
 

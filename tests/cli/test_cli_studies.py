@@ -185,6 +185,28 @@ def test_failed_replications_name_their_replay(world, monkeypatch):
     assert "RuntimeError: the third is bad" in again.stderr
 
 
+def test_verbose_tells_what_was_settled_how_and_how_often(world, monkeypatch):
+    asked = []
+
+    def model(screen):
+        asked.append(screen)
+        return study_fake.Each(
+            lambda spec, index: study_fake.fake_replication(spec, index)._replace(
+                settled=("", "free page", "quiet", "quiet")[index % 4]
+            )
+        )
+
+    monkeypatch.setattr("hwsim.study.conduct.Model", model)
+    plain = hwsim("compare", "box.toml", "--repeat", 8)
+    found = hwsim("compare", "box.toml", "--repeat", 8, "--no-screen", "--verbose", "--out", "s.sqlite")
+    assert asked == [True, False]
+    assert found.stdout == plain.stdout
+    assert "played" not in plain.stderr
+    told = "=1: 2 of 8 machines played\n  4 (50.0%) quiet\n  2 (25.0%) free page\n"
+    assert found.stderr.count(told) == 1
+    assert "  4 (50.0%) quiet" in hwsim("run", "box.toml", "--repeat", 8, "-v").stderr
+
+
 def test_replay_prints_events_and_log(world):
     hwsim("run", "box.toml", "--out", "s.sqlite")
     found = hwsim("replay", "s.sqlite", "--replication", 2)

@@ -137,6 +137,28 @@ def test_more_replications_are_added_to_those_there(tmp_path):
     assert open_results(out).manifest["repeat"] == 9
 
 
+def settled_replication(spec, index, base=None, trace=False):
+    """Every third is settled without being played."""
+    return fake_replication(spec, index)._replace(settled="" if index % 3 else "quiet")
+
+
+def test_how_machines_were_settled_is_counted_once_and_adds_up(tmp_path):
+    out = tmp_path / "study.sqlite"
+    runner = Each(settled_replication)
+    assert conduct(FakeScenario(), BOTH, repeat=5, out=out, runner=runner).settled == [
+        {"played": 3, "quiet": 2},
+        {"played": 3, "quiet": 2},
+    ]
+
+    def meddling(spec, index, base=None, trace=False):
+        if index == 7 and spec.machine.early_kill == 0:
+            conduct(FakeScenario(), BOTH, repeat=10, out=out, runner=runner)
+        return settled_replication(spec, index)
+
+    both = conduct(FakeScenario(), BOTH, repeat=10, out=out, runner=Each(meddling))
+    assert both.settled == open_results(out).settled == [{"played": 6, "quiet": 4}] * 2
+
+
 def test_fewer_replications_show_only_those(tmp_path):
     out = tmp_path / "study.sqlite"
     conduct(FakeScenario(), ONE, repeat=9, out=out, runner=FAKE)

@@ -22,6 +22,13 @@ def run_replication(*arguments, **keywords):
     return found
 """
 
+WRONG = """
+_right = screened
+
+def screened(*arguments):
+    return {i: r._replace(row=r.row._replace(kills=77)) for i, r in _right(*arguments).items()}
+"""
+
 
 @pytest.mark.parametrize(
     ("change", "table", "row", "field"),
@@ -50,6 +57,19 @@ def test_a_tree_is_the_same_as_itself(tmp_path: Path) -> None:
     found = compare(ROOT, ROOT, [WORLD, COMMAND], tmp_path)
     assert found == Comparison(rows=found.rows, errors=12)
     assert found.rows > 100
+
+
+def test_what_is_settled_wrongly_is_found(tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    copy_tree(changed, "hwsim")
+    with (changed / "hwsim" / "machine" / "screen.py").open("a", encoding="utf-8") as file:
+        file.write(WRONG)
+    (changed / "scenarios").symlink_to(ROOT / "scenarios")
+    job = ["together", "scenarios/database-server.toml", [], 20]
+    assert compare(ROOT, ROOT, [job], tmp_path / "same", ["--no-screen"]).difference is None
+    found = compare(changed, changed, [job], tmp_path / "work", ["--no-screen"]).difference
+    assert found is not None
+    assert (found.table, found.field, found.new) == ("row", "kills", 77)
 
 
 def test_a_player_that_fails_is_no_difference(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
 
 def _holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
-    region, now = page.region, kernel.engine.now_ns
+    region, now = page.region, page.looked_ns
     if is_shared(kernel, region):
         family = Family(kernel, region.fork_family or region, page.pgoff, chance.extra)
         return family.holders(region, now)

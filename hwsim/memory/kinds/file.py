@@ -25,7 +25,7 @@ _DURATIONS = 1024  # steps in which the law of a duration is taken
 
 
 def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.engine.now_ns
+    region, now = page.region, page.looked_ns
     layout = region.layout
     mapping = region.mapping
     assert mapping is not None
@@ -34,10 +34,12 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     inode = mapping.host
     if mapping.swap_backed:
         page.flags |= pg.SWAPBACKED
-    written = region.since_ns if inode is None else inode.clean_at(now)
+    cleaned = region.since_ns if inode is None else inode.clean_at(kernel.engine.now_ns)
+    written = min(cleaned, now)
     sharers = [vma for vma in mapping.vmas if vma.covers(page.pgoff)]
     write = region.touch_rates(page.pgoff)[1]
-    dirty, after, first = _stored_first(page, sharers, now)
+    is_quiet = inode is not None and now < kernel.engine.now_ns  # clean since then, see first_look()
+    dirty, after, first = (False, now, None) if is_quiet else _stored_first(page, sharers, now)
     if write and chance.draw(Slot.DIRTY) < 1.0 - exp(-write * (now - after)):
         dirty = True
     for vma in sharers:
@@ -52,7 +54,7 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
             dirty = dirty or stored
     if dirty:
         page.flags |= pg.DIRTY
-    elif inode is not None and written > region.since_ns:
+    elif inode is not None and region.since_ns < cleaned <= now:
         stores = write + added(vma.region.touch_rates(page.pgoff)[1] for vma in sharers)
         _writeback(kernel, page, stores, inode, chance)
     if layout.buffers != "none":

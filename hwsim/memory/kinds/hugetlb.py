@@ -33,7 +33,7 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     for vma in region.vmas:
         if vma.alive and vma.covers(page.pgoff):
             u = chance.extra(Slot.PRESENT, vma.number)
-            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.engine.now_ns, u):
+            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, page.looked_ns, u):
                 page.map(vma, dirty=True)
 
 

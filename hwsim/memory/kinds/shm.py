@@ -19,7 +19,7 @@ _FLAGS = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
 
 
 def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.engine.now_ns
+    region, now = page.region, page.looked_ns
     mapping = region.mapping
     if mapping is not None:
         add_to_page_cache(page, mapping)
