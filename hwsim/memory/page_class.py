@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.elementary import exp_of_each
+from hwsim.elementary_each import exp_of_each
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Region, Vma
 from hwsim.memory.inode_clock import InodeClock
