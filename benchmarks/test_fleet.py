@@ -1,11 +1,12 @@
-"""Fleets at field rates: machines without an arrival found together, machines whose faults ruin no line.
+"""Fleets at field rates: machines without an arrival, found together.
 
 The budget is 2 us for a machine without an arrival, and one draw more with a frailty of its own.  What is
-asserted are ratios to the plain way on the same computer.
+asserted is a ratio to the plain way on the same computer.
 """
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sized
 from dataclasses import replace
@@ -13,15 +14,12 @@ from statistics import median
 
 import pytest
 
-from hwsim.machine import Machine, MemoryLayout
-from hwsim.machine.harmless import harmless
 from hwsim.machine.quiet import quiet, uneventful
-from hwsim.record import Replication
 from hwsim.spec import DramSpec, ErrorSpec, Spec
 from tests.support.worlds import world
 
 YEAR_NS = 31_536_000_000_000_000
-TOGETHER, ALONE = 20_000, 1_000
+TOGETHER, ALONE = 4_096, 1_000  # the first: as many as a study asks for at once
 RATES = (
     ("bit", 14.2, 18.6, None),
     ("column", 1.4, 5.6, None),
@@ -37,9 +35,14 @@ def fleet(frailty: float) -> Spec:
 
 
 def cpu_us(work: Callable[[], Sized], machines: int) -> float:
-    begin = time.process_time()
-    assert work()
-    return (time.process_time() - begin) / machines * 1e6
+    """CPU time of each machine, with the collector off, as in a study."""
+    gc.disable()
+    try:
+        begin = time.process_time()
+        assert work()
+        return (time.process_time() - begin) / machines * 1e6
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("frailty", [0.0, 1.0])
@@ -60,26 +63,3 @@ def test_machines_without_an_arrival(frailty: float, capsys: pytest.CaptureFixtu
             f"{alone:.1f} us one by one, {ratio:.1f} times"
         )
     assert ratio >= 5.0
-
-
-def test_machines_whose_faults_ruin_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    spec = fleet(1.0)
-    layout, nothing = MemoryLayout(spec), quiet(spec, range(ALONE))
-    busy = [index for index in range(ALONE) if index not in nothing]
-
-    def play(index: int) -> Replication:
-        machine = Machine(spec, index, layout)
-        machine.run()
-        return machine.result()
-
-    pairs = [
-        (
-            cpu_us(lambda: [harmless(spec, index, layout) for index in busy], len(busy)),
-            cpu_us(lambda: [play(index) for index in busy], len(busy)),
-        )
-        for _ in range(7)
-    ]
-    light, whole = map(min, zip(*pairs, strict=True))
-    with capsys.disabled():
-        print(f"\na machine with DRAM faults: {light:.0f} us, {whole:.0f} us with a kernel")
-    assert median(whole / light for light, whole in pairs) >= 1.0

@@ -17,6 +17,7 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "__version__",
+    "census",
     "compare",
     "explain",
     "load",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hwsim.scenario.load import Scenario
     from hwsim.scenario.problems import ScenarioError
     from hwsim.show.plots import write_all as plot
+    from hwsim.study.census import census
     from hwsim.study.conduct import run
     from hwsim.study.pair import compare
     from hwsim.study.rehearsal import load
@@ -44,6 +46,7 @@ _HOMES = {
     "Results": ("hwsim.study.results", "Results"),
     "Scenario": ("hwsim.scenario", "Scenario"),
     "ScenarioError": ("hwsim.scenario", "ScenarioError"),
+    "census": ("hwsim.study.census", "census"),
     "compare": ("hwsim.study.pair", "compare"),
     "explain": ("hwsim.explaining.explain", "explain"),
     "load": ("hwsim.study.rehearsal", "load"),

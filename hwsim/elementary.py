@@ -33,12 +33,6 @@ _LOG1P_LOW, _LOG1P_HIGH = _SQRT_HALF - 1.0, 2.0 * _SQRT_HALF - 1.0  # between th
 _EXP_LEAST, _EXP_MOST = -745.2, 709.78  # exp() is 0 below, and taken as infinite above
 _EXPM1_LEAST, _NEAR = -56.0, 0.34  # expm1() is -1 below; within _NEAR of 0 it is itself small
 
-# log((1 + s) / (1 - s)) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...); s^2 is at most 0.0295.
-_L3, _L5, _L7, _L9, _L11, _L13, _L15, _L17, _L19, _L21 = (2.0 / n for n in range(3, 23, 2))
-# r (1 + exp(r)) / (exp(r) - 1) = 2 + r^2 / 6 - r^4 / 360 + ...; r^2 is at most 0.1202.
-_E1, _E2, _E3 = 1 / 6, -1 / 360, 1 / 15120
-_E4, _E5, _E6 = -1 / 604800, 1 / 23950080, -691 / 653837184000
-
 
 def added(numbers: Iterable[float]) -> float:
     """The sum of floats from left to right: the built-in compensates for rounding since Python 3.12."""
@@ -52,13 +46,16 @@ def added(numbers: Iterable[float]) -> float:
 
 
 def _log_of(f: F, exponent: F, lost: F) -> F:
-    """log(2^exponent (1 + f)) + lost, for 1 + f between sqrt(1/2) and sqrt(2) and a tiny ``lost``."""
+    """log(2^exponent (1 + f)) + lost, for 1 + f between sqrt(1/2) and sqrt(2) and a tiny ``lost``.
+
+    log(1 + f) = log((1 + s) / (1 - s)) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...); s^2 is at most 0.0295.
+    """
     s = f / (2.0 + f)
     z = s * s
     h = 0.5 * f * f
-    # Horner's rule is written out: in a loop a single number takes three times as long.
-    r = _L11 + z * (_L13 + z * (_L15 + z * (_L17 + z * (_L19 + z * _L21))))
-    r = z * (_L3 + z * (_L5 + z * (_L7 + z * (_L9 + z * r))))
+    # Horner's rule is written out: in a loop a number takes three times as long.
+    r = 2 / 11 + z * (2 / 13 + z * (2 / 15 + z * (2 / 17 + z * (2 / 19 + z * (2 / 21)))))
+    r = z * (2 / 3 + z * (2 / 5 + z * (2 / 7 + z * (2 / 9 + z * r))))
     return exponent * _LN2_HIGH - ((h - (s * (h + r) + (exponent * _LN2_LOW + lost))) - f)
 
 
@@ -91,8 +88,8 @@ def log1p(x: float) -> float:
     s = f / (2.0 + f)  # what follows is _log_of(): a call less where most draws pass
     z = s * s
     h = 0.5 * f * f
-    r = _L11 + z * (_L13 + z * (_L15 + z * (_L17 + z * (_L19 + z * _L21))))
-    r = z * (_L3 + z * (_L5 + z * (_L7 + z * (_L9 + z * r))))
+    r = 2 / 11 + z * (2 / 13 + z * (2 / 15 + z * (2 / 17 + z * (2 / 19 + z * (2 / 21)))))
+    r = z * (2 / 3 + z * (2 / 5 + z * (2 / 7 + z * (2 / 9 + z * r))))
     return k * _LN2_HIGH - ((h - (s * (h + r) + (k * _LN2_LOW + lost))) - f)
 
 
@@ -111,9 +108,13 @@ def log1p_of_each(x: Floats) -> Floats:
 
 
 def _beyond(r: F) -> F:
-    """exp(r) - 1 - r, for r up to ln 2 / 2 either way."""
+    """exp(r) - 1 - r, for r up to ln 2 / 2 either way.
+
+    r (1 + exp(r)) / (exp(r) - 1) = 2 + r^2 / 6 - r^4 / 360 + ...; r^2 is at most 0.1202.
+    """
     z = r * r
-    c = r - z * (_E1 + z * (_E2 + z * (_E3 + z * (_E4 + z * (_E5 + z * _E6)))))
+    c = 1 / 15120 + z * (-1 / 604800 + z * (1 / 23950080 + z * (-691 / 653837184000)))
+    c = r - z * (1 / 6 + z * (-1 / 360 + z * c))
     return r * c / (2.0 - c)
 
 
@@ -125,7 +126,8 @@ def exp(x: float) -> float:
     high, low = x - k * _LN2_HIGH, k * _LN2_LOW
     r = high - low
     z = r * r  # as in _beyond()
-    c = r - z * (_E1 + z * (_E2 + z * (_E3 + z * (_E4 + z * (_E5 + z * _E6)))))
+    c = 1 / 15120 + z * (-1 / 604800 + z * (1 / 23950080 + z * (-691 / 653837184000)))
+    c = r - z * (1 / 6 + z * (-1 / 360 + z * c))
     return ldexp(1.0 + (high - (low - r * c / (2.0 - c))), k)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Final, Generic, TypeVar
 
 import simpy
 from simpy.core import StopSimulation
@@ -103,7 +103,7 @@ class Engine(simpy.Environment):
         finally:
             self.now_ns = now_ns
 
-    def stop(self) -> NoReturn:
+    def stop(self) -> None:
         """End :meth:`run` here and now: what has called this does not go on."""
         raise StopSimulation(None)
 

@@ -18,25 +18,25 @@ from hwsim.rng import NAMED, NUMBER, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 _Words = npt.NDArray[np.uint64]
 
 _BLOCK = 4  # words that Philox makes of a counter
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
-_MULTIPLIERS = np.array([[0xD2E7470EE14C6C93], [0xCA5A826395121157]], np.uint64)
+_MULTIPLIERS = np.array([[[0xD2E7470EE14C6C93]], [[0xCA5A826395121157]]], np.uint64)
 _LOW_HALVES, _HIGH_HALVES = _MULTIPLIERS & _LOW, _MULTIPLIERS >> _HALF
-_WEYL = np.array([[0x9E3779B97F4A7C15], [0xBB67AE8584CAA73B]], np.uint64)  # added to the key in each round
+# Added to the key in each round.
+_WEYL = np.array([[[0x9E3779B97F4A7C15]], [[0xBB67AE8584CAA73B]]], np.uint64)
 
 
 class ManyDraws:
     """All randomness of the first error of many replications, machine by machine along the last axis.
 
-    Life: made with the keys -> asked for slots, four of which are drawn together and kept, and for further
+    Life: made with the keys -> asked for slots, which are all drawn with the first and kept, and for further
     draws, which are not kept -> dropped with its machines.
     """
 
-    __slots__ = ("_blocks", "_keys", "_replications", "_seed", "_words")
+    __slots__ = ("_keys", "_replications", "_rows", "_seed")
 
     def __init__(self, seed: int, replications: Sequence[int]) -> None:
         self._seed, self._replications = seed, replications
@@ -46,21 +46,17 @@ class ManyDraws:
             hashed = begun.copy()  # half as dear as a new one
             hashed.update(NUMBER.pack(replication))
             self._keys.append(hashed.digest())
-        self._words = _words(self._keys)
-        self._blocks: dict[int, Floats] = {}
+        self._rows: Floats | None = None
 
-    def slot(self, slot: int, error: int = 0) -> Floats:
-        """float64[machines]: the uniform ``Draws.row(error)[slot]`` of each.  Not to be written to."""
-        counter = (error * ROW + slot) // _BLOCK
-        block = self._blocks.get(counter)
-        if block is None:
-            block = self._blocks[counter] = _block(self._words, counter)
-        found: Floats = block[slot % _BLOCK]
+    def slot(self, slot: int) -> Floats:
+        """float64[machines]: the uniform ``Draws.row(0)[slot]`` of each.  Not to be written to."""
+        found: Floats = self._row()[slot]
         return found
 
     def row(self, machine: int) -> list[float]:
         """``Draws.row(0)`` of the machine at this position."""
-        return [float(self.slot(slot)[machine]) for slot in range(ROW)]
+        found: list[float] = self._row()[:, machine].tolist()
+        return found
 
     def of(self, machine: int) -> Draws:
         """All draws of the machine at this position."""
@@ -86,12 +82,17 @@ class ManyDraws:
         """float64[machines, count]: the first uniforms of the stream of error source number ``source``."""
         data = NUMBER.pack(source)
         words = _words([arrivals_key(key, data) for key in self._keys])
-        blocks = [_block(words, counter) for counter in range(-(-count // _BLOCK))]
-        return np.concatenate(blocks).T[:, :count]
+        return _uniforms(words, -(-count // _BLOCK)).T[:, :count]
 
     def first_exponentials(self, source: int) -> Floats:
         """float64[machines]: what ``Arrivals.next_exponential()`` gives first."""
         return -log1p_of_each(-self.first_arrivals(source, 1)[:, 0])
+
+    def _row(self) -> Floats:
+        """float64[ROW, machines]: all at once, as few machines take as long as many."""
+        if self._rows is None:
+            self._rows = _uniforms(_words(self._keys), ROW // _BLOCK)
+        return self._rows
 
 
 def _words(keys: list[bytes]) -> _Words:
@@ -99,19 +100,20 @@ def _words(keys: list[bytes]) -> _Words:
     return np.frombuffer(b"".join(keys), np.dtype("<u8")).reshape(-1, 2).T.astype(np.uint64)
 
 
-def _block(keys: _Words, counter: int) -> Floats:
-    """float64[4, keys]: the uniforms of block ``counter`` of a Philox stream, from 0."""
-    return uniforms(_philox(keys, counter + 1))  # numpy's generator counts up before its first block
+def _uniforms(keys: _Words, blocks: int) -> Floats:
+    """float64[4 * blocks, keys]: those of the first blocks of a Philox stream."""
+    counters = np.arange(1, blocks + 1, dtype=np.uint64)  # numpy's generator counts up before its first block
+    return uniforms(_philox(keys, counters).reshape(_BLOCK * blocks, -1))
 
 
-def _philox(keys: _Words, counter: int) -> _Words:
-    """uint64[4, keys]: Philox4x64-10 of the same ``counter``, below 2^64, under each key.
+def _philox(keys: _Words, counters: _Words) -> _Words:
+    """uint64[counters, 4, keys]: Philox4x64-10 of each counter, below 2^64, under each key.
 
     Words 0 and 2 of the state are multiplied, each by its own number; words 1 and 3 are not.
     """
-    key = keys.copy()
+    key = np.repeat(keys[:, np.newaxis], counters.size, axis=1)
     multiplied, other, low, middle, carry = (np.zeros_like(key) for _ in range(5))
-    multiplied[0] = counter
+    multiplied[0] = counters[:, np.newaxis]
     for _ in range(_ROUNDS):
         # The high word of the product of 128 bits, from halves of 32 bits.
         high = multiplied >> _HALF
@@ -135,4 +137,4 @@ def _philox(keys: _Words, counter: int) -> _Words:
         multiplied ^= key
         other = next_other
         key += _WEYL
-    return np.stack((multiplied[0], other[0], multiplied[1], other[1]))
+    return np.stack((multiplied[0], other[0], multiplied[1], other[1]), axis=1)

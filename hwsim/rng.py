@@ -23,6 +23,7 @@ from hwsim.elementary import exp, log1p, normal_quantile
 
 ROW = 32  # uniforms per error; eight Philox counters
 _SCALE = 1 / 2**53
+_WORD = np.dtype("<u8")
 NUMBER = struct.Struct("<q")
 NAMED = struct.Struct("<qqq")  # a draw by name: whose it is, slot, k
 
@@ -112,7 +113,7 @@ class _Key(ISeedSequence):
     """
 
     def __init__(self, key: bytes) -> None:
-        self._words = np.frombuffer(key, np.dtype("<u8"))
+        self._words = np.frombuffer(key, _WORD)
 
     def generate_state(self, n_words: int, dtype: object = np.uint64) -> npt.NDArray[np.uint64]:  # noqa: ARG002
         """The two words that Philox asks for."""
@@ -131,11 +132,12 @@ class Draws:
     arrival draws of one error source.  Uniforms lie strictly between 0 and 1.
     """
 
-    __slots__ = ("_block", "_first", "_key", "_philox", "_size")
+    __slots__ = ("_block", "_first", "_key", "_keyed", "_philox", "_size")
 
     def __init__(self, seed: int, replication: int) -> None:
         digest = blake2b(struct.pack("<qq", seed, replication), digest_size=16).digest()
         self._key = digest
+        self._keyed = blake2b(key=digest, digest_size=8)  # to be copied, which is cheaper than a new one
         self._philox: np.random.Philox | None = None
         self._first = 0
         self._size = 1
@@ -157,8 +159,9 @@ class Draws:
 
     def extra(self, name: int, slot: int, k: int = 0) -> float:
         """A further uniform for ``name`` (an error id, or a negative number for things without one)."""
-        digest = blake2b(NAMED.pack(name, slot, k), key=self._key, digest_size=8).digest()
-        return ((int.from_bytes(digest, "little") >> 11) + 0.5) * _SCALE
+        keyed = self._keyed.copy()
+        keyed.update(NAMED.pack(name, slot, k))
+        return ((int.from_bytes(keyed.digest(), "little") >> 11) + 0.5) * _SCALE
 
     def generator(self, name: int, slot: int, k: int = 0) -> np.random.Generator:
         """A stream of its own, for draws that come by the array."""
@@ -264,8 +267,8 @@ class Arrivals:
 
     def uniforms(self, count: int) -> list[float]:
         """The next ``count`` uniforms of the stream."""
-        found: list[float] = uniforms(self._philox.random_raw(count)).tolist()
-        return found
+        words: list[int] = self._philox.random_raw(count).tolist()  # few: numpy would take longer
+        return [((word >> 11) + 0.5) * _SCALE for word in words]
 
     def next_exponential(self) -> float:
         """One unit exponential by inverse CDF."""

@@ -215,6 +215,9 @@ class Place:
     pfns: tuple[int, ...] = ()
 
 
+FEW_LINES = 512  # up to so many lines of a fault are single ones from the start; more are a set
+
+
 @dataclass(frozen=True, slots=True)
 class DramSpec:
     """The machine's DIMMs, and how their faults come, show and are repaired.
@@ -226,8 +229,9 @@ class DramSpec:
     ``intermittent``: share of the permanent faults that show in windows only, exponential, with means
     ``on_ns`` and ``off_ns``.  ``show``: the median chance that a read of a line with a fault that stays
     meets wrong bits (what is stored may agree with a stuck cell), ``show_sigma`` its log standard
-    deviation.  ``max_lines``: at most so many lines of one fault go bad.  ``row_sparing``: corrected errors
-    after which a spare row takes over; ``ppr``: rows are repaired at each boot.
+    deviation.  ``max_lines``: at most so many lines of one fault go bad, at random; None: all of them.
+    ``row_sparing``: corrected errors after which a spare row takes over; ``ppr``: rows are repaired at each
+    boot.
     """
 
     geometry: str
@@ -242,7 +246,7 @@ class DramSpec:
     off_ns: int = 86_400_000_000_000
     show: float = 0.001
     show_sigma: float = 2.4
-    max_lines: int = 512
+    max_lines: int | None = None
     row_sparing: int | None = None
     ppr: bool = False
 

@@ -147,3 +147,40 @@ def test_what_still_wakes_a_process_whose_boot_is_over_does_nothing() -> None:
     engine.run(5)
     waiter.tear_down()
     engine.run(20)
+
+
+def test_what_is_put_off_is_done_before_the_next_event_as_of_then() -> None:
+    engine, log = Engine(), []
+
+    def note(what: str) -> None:
+        log.append((what, engine.now_ns))
+
+    engine.at(3, eng.FAULT_ONSET, lambda _event: engine.put_off(partial(note, "owed")))
+    engine.at(7, eng.FAULT_ONSET, lambda _event: note("event"))
+    engine.run(5)
+    assert log == []  # nobody could see it yet
+    engine.run(10)
+    assert log == [("owed", 3), ("event", 7)]
+    assert engine.now_ns == 10
+
+
+def test_who_looks_from_outside_has_it_done() -> None:
+    engine, log = Engine(), []
+    engine.at(3, eng.FAULT_ONSET, lambda _event: engine.put_off(lambda: log.append(engine.now_ns)))
+    engine.run(10)
+    engine.catch_up()
+    engine.catch_up()
+    assert (log, engine.now_ns) == ([3], 10)
+
+
+def test_an_agenda_that_stands_for_nothing_any_more_lets_it_wait() -> None:
+    engine, log = Engine(), []
+    agenda = Agenda[tuple[int, int]](engine, 100, lambda due: log.append(due[0]))
+    agenda.expect((5, eng.FAULT_ONSET))
+    agenda.expect(None)
+    engine.at(3, eng.FAULT_ONSET, lambda _event: engine.put_off(lambda: log.append(engine.now_ns)))
+    engine.run(10)
+    assert log == []
+    agenda.expect((12, eng.FAULT_ONSET))
+    engine.run(20)
+    assert log == [3, 12]

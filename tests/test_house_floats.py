@@ -31,6 +31,9 @@ OF_A_GENERATOR = {
 
 GENERATOR_DRAWS = {"bad_lines/dram_faults.py", "hardware/dram/fault_sampler.py"}
 WHOLE_NUMBERS = {  # what is added there
+    "bad_lines/dram_faults.py _lines": "lines",
+    "bad_lines/line_set.py _begin": "lines",
+    "bad_lines/line_set.py go_bad": "lines",
     "bad_lines/rows.py error_row": "signals",
     "hardware/dram/address_map.py _rows": "bits of a mask",
     "hardware/dram/address_map.py line_count": "bits",
@@ -42,7 +45,6 @@ WHOLE_NUMBERS = {  # what is added there
     "kernel/mm_types.py count": "references",
     "kernel/page_ranges.py within": "pages",
     "lost_writes/lost_write.py _stale_reads": "reads",
-    "machine/harmless.py harmless": "records",
     "machine/sums.py replication_row": "what rows count",
     "memory/users.py __init__": "places of tasks",
     "scenario/valid_parts.py _laid_out": "frames",

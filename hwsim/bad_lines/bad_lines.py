@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hwsim.bad_lines import ending, frame_reuse
 from hwsim.bad_lines.bad_line import BadLine
+from hwsim.bad_lines.latent import Latent
 from hwsim.bad_lines.later_sweeps import count_sweeps
 from hwsim.bad_lines.line_record import LineRecord
 from hwsim.bad_lines.looks import begin
 from hwsim.bad_lines.race import draw_race
-from hwsim.bad_lines.rows import error_row
+from hwsim.bad_lines.rows import error_row, has_row
 from hwsim.bad_lines.states import LATENT, OVER
 from hwsim.bad_lines.surroundings import Surroundings
 from hwsim.engine import Engine
@@ -29,7 +30,7 @@ class BadLines:
     :meth:`close`.  ``all`` are kept by error number, for the record.
     """
 
-    __slots__ = ("_waiting", "all", "around", "by_pfn", "error_count", "open")
+    __slots__ = ("_waiting", "all", "around", "by_pfn", "error_count", "open", "sets")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class BadLines:
         self.open = around.open
         self.by_pfn = around.by_pfn
         self.error_count = 0
+        self.sets: list[Latent] = []  # lines of wide faults that nobody has met
         self._waiting: list[BadLine] = []  # those whose onset fell into a reboot
 
     def add(
@@ -61,34 +63,70 @@ class BadLines:
         One bad line stands for a page: a further one makes a read of the page's bad lines likelier and
         takes over if the first one heals; until then its end is ``duplicate``.
         """
+        for each in self.sets:
+            each.stand_for(pfn)
+        new = self._new(source, pfn, line, permanent, u, line_is_bad)
+        other = self.by_pfn.get(pfn)
+        if other is None or other.state == OVER:
+            self._start(new)
+        elif self._join(new, other) and other.state == LATENT:
+            other.draw_race()
+        return new
+
+    def add_page(
+        self, source: int, pfn: int, lines: list[int], permanent: bool, onset_ns: int, since_ns: int
+    ) -> list[BadLine]:
+        """Lines of a page went bad at ``onset_ns``, and from ``since_ns`` to now nobody has met them."""
+        made = [self._new(source, pfn, line, permanent, None, line_is_bad=True) for line in lines]
+        for new in made:
+            new.onset_ns = onset_ns
+        other = self.by_pfn.get(pfn)
+        if other is None or other.state == OVER:
+            first, *further = made
+            first.in_boot.since_ns, first.other_lines = since_ns, further
+            self._start(first)
+            for new in further:
+                self._end_as_duplicate(new, first)
+        else:
+            further = [new for new in made if self._join(new, other)]
+            if further and other.state == LATENT:
+                other.draw_race()
+        return made
+
+    def _new(
+        self, source: int, pfn: int, line: int, permanent: bool, u: list[float] | None, line_is_bad: bool
+    ) -> BadLine:
         around, number = self.around, self.error_count
         self.error_count += 1
-        new = BadLine(
-            around, number, source, pfn, line, permanent, u or around.draws.row(number), line_is_bad
-        )
-        self.all[number] = new
-        other = self.by_pfn.get(pfn)
-        if other is not None and other.state != OVER:
-            new.state = OVER
-            new.record = LineRecord(
-                kind=other.record.kind,
-                region=other.record.region,
-                end=End.DUPLICATE,
-                end_ns=around.engine.now_ns,
-            )
-            other.line_is_bad = other.line_is_bad or line_is_bad
-            known = {other.number_in_page, *(each.number_in_page for each in other.other_lines)}
-            if line_is_bad and line not in known:
-                other.other_lines = [*other.other_lines, new]
-                if other.state == LATENT:
-                    other.draw_race()
-            return new
-        self.open[number] = self.by_pfn[pfn] = new
-        if around.kernel.halted:
+        u = u or around.draws.row(number)
+        new = self.all[number] = BadLine(around, number, source, pfn, line, permanent, u, line_is_bad)
+        return new
+
+    def _start(self, new: BadLine) -> None:
+        self.open[new.error] = self.by_pfn[new.pfn] = new
+        if self.around.kernel.halted:
             self._waiting.append(new)
         else:
             begin(new)
-        return new
+
+    def _join(self, new: BadLine, other: BadLine) -> bool:
+        """A further error on a page; whether on another of its lines."""
+        self._end_as_duplicate(new, other)
+        other.line_is_bad = other.line_is_bad or new.line_is_bad
+        known = {other.number_in_page, *(each.number_in_page for each in other.other_lines)}
+        if not new.line_is_bad or new.number_in_page in known:
+            return False
+        other.other_lines = [*other.other_lines, new]
+        return True
+
+    def _end_as_duplicate(self, new: BadLine, other: BadLine) -> None:
+        new.state = OVER
+        new.record = LineRecord(
+            kind=other.record.kind,
+            region=other.record.region,
+            end=End.DUPLICATE,
+            end_ns=self.around.engine.now_ns,
+        )
 
     def live(self, pfn: int) -> BadLine | None:
         """The line that stands for the frame, if it may go on."""
@@ -119,6 +157,8 @@ class BadLines:
             ending.panicked(by)
         for line in self.open.values():
             line.disarm()
+        for each in self.sets:
+            each.halt()
 
     def leave_boot(self) -> None:
         """The kernel goes, and with it all that lines hold of it."""
@@ -143,6 +183,8 @@ class BadLines:
                 ending.finish(line, End.REPLACED)
             else:
                 begin(line)
+        for each in self.sets:
+            each.go_on()
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -152,9 +194,9 @@ class BadLines:
             ending.close(line, end_ns)
 
     def rows(self) -> tuple[list[ErrorRow], list[SignalRow]]:
-        """The records of all errors and of the signals that they led to."""
+        """The records of all errors, but for lines of a set that nobody met, and of their signals."""
         for line in self.open.values():
             ending.book_signals(line)
-        lines, replication = self.all.values(), self.around.replication
+        lines, replication = list(filter(has_row, self.all.values())), self.around.replication
         errors = [error_row(line, replication) for line in lines]
         return errors, [row for line in lines for row in line.record.signal_rows]

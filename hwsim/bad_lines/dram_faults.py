@@ -6,28 +6,29 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hwsim.bad_lines.bad_line import BadLine
 from hwsim.bad_lines.bad_lines import BadLines
-from hwsim.bad_lines.ending import good_again
 from hwsim.bad_lines.fault_course import FaultCourse
+from hwsim.bad_lines.line_set import LineSet
+from hwsim.bad_lines.rows import has_row
+from hwsim.bad_lines.ruined import Ruined, SingleLines
 from hwsim.elementary import added, exp, exp_of_each, log1p, normal_quantile, normal_quantile_of_each
 from hwsim.engine import FAULT_ONSET
+from hwsim.hardware.dram.address_map import CoordinateRange
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.mce.cmci import interrupted
 from hwsim.kernel.mce.mcelog import kept_share
 from hwsim.kernel.mce.poll import Seen, polled
 from hwsim.many_draws import Floats, ManyDraws
+from hwsim.memory.cells import Cells
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Ecc, End, FaultEnd, FaultRow, Permanence
 from hwsim.rng import Draws, Slot, binomial
-from hwsim.spec import DramSpec, ErrorSpec
+from hwsim.spec import FEW_LINES, DramSpec, ErrorSpec
 from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, PAGE_SHIFT
 
 _NAME = -9_000_000  # names of draws that belong to faults: below zero, apart from all others
 _SAMPLE = 64  # lines of a wide fault that are asked how often they are read
-
-Line = tuple[int, int]  # page frame number, and the line in the page
 
 
 def frailty(draws: Draws, source: int, dram: DramSpec) -> float:
@@ -55,12 +56,13 @@ def rates_per_s(draws: ManyDraws, source: int, error: ErrorSpec) -> float | Floa
 class DramFaults:
     """All faults of a machine, in order of onset."""
 
-    __slots__ = ("_around", "_bad_lines", "_layout", "faults")
+    __slots__ = ("_around", "_bad_lines", "_cells", "_layout", "faults")
 
-    def __init__(self, bad_lines: BadLines, layout: MemoryLayout) -> None:
+    def __init__(self, bad_lines: BadLines, layout: MemoryLayout, cells: Callable[[], Cells]) -> None:
         self._around = bad_lines.around
         self._bad_lines = bad_lines
         self._layout = layout
+        self._cells = cells  # found when a set of lines first asks for them
         self.faults: list[FaultCourse] = []
 
     def onset(self, source: int, dram: DramSpec) -> None:
@@ -76,21 +78,37 @@ class DramFaults:
         self.faults.append(course)
         if fault.outcome == Ecc.CE:
             self._meet_reads(course, chance)
-        ruined: list[tuple[list[FaultCourse], list[int]]] = []
         if fault.outcome == Ecc.UE:
-            ruined.append(([course], dimms.lines(fault.where, dram.max_lines, chance).tolist()))
+            self._ruin([course], self._lines([course], fault.where, chance))
         for other in earlier:
             where = dimms.meet(fault, other.fault)
             if where is not None:
                 course.met += 1
-                ruined.append(([course, other], dimms.lines(where, dram.max_lines, chance).tolist()))
-        fitted = around.spec.memory_pages + around.spec.hidden_pages
-        for owners, addresses in ruined:
-            inside = [address for address in addresses if address >> PAGE_SHIFT < fitted]
-            self._ruin(
-                owners,
-                [(address >> PAGE_SHIFT, address >> LINE_SHIFT & LINES_PER_PAGE - 1) for address in inside],
-            )
+                self._ruin([course, other], self._lines([course, other], where, chance))
+
+    def _lines(
+        self, owners: list[FaultCourse], where: CoordinateRange, chance: np.random.Generator
+    ) -> Ruined:
+        """The lines of a range that the machine has; many are a set, which is raced as one."""
+        course, limit = owners[0], owners[0].dram.max_lines
+        dimms, spec = dimms_of(course.dram), self._around.spec
+        count = dimms.map.line_count(where)
+        many = min(count, limit or count) > FEW_LINES and not self._layout.spec.script
+        cells = self._cells() if many else None
+        pfns, lines = dimms.pages(where, limit, chance)
+        fitted = int(np.searchsorted(pfns, spec.memory_pages + spec.hidden_pages))
+        pfns, lines = pfns[:fitted], lines[:fitted]
+        if cells is not None and np.bitwise_count(lines).sum() > FEW_LINES:
+            course.sets += 1
+            own = self._around.draws.generator(_NAME - course.number, Slot.FAULT, course.sets)
+            return LineSet(self._bad_lines, cells, owners, (pfns, lines), own)
+        single = [
+            (pfn, line)
+            for pfn, bits in zip(pfns.tolist(), lines.tolist(), strict=True)
+            for line in range(LINES_PER_PAGE)
+            if bits >> line & 1
+        ]
+        return SingleLines(self._bad_lines, owners, single)
 
     # -- corrected errors -----------------------------------------------------------------------------
 
@@ -188,39 +206,27 @@ class DramFaults:
 
     # -- lines that go bad ----------------------------------------------------------------------------
 
-    def _ruin(self, owners: list[FaultCourse], lines: list[Line]) -> None:
+    def _ruin(self, owners: list[FaultCourse], lines: Ruined) -> None:
         """The lines go bad now; of an intermittent fault, until its window ends."""
         first = owners[0]
         if any(each.gone for each in owners):
             return
-        permanence = {each.fault.permanence for each in owners}
-        made = []
-        for pfn, line in lines:
-            bad = self._bad_lines.add(first.source, pfn, line, permanence == {Permanence.PERMANENT})
-            bad.faults = tuple(owners)
-            made.append(bad)
+        number = lines.go_bad()
         for each in owners:
-            each.errors += len(lines)
-        if Permanence.INTERMITTENT in permanence and Permanence.TRANSIENT not in permanence and lines:
-            self._later(first, first.dram.on_ns, Slot.WINDOW_ON, lambda: self._window_ends(owners, made))
+            each.ruined += number
+        permanence = {each.fault.permanence for each in owners}
+        if Permanence.INTERMITTENT in permanence and Permanence.TRANSIENT not in permanence and number:
+            self._later(first, first.dram.on_ns, Slot.WINDOW_ON, lambda: self._window_ends(owners, lines))
 
-    def _window_ends(self, owners: list[FaultCourse], made: list[BadLine]) -> None:
-        """What nobody has found reads right again, until the next window; what is isolated stays."""
-        by_pfn, first = self._bad_lines.by_pfn, owners[0]
-        pages = [by_pfn[line.pfn] for line in made if line.pfn in by_pfn]
-        for page in {page.error: page for page in pages}.values():
-            good_again(page, made)
-        back = [
-            (line.pfn, line.number_in_page)
-            for line in made
-            if line.finished and line.record.end != End.REPLACED
-        ]
-        if back:
-            self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, back))
+    def _window_ends(self, owners: list[FaultCourse], lines: Ruined) -> None:
+        """Until the next one, if any line is left to go bad in it."""
+        first = owners[0]
+        if lines.good_again():
+            self._later(first, first.dram.off_ns, Slot.WINDOW_OFF, lambda: self._ruin(owners, lines))
 
     def _later(self, course: FaultCourse, mean_ns: int, slot: Slot, then: Callable[[], None]) -> None:
         around = self._around
-        u = around.draws.extra(_NAME - course.number, slot, course.errors)
+        u = around.draws.extra(_NAME - course.number, slot, course.ruined)
         at = around.engine.now_ns + max(1, int(-mean_ns * log1p(-u)))
         if at < around.horizon_ns:
             around.engine.at(at, FAULT_ONSET | course.source, lambda _event: then())
@@ -260,6 +266,9 @@ class DramFaults:
         for course in self.faults:
             self._let_fade(course, end_ns)
             self._finish(course, FaultEnd.HORIZON, end_ns)
+        for line in filter(has_row, self._bad_lines.all.values()):
+            for course in line.faults:
+                course.errors += 1
         return [_row(course, replication) for course in self.faults]
 
 
@@ -282,6 +291,7 @@ def _row(course: FaultCourse, replication: int) -> FaultRow:
         lines=course.lines,
         outcome=fault.outcome,
         met=course.met,
+        ruined=course.ruined,
         errors=course.errors,
         corrected=course.corrected,
         records=course.records,

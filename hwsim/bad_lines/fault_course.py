@@ -20,12 +20,13 @@ class FaultCourse:
 
     __slots__ = (
         "corrected", "dram", "dropped", "end", "end_ns", "errors", "fades_as", "fades_ns", "fault", "lines",
-        "met", "number", "onset_ns", "read_first", "reads_per_s", "records", "shows", "source", "u",
+        "met", "number", "onset_ns", "read_first", "reads_per_s", "records", "ruined", "sets", "shows",
+        "source", "u",
     )  # fmt: skip
 
     def __init__(self, number: int, source: int, onset_ns: int, fault: DramFault, dram: DramSpec) -> None:
         self.number, self.source, self.onset_ns, self.fault, self.dram = number, source, onset_ns, fault, dram
-        self.errors = self.met = self.corrected = self.records = self.dropped = 0
+        self.ruined = self.sets = self.errors = self.met = self.corrected = self.records = self.dropped = 0
         self.lines = dimms_of(dram).map.line_count(fault.where)
         self.reads_per_s = self.shows = 0.0
         self.read_first = 1.0
@@ -38,6 +39,11 @@ class FaultCourse:
     def gone(self) -> bool:
         """Whether it was repaired, scrubbed or written away."""
         return self.end != ""
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether its lines are good again."""
+        return self.end in (FaultEnd.REPLACED, FaultEnd.SPARED, FaultEnd.PPR)
 
     @property
     def shown_per_s(self) -> float:

@@ -28,7 +28,7 @@ from hwsim.kernel.mm_types import Page, Vma
 from hwsim.memory.advance_state import map_latecomers
 from hwsim.memory.draw_state import fault_in
 from hwsim.memory.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, STAGE_NAMES, enter, next_stages
-from hwsim.record import End, FaultEnd, Found
+from hwsim.record import End, Found
 from hwsim.rng import Slot
 from hwsim.units import LINES_PER_PAGE
 
@@ -200,7 +200,7 @@ def _isolate(line: BadLine, page: Page, order: int) -> None:
 
 def is_replaced(line: BadLine) -> bool:
     """Whether the DRAM fault behind the line was repaired: the line is good again."""
-    return any(each.end in (FaultEnd.REPLACED, FaultEnd.SPARED, FaultEnd.PPR) for each in line.faults)
+    return any(each.is_repaired for each in line.faults)
 
 
 def rebooted(line: BadLine) -> None:

@@ -19,6 +19,7 @@ class InBoot:
     follows -> :meth:`let_go` when the kernel ends -> a new one, if the line is bad in the next boot, too.
     """
 
+    since_ns: int | None = None  # nobody has met the line since then: for the first look at its page
     queued: set[MemoryFailure] = field(default_factory=set)  # in a ring, or with memory_failure()
     failure: MemoryFailure | None = None  # the one that poisoned the page, or the last
     signals: tuple[Signal, ...] = ()

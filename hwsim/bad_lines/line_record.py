@@ -34,6 +34,7 @@ class LineRecord:
     panic_region: str = ""
     disk_ns: int | None = None
     disk_boot: int | None = None
+    shown_with: LineRecord | None = None  # of a line of a set: it has a row if that one was met
     signal_rows: tuple[SignalRow, ...] = ()  # of earlier boots
     end: str = ""
     end_ns: int = 0

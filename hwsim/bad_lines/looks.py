@@ -24,7 +24,8 @@ def look(line: BadLine) -> None:
     around = line.around
     if not around.kernel.mem_map.pfn_valid(line.pfn):
         return
-    chance = Chance(line.error, line.pfn, line.u, around.draws.extra, line.attempts)
+    since_ns, line.in_boot.since_ns = line.in_boot.since_ns, None
+    chance = Chance(line.error, line.pfn, line.u, around.draws.extra, line.attempts, since_ns)
     line.page = page = around.kernel.pfn_to_page(line.pfn, chance)
     page.region.watched[line.pfn] = None
     inode = inode_of(page)

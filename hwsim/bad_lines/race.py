@@ -37,12 +37,13 @@ _NS = 1e-9
 def draw_race(line: BadLine) -> None:
     """All candidates for the page of ``line`` from now on."""
     settle(line)
+    line.times = [] if line.page is None else candidates(line, line.page, _uniforms(line))
+
+
+def candidates(line: BadLine, page: Page, uniform: Uniform) -> list[Candidate]:
+    """They, for these uniforms; of a page that is up to now."""
     times: list[Candidate] = []
-    line.times = times
-    page = line.page
-    if page is None:
-        return
-    uniform, now = _uniforms(line), line.around.engine.now_ns
+    now = line.around.engine.now_ns
     target = page.head or page
     _tasks(line, target, uniform, now, times)
     if page.flags & pg.BUDDY:
@@ -62,7 +63,8 @@ def draw_race(line: BadLine) -> None:
         if access is not None:
             _kernel(line, page, access, uniform, now, times)
     if not line.line_is_bad:
-        line.times = [each for each in times if each.what in ("freed", "allocated", "exit")]
+        return [each for each in times if each.what in ("freed", "allocated", "exit")]
+    return times
 
 
 def _healed(line: BadLine) -> None:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from hwsim.bad_lines.bad_line import BadLine
 from hwsim.kernel.mm_types import Signal
 from hwsim.kernel.signal import BUS_MCEERR_AO
-from hwsim.record import Cause, ErrorRow, Needless, Result, SignalRow
+from hwsim.record import Cause, End, ErrorRow, Needless, Result, SignalRow
 from hwsim.rng import Slot, poisson
 from hwsim.units import PAGE_BYTES
+
+
+def has_row(line: BadLine) -> bool:
+    """All have one, but for lines of a set that nobody has read or overwritten."""
+    record = line.record.shown_with
+    return record is None or bool(
+        record.found_ns is not None or record.disk_ns is not None or record.end == End.HEALED
+    )
 
 
 def error_row(line: BadLine, replication: int) -> ErrorRow:

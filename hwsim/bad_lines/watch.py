@@ -15,12 +15,13 @@ from hwsim.kernel.signal import BUS_MCEERR_AO
 class ErrorWatch(PageWatcher, HandlerWatcher):
     """The listener of one machine; every boot's kernel has it."""
 
-    __slots__ = ("_around", "_by_pfn", "_lines")
+    __slots__ = ("_around", "_by_pfn", "_lines", "_sets")
 
     def __init__(self, bad_lines: BadLines) -> None:
         self._around = bad_lines.around
         self._lines = bad_lines.all
         self._by_pfn = bad_lines.by_pfn
+        self._sets = bad_lines.sets
 
     def _of(self, region: Region) -> list[BadLine]:
         return list(map(self._by_pfn.__getitem__, region.watched))
@@ -76,6 +77,8 @@ class ErrorWatch(PageWatcher, HandlerWatcher):
     def revived(self, region: Region) -> None:
         for line in self._of(region):
             frame_reuse.region_revived(line)
+        for each in self._sets:
+            each.revived(region)
 
     # -- what a SIGBUS handler does -------------------------------------------------------------------
 

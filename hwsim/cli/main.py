@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import check, compare, explain, faults, kernels, mce, outlet, plot, replay, run, schema
+from hwsim.cli import census, check, compare, explain, faults, kernels, mce, outlet, plot, replay, run, schema
 from hwsim.cli.shell import say, unwritable
 from hwsim.version import __version__
 
@@ -42,6 +42,7 @@ def hwsim(
 app.command()(check.check)
 app.command()(run.run)
 app.command()(compare.compare)
+app.command()(census.census)
 app.command()(mce.mce)
 app.command()(plot.plot)
 app.command()(explain.explain)

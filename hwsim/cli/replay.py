@@ -10,6 +10,9 @@ from hwsim.cli.options import PlainJson, ResultsFile
 from hwsim.cli.shell import FAILED, SCRIPT_MISTAKE, guarded, note, print_json, say, wrong
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hwsim.machine.snapshot import Snapshot
     from hwsim.record import Replication
     from hwsim.spec import Spec
 
@@ -59,12 +62,8 @@ def replay(
 
 
 def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
-    from pathlib import Path
-
     from hwsim import units
     from hwsim.machine.snapshot import snapshot
-    from hwsim.show import style
-    from hwsim.show.memory_map import memory_map
 
     try:
         at_ns = None if at is None else units.parse_duration(at)
@@ -72,11 +71,27 @@ def _draw(spec: Spec, replication: int, name: str, at: str | None) -> None:
         wrong(f"--at {at}: {error.message}; allowed: {error.allowed}")
     if at_ns is not None and at_ns > spec.horizon_ns:
         wrong(f"--at {at}: allowed: up to {units.format_duration(spec.horizon_ns)}, the horizon of the run")
+    stem = stem_of_map(name)
+    write_map(snapshot(spec, replication, at_ns), stem)
+
+
+def stem_of_map(name: str) -> Path:
+    """What --map says, without an ending."""
+    from pathlib import Path
+
     stem = Path(name)
     stem = stem.with_suffix("") if stem.suffix in (".svg", ".png") else stem
     if not stem.parent.is_dir():
         wrong(f"--map {name}: there is no folder {stem.parent}")
-    for path in style.save(memory_map(snapshot(spec, replication, at_ns)), stem):
+    return stem
+
+
+def write_map(taken: Snapshot, stem: Path) -> None:
+    """Draw the memory of a machine into STEM.svg and STEM.png."""
+    from hwsim.show import style
+    from hwsim.show.memory_map import memory_map
+
+    for path in style.save(memory_map(taken), stem):
         say(str(path))
 
 

@@ -89,6 +89,12 @@ class PatrolScrubber(Sleeper, Generic[Line]):
             return first
         return first + ((after_ns - first) // period + 1) * period
 
+    def next_place(self, after_ns: int) -> int:
+        """The line, counted through memory, that it reads first after ``after_ns``; maybe beyond the end."""
+        assert self.period_ns is not None
+        place = (after_ns + self._phase_ns) % self.period_ns + 1
+        return -(-place * self._lines // self.period_ns)
+
     def page_pass_ns(self) -> int:
         """How long the scrubber is within one page."""
         return (self.period_ns or 0) * LINES_PER_PAGE // self._lines

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.gather import gather
 from hwsim.kernel.mm_types import Page
 
 K = TypeVar("K")  # the Kernel, which has such a table
-_CHUNK = 1 << 16  # pages per step of classify(): index and result buffers stay in cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,21 +103,5 @@ def classify(
     flags: npt.NDArray[np.uint32],
     out: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Row number of every page: one gather, in chunks with a reused index buffer.
-
-    ``flags`` is uint32 of shape (pages,); the result uint8 of the same shape.
-    """
-    table = lookup(states)
-    if out is None:
-        out = np.empty(flags.shape, dtype=np.uint8)
-    # The low half of each little-endian uint32 is the table index: a strided view, no arithmetic.
-    low = (
-        flags.view(np.uint16)[::2] if flags.dtype.newbyteorder("=").str[0] in "<=|" else flags & pg.TABLE_MASK
-    )
-    index = np.empty(min(_CHUNK, max(1, flags.size)), dtype=np.intp)
-    for start in range(0, flags.size, _CHUNK):
-        stop = min(start + _CHUNK, flags.size)
-        part = index[: stop - start]
-        part[...] = low[start:stop]
-        table.take(part, out=out[start:stop], mode="clip")
-    return out
+    """Row number of every page; ``flags`` is uint32 of shape (pages,), the result uint8 of the same shape."""
+    return gather(lookup(states), flags, out)

@@ -13,7 +13,8 @@ class Chance:
     """The draws with which somebody looks at a page; those that handle it are a :class:`MemoryFailure`.
 
     ``error`` names the bad line, below zero none; ``attempt`` counts calls for the same error: the first uses
-    the error's own ``uniforms``, later ones further draws.
+    the error's own ``uniforms``, later ones further draws.  ``since_ns``: nobody has met the line since then
+    (None: it is new).
     """
 
     error: int
@@ -21,6 +22,7 @@ class Chance:
     uniforms: list[float]
     further: Callable[[int, int, int], float]  # (error, slot, k)
     attempt: int = 0
+    since_ns: int | None = None
 
     def draw(self, slot: Slot) -> float:
         """The uniform of ``slot`` for this call."""

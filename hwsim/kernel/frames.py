@@ -51,6 +51,7 @@ class Layout:
     cow_of: int = -1  # number of the region this one holds copy-on-write copies of
     bands: tuple[int, ...] = field(init=False)  # where each run of pages touched alike ends, but the last
     rates: tuple[tuple[float, float], ...] = field(init=False)  # of each: (loads, stores) per ns of a page
+    line_rates: tuple[tuple[float, float], ...] = field(init=False)  # of each: see Frames.line_rates()
 
     def __post_init__(self) -> None:
         ends = tuple(accumulate(touch.share for touch in self.touch))
@@ -59,6 +60,9 @@ class Layout:
             rates += ((0.0, 0.0),)
         object.__setattr__(self, "bands", tuple(round(end * self.pages) for end in ends[: len(rates) - 1]))
         object.__setattr__(self, "rates", rates)
+        share, full = min(1.0, self.lines_per_touch / LINES_PER_PAGE), self.full_line
+        lines = tuple(((load + store * (1.0 - full)) * share, store * full * share) for load, store in rates)
+        object.__setattr__(self, "line_rates", lines)
 
 
 class Layouts(tuple[Layout, ...]):
@@ -105,10 +109,7 @@ class Frames:
 
     def line_rates(self, pgoff: int) -> tuple[float, float]:
         """Per ns and task: accesses that read a given line, and stores that overwrite it unread."""
-        load, store = self.touch_rates(pgoff)
-        share = min(1.0, self.layout.lines_per_touch / LINES_PER_PAGE)
-        full = self.layout.full_line
-        return (load + store * (1.0 - full)) * share, store * full * share
+        return self.layout.line_rates[bisect_right(self.bands, pgoff)]
 
     def stores_per_ns(self, first: int, end: int) -> float:
         """Stores per ns by one task to the pages from ``first`` to before ``end`` together."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class PageRanges:
     """Page offsets of a file, kept as sorted ranges that neither overlap nor touch."""
@@ -13,6 +15,9 @@ class PageRanges:
 
     def __contains__(self, pgoff: object) -> bool:
         return any(pgoff in each for each in self._ranges)
+
+    def __iter__(self) -> Iterator[range]:
+        return iter(self._ranges)
 
     def add(self, pages: range) -> None:
         """Take all of ``pages`` in; an empty range is nothing."""

@@ -28,6 +28,7 @@ stand apart: their next stores are drawn one by one (``advance_state``) and mark
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -119,6 +120,7 @@ class Inode:
     _others_ns: int | None = None  # first store since then to a page that does not stand apart
     _draw_from_ns: int | None = field(init=False)  # that store is not drawn yet: it comes after this
     _apart: dict[int, float] = field(default_factory=dict)  # page offset -> stores per ns
+    _many_apart: dict[int, int] = field(default_factory=dict)  # page offset -> how many like that one
     _rate: float | None = None  # stores per ns to all other pages
     _rates_are_old: bool = False
     _as_of_ns: int = -1  # brought up to then; no store has been marked since, nor a write-out
@@ -182,7 +184,8 @@ class Inode:
 
     def _clean(self, now_ns: int) -> None:
         self.clean_ns = self._draw_from_ns = now_ns
-        self._marked_ns = None
+        if self._marked_ns is not None and self._marked_ns <= now_ns:
+            self._marked_ns = None  # a store that came after this write-out makes the inode dirty again
 
     def _due_ns(self) -> int | None:
         """The wake that finds the inode old enough: inode_dirtied_after() of now - E is false."""
@@ -283,11 +286,17 @@ class Inode:
 
     def stored_first(self, pgoff: int) -> float | None:
         """Whether that store was to this page: None, or a draw below the page's stores per ns."""
-        nth = self._uniform(Slot.DIRTIED_BY, self.clean_ns) * self._region.stores_before(
-            self._region.layout.pages
-        )
-        nth -= self._region.stores_before(pgoff)
+        nth = self._nth_store() - self._region.stores_before(pgoff)
         return nth if 0.0 <= nth < self._region.stores_to(pgoff) else None
+
+    def first_stored(self) -> int:
+        """The page offset that it was to."""
+        pages = self._region.layout.pages
+        return bisect_right(range(pages), self._nth_store(), key=self._region.stores_before) - 1
+
+    def _nth_store(self) -> float:
+        total = self._region.stores_before(self._region.layout.pages)
+        return self._uniform(Slot.DIRTIED_BY, self.clean_ns) * total
 
     def rates_changed(self) -> None:
         """Other tasks map the file than before."""
@@ -310,11 +319,19 @@ class Inode:
             if self._rate is not None:
                 self._rate += stores
 
+    def look_after_many(self, pgoff: int, pages: int) -> None:
+        """So many more pages stand apart, all stored to as often as this one; fewer, if it is negative."""
+        self._many_apart[pgoff] = self._many_apart.get(pgoff, 0) + pages
+        self._rates_are_old = True
+        if self._rate is not None:
+            self._rate = max(0.0, self._rate - pages * self._region.stores_to(pgoff))
+
     def _stores_per_ns(self) -> float:
         if self._rate is None:
             self._apart = {pgoff: self._region.stores_to(pgoff) for pgoff in self._apart}
             total = self._region.stores_before(self._region.layout.pages)
-            self._rate = max(0.0, total - added(self._apart.values()))
+            many = (pages * self._region.stores_to(pgoff) for pgoff, pages in self._many_apart.items())
+            self._rate = max(0.0, total - added(self._apart.values()) - added(many))
         return self._rate
 
 

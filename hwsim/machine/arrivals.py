@@ -8,7 +8,8 @@ from math import inf, nextafter
 import numpy as np
 
 from hwsim.bad_lines.dram_faults import rate_per_s, rates_per_s
-from hwsim.many_draws import ManyDraws, Mask
+from hwsim.many_draws import ManyDraws
+from hwsim.memory.cells import Truths
 from hwsim.rng import Draws
 from hwsim.spec import ErrorSpec
 
@@ -38,7 +39,7 @@ def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iter
         yield time_ns
 
 
-def nothing_arrives(draws: ManyDraws, source: int, error: ErrorSpec, horizon_ns: int) -> Mask:
+def nothing_arrives(draws: ManyDraws, source: int, error: ErrorSpec, horizon_ns: int) -> Truths:
     """bool[machines]: where :func:`onsets` of a source without a count are none."""
     window_ns = _end_ns(error, horizon_ns) - error.start_ns
     with np.errstate(divide="ignore", over="ignore"):  # no rate, no arrival

@@ -12,7 +12,7 @@ from hwsim.hardware.patrol_scrubber import first_visits
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import allocations_per_ns
 from hwsim.machine.checks import Checks, machine_checks
-from hwsim.machine.power_on import SCRUBBER
+from hwsim.machine.machine import SCRUBBER
 from hwsim.many_draws import Positions
 from hwsim.memory.cells import Truths
 from hwsim.memory.course import REACHED

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from hwsim.bad_lines.bad_lines import BadLines
+from hwsim.bad_lines.discovery import scrub_visit
 from hwsim.bad_lines.dram_faults import DramFaults
 from hwsim.bad_lines.watch import ErrorWatch
-from hwsim.engine import MACHINE_CHECK
+from hwsim.engine import MACHINE_CHECK, Engine
 from hwsim.hardware.machine_check_interrupt import MachineCheckInterrupt
+from hwsim.hardware.patrol_scrubber import PatrolScrubber
 from hwsim.kernel.failure import MemoryFailure
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mce.delivery import Delivery
@@ -15,15 +17,19 @@ from hwsim.kernel.printk import Printk
 from hwsim.lost_writes.lost_writes import LostWrites
 from hwsim.machine.boot import boot_kernel
 from hwsim.machine.error_source import ErrorSource
-from hwsim.machine.power_on import power_on
 from hwsim.machine.sums import replication_row
+from hwsim.memory.cells import Cells
 from hwsim.memory.draw_state import first_look
+from hwsim.memory.find_cells import find_cells
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import Replication
+from hwsim.rng import Draws, NoChance, Slot
 from hwsim.script.script import Script
 from hwsim.script.step import Power
 from hwsim.spec import Spec
 from hwsim.userspace.process_table import ProcessTable
+
+SCRUBBER = -1  # the name of its draw, which belongs to no error
 
 
 class Machine(Power):
@@ -37,8 +43,8 @@ class Machine(Power):
         self.spec = spec
         self.index = index
         self.layout = layout
-        self.bad_lines = power_on(BadLines, spec, index)
-        self.engine, self.draws = self.bad_lines.around.engine, self.bad_lines.around.draws
+        self.engine = engine = Engine()
+        self.draws = draws = (Draws if spec.machine.chance else NoChance)(spec.seed, index)
         self.printk = Printk(trace)
         self.events: list[tuple[int, str, dict[str, object]]] | None = [] if trace else None
         self.reached: dict[str, int] = {}
@@ -47,8 +53,12 @@ class Machine(Power):
         self.ended_ns: int | None = None
         self.bad_pages = 0
         self.poisoned_pages = 0
-        self.dram = DramFaults(self.bad_lines, layout)
-        self.processes = ProcessTable(self.draws, spec.tasks, layout.users, spec.script)
+        frames = spec.machine.memory_pages + spec.machine.hidden_pages
+        phase = draws.extra(SCRUBBER, Slot.PHASE)
+        scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
+        self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
+        self.dram = DramFaults(self.bad_lines, layout, self._cells)
+        self.processes = ProcessTable(draws, spec.tasks, layout.users, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self._watch = ErrorWatch(self.bad_lines)
         self.kernel: Kernel
@@ -57,6 +67,12 @@ class Machine(Power):
         for number, each in enumerate(spec.errors):
             ErrorSource(self.bad_lines, self.dram, layout, number, each)
         self.script = Script(spec.script, self.bad_lines, self.processes, self)
+
+    def _cells(self) -> Cells:
+        """The cells of the layout, found in a machine like this one that has just booted."""
+        if self.layout.cells is None:
+            self.layout.cells = find_cells(Machine(self.spec, self.index, self.layout).kernel)
+        return self.layout.cells
 
     # -- boot, panic, reboot ------------------------------------------------------------------------
 

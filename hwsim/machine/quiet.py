@@ -28,7 +28,7 @@ def uneventful(spec: Spec, index: int) -> Replication | None:
     for source, error in enumerate(spec.errors):
         if next(onsets(draws, source, error, spec.horizon_ns), None) is not None:
             return None
-    return nothing_happened(spec, index)
+    return _nothing_happened(spec, index)
 
 
 def quiet(spec: Spec, indices: Sequence[int]) -> dict[int, Replication]:
@@ -41,7 +41,7 @@ def quiet(spec: Spec, indices: Sequence[int]) -> dict[int, Replication]:
         eventless &= nothing_arrives(draws, source, error, spec.horizon_ns)
     found = np.array(indices, np.int64)[eventless].tolist()
     # All but the index is the same, and shared.
-    row, *rest = nothing_happened(spec, 0)
+    row, *rest = _nothing_happened(spec, 0)
     numbers = row[1:]
     return {index: Replication._make((ReplicationRow._make((index, *numbers)), *rest)) for index in found}
 
@@ -50,7 +50,7 @@ def _may_be_quiet(spec: Spec) -> bool:
     return not spec.script and all(error.count is None for error in spec.errors)
 
 
-def nothing_happened(spec: Spec, index: int) -> Replication:
+def _nothing_happened(spec: Spec, index: int) -> Replication:
     """What a machine leaves on which nothing happened."""
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)

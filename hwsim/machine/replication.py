@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hwsim.machine.harmless import harmless
 from hwsim.machine.machine import Machine
 from hwsim.machine.quiet import quiet, uneventful
 from hwsim.machine.screen import screened
@@ -22,12 +21,11 @@ def run_replication(
     it is a cache and cannot change the result.  ``trace`` keeps the kernel log and the event log.  Nor can
     ``screen``: without it, and traced, a machine is played even if nothing happens in it.
     """
-    layout = base if base is not None else MemoryLayout(spec)
     if screen and not trace:
-        settled = uneventful(spec, index) or harmless(spec, index, layout)
-        if settled is not None:
-            return settled
-    machine = Machine(spec, index, layout, trace)
+        nothing = uneventful(spec, index)
+        if nothing is not None:
+            return nothing
+    machine = Machine(spec, index, base if base is not None else MemoryLayout(spec), trace)
     machine.run()
     return machine.result()
 
@@ -43,10 +41,7 @@ def run_replications(
     layout = base if base is not None else MemoryLayout(spec)
     settled = _settled(spec, indices, layout) if screen else {}
     for index in indices:
-        found = settled.get(index)
-        if found is None and screen:
-            found = harmless(spec, index, layout)
-        yield found or run_replication(spec, index, layout, screen=False)
+        yield settled.get(index) or run_replication(spec, index, layout, screen=False)
 
 
 def _settled(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[int, Replication]:

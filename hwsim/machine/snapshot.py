@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from hwsim.kernel.page_flags import HWPOISON
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.kernel.page_flags import BUDDY, HWPOISON
 from hwsim.machine.machine import Machine
+from hwsim.memory.flag_array import Flags, flag_array
 from hwsim.memory.kinds import FREE
 from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import Spec
+
+_CHUNK = 1 << 22  # frames
 
 
 class Run(NamedTuple):
@@ -32,13 +39,23 @@ class Mark(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """One machine at ``time_ns``: all runs in physical order, all marks by frame."""
+    """One machine at ``time_ns``: all runs in physical order, all marks by frame.
+
+    ``flags``: the state of every page as in ``memory/flag_array``, uint32.
+    """
 
     name: str
     time_ns: int
     pages: int
     runs: tuple[Run, ...]
     marks: tuple[Mark, ...]
+    flags: Flags
+
+    def free_frames(self, run: Run) -> Iterator[npt.NDArray[np.intp]]:
+        """The numbers of those frames of the run that nobody has, some at a time."""
+        for start in range(run.first_pfn, run.first_pfn + run.pages, _CHUNK):
+            stop = min(start + _CHUNK, run.first_pfn + run.pages)
+            yield start + np.flatnonzero(self.flags[start:stop] & BUDDY)
 
 
 def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
@@ -47,7 +64,12 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
     time = spec.horizon_ns if at_ns is None else min(at_ns, spec.horizon_ns)
     machine.engine.run(time)
     machine.engine.catch_up()
-    mem_map = machine.kernel.mem_map
+    return picture(machine, time)
+
+
+def picture(machine: Machine, time_ns: int) -> Snapshot:
+    """What a machine that has run up to ``time_ns`` is then."""
+    spec, mem_map = machine.spec, machine.kernel.mem_map
     runs = sorted(
         Run(
             region.layout.first_pfn,
@@ -70,4 +92,5 @@ def snapshot(spec: Spec, index: int, at_ns: int | None = None) -> Snapshot:
             state = "latent" if line.record.found_ns is None else "known"
         marks.append(Mark(line.pfn, state))
     pages = spec.machine.memory_pages + spec.machine.hidden_pages
-    return Snapshot(spec.name, time, pages, tuple(runs), tuple(sorted(set(marks))))
+    flags = flag_array(machine.kernel, time_ns, machine.draws)
+    return Snapshot(spec.name, time_ns, pages, tuple(runs), tuple(sorted(set(marks))), flags)

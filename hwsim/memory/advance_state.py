@@ -85,7 +85,7 @@ def settle(page: Page, now_ns: int, permanent: bool, draw: Callable[[int], float
     for vma in sharers(page):
         if vma not in page.ptes:
             load, store = quiet_rates(vma, page.pgoff, permanent)
-            touches = load * (now_ns - since) + store * unseen_ns
+            touches = load * (now_ns - max(since, vma.since_ns)) + store * unseen_ns
             if vma.populated or draw(base + vma.number) < 1.0 - exp(-touches):
                 _map(page, vma)
 
@@ -158,8 +158,12 @@ def _map(page: Page, vma: Vma) -> None:
 
 
 def _store(page: Page, rates: list[tuple[float, Vma | None]], nth: float) -> None:
+    stored(page, _nth(rates, nth))
+
+
+def stored(page: Page, vma: Vma | None) -> None:
+    """A store has made the page dirty, by a mapping or by write()."""
     page.flags |= pg.DIRTY
-    vma = _nth(rates, nth)
     if vma is None:
         return
     if vma not in page.ptes:

@@ -44,7 +44,9 @@ def _draw_one(pages: PageArray, kernel: Kernel, inode_of: InodeOf, nth: int) -> 
     assert mapping is not None
     mapping.host = inode_of(draws, region)
     kernel.engine.now_ns = int(pages.onset_ns[nth])
-    page = Page(int(pages.pfn[nth]), region, int(pages.index[nth]), region.epoch)
+    page = Page(
+        int(pages.pfn[nth]), region, int(pages.index[nth]), region.epoch, looked_ns=kernel.engine.now_ns
+    )
     BEHAVIOURS[region.kind].draw(kernel, page, Chance(0, page.pfn, pages.draws.row(machine), draws.extra))
     pages.flags[nth], pages.mapped[nth] = page.flags, bool(page.ptes)
     pages.unsure[nth] = page.flags & (DIRTY | WRITEBACK) != 0  # a write-out is under way, or to come

@@ -18,10 +18,17 @@ from hwsim.memory.drawing import free
 
 
 def first_look(kernel: Kernel, pfn: int, chance: Chance) -> Page:
-    """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size."""
+    """Make the overlay entry of ``pfn`` as it is now.  O(mappers), independent of memory size.
+
+    With ``chance.since_ns`` it is what it was then, and :func:`~hwsim.memory.advance_state.settle` brings it
+    up to now.  No store has made it dirty since, or somebody would have looked at once.
+    """
     region, index = kernel.mem_map.region_of(pfn)
     page = Page(pfn, region, index, region.epoch)
-    page.looked_ns = kernel.engine.now_ns
+    now_ns = kernel.engine.now_ns
+    page.looked_ns = now_ns if chance.since_ns is None else chance.since_ns
+    if page.looked_ns < now_ns:
+        page.dirtied_ns = now_ns + 1
     if not region.alive or (region.mapping is not None and index in region.mapping.gone):
         free(kernel, page, chance)
     else:

@@ -62,7 +62,7 @@ def head_of(
     pfn, region = tail.pfn - offset, tail.region
     head = kernel.mem_map.overlay.get(pfn)
     if head is None or head.region is not region or head.epoch != region.epoch:
-        head = Page(pfn, region, tail.pgoff - offset, region.epoch)
+        head = Page(pfn, region, tail.pgoff - offset, region.epoch, looked_ns=tail.looked_ns)
         draw(kernel, head, chance)
         kernel.mem_map.overlay[pfn] = head
     return head

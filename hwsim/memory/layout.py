@@ -12,7 +12,6 @@ import numpy as np
 
 from hwsim.kernel.frames import Layout, Layouts
 from hwsim.many_draws import Floats, Positions
-from hwsim.memory.base import Base
 from hwsim.memory.cells import Cells
 from hwsim.memory.course import Case, Course
 from hwsim.memory.kinds import FREE, REGIONS, kind_of_file
@@ -26,9 +25,9 @@ class MemoryLayout:
 
     ``layouts`` is the table the regions of every replication are made from, ``users`` say which processes
     have to be there when one of them is looked at; :meth:`place` turns a uniform into a frame of a
-    :class:`~hwsim.spec.Place`; ``base`` the dense arrays and ``line_reads`` how often a line is read, both
-    built on demand.  ``cells`` and ``courses`` are kept here for who finds them: what the place of a page
-    says of it, and what becomes of an error whose machine is not played.
+    :class:`~hwsim.spec.Place`; ``line_reads`` is how often a line is read, built on demand.  ``cells`` and
+    ``courses`` are kept here for who finds them: what the place of a page says of it, and what becomes of an
+    error whose machine is not played.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -47,18 +46,10 @@ class MemoryLayout:
         self._add(Layout(FREE, FREE, self._next, free, is_free=True))
         self.layouts = Layouts(self._made)
         self.users = Users(spec.tasks, self.layouts)
-        self._base: Base | None = None
         self.cells: Cells | None = None
         self.courses: dict[Case, Course | None] = {}
         self._line_reads: LineReads | None = None
         self._places: dict[Place, tuple[list[int], list[int]]] = {}
-
-    @property
-    def base(self) -> Base:
-        """The dense read-only arrays."""
-        if self._base is None:
-            self._base = Base(self.layouts, self.spec.machine.memory_pages)
-        return self._base
 
     @property
     def line_reads(self) -> LineReads:

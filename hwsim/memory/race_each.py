@@ -5,7 +5,7 @@ The draws are those of the race of one line (``bad_lines/race``), whose first ta
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from hwsim.elementary import log1p_of_each
 from hwsim.kernel.page_flags import BUDDY, DIRTY
 from hwsim.many_draws import Floats, Positions
 from hwsim.memory.behaviours import BEHAVIOURS
+from hwsim.memory.cells import Cells
+from hwsim.memory.kinds import POOLS
 from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
 
@@ -58,6 +60,27 @@ def first_times(pages: PageArray, allocations_per_ns: float) -> dict[str, Positi
         for what, (slot, rate) in rates.items()
         if rate.any()
     }
+
+
+class Most(NamedTuple):
+    """How often anything may come by chance at most, per ns, whatever a page is by then; float64[cells]."""
+
+    to_line: Floats  # reads and overwrites of it
+    to_page: Floats  # it is touched first, freed, filled anew, handed out, or made dirty beside its bad lines
+
+
+def most_per_ns(cells: Cells, allocations_per_ns: float, *, permanent: bool) -> Most:
+    """The sums of the rates of a race, with all that can be so."""
+    kinds = [(each.by_first_touch, name in POOLS) for name, each in BEHAVIOURS.items()]
+    first_touch, pool = np.array(kinds)[cells.kind].T
+    to_line = cells.task_reads + cells.task_overwrites
+    to_line += cells.kernel_reads.max(axis=0) + cells.kernel_overwrites.max(axis=0)
+    lifetime = cells.fact("lifetime_ns")
+    to_page = np.divide(1.0, lifetime, out=np.zeros(len(lifetime)), where=lifetime > 0.0)
+    to_page += (cells.fact("truncate_per_s") + cells.fact("turnover_per_s")) * 1e-9
+    to_page += cells.stores[int(permanent)] + cells.touches * (first_touch & ~cells.populated)
+    to_page += allocations_per_ns * ~(pool | (cells.fact("is_file") > 0.0))
+    return Most(to_line, to_page)
 
 
 def _when(now_ns: Positions, u: Floats, rate_per_ns: Floats) -> Positions:

@@ -13,6 +13,7 @@ from hwsim.memory.kinds import REGIONS
 from hwsim.scenario.problems import Finding, Path
 from hwsim.scenario.schema import Errors, Region, Task
 from hwsim.scenario.valid_parts import Parts, free_pages
+from hwsim.spec import FEW_LINES
 from hwsim.units import PAGES_PER_GIB, Rate, format_duration, format_rate
 
 MAX_STEPS = 10_000_000
@@ -160,4 +161,7 @@ def _windows(parts: Parts, horizon_ns: int) -> Iterator[Finding]:
     if dram is None or dram.intermittent <= 0 or not played:
         return
     what = "lines of an intermittent fault that go bad"
-    yield from _every(("dram", "off"), what, horizon_ns, dram.on_ns + dram.off_ns, dram.max_lines)
+    lines = (
+        FEW_LINES if dram.max_lines is None else min(dram.max_lines, FEW_LINES)
+    )  # of more, those that are met
+    yield from _every(("dram", "off"), what, horizon_ns, dram.on_ns + dram.off_ns, lines)

@@ -125,8 +125,10 @@ class Dram(Model, fills=DramSpec):
         "machines only: its log standard deviation; with 2.4 a fifth of the faulty machines makes over 90 % "
         "of the errors (Schroeder et al., SIGMETRICS 2009)"
     )
-    max_lines: Annotated[int, whole(1, 100_000, "lines")] = key(
-        "machines only: at most so many lines of one fault go bad, at random: a bank has millions"
+    max_lines: Annotated[int, whole(1, 1_000_000_000, "lines")] | None = key(
+        "machines only: at most so many lines of one fault go bad, at random; default: all, of a bank "
+        "millions",
+        default=None,
     )
     row_sparing: Annotated[int, whole(1, 1_000_000_000, "corrected errors")] | None = key(
         "machines only: after so many a spare row takes over a fault within one row; default: never"

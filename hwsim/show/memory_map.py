@@ -36,15 +36,21 @@ MARKS = {
 
 
 def cells(snapshot: Snapshot, count: int) -> NDArray[np.uint8]:
-    """The class most frames of each cell belong to, as its place in CLASSES; uint8, shape (count,)."""
+    """The class most frames of each cell belong to, as its place in CLASSES; uint8, shape (count,).
+
+    A frame is of the class of its run, unless nobody has it.
+    """
     edges = np.linspace(0, snapshot.pages, count + 1)
     weight = np.zeros((len(CLASSES), count))
+    free = CLASSES.index(KINDS[FREE].shown)
     for run in snapshot.runs:
         place = CLASSES.index(KINDS[run.kind].shown)
         covered = np.minimum(edges[1:], run.first_pfn + run.pages) - np.maximum(edges[:-1], run.first_pfn)
         weight[place] += np.maximum(covered, 0.0)
+        if place != free:
+            for pfns in snapshot.free_frames(run):
+                weight[place] -= np.bincount(pfns * count // snapshot.pages, minlength=count)
     # What was given out since the boot lies on top of the run of free frames it came from.
-    free = CLASSES.index(KINDS[FREE].shown)
     weight[free] = np.diff(edges) - np.delete(weight, free, axis=0).sum(axis=0)
     found: NDArray[np.uint8] = weight.argmax(axis=0).astype(np.uint8)
     return found

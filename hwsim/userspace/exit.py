@@ -28,7 +28,8 @@ def do_exit(member: UserTask, *, killed: bool, by_step: bool) -> None:
     changed = exit_mm(task)
     for region in _orphans(member, task):
         release_region(kernel, region)
-    free_pages_and_swap_cache(kernel, changed)
+    if changed:
+        free_pages_and_swap_cache(kernel, changed)
     leave_files(member)
     task.vmas = {}  # they know their task: together they would stay until the run is over
 
@@ -43,12 +44,13 @@ def _orphans(member: UserTask, task: Task) -> list[Region]:
     """Regions that nobody maps any more; forked children may still map their parent's."""
     regions = [*member.private.values(), *member.copies.values()]
     regions += [vma.region for vma in task.vmas.values() if vma.anon_vma is not None]
-    heirs = any(child.alive for child in member.children)
     above = member.parent
     while member.once and above is not None and not above.alive:  # it was the heir of these
         regions += above.copies.values()
         above = above.parent
-    overlay = member.kernel.mem_map.overlay
+    if not regions:
+        return []
+    heirs, overlay = any(child.alive for child in member.children), member.kernel.mem_map.overlay
     return [
         each
         for each in dict.fromkeys(regions)

@@ -72,12 +72,13 @@ def close_files(member: UserTask) -> None:
     """exit_files(), once the mappings are gone: nobody reads what close() has to say."""
     task, kernel = member.task, member.kernel
     assert task is not None
-    files = [*task.files.values(), member.file]
-    task.files, member.file = {}, None
-    for file in files:
-        if file is not None:
-            unheard = close_file(kernel, file) != 0
-            file_left(kernel, file.mapping, unheard=unheard)
+    if task.files or member.file is not None:
+        files = [*task.files.values(), member.file]
+        task.files, member.file = {}, None
+        for file in files:
+            if file is not None:
+                unheard = close_file(kernel, file) != 0
+                file_left(kernel, file.mapping, unheard=unheard)
     for vma in task.vmas.values():
         if vma.file is not None:
             file_left(kernel, vma.file.mapping)

@@ -35,7 +35,7 @@ def begin_calls(member: UserTask, fsync: FsyncSpec) -> None:
 
 def end_calls(member: UserTask) -> None:
     """Who is gone calls nothing."""
-    inode = _inode(member)
+    inode = None if member.fsync_call is None else _inode(member)
     if inode is not None and member.fsync_call is not None:
         inode.call_ends(member.engine.now_ns, member.fsync_call)
         member.fsync_call = None

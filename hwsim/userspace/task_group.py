@@ -219,7 +219,7 @@ class TaskGroup(Supervisor):
         self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
     ) -> None:
         """It goes with whom the group rules take down; plan the restart."""
-        waiting = len(self.empty)
+        waiting, traced = len(self.empty), self._kernel.trace is not None
         with self._sharers_change():
             self._bury(member, signal, by_step=by_step)
             # Workers go with their master; a process that a script forked is nobody's worker.
@@ -228,7 +228,9 @@ class TaskGroup(Supervisor):
                 if other.alive and other.task is not None:
                     if signal is not None:
                         self._group_death(other.task, signal)
-                    self._kernel.event("killed", task=other.name, pid=other.task.pid, cause=Cause.GROUP_DEATH)
+                    if traced:
+                        facts = {"task": other.name, "pid": other.task.pid, "cause": Cause.GROUP_DEATH}
+                        self._kernel.event("killed", **facts)
                     self._bury(other, signal, by_step=by_step)
         self._release_shared()
         if self.spec.restart_ns is not None:

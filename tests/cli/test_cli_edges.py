@@ -19,7 +19,7 @@ from hwsim.cli.shell import Interrupted, Interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "simpy", "pandas", "scipy", "pydantic", "matplotlib", "rich", "sqlite3")
-COMMANDS = ("check", "run", "compare", "plot", "explain", "kernels", "replay", "schema")
+COMMANDS = ("check", "census", "run", "compare", "plot", "explain", "kernels", "replay", "schema")
 
 
 def python(code):

@@ -189,7 +189,9 @@ def chance(fsync: FsyncSpec, *steps: Any, count: int = 3, **more: Any) -> Any:
 
 def _members(fsync: FsyncSpec, count: int) -> list[UserTask]:
     spec = world(tasks=(TaskSpec("app", count=count, fsync=fsync),), files=(DATA,))
-    return Machine(spec, 0, MemoryLayout(spec)).processes.groups[0].members
+    machine = Machine(spec, 0, MemoryLayout(spec))
+    assert machine.kernel.mem_map.by_name["file:data"].alive  # now its calls are drawn
+    return machine.processes.groups[0].members
 
 
 def test_the_first_tick_of_anybody_asks() -> None:

@@ -25,6 +25,7 @@ from hwsim.spec import (
 from hwsim.units import DURATION_UNITS_NS
 from tests.support.closed_forms import (
     ALPHA,
+    beyond_the_census,
     error_counts,
     killed_before_exit,
     killed_before_the_end,
@@ -32,6 +33,7 @@ from tests.support.closed_forms import (
     read_before_scrub,
     told_first,
 )
+from tests.support.every_kind import EVERY_KIND
 
 S, H, D = (DURATION_UNITS_NS[unit] for unit in ("s", "h", "d"))
 ENDS = {"isolated", "reachable", "healed", "panic", "latent", "rebooted", "replaced", "duplicate"}
@@ -223,3 +225,12 @@ def test_after_set_up_only_the_next_arrivals_wait() -> None:
     machine = Machine(spec, 0, MemoryLayout(spec))
     assert machine.engine.pending == 3
     assert Machine(replace(spec, errors=()), 0, MemoryLayout(spec)).engine.pending == 0
+
+
+@pytest.mark.parametrize(("kernel", "early_kill"), [("v5", 1), ("2.6.32", 0)])
+def test_machines_fare_as_the_census_says(kernel: str, early_kill: int) -> None:
+    """Pages of every kind, by row, outcome and who is signalled at once; false alarm ALPHA each."""
+    machine = replace(EVERY_KIND.machine, kernel=kernel, early_kill=early_kill)
+    outcomes, beyond = beyond_the_census(replace(EVERY_KIND, machine=machine), 500)
+    assert outcomes > 20
+    assert beyond == []

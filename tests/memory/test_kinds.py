@@ -13,8 +13,10 @@ from hwsim.kernel.failure import Chance
 from hwsim.machine.machine import Machine
 from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.memory.draw_state import first_look
+from hwsim.memory.flag_array import flag_array
 from hwsim.memory.kinds import KINDS, POOLS
 from hwsim.memory.layout import MemoryLayout
+from hwsim.memory.page_law import state_of
 from hwsim.spec import KernelPoolSpec, MachineSpec, Spec
 from tests.support.copied_tree import ROOT, add, changed, copy_tree, python
 from tests.test_house import SOURCES
@@ -121,14 +123,14 @@ def test_every_file_is_of_a_kind_and_every_kind_has_one() -> None:
 
 
 def test_the_kernels_memory_is_drawn_as_it_is_laid_out() -> None:
-    """What the dense arrays say of a frame is what a first look finds; nobody has touched anything yet."""
+    """What the flag array says of a frame is what a first look finds; nobody has touched anything yet."""
     pools = tuple(KernelPoolSpec(kind, 8, order=use.order) for kind, use in POOLS.items())
     layout = MemoryLayout(Spec("x", 10, 1, 1, MachineSpec(64), (), (), (), pools))
-    kernel, base = Machine(layout.spec, 0, layout).kernel, layout.base
+    machine = Machine(layout.spec, 0, layout)
+    kernel, flags = machine.kernel, flag_array(machine.kernel, 0, machine.draws)
     for pfn in range(64):
         page = first_look(kernel, pfn, Chance(-1, pfn, [], lambda *_: 0.5))
-        assert page.flags == kernel.config.real_flags(int(base.flags[pfn])), page.region.name
-        assert sum(page.holders.values()) == base.refcount[pfn]
+        assert state_of(page) == flags[pfn], page.region.name
 
 
 def _constants(file: Path) -> set[object]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from hwsim.kernel.page_flags import BUDDY, LRU
 from hwsim.machine.snapshot import Mark, Run, Snapshot, snapshot
 from hwsim.memory.kinds import KINDS
 from hwsim.show import plots, style
@@ -83,13 +86,22 @@ def test_a_study_without_lost_writes_says_so() -> None:
 
 def test_a_cell_is_what_most_of_it_is() -> None:
     runs = (Run(0, 30, "reserved", "kernel:reserved"), Run(30, 50, "anon", "a"), Run(80, 20, "free", "free"))
-    found = cells(Snapshot("x", 0, 100, runs, ()), 5)
+    flags = np.full(100, LRU, np.uint32)
+    found = cells(Snapshot("x", 0, 100, runs, (), flags), 5)
     assert [CLASSES[each][0] for each in found] == ["kernel", *["anonymous"] * 3, "free"]
+    flags[40:60] = BUDDY  # the task has never touched them
+    found = cells(Snapshot("x", 0, 100, runs, (), flags), 5)
+    assert [CLASSES[each][0] for each in found] == ["kernel", "anonymous", "free", "anonymous", "free"]
 
 
-def test_a_terabyte_takes_no_array_of_pages() -> None:
+def test_a_terabyte_takes_no_second_array_of_pages() -> None:
     pages = 1 << 28
-    found = cells(Snapshot("x", 0, pages, (Run(0, pages, "anon", "a"),), ()), 6144)
+    flags = np.broadcast_to(np.uint32(LRU), pages)  # four bytes for all of them
+    tracemalloc.start()
+    found = cells(Snapshot("x", 0, pages, (Run(0, pages, "anon", "a"),), (), flags), 6144)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < pages / 4  # bytes
     assert found.size == 6144
     assert set(found.tolist()) == {CLASSES.index(KINDS["anon"].shown)}
 
@@ -108,11 +120,11 @@ def test_the_memory_of_the_dead_is_free() -> None:
     step = ScriptStep(1_000, "exit", {"task": "app.0"}, "script[0]")
     task = TaskSpec("app", regions=(RegionSpec("heap", "anon", 64),))
     spec = Spec("x", 10_000, 1, 1, MachineSpec(128, scrub=ScrubSpec(None)), (), (), (task,), (), (step,))
-    before, after = (
-        next(run.kind for run in snapshot(spec, 0, at).runs if run.name.startswith("app"))
-        for at in (500, 5_000)
-    )
-    assert (before, after) == ("anon", "free")
+    before, after = (snapshot(spec, 0, at) for at in (500, 5_000))
+    kinds = [next(run.kind for run in each.runs if run.name == "app.0/heap") for each in (before, after)]
+    assert kinds == ["anon", "free"]
+    assert (before.flags[:64] & LRU).all()
+    assert (after.flags[:64] == BUDDY).all()
 
 
 def test_the_map_is_the_same_every_time(tmp_path) -> None:

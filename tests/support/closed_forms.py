@@ -12,8 +12,13 @@ from math import exp
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest
 
+from hwsim.explaining.verdicts import NOW, verdicts
+from hwsim.kernel.versions.boot import profile_of
 from hwsim.machine import MemoryLayout, run_replication
+from hwsim.machine.census import machine_census
+from hwsim.memory.layout import family_name
 from hwsim.spec import (
     Delay,
     ErrorSpec,
@@ -228,3 +233,55 @@ def dirty_pages(
     p_both, p_a, p_b = (float((each.mean(axis=1) * weight).mean()) for each in (both, *page))
     shares = {(True, True): p_both, (True, False): p_a - p_both, (False, True): p_b - p_both}
     return seen, shares | {(False, False): 1.0 - sum(shares.values())}
+
+
+class Outcome(NamedTuple):
+    """What memory_failure() made of pages of one memory, and whether a task was signalled at once."""
+
+    memory: str
+    row: int
+    message: str
+    outcome: str
+    at_once: bool
+
+
+def census_against_machines(spec: Spec, machines: int) -> tuple[Counter[Outcome], dict[Outcome, float]]:
+    """(Errors found by the scrubber within a millisecond, by outcome; the share that the census says).
+
+    One error falls anywhere in the memory of each machine in the middle of the run.  A scrubber that is so
+    fast finds it before anybody reads it, whatever the page is, so that what is found is what is there.
+    """
+    at_ns = spec.horizon_ns // 2
+    machine = replace(spec.machine, scrub=ScrubSpec(1_000_000))
+    error = ErrorSpec(count=1, start_ns=at_ns, end_ns=at_ns + 1, permanent=1.0)
+    spec = replace(spec, horizon_ns=at_ns + S, machine=machine, errors=(error,), script=())
+    plan, found = MemoryLayout(spec), Counter[Outcome]()
+    for index in range(machines):
+        result = run_replication(spec, index, plan)
+        (row,) = result.errors
+        if row.found == "scrub" and row.message:  # else the machine check was lost, whatever the page
+            at_once = any(signal.cause in ("early", "forced") for signal in result.signals)
+            found[Outcome(family_name(row.region), row.row, row.message, row.outcome, at_once)] += 1
+    early = (
+        profile_of(machine.kernel).early_kill_default if machine.early_kill is None else machine.early_kill
+    )
+    counted = machine_census(spec, 0, at_ns, ())
+    expected: dict[Outcome, float] = {}
+    for each in counted.counts:
+        for verdict in verdicts(machine, machine.kernel, each.page):
+            at_once = (verdict.sigbus_if_early if early else verdict.sigbus_if_late) == NOW
+            key = Outcome(each.name, verdict.row, verdict.message, verdict.outcome, at_once)
+            share = each.pages * verdict.chance / counted.snapshot.pages
+            expected[key] = expected.get(key, 0.0) + share
+    return found, expected
+
+
+def beyond_the_census(spec: Spec, machines: int, alpha: float = ALPHA) -> tuple[int, list[str]]:
+    """(Outcomes compared; those whose count is not as the census says, at ``alpha`` for all together)."""
+    found, expected = census_against_machines(spec, machines)
+    handled, beyond = sum(found.values()), []
+    for outcome in {**expected, **found}:
+        share = min(1.0, expected.get(outcome, 0.0))
+        if binomtest(found[outcome], handled, share).pvalue < alpha / len(expected):
+            beyond.append(f"{outcome}: {found[outcome]} of {handled}, expected {handled * share:.2f}")
+    return len(expected), beyond

@@ -163,10 +163,11 @@ class AddressMap:
         fixed = self._checked(where)
         return 1 << sum(len(columns) for name, columns in self._columns.items() if name not in fixed)
 
-    def lines_of(self, where: CoordinateRange, limit: int) -> Int64Array:
-        """The physical addresses of the first ``limit`` lines of a range, ascending, int64."""
+    def lines_of(self, where: CoordinateRange, limit: int, first: int = 0) -> Int64Array:
+        """The physical addresses of ``limit`` lines of a range from number ``first`` on, ascending, int64."""
         basis, offset = self._free_lines(where)
-        return gf2.coset(basis, offset, min(limit, 1 << len(basis))) << LINE_SHIFT
+        count = min(limit, (1 << len(basis)) - first)
+        return gf2.coset(basis, offset, count, first) << LINE_SHIFT
 
     def lines_at(self, where: CoordinateRange, free: Mapping[str, Int64Array]) -> Int64Array:
         """The physical addresses of lines of a range, int64: where it is free they are at these coordinates.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
@@ -17,9 +19,11 @@ from hwsim.memory.drawing import (
     touched_each,
     touched_since,
 )
-from hwsim.memory.fork_family import Family, is_shared
-from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.fork_family import Family, copy_regions, is_shared
+from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
+from hwsim.memory.page_class import Floats, PageClass, together
+from hwsim.memory.page_law import MAPPED, PTE_DIRTY, USED, Law, Part, divided, in_swap_cycle, locked, waiting
 from hwsim.rng import Slot
 
 _FLAGS = pg.LRU | pg.SWAPBACKED | pg.UPTODATE | pg.ANON
@@ -54,7 +58,7 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
 
 def _holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     """Who maps the frame; nobody if the page has never been touched, or all have copies of it."""
-    region, now = page.region, kernel.engine.now_ns
+    region, now = page.region, page.looked_ns
     if is_shared(kernel, region):
         family = Family(kernel, region.fork_family or region, page.pgoff, chance.extra)
         return family.holders(region, now)
@@ -66,13 +70,37 @@ def _holders(kernel: Kernel, page: Page, chance: Chance) -> list[Vma]:
     ]
 
 
+def _law(pages: PageClass) -> Law:
+    """In use by the chance that somebody has the frame."""
+    free = 1.0 - _in_use(pages)
+    state = _FLAGS | USED | MAPPED | PTE_DIRTY
+    if any(vma.mlocked for vma in pages.vmas):
+        state = locked(state)
+    layout = pages.region.layout
+    law = in_swap_cycle([Part(free, pg.BUDDY), Part(1.0 - free, state)], layout.swap)
+    return divided(law, layout.pagevec, waiting)
+
+
+def _in_use(pages: PageClass) -> Floats:
+    """A process has touched its own page; a child has a frame besides for what it has copied.
+
+    Of m that share a frame m - 1 take copies at most, and any of the frames meant for copies may get one.
+    """
+    region, vmas = pages.region, pages.vmas
+    family = region.fork_family or region
+    if not any(vma.populated for vma in vmas):
+        own = [vma for vma in vmas if vma.task.parent is None] if region is family else region.vmas
+        return 1.0 - together([pages.untouched(vma) for vma in own])
+    if region is family:
+        return np.ones(1)
+    stored = np.array([1.0 - pages.not_stored(vma, vma.forked_ns) for vma in vmas])
+    copied: Floats = (stored.sum(axis=0) - stored.prod(axis=0)) / len(copy_regions(pages.kernel, family))
+    return copied
+
+
 def _data_lost(page: Page, _dirty: bool) -> bool:
     """No disk has it, unless it was swapped out."""
     return not page.swap_entry
 
 
-BEHAVIOURS = {
-    "anon": Behaviour(
-        Structure(_FLAGS, entries=1), _draw, draw_each=_draw_each, by_first_touch=True, data_lost=_data_lost
-    )
-}
+BEHAVIOURS = {"anon": Behaviour(_law, _draw, draw_each=_draw_each, by_first_touch=True, data_lost=_data_lost)}

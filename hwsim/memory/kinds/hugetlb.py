@@ -10,8 +10,10 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import CACHE, Page
 from hwsim.many_draws import Positions
 from hwsim.memory.drawing import head_of, touched_since, used_lines
-from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
+from hwsim.memory.page_class import PageClass, together
+from hwsim.memory.page_law import MAPPED, PTE_DIRTY, USED, Law, Part
 from hwsim.rng import Slot
 
 
@@ -31,7 +33,7 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
     for vma in region.vmas:
         if vma.alive and vma.covers(page.pgoff):
             u = chance.extra(Slot.PRESENT, vma.number)
-            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, kernel.engine.now_ns, u):
+            if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, page.looked_ns, u):
                 page.map(vma, dirty=True)
 
 
@@ -41,8 +43,15 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
     pages.flags[at] = np.where(pages.is_first(at), pg.HEAD, pg.TAIL)
 
 
-BEHAVIOURS = {
-    "hugetlb": Behaviour(
-        Structure(pg.HEAD, tail=pg.TAIL), _draw, draw_each=_draw_each, kernel_access=used_lines
-    )
-}
+def _law(pages: PageClass) -> Law:
+    """A huge page is free in the pool or in use as a whole: its head has the references and the entries."""
+    free, unmapped = pages.region.layout.huge_free, together(pages.untouched(vma) for vma in pages.vmas)
+    chances = {
+        0: free * np.ones(1),
+        USED: (1.0 - free) * unmapped,
+        USED | MAPPED | PTE_DIRTY: (1.0 - free) * (1.0 - unmapped),
+    }
+    return [Part(chance, pg.HEAD | use, pg.TAIL | use) for use, chance in chances.items()]
+
+
+BEHAVIOURS = {"hugetlb": Behaviour(_law, _draw, draw_each=_draw_each, kernel_access=used_lines)}

@@ -9,15 +9,17 @@ from hwsim.kernel.mm.page_cache import add_to_page_cache, mlock_vma_page
 from hwsim.kernel.mm_types import CACHE, Page
 from hwsim.many_draws import Positions
 from hwsim.memory.drawing import free, pagevec, pagevec_each, stored_since, swap_stage, touched_since
-from hwsim.memory.kinds.behaviour import Behaviour, Structure
+from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
+from hwsim.memory.page_class import PageClass, together
+from hwsim.memory.page_law import MAPPED, USED, Law, Part, divided, in_swap_cycle, locked, waiting
 from hwsim.rng import Slot
 
 _FLAGS = pg.LRU | pg.SWAPBACKED | pg.UPTODATE
 
 
 def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
-    region, now = page.region, kernel.engine.now_ns
+    region, now = page.region, page.looked_ns
     mapping = region.mapping
     if mapping is not None:
         add_to_page_cache(page, mapping)
@@ -57,6 +59,25 @@ def _draw_each(pages: PageArray, at: Positions) -> None:
     pagevec_each(pages, at)
 
 
+def _law(pages: PageClass) -> Law:
+    """A hole nobody has touched is a free frame, one that was only read a clean page of zeroes."""
+    layout, vmas = pages.region.layout, pages.vmas
+    state = _FLAGS | USED
+    unmapped = together(pages.untouched(vma) for vma in vmas)
+    if layout.populate:
+        dirty = state | pg.DIRTY
+        law = [Part(unmapped, dirty), Part(1.0 - unmapped, dirty | MAPPED)]
+    else:
+        clean = together(pages.not_stored(vma, vma.since_ns) for vma in vmas)
+        law = [
+            Part(unmapped, pg.BUDDY),
+            Part(clean - unmapped, state | MAPPED),
+            Part(1.0 - clean, state | MAPPED | pg.DIRTY),
+        ]
+    law = divided(law, pages.locked_share(unmapped), locked)
+    return divided(in_swap_cycle(law, layout.swap), layout.pagevec, waiting)
+
+
 def _data_lost(page: Page, dirty: bool) -> bool:
     """One that was only ever read is a page of zeroes."""
     return dirty and not page.swap_entry
@@ -69,7 +90,7 @@ def _write_lost(page: Page) -> bool:
 
 BEHAVIOURS = {
     "shm": Behaviour(
-        Structure(_FLAGS | pg.DIRTY, references=2, entries=1),
+        _law,
         _draw,
         draw_each=_draw_each,
         by_first_touch=True,
