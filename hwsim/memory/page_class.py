@@ -71,6 +71,14 @@ def together(chances: Iterable[Floats]) -> Floats:
     return total
 
 
+def on_average(chances: Iterable[Floats]) -> Floats:
+    """How many of several things are so."""
+    total = np.zeros(1)
+    for each in chances:
+        total = total + each
+    return total
+
+
 def no_event(per_ns: float, since_ns: Floats | float, now_ns: Floats | float) -> Floats:
     """That a Poisson stream of this rate had no event from ``since_ns`` up to now."""
     return exp_of_each(-per_ns * np.atleast_1d(np.float64(now_ns) - since_ns))
