@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from hwsim.elementary import added
+from hwsim.elementary import Floats, added
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState, lookup
 from hwsim.kernel.gather import gather
@@ -23,7 +22,6 @@ from hwsim.rng import binomial
 LOW, HIGH = 0.025, 0.975  # of the machines that the law can give
 _STRIDE = 197  # has no divisor in common with the clocks: each is paired with another draw
 _CHUNK = 1 << 20  # pages
-Floats = npt.NDArray[np.float64]
 Units = tuple[int, float, Floats]  # (allocations, pages of each that are meant, their chance)
 
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hwsim.elementary import Floats
 from hwsim.kernel.mm_types import Region
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import MachineSpec
@@ -21,7 +21,6 @@ from hwsim.spec import MachineSpec
 _CLOCKS = 512
 _PHASE = 1 << 20  # names of draws that are no slots: the flusher's phase, then those of the calls
 _SCALE = 1.0 / 2**64
-Floats = npt.NDArray[np.float64]
 
 
 class InodeClock(NamedTuple):

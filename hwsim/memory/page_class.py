@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from hwsim.elementary import exp_of_each
+from hwsim.elementary import Floats, exp_of_each
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Region, Vma
 from hwsim.memory.inode_clock import InodeClock
 from hwsim.spec import MachineSpec
 
-Floats = npt.NDArray[np.float64]
 ClockOf = Callable[[Region, MachineSpec, int], InodeClock]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hwsim.elementary import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
@@ -22,7 +23,7 @@ from hwsim.memory.drawing import (
 from hwsim.memory.fork_family import Family, copy_regions, is_shared
 from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
-from hwsim.memory.page_class import Floats, PageClass, on_average, together
+from hwsim.memory.page_class import PageClass, on_average, together
 from hwsim.memory.page_law import MAPPED, PTE_DIRTY, USED, Law, Part, divided, in_swap_cycle, locked, waiting
 from hwsim.rng import Slot
 
