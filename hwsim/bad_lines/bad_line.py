@@ -61,6 +61,8 @@ class LateTouches:
     loops: int = 0  # of handlers that returned to the access
     seen: dict[int, list[Vma]] | None = None  # made with the first touch: most have none
     gone: dict[int, int] | None = None
+    drawn: dict[Vma, int | None] | None = None  # the next touches that were asked for last
+    drawn_for: tuple[int, int] = (0, 0)  # and of when they are: since what time, after what time
 
     def clear(self) -> None:
         """A boot is over: no entry is left."""
@@ -68,7 +70,7 @@ class LateTouches:
             gone = self.gone = self.gone or {}
             for place, mappings in self.seen.items():
                 gone[place] = gone.get(place, 0) + len(mappings)
-        self.seen = None
+        self.seen = self.drawn = None
         self.to_come, self.come, self.remapped, self.loops = {}, (), (), 0
 
 

@@ -63,7 +63,16 @@ def expect_truncation(line: BadLine, rate_per_ns: float) -> None:
 
 
 def next_touch_ns(line: BadLine, vma: Vma, anchor_ns: int) -> int | None:
-    """When the task next touches the page, after now: None if never."""
+    """When the task next touches the page, after now: None if never.  At one moment it is drawn once."""
+    touches, drawn_for = line.touches, (anchor_ns, line.around.engine.now_ns)
+    if touches.drawn is None or touches.drawn_for != drawn_for:
+        touches.drawn, touches.drawn_for = {}, drawn_for
+    if vma not in touches.drawn:
+        touches.drawn[vma] = _draw_touch(line, vma, anchor_ns)
+    return touches.drawn[vma]
+
+
+def _draw_touch(line: BadLine, vma: Vma, anchor_ns: int) -> int | None:
     load, store = vma.region.touch_rates(line.page.pgoff if line.page else 0)
     rate = load + store
     if rate <= 0.0:

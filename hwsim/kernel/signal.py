@@ -85,14 +85,15 @@ def unblock(task: Task) -> None:
 
 def _note(kernel: Kernel, signal: Signal) -> None:
     signal.sent_ns = kernel.engine.now_ns
-    kernel.event(
-        "signal",
-        task=signal.task.name,
-        pid=signal.task.pid,
-        signal=signal.signal,
-        code=signal.code,
-        cause=signal.cause,
-        address=signal.address,
-    )
+    if kernel.trace is not None:  # building the facts costs more than a test
+        kernel.event(
+            "signal",
+            task=signal.task.name,
+            pid=signal.task.pid,
+            signal=signal.signal,
+            code=signal.code,
+            cause=signal.cause,
+            address=signal.address,
+        )
     for watcher in kernel.handler_watchers:
         watcher.signalled(signal)

@@ -56,6 +56,17 @@ class UserTask(Sleeper, UserSpace):
 
     name = ""  # of the place: SimPy's is that of a function
 
+    # What a place has until something happens in it.
+    task: Task | None = None
+    access: Signal | None = None  # of the access that a handler is about to return to
+    file: OpenFile | None = None  # of its fsync table: one session after another
+    fsync_ns = 0  # phase of its periodic fsync
+    fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
+    once = False  # forked by a script: no supervisor brings it back
+    left_ns = 0  # when a process last ended here
+    struck = False  # an error, or its own end, has ended a process here in this boot
+    _exit_ns: int | None = None  # when it ends by itself, once that is drawn
+
     def __init__(
         self, kernel: Kernel, draws: Draws, group: Supervisor, name: str, number: int, parent: UserTask | None
     ) -> None:
@@ -69,18 +80,9 @@ class UserTask(Sleeper, UserSpace):
         self.private: dict[str, Region] = {}  # region name -> frames of its own
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
         self.unseen: dict[str, tuple[RegionSpec, int, int]] = {}  # what nobody has looked at: its VMA to be
-        self.task: Task | None = None
-        self.access: Signal | None = None  # of the access that a handler is about to return to
-        self.file: OpenFile | None = None  # of its fsync table: one session after another
-        self.fsync_ns = 0  # phase of its periodic fsync
-        self.fsync_call: tuple[int, int] | None = None  # as the inode knows of it: who is gone calls nothing
         self.lifetime_ns = group.spec.lifetime_ns
         self.stores_per_ns = group.stores_per_ns
-        self.once = False  # forked by a script: no supervisor brings it back
-        self.left_ns = 0  # when a process last ended here
-        self.struck = False  # an error, or its own end, has ended a process here in this boot
         self._draws = draws
-        self._exit_ns: int | None = None  # when it ends by itself, once that is drawn
         self._inbox: deque[Signal] = deque()
         self._returning: list[Bell] = []  # accesses that wait for the handlers to be through
 

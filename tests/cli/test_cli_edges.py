@@ -80,6 +80,7 @@ def test_the_public_names_are_these_and_all_exist():
         "Scenario",
         "ScenarioError",
         "__version__",
+        "census",
         "compare",
         "explain",
         "load",
