@@ -13,8 +13,8 @@ import json, resource, time
 from hwsim.machine import Machine, MemoryLayout
 from hwsim.study.conduct import prepared
 
-limit = {limit}
-overrides = ['dram.fault=[{{ mode = "bank", permanent = 0.6 }}]', *([f"dram.max_lines={{limit}}"] if limit else [])]
+limits = ["dram.max_lines={limit}"] if {limit} else []
+overrides = ['dram.fault=[{{ mode = "bank", permanent = 0.6 }}]', *limits]
 spec = prepared("scenarios/row-fault.toml", overrides=overrides).spec
 begin = time.process_time()
 machine = Machine(spec, 3, MemoryLayout(spec))
@@ -22,9 +22,10 @@ machine.run()
 result = machine.result()
 seconds = time.process_time() - begin
 fault = next(each for each in result.faults if each.outcome == "UE")
+megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 print(json.dumps({{
-    "seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "ruined": fault.ruined,
-    "end": fault.end, "rows": len(result.errors), "lines": len(machine.bad_lines.all), "panics": result.row.panics,
+    "seconds": seconds, "mb": megabytes, "panics": result.row.panics, "ruined": fault.ruined,
+    "end": fault.end, "rows": len(result.errors), "lines": len(machine.bad_lines.all),
 }}))
 """
 
