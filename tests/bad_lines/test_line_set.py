@@ -255,17 +255,18 @@ def test_the_next_place_of_the_scrubber_is_that_of_the_next_visit(period_ns: int
         assert next((place for place in places if place >= ahead), places[0]) == wanted
 
 
-def test_pages_of_a_range_are_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Dimms(BANK)
+@pytest.mark.parametrize("mode", ["row", "column", "bank", "channel"])
+def test_pages_of_a_range_are_its_lines(mode: str) -> None:
+    made = Dimms(replace(BANK, rates=((mode, 0.0, 1.0, None),)))
     where = made.draw(np.random.default_rng(3)).where
-    lines = made.lines(where, LINES, np.random.default_rng(0))
-    for piece in (64, 1 << 20):
-        monkeypatch.setattr("hwsim.hardware.dram.dram_fault._PIECE", piece)
-        pfns, bits = made.pages(where, None, np.random.default_rng(0))
+    lines = made.lines(where, 1 << 20, np.random.default_rng(0))
+    for limit in (None, lines.size // 3):
+        pfns, bits = made.pages(where, limit, np.random.default_rng(0))
         listed = [
             pfn * 4096 + line * 64
             for pfn, word in zip(pfns.tolist(), bits.tolist(), strict=True)
             for line in range(64)
             if word >> line & 1
         ]
-        assert listed == lines.tolist()
+        wanted = lines if limit is None else made.lines(where, limit, np.random.default_rng(0))
+        assert listed == wanted.tolist()
