@@ -27,6 +27,8 @@ OWNER, HANDLER, INJECTOR, ISOLATED = "owner", "handler", "injector", "isolated"
 # What a page-table entry can be.
 PRESENT, POISON, SWAP, NONE = "present", "poison", "swap", "none"
 
+FIRST_PAGE = 0x400  # virtual page of the first mapping of a process
+
 
 @dataclass(slots=True, eq=False)
 class Pte:
@@ -318,7 +320,7 @@ class Task:
     vmas: dict[str, Vma] = field(default_factory=dict)
     files: dict[tuple[str, str], OpenFile | None] = field(default_factory=dict)  # (file, fd) of a script
     vmas_made: int = 0  # the number of a VMA that has gone is not given to another
-    next_start: int = 0x400  # first virtual page of the next mapping
+    next_start: int = FIRST_PAGE  # first virtual page of the next mapping
     blocked: bool = False  # SIGBUS
     ignored: bool = False
     caught: bool = False  # has a handler for SIGBUS

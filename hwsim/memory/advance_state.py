@@ -14,7 +14,7 @@ from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm.memory import DIRTIES, THROUGH, store_under_page_lock
 from hwsim.kernel.mm.page_cache import inode_of, mlock_vma_page
 from hwsim.kernel.mm.page_lock import end_io
-from hwsim.kernel.mm_types import Page, Vma
+from hwsim.kernel.mm_types import Page, Region, Vma
 from hwsim.units import LINES_PER_PAGE
 
 _STEP, _WHO = 1 << 40, 1 << 41  # names of the draws that belong to no VMA
@@ -37,9 +37,12 @@ def sharers(page: Page) -> list[Vma]:
 
 def quiet_stores(page: Page, permanent: bool) -> list[tuple[float, Vma | None]]:
     """Who dirties the page without meeting its bad line, and how often; None is write()."""
-    rates: list[tuple[float, Vma | None]] = [
-        (quiet_rates(vma, page.pgoff, permanent)[1], vma) for vma in sharers(page)
-    ]
+    rates: list[tuple[float, Vma | None]] = []
+    known: dict[Region, float] = {}  # most map one region
+    for vma in sharers(page):
+        if vma.region not in known:
+            known[vma.region] = quiet_rates(vma, page.pgoff, permanent)[1]
+        rates.append((known[vma.region], vma))
     if page.region.layout.is_file:
         write = page.region.touch_rates(page.pgoff)[1]
         share = min(1.0, page.region.layout.lines_per_touch / LINES_PER_PAGE)

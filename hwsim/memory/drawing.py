@@ -36,6 +36,12 @@ def stored_since(vma: Vma, index: int, since_ns: int, now_ns: int, u: float) -> 
     return store > 0.0 and u < 1.0 - exp(-store * (now_ns - since_ns))
 
 
+def chances_since(vma: Vma, index: int, since_ns: int, now_ns: int) -> tuple[float, float]:
+    """The chances that the task has touched the page since ``since_ns``, and that it has stored to it."""
+    load, store = vma.region.touch_rates(index)
+    return 1.0 - exp(-(load + store) * (now_ns - since_ns)), 1.0 - exp(-store * (now_ns - since_ns))
+
+
 def swap_stage(page: Page, chance: Chance) -> None:
     """Where the page stands in its round through the swap cache."""
     cycle = page.region.layout.swap

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from hwsim.kernel.mm.memory import copy_page_range
-from hwsim.kernel.mm.mmap import do_mmap, dup_vma, next_number, unmapped_area
+from hwsim.kernel.mm.mmap import do_mmap, dup_vma, vma_number
 from hwsim.kernel.mm_types import Region, Task
-from hwsim.spec import RegionSpec, ScriptStep
+from hwsim.spec import ScriptStep
 from hwsim.userspace.open_files import file_to_map, inherit_files, open_own_files
 from hwsim.userspace.sigbus import UNCAUGHT
-from hwsim.userspace.user_task import UserTask
+from hwsim.userspace.user_task import Supervisor, UserTask
 
 
 def execve(member: UserTask, pid: int, script: tuple[ScriptStep, ...], *, first: bool) -> None:
     """A new process: exec, map everything, populate; the ``first`` of a group fills what all share."""
-    task = _new_task(member, pid, None)
+    task, group = _new_task(member, pid, None), member.group
     open_own_files(member, task, script)
     revived: list[Region] = []
-    for spec in member.group.spec.regions:
-        _map(member, task, spec, revived, first=first)
+    for nth, spec in enumerate(group.spec.regions):
+        if spec.name in group.common:
+            _map_common(member, task, nth, revived, first=first)
+        elif spec.name in member.private:  # other memory of its own waits until somebody looks at it
+            _take(member.private[spec.name], task.started_ns, revived)
+            _map_own(task, nth, group, member.private[spec.name])
+    task.vmas_made, task.next_start = len(group.spec.regions), group.starts[-1]
     _is_there(member, revived)
 
 
@@ -55,51 +60,49 @@ def _new_task(member: UserTask, pid: int, parent: Task | None) -> Task:
     return task
 
 
-def _map(member: UserTask, task: Task, spec: RegionSpec, revived: list[Region], *, first: bool) -> None:
-    """One region: memory of its own, a file, or a segment of the group."""
-    common, now_ns = member.group.common.get(spec.name), member.engine.now_ns
-    if common is None:
-        own = member.private.get(spec.name)
-        if own is None:
-            member.unseen[spec.name] = spec, unmapped_area(task, spec.pages), next_number(task)
-        else:
-            _take(own, now_ns, revived)
-            _map_own(task, spec, own, unmapped_area(task, spec.pages), next_number(task))
-        return
-    mapping, file = common.mapping, None
+def _map_common(member: UserTask, task: Task, nth: int, revived: list[Region], *, first: bool) -> None:
+    """The nth region of the group: a file, or a segment of all."""
+    group, now_ns = member.group, task.started_ns
+    spec = group.spec.regions[nth]
+    region, file = group.common[spec.name], None
+    mapping = region.mapping
     if spec.file is not None:
         mapping = member.kernel.mem_map.by_name[f"file:{spec.file}"].mapping
         file = file_to_map(task, spec.file, mapping, now_ns)
     else:
-        _take(common, now_ns, revived)
+        _take(region, now_ns, revived)
     vma = do_mmap(
         task,
         spec.name,
-        common,
+        region,
         spec.pages,
         since_ns=now_ns,
+        start=group.starts[nth],
+        number=vma_number(task, nth),
         shared=True,
         mapping=mapping,
-        anon_vma=common.anon_vma if mapping is None else None,
+        anon_vma=region.anon_vma if mapping is None else None,
         mlocked=spec.mlock,
         populated=spec.populate and (file is not None or first),
         file=file,
     )
     if file is None:
-        common.vmas.append(vma)
-    elif common.mapping is not None:
-        common.vmas = [vma]
+        region.vmas.append(vma)
+    elif region.mapping is not None:
+        region.vmas = [vma]
 
 
-def _map_own(task: Task, spec: RegionSpec, region: Region, start: int, number: int) -> None:
+def _map_own(task: Task, nth: int, group: Supervisor, region: Region) -> None:
+    """The nth region of the group is memory of the process alone."""
+    spec = group.spec.regions[nth]
     vma = do_mmap(
         task,
         spec.name,
         region,
         spec.pages,
         since_ns=task.started_ns,
-        start=start,
-        number=number,
+        start=group.starts[nth],
+        number=vma_number(task, nth),
         mapping=region.mapping,
         anon_vma=region.anon_vma if region.mapping is None else None,
         mlocked=spec.mlock,
@@ -110,19 +113,20 @@ def _map_own(task: Task, spec: RegionSpec, region: Region, start: int, number: i
 
 
 def see_own(member: UserTask, region: Region, name: str) -> None:
-    """Somebody first looks at memory of the place: its process has mapped it since its start, or is dead."""
+    """Somebody looks at memory of the place: its first process has mapped it since its start, or is dead."""
     if member.parent is not None:
         member.copies[name] = region
         return
-    member.private[name] = region
-    unseen, task = member.unseen.pop(name, None), member.task
-    if unseen is None or task is None:
+    if name in member.private:
         return
-    if task.alive:
-        _map_own(task, unseen[0], region, *unseen[1:])
-        task.vmas = dict(sorted(task.vmas.items(), key=lambda each: each[1].number))
-    else:
+    member.private[name] = region
+    task, group = member.task, member.group
+    if task is not None and not task.alive:
         region.release()
+    elif task is not None:
+        nth = next(n for n, spec in enumerate(group.spec.regions) if spec.name == name)
+        _map_own(task, nth, group, region)
+        task.vmas = dict(sorted(task.vmas.items(), key=lambda each: each[1].number))
 
 
 def _take(region: Region, now_ns: int, revived: list[Region]) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from operator import attrgetter
 
 from hwsim.elementary import added
 from hwsim.engine import SIGNAL_DELIVERY, Alarm
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import release_region
-from hwsim.kernel.mm_types import AddressSpace, Region, Signal, Task
+from hwsim.kernel.mm_types import FIRST_PAGE, AddressSpace, Region, Signal, Task
 from hwsim.kernel.signal import SIGKILL
 from hwsim.memory.users import files_of
 from hwsim.record import Cause, Code, Result
@@ -46,6 +47,7 @@ class TaskGroup(Supervisor):
     shared: list[Region] = field(default_factory=list)
     common: dict[str, Region] = field(default_factory=dict)  # by region name: what all members map alike
     asked: AddressSpace | None = None  # the file of its fsync table, once anybody has looked at it
+    starts: list[int] = field(init=False)
     stores_per_ns: float = field(init=False)
     restarts: int = 0  # deaths of errors that a start has answered: one of all that died together
     _planned: set[Alarm] = field(default_factory=set)  # restarts to come
@@ -55,6 +57,7 @@ class TaskGroup(Supervisor):
 
     def __post_init__(self) -> None:
         self._files = tuple(f"file:{name}" for name in files_of(self.spec))
+        self.starts = list(accumulate((each.pages + 16 for each in self.spec.regions), initial=FIRST_PAGE))
         self.stores_per_ns = 1e-9 * added(
             region.pages * touch.share * touch.store_per_s
             for region in self.spec.regions
@@ -93,10 +96,10 @@ class TaskGroup(Supervisor):
                     self.shared.append(common)
                 else:
                     self._look_at(f"file:{spec.file}")
+        for region in list(mem_map.regions.made.values()):  # somebody was there before the group
+            self.looked_at(region)
         if self.spec.children or self._script or self._kernel.trace is not None:
             self._look_at_all(self.members)
-        for region in list(mem_map.regions.made.values()):
-            self.looked_at(region)
 
     def _look_at_all(self, members: list[UserTask]) -> None:
         own = [spec.name for spec in self.spec.regions if spec.name not in self.common]
@@ -109,17 +112,14 @@ class TaskGroup(Supervisor):
                 self._look_at(name)
 
     def _look_at(self, name: str) -> None:
-        region = self._kernel.mem_map.by_name.get(name)
-        if region is not None:
-            self.looked_at(region)
+        self._kernel.mem_map.by_name.get(name)  # by which all its users are told
 
     def looked_at(self, region: Region) -> None:
         """Somebody looks at a region: what the group has done to it since the boot is done now."""
         if not self.members:  # not booted yet
             return
         if region.name in self._files:
-            if region.name not in self._seen:
-                self._see_file(region)
+            self._see_file(region)
             return
         place, _, name = region.name.partition("/")
         group, *numbers = place.split(".")

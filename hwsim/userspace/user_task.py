@@ -17,7 +17,7 @@ from hwsim.kernel.mm_types import AddressSpace, OpenFile, Region, Signal, Task, 
 from hwsim.kernel.signal import BUS_MCEERR_AO, SIGKILL, unblock
 from hwsim.record import Result
 from hwsim.rng import Draws, Slot
-from hwsim.spec import RegionSpec, TaskSpec
+from hwsim.spec import TaskSpec
 from hwsim.userspace.sigbus import UNCAUGHT, action_of, by_step, map_fresh_page, repeat_access, touch_page
 
 _FOR_EVER_NS = 1 << 62  # 146 years: no run is longer, and SQLite can hold it
@@ -33,6 +33,7 @@ class Supervisor:
     shared: list[Region]  # segments of the group
     common: dict[str, Region]  # by region name: what all members map alike
     asked: AddressSpace | None  # the file of its fsync table, once anybody has looked at it
+    starts: list[int]  # the first virtual page of each region of a process, and of what comes after
     stores_per_ns: float  # of one task, into all of its memory together
 
     def die(
@@ -79,7 +80,6 @@ class UserTask(Sleeper, UserSpace):
         self.children: list[UserTask] = []
         self.private: dict[str, Region] = {}  # region name -> frames of its own
         self.copies: dict[str, Region] = {}  # of a child: region name -> copy-on-write frames
-        self.unseen: dict[str, tuple[RegionSpec, int, int]] = {}  # what nobody has looked at: its VMA to be
         self.lifetime_ns = group.spec.lifetime_ns
         self.stores_per_ns = group.stores_per_ns
         self._draws = draws

@@ -26,9 +26,11 @@ def do_mmap(
 ) -> Vma:
     """mmap(): a new VMA, after the last one unless it is told where to ``start``."""
     if start is None:
-        start = unmapped_area(task, pages)
+        start = task.next_start
+        task.next_start += pages + 16
     if number is None:
-        number = next_number(task)
+        number = vma_number(task, task.vmas_made)
+        task.vmas_made += 1
     task.vmas[name] = vma = Vma(
         task,
         name,
@@ -48,20 +50,11 @@ def do_mmap(
     return vma
 
 
-def unmapped_area(task: Task, pages: int) -> int:
-    """get_unmapped_area(): the first virtual page of the next mapping, which is taken now."""
-    start = task.next_start
-    task.next_start += pages + 16
-    return start
-
-
-def next_number(task: Task) -> int:
-    """The number of the task's next VMA: no other ever has it."""
-    number = task.number * 64 + task.vmas_made
-    if task.vmas_made >= 64:  # out of the way of the next task's
-        number = 1 << 40 | task.number << 20 | task.vmas_made
-    task.vmas_made += 1
-    return number
+def vma_number(task: Task, nth: int) -> int:
+    """The number of the nth VMA that the task makes: no other ever has it."""
+    if nth >= 64:  # out of the way of the next task's
+        return 1 << 40 | task.number << 20 | nth
+    return task.number * 64 + nth
 
 
 def find_vma(task: Task, name: str, pgoff: int) -> Vma | None:

@@ -8,7 +8,7 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_cache import add_to_page_cache, mlock_vma_page
 from hwsim.kernel.mm_types import CACHE, Page
 from hwsim.many_draws import Positions
-from hwsim.memory.drawing import free, pagevec, pagevec_each, stored_since, swap_stage, touched_since
+from hwsim.memory.drawing import chances_since, free, pagevec, pagevec_each, swap_stage
 from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
 from hwsim.memory.page_class import PageClass, together
@@ -27,12 +27,17 @@ def _draw(kernel: Kernel, page: Page, chance: Chance) -> None:
         page.get(CACHE)
     page.flags = _FLAGS
     written = region.layout.populate
+    chances: dict[int, tuple[float, float]] = {}  # by their start: all touch the segment alike
     for vma in region.vmas:
         if not vma.alive or not vma.covers(page.pgoff):
             continue
-        u = chance.extra(Slot.PRESENT, vma.number)
-        if vma.populated or touched_since(vma, page.pgoff, vma.since_ns, now, u):
-            stored = vma.populated or stored_since(vma, page.pgoff, vma.since_ns, now, u)
+        touched = stored = vma.populated
+        if not vma.populated:
+            u, since_ns = chance.extra(Slot.PRESENT, vma.number), vma.since_ns
+            if since_ns not in chances:
+                chances[since_ns] = chances_since(vma, page.pgoff, since_ns, now)
+            touched, stored = u < chances[since_ns][0], u < chances[since_ns][1]
+        if touched:
             page.map(vma, dirty=stored, writable=stored)
             written = written or stored
     if not written and not page.ptes:
