@@ -27,7 +27,7 @@ from benchmarks.worlds import DAY_NS, GIB, reference
 from hwsim.kernel.error_states import classify, lookup
 from hwsim.kernel.versions import v5
 from hwsim.machine import Machine, MemoryLayout, run_replication
-from hwsim.spec import ErrorSpec, FileSpec, MachineSpec, RegionSpec, Spec, TaskSpec, Touch
+from hwsim.spec import MachineSpec, RegionSpec, Spec, TaskSpec
 from hwsim.study.census import census
 from tests.support.worlds import events_of
 
@@ -250,24 +250,6 @@ def test_building_a_machine_that_is_played(capsys: pytest.CaptureFixture[str]) -
 
 
 BUILD_CALLS = 66  # with Python 3.11
-
-
-def test_what_one_quiet_machine_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    """A machine-year at a field rate: few errors, so the cost is building the machine."""
-    spec = Spec(
-        "field",
-        365 * DAY_NS,
-        1,
-        1,
-        MachineSpec(memory_pages=64 * GIB, cpus=16),
-        errors=(ErrorSpec(0.02 / (365 * 86_400)),),
-        files=(FileSpec("f", GIB, touch=(Touch(1.0, 1e-6, 1e-6),)),),
-        tasks=(TaskSpec("t", 24, regions=(RegionSpec("heap", "anon", GIB),), restart_ns=1),),
-    )
-    layout = MemoryLayout(spec)
-    taken = median(_seconds(lambda: [run_replication(spec, index, layout) for index in range(200)], 3)) / 200
-    with capsys.disabled():
-        print(f"\none machine-year without or with one error: {taken * 1e6:.0f} us a replication")
 
 
 def test_help_is_quick_and_light(capsys: pytest.CaptureFixture[str]) -> None:

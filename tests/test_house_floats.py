@@ -46,6 +46,7 @@ WHOLE_NUMBERS = {  # what is added there
     "kernel/page_ranges.py within": "pages",
     "lost_writes/lost_write.py _stale_reads": "reads",
     "machine/sums.py replication_row": "what rows count",
+    "memory/census.py _range": "allocations",
     "memory/users.py __init__": "places of tasks",
     "scenario/valid_parts.py _laid_out": "frames",
     "scenario/valid_parts.py place_pages": "pages",

@@ -186,7 +186,8 @@ class LineSet(Latent, Ruined):
         self._since_ns = [around.engine.now_ns] * (number + 1)
         known = np.fromiter(around.by_pfn, np.int64)
         alone = np.append(cells.unsure | (cells.fact("evict_per_s") > 0.0), False)[self._cell]
-        alone |= np.isin(self._pfn, known)
+        places = np.minimum(np.searchsorted(self._pfn, known), self._pfn.size - 1)
+        alone[places[self._pfn[places] == known]] = True
         for at in np.flatnonzero(alone & self._latent).tolist():
             self._take_out(at)
         self._apart = {}

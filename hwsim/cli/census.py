@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hwsim.explaining.verdicts import Verdict
-    from hwsim.study.census import Census, PageClass
+    from hwsim.study.census import Census, ClassRow
 
 
 @guarded
@@ -95,7 +95,7 @@ def _classes(found: Census) -> Table:
     return table
 
 
-def _pages(each: PageClass) -> str:
+def _pages(each: ClassRow) -> str:
     from hwsim import units
 
     lines = [f"{each.drawn:,}", units.human_bytes(each.drawn * units.PAGE_BYTES)]

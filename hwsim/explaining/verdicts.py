@@ -39,10 +39,12 @@ def verdicts(spec: MachineSpec, kernel: str, page: PageState) -> tuple[Verdict, 
     profile = booted(kernel, spec.switches)
     late, early = (replace(spec, kernel=kernel, early_kill=each) for each in (0, 1))
     fail = max(page.unmap_fail, profile.unmap_retry_chance) if page.state & MAPPED else 0.0
-    fail **= profile.n_unmap_tries
+    all_fail = fail
+    for _ in range(profile.n_unmap_tries - 1):
+        all_fail *= fail
     own_cpu = 1.0 / spec.cpus if page.state & IN_PAGEVEC else 0.0
     found: dict[Verdict, float] = {}
-    for fails, with_fails in ((0, 1.0 - fail), (profile.n_unmap_tries, fail)):
+    for fails, with_fails in ((0, 1.0 - all_fail), (profile.n_unmap_tries, all_fail)):
         for cpu, on_cpu in ((1, 1.0 - own_cpu), (0, own_cpu)):
             chance = with_fails * on_cpu
             if chance > 0.0:

@@ -136,18 +136,21 @@ class Inode:
         """Bring the inode up to now."""
         if now_ns == self._as_of_ns and not self._rates_are_old and now_ns != self._flusher.changed_ns:
             return
-        call = self._last_call_ns(now_ns)
-        if call is not None and call > self.clean_ns:
-            self._clean(call)
-        if self._is_far(now_ns):
-            self._draw_stationary(now_ns)
-        while (due := self._due_ns()) is not None and due <= now_ns:
-            self._clean(due)
+        self._write_until(now_ns)
         if self._rates_are_old:
             self._rates_are_old = False
             if self._others is None or self._others > now_ns:
                 self._draw_from_ns = now_ns
         self._as_of_ns = now_ns
+
+    def _write_until(self, time_ns: int) -> None:
+        call = self._last_call_ns(time_ns)
+        if call is not None and call > self.clean_ns:
+            self._clean(call)
+        if self._is_far(time_ns):
+            self._draw_stationary(time_ns)
+        while (due := self._due_ns()) is not None and due <= time_ns:
+            self._clean(due)
 
     def clean_at(self, now_ns: int) -> int:
         """When, up to now, all its pages were last clean."""
@@ -165,6 +168,7 @@ class Inode:
 
     def mark_dirty(self, dirtied_ns: int) -> None:
         """__mark_inode_dirty(I_DIRTY_PAGES): a page was stored to, now or since somebody looked last."""
+        self._write_until(dirtied_ns)  # what was written before does not make up for this store
         if dirtied_ns >= self.clean_ns:
             self._marked_ns = self._first(self._marked_ns, dirtied_ns)
             self._as_of_ns = -1
@@ -184,8 +188,7 @@ class Inode:
 
     def _clean(self, now_ns: int) -> None:
         self.clean_ns = self._draw_from_ns = now_ns
-        if self._marked_ns is not None and self._marked_ns <= now_ns:
-            self._marked_ns = None  # a store that came after this write-out makes the inode dirty again
+        self._marked_ns = None
 
     def _due_ns(self) -> int | None:
         """The wake that finds the inode old enough: inode_dirtied_after() of now - E is false."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hwsim.elementary import added
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState, lookup
 from hwsim.kernel.gather import gather
@@ -15,13 +16,13 @@ from hwsim.kernel.kernel import Kernel
 from hwsim.memory.flag_array import Flags, Piece, pieces
 from hwsim.memory.inode_clock import by_law
 from hwsim.memory.layout import family_name
-from hwsim.memory.page_class import PageClass
+from hwsim.memory.page_class import PageClass, on_average
 from hwsim.memory.page_law import MAPPED, NO_STRUCT_PAGE, PTE_DIRTY, Asker
 from hwsim.rng import binomial
 
 LOW, HIGH = 0.025, 0.975  # of the machines that the law can give
+_STRIDE = 197  # has no divisor in common with the clocks: each is paired with another draw
 _CHUNK = 1 << 20  # pages
-Floats = npt.NDArray[np.float64]
 Units = tuple[int, float, Floats]  # (allocations, pages of each that are meant, their chance)
 
 
@@ -124,18 +125,15 @@ def _range(units: list[Units]) -> tuple[float, float, float]:
     Given its clock, a machine's count is binomial; over the clocks it is spread besides.
     """
     total = sum(number for number, _, _ in units)
-    mean = sum((number * each) * chance for number, each, chance in units)
-    size = float(np.mean(mean)) / float(np.mean(sum(number * chance for number, _, chance in units)))
-    chances = np.minimum(1.0, mean / (size * total))
+    pages = on_average((number * each) * chance for number, each, chance in units)
+    allocations = on_average(number * chance for number, _, chance in units)
+    mean = added(pages.tolist()) / len(pages)
+    size = mean / (added(allocations.tolist()) / len(allocations))
+    chances = np.minimum(1.0, pages / (size * total)).tolist()
     if len(chances) == 1:
-        low, high = (size * binomial(u, total, float(chances[0])) for u in (LOW, HIGH))
+        low, high = (size * binomial(u, total, chances[0]) for u in (LOW, HIGH))
     else:
-        us = (np.arange(len(chances)) * _STRIDE % len(chances) + 0.5) / len(chances)
-        counts = sorted(
-            size * binomial(u, total, chance) for u, chance in zip(us.tolist(), chances.tolist(), strict=True)
-        )
+        us = ((nth * _STRIDE % len(chances) + 0.5) / len(chances) for nth in range(len(chances)))
+        counts = sorted(size * binomial(u, total, chance) for u, chance in zip(us, chances, strict=True))
         low, high = (counts[int(u * len(counts))] for u in (LOW, HIGH))
-    return float(np.mean(mean)), low, high
-
-
-_STRIDE = 197  # odd, so that clocks and draws within them are paired in every way
+    return mean, low, high

@@ -18,6 +18,7 @@ from hwsim.rng import Draws, Slot
 
 _PAGES = -6_000_000_000  # and below, one for each region: names of draws
 _CHUNK = 1 << 16  # allocations drawn at a time: what is made of them stays in the cache
+_MOST = float(2**32 - 1)
 Flags = npt.NDArray[np.uint32]
 
 
@@ -74,7 +75,7 @@ def _fill(flags: Flags, step: int, law: Iterable[Part], raw: np.random.BitGenera
     rows[:, 0] = parts[0].first
     if len(parts) == 1:
         return
-    limits = np.minimum(ends * 2.0**32, 2.0**32 - 1).astype(np.uint32)
+    limits = np.minimum(ends * (_MOST + 1.0), _MOST).astype(np.uint32)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         u = raw.random_raw((len(chunk) + 1) // 2).view(np.uint32)[: len(chunk)]

@@ -8,20 +8,19 @@ here, and a mean over 512 clocks is as good as one over many thousands of indepe
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hwsim.elementary_each import Floats
 from hwsim.kernel.mm_types import Region
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import MachineSpec
 
 _CLOCKS = 512
 _PHASE = 1 << 20  # names of draws that are no slots: the flusher's phase, then those of the calls
-_SCALE = 2.0**-64
-Floats = npt.NDArray[np.float64]
+_SCALE = 1.0 / 2**64
 
 
 class InodeClock(NamedTuple):
@@ -67,7 +66,7 @@ def _clock(inodes: list[Inode], now_ns: int) -> InodeClock:
     )
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _spread(name: int) -> Floats:
     """One draw of all clocks: a uniform in each of as many equal parts of [0, 1), in random order."""
     raw = np.random.Philox(key=name).random_raw(2 * _CLOCKS)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from hwsim.elementary import exp_of_each
+from hwsim.elementary_each import Floats, exp_of_each
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Region, Vma
 from hwsim.memory.inode_clock import InodeClock
 from hwsim.spec import MachineSpec
 
-Floats = npt.NDArray[np.float64]
 ClockOf = Callable[[Region, MachineSpec, int], InodeClock]
 
 
@@ -71,6 +70,14 @@ def together(chances: Iterable[Floats]) -> Floats:
     return total
 
 
+def on_average(chances: Iterable[Floats]) -> Floats:
+    """How many of several things are so."""
+    total = np.zeros(1)
+    for each in chances:
+        total = total + each
+    return total
+
+
 def no_event(per_ns: float, since_ns: Floats | float, now_ns: Floats | float) -> Floats:
     """That a Poisson stream of this rate had no event from ``since_ns`` up to now."""
     return exp_of_each(-per_ns * np.atleast_1d(np.float64(now_ns) - since_ns))
@@ -79,19 +86,21 @@ def no_event(per_ns: float, since_ns: Floats | float, now_ns: Floats | float) ->
 def classes_of(kernel: Kernel, now_ns: int, clock_of: ClockOf) -> Iterator[PageClass]:
     """All classes; where a script has carved a region out of free memory, it comes after what it lies on."""
     for region, pages in _extents(kernel):
-        layout, mapping = region.layout, region.mapping
+        mapping = region.mapping
         all_vmas = (region.fork_family or region).anon_vma if mapping is None else mapping.vmas
         clock = None if mapping is None or mapping.host is None else clock_of(region, kernel.spec, now_ns)
-        ends = {pages, *layout.bands}
-        for vma in all_vmas:
-            ends |= {vma.pgoff, vma.pgoff + vma.pages, *vma.region.bands}
-        step = 1 << layout.order  # the pages of an allocation fare as its first
-        ends = {min(pages, -(-each // step) * step) for each in ends} - {0}
-        first = 0
-        for end in sorted(ends):
+        for first, end in pairwise((*_begins(region, all_vmas, pages), pages)):
             vmas = [vma for vma in all_vmas if vma.alive and vma.covers(first)]
             yield PageClass(kernel, region, first, end - first, vmas, now_ns, clock)
-            first = end
+
+
+def _begins(region: Region, vmas: Iterable[Vma], pages: int) -> list[int]:
+    """The page offsets below ``pages`` at which somebody's rates change, or a task begins or ends to map."""
+    begins = {0, *region.bands}
+    for vma in vmas:
+        begins |= {vma.pgoff, vma.pgoff + vma.pages, *vma.region.bands}
+    step = 1 << region.layout.order  # the pages of an allocation fare as its first
+    return sorted(each for each in {-(-begin // step) * step for begin in begins} if each < pages)
 
 
 def _extents(kernel: Kernel) -> Iterator[tuple[Region, int]]:

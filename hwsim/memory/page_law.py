@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import Page
 from hwsim.memory.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, DIRTY_MAPPED, DIRTY_UNMAPPED, PLAIN, shares
 from hwsim.spec import SwapCycle
 
-# Not flags in the kernel.  The first is in the low half, as it decides about the row: see rows_met().
+# Not flags in the kernel.  The first is in the low half, as it decides about the row: see pages_by_row().
 PTE_DIRTY = 1 << 12  # not PG_dirty, but an entry that maps it is dirty
 USED = 1 << 24  # page_count() is not 0
 MAPPED = 1 << 25  # a page table maps it
@@ -27,8 +27,6 @@ NO_STRUCT_PAGE = 1 << 28  # the kernel does not know the frame
 FLAGS = (1 << 24) - 1 & ~PTE_DIRTY
 
 _ROUNDING = 1e-12  # a chance that small is what is left of differences
-
-Floats = npt.NDArray[np.float64]
 
 
 def state_of(page: Page) -> int:

@@ -130,8 +130,14 @@ def replications(sizes: Sequence[int]) -> str:
 
 def per_machine(results: Results, policies: Iterable[int]) -> str:
     """What a mean per machine stands for: the time it was watched, and one error if each had just that."""
-    one_each = all(fell(results.replications, policy).one_each for policy in policies)
-    return f"Mean per machine over {span(results)}" + (", one error in each" if one_each else "")
+    those = [fell(results, policy) for policy in policies]
+    alone = f", one {named(those[0].what)} in each" if all(each.one_each for each in those) else ""
+    return f"Mean per machine over {span(results)}{alone}"
+
+
+def named(what: str) -> str:
+    """What falls, in words."""
+    return "DRAM fault" if what == "fault" else what
 
 
 def company(fell: Fell) -> str:

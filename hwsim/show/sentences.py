@@ -13,7 +13,7 @@ def sentence(comparison: Comparison) -> str:
     """The paired difference in kills with its interval; one line for each policy but the baseline."""
     row = comparison.row("kills")
     base = comparison.baseline
-    one_each = fell(comparison.results.replications, base).one_each
+    what_fell = fell(comparison.results, base)
     span = f"machine and {reading.span(comparison.results)}"
     lines = []
     for policy, difference in enumerate(row.differences):
@@ -22,7 +22,7 @@ def sentence(comparison: Comparison) -> str:
         label = escaped(comparison.labels[policy])
         names = label, _short(escaped(comparison.labels[base]), label)
         both = row.estimates[base], row.estimates[policy]
-        per = "error" if one_each and comparison.same_count(policy) else span
+        per = reading.named(what_fell.what) if what_fell.one_each and comparison.same_count(policy) else span
         exact = reading.exact(comparison.results)
         lines.append(_exact(names, difference) if exact else _one(names, difference, both, per))
     if len(lines) > 1:

@@ -29,7 +29,7 @@ from hwsim.study.results import Results
 __all__ = ["comparison", "reach", "sentence", "summary"]
 
 _PATHS_IN_A_SHEET = 3
-_PER = {"error": "per error", "detected": "per detected error"}
+_PER = {"error": "per error", "fault": "per DRAM fault", "detected": "per detected error"}
 _HEAD_WIDTH = 18
 _PARTS = ("kills_early", "kills_late", "kills_forced", "kills_group", "needless_kills", "censored_kills")
 
@@ -45,8 +45,8 @@ def summary(results: Results, *, detected: bool = False) -> RenderableType:
         methods = Methods(exact=reading.exact(results))
         label = escaped(policy.label or str(results.manifest.get("name", "")))
         parts.append(Text(label, style="bold underline"))
-        what_fell = fell(results.replications, number)
-        per = ["error"] * (not what_fell.one_each) + ["detected"] * detected
+        what_fell = fell(results, number)
+        per = [what_fell.what] * (not what_fell.one_each) + ["detected"] * detected
         title = reading.per_machine(results, [number])
         parts.append(_one_policy(title, rows, number, per, methods))
         if detected:
@@ -169,8 +169,8 @@ def _by_path(
         yield shown
 
 
-def _errors(count: int) -> str:
-    return f"{plain(count, 0)} error{'' if count == 1 else 's'}"
+def _errors(count: int, what: str = "error") -> str:
+    return f"{plain(count, 0)} {reading.named(what)}{'' if count == 1 else 's'}"
 
 
 def _times(results: Results, policy: int, methods: Methods) -> EstimateTable:
@@ -184,9 +184,9 @@ def _times(results: Results, policy: int, methods: Methods) -> EstimateTable:
 
 
 def _fallen(fell: Fell, results: Results) -> str:
-    if not fell.errors:
-        return "No error fell."
-    return f"{_errors(fell.errors)} fell, {reading.company(fell)}.{reading.field_rate(results)}"
+    if not fell.count:
+        return f"No {reading.named(fell.what)} fell."
+    return f"{_errors(fell.count, fell.what)} fell, {reading.company(fell)}.{reading.field_rate(results)}"
 
 
 def _blocks(
@@ -197,9 +197,9 @@ def _blocks(
         for per in ("replication", *_PER)
     }
     yield reading.per_machine(comparison.results, policies), whole["replication"]
-    one_each = fell(comparison.results.replications, policies[0]).one_each
-    if comparison.same_count(policies[1]) and not one_each:
-        yield "Mean per error", whole["error"]
+    what_fell = fell(comparison.results, policies[0])
+    if comparison.same_count(policies[1]) and not what_fell.one_each:
+        yield f"Mean {_PER[what_fell.what]}", whole[what_fell.what]
     if not detected:
         return
     yield "Mean per detected error", whole["detected"]
@@ -263,7 +263,7 @@ def _unseen(rows: Sequence[tuple[Metric, Estimate]], methods: Methods, where: st
 def _pairing(comparison: Comparison, policy: int) -> Text:
     """Whether the pairs are pairs, and what pairing gained."""
     pairing = comparison.pairing
-    counts = [fell(comparison.results.replications, each) for each in (comparison.baseline, policy)]
+    counts = [fell(comparison.results, each) for each in (comparison.baseline, policy)]
     rate = reading.field_rate(comparison.results)
     look = "dim"
     if pairing.faults:
@@ -286,8 +286,9 @@ def _pairing(comparison: Comparison, policy: int) -> Text:
         text = "No error fell."
     more = ""
     if not comparison.same_count(policy):
-        first, second = (f"{plain(each.errors, 0)}, {reading.company(each)}" for each in counts)
-        more += f" Not as many under each ({first}; and {second}): nothing is compared per error.{rate}"
+        first, second = (f"{plain(each.count, 0)}, {reading.company(each)}" for each in counts)
+        per = _PER[counts[0].what]
+        more += f" Not as many under each ({first}; and {second}): nothing is compared {per}.{rate}"
     difference = comparison.row("kills").differences[policy]
     if difference is not None and difference.correlation is not None:
         r = difference.correlation

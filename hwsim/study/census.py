@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hwsim.scenario import Scenario
 
 
-class PageClass(NamedTuple):
+class ClassRow(NamedTuple):
     """Pages of one memory in one state.
 
     ``pages`` is the mean of all machines by the law; ``low`` and ``high`` hold 95 % of them; ``drawn`` is the
@@ -53,7 +53,7 @@ class Census:
     time_ns: int
     seed: int
     replication: int
-    classes: tuple[PageClass, ...]
+    classes: tuple[ClassRow, ...]
     by_row: dict[str, dict[int, int]]
     messages: dict[str, dict[int, str]]
     snapshot: Snapshot
@@ -133,7 +133,7 @@ def census(
         raise StudyError("\n".join(problems))
     counted = machine_census(spec, replication, time_ns, names)
     classes = [
-        PageClass(
+        ClassRow(
             each.name,
             each.kind,
             described(each.page.state),

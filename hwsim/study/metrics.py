@@ -93,8 +93,8 @@ _CAUSES = {
 class Tally:
     """The sums of one policy over the replications that all policies finished.
 
-    ``whole[name]`` per machine; ``fell`` and ``detected``: errors per machine; ``path[found][name]`` and
-    ``path_detected[found]`` the same for the errors found that way.
+    ``whole[name]`` per machine; ``fell`` (of DRAM faults it is these) and ``detected``: errors per machine;
+    ``path[found][name]`` and ``path_detected[found]`` the same for the errors found that way.
     """
 
     replications: tuple[int, ...]
@@ -115,8 +115,8 @@ def common_replications(results: Results) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*sets))) if sets else ()
 
 
-def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
-    """Sum one policy's tables per replication."""
+def tally(results: Results, policy: int, replications: Sequence[int], falls: str = "errors") -> Tally:
+    """Sum one policy's tables per replication; ``falls`` is the column of what falls."""
     import numpy as np
 
     wanted = np.asarray(replications, dtype=np.int64)
@@ -124,7 +124,7 @@ def tally(results: Results, policy: int, replications: Sequence[int]) -> Tally:
     table = table[(table["policy"] == policy) & table["replication"].isin(wanted)]
     stored = [m.name for m in (*METRICS, *EXTRA_METRICS) if m.name in table]
     whole = {name: table[name].to_numpy(dtype=np.float64) for name in stored}
-    fell, detected = (table[name].to_numpy(dtype=np.float64) for name in ("errors", "detected"))
+    fell, detected = (table[name].to_numpy(dtype=np.float64) for name in (falls, "detected"))
     errors = _of(results.errors, policy, wanted)
     signals = _of(results.signals, policy, wanted)
     found = errors[["replication", "error", "found"]]

@@ -24,7 +24,7 @@ from hwsim.study.estimate import (
     paired_ratio_difference,
     ratio,
 )
-from hwsim.study.fell import fell, field_rates
+from hwsim.study.fell import COUNTS, fell, field_rates, what_falls
 from hwsim.study.manifest import Policy
 from hwsim.study.metrics import EXTRA_METRICS, METRICS, PATHS, Metric, Tally, common_replications, tally
 from hwsim.study.results import Results
@@ -41,7 +41,7 @@ class Row:
     """One metric compared: an estimate per policy, and each policy's difference to the baseline."""
 
     metric: Metric
-    per: str  # replication | error (that fell) | detected (error)
+    per: str  # replication | error or DRAM fault (that fell) | detected (error)
     found: str  # '' for all errors, or the way they were found (per detected error only)
     estimates: tuple[Estimate, ...]
     differences: tuple[Difference | None, ...]  # None for the baseline
@@ -91,15 +91,15 @@ class Comparison:
     pairing: Pairing
 
     def row(self, metric: str, per: str = "replication", found: str = "") -> Row:
-        """The row of one metric: ``per`` replication, error or detected, ``found`` by all ways or by one."""
+        """The row of one metric: ``per`` replication, error, fault or detected, ``found`` one way or any."""
         for row in self.rows:
             if (row.metric.name, row.per, row.found) == (metric, per, found):
                 return row
         raise KeyError(f"no row for {metric} per {per} {found}".rstrip())
 
     def same_count(self, policy: int) -> bool:
-        """Whether as many errors fell on each machine as under the baseline, so that per error compares."""
-        difference = self.row("errors").differences[policy]
+        """Whether as many errors, or DRAM faults, fell on each machine as under the baseline."""
+        difference = self.row(COUNTS[what_falls(self.results.manifest)]).differences[policy]
         return difference is None or (difference.value == 0 and difference.low is None)
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class Comparison:
             "baseline": self.labels[self.baseline],
             "replications": self.replications,
             "pairing": {"errors": self.pairing.errors, "mismatches": list(self.pairing.mismatches)},
-            "fell": [fell(self.results.replications, policy).as_dict() for policy in range(len(self.labels))],
+            "fell": [fell(self.results, policy).as_dict() for policy in range(len(self.labels))],
             "field_rate": field_rates(self.results.manifest),
             "rows": [row.as_dict() for row in self.rows],
         }
@@ -183,11 +183,14 @@ def comparison(results: Results, baseline: int = 0) -> Comparison:
 
 
 def estimates(results: Results, baseline: int = 0) -> tuple[Row, ...]:
-    """Every metric of every policy: per machine, per error, per detected error, by the way of detection."""
-    common = common_replications(results)
-    tallies = [tally(results, policy, common) for policy in range(len(results.policy_list))]
+    """Every metric of every policy: per machine, per error, per detected error, by the way of detection.
+
+    Where all errors are those of DRAM faults it is per fault: how many lines of one are met is an answer.
+    """
+    common, what = common_replications(results), what_falls(results.manifest)
+    tallies = [tally(results, policy, common, COUNTS[what]) for policy in range(len(results.policy_list))]
     rows = [_row_per_replication(metric, tallies, baseline) for metric in (*METRICS, *EXTRA_METRICS)]
-    rows += [_row_per_error(metric, tallies, baseline) for metric in METRICS]
+    rows += [_row_per_error(metric, tallies, baseline, what) for metric in METRICS]
     rows += [_row_per_detected(metric, tallies, baseline, "") for metric in METRICS]
     for path in PATHS:
         if any(path in found.path for found in tallies):
@@ -272,8 +275,8 @@ def _row_per_replication(metric: Metric, tallies: Sequence[Tally], baseline: int
     return Row(metric, "replication", "", estimates, _adjusted(raw))
 
 
-def _row_per_error(metric: Metric, tallies: Sequence[Tally], baseline: int) -> Row:
-    """Per error that fell; no difference where another number of them fell than under the baseline."""
+def _row_per_error(metric: Metric, tallies: Sequence[Tally], baseline: int, what: str) -> Row:
+    """Per error or fault that fell; no difference where another number fell than under the baseline."""
     pairs = [(found.whole[metric.name].tolist(), found.fell.tolist()) for found in tallies]
     estimates = tuple(ratio(*pair, counts=metric.counts) for pair in pairs)
     raw: list[Difference | None] = []
@@ -283,8 +286,8 @@ def _row_per_error(metric: Metric, tallies: Sequence[Tally], baseline: int) -> R
         elif pair[1] == pairs[baseline][1]:
             raw.append(paired_ratio_difference(pairs[baseline], pair))
         else:
-            raw.append(Difference(None, None, None, "the numbers of errors differ", len(pair[1])))
-    return Row(metric, "error", "", estimates, _adjusted(raw))
+            raw.append(Difference(None, None, None, f"the numbers of {what}s differ", len(pair[1])))
+    return Row(metric, what, "", estimates, _adjusted(raw))
 
 
 def _row_per_detected(metric: Metric, tallies: Sequence[Tally], baseline: int, path: str) -> Row:

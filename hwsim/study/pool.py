@@ -23,9 +23,10 @@ from multiprocessing.process import BaseProcess
 
 from hwsim.spec import Spec
 from hwsim.study.jobs import Done, Failure, Job, JobOutcome
-from hwsim.study.replicate import Runner, attempt, collect, pack, unpack
+from hwsim.study.replicate import Runner, attempt, pack, unpack
 
-CHUNK_S = 0.25  # shortest chunk: what is done once for all its machines has to pay
+CHUNK_S = 0.25  # shortest chunk for another process: what is done once for all its machines has to pay
+HERE_S = 1.0  # the same in this process, where what is finished arrives at once
 PROBE_S = 0.2  # how long the first replications are timed before processes are considered
 MOST_JOBS = 4096  # in a chunk, so that its arrays stay small, even if it is shorter
 WORTH_S = 3.0  # remaining work below this is done faster here than by new processes
@@ -76,12 +77,11 @@ def _run_here(
     done, size, taken_s = 0, 1, 0.0
     start = end = time.perf_counter()
     while done < len(jobs) and end - start < limit_s:
-        if taken_s < CHUNK_S:
+        if taken_s < HERE_S:
             size = min(2 * size, MOST_JOBS)
         chunk = jobs[done : done + size]
         begin = end
         yield from attempt(runner, specs, chunk)
-        collect()
         end = time.perf_counter()
         taken_s = end - begin
         done += len(chunk)
@@ -215,6 +215,4 @@ def _leave_with_coordinator() -> None:
 def _run_chunk(jobs: Sequence[Job]) -> list[Packed]:
     assert _worker_runner is not None
     outcomes = attempt(_worker_runner, _worker_specs, jobs)
-    packed = [pack(one) if isinstance(one, Done) else one for one in outcomes]
-    collect()
-    return packed
+    return [pack(one) if isinstance(one, Done) else one for one in outcomes]

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import marshal
 import operator
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -19,6 +20,7 @@ from hwsim.study.jobs import Done, Failure, Job, JobOutcome, Rows
 if TYPE_CHECKING:
     from hwsim.machine import MemoryLayout
 
+COLLECT_S = 0.003  # machines that have ended are freed while the processor still has them in its caches
 _PLAIN = frozenset({int, str, type(None)})
 
 Runner = Callable[[Spec, Sequence[int]], Iterable[Replication]]  # replications of one spec, in that order
@@ -60,7 +62,7 @@ def traced(spec: Spec, index: int) -> Replication:
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Without the cyclic collector: with thousands of errors alive its full passes are the largest cost of a
-    run, and nothing it could free dies before the machine does.  Who runs many calls :func:`collect`."""
+    run, and nothing it could free dies before the machine does."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -70,19 +72,22 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def collect() -> None:
-    """Free the machines that have ended; what was there before them is not looked through."""
-    gc.collect(1)
-
-
 def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[JobOutcome]:
-    """Run jobs, those of a policy together; the outcome of each in its turn."""
+    """Run jobs, those of a policy together; the outcome of each in its turn.
+
+    Every few machines those that have ended are freed; what was there before them is not looked through.
+    """
     shares: dict[int, list[int]] = {}
     for job in jobs:
         shares.setdefault(job.policy, []).append(job.replication)
     outcomes = {policy: _share(runner, specs[policy], policy, share) for policy, share in shares.items()}
+    collected = time.monotonic()
     for job in jobs:
         yield next(outcomes[job.policy])
+        if time.monotonic() - collected >= COLLECT_S:
+            gc.collect(0)
+            collected = time.monotonic()
+    gc.collect(1)
 
 
 def _share(runner: Runner, spec: Spec, policy: int, indices: Sequence[int]) -> Iterator[JobOutcome]:

@@ -26,7 +26,7 @@ def summary(results: Results) -> dict[str, Any]:
         "finished": len(results.replications),
         "failed": len(results.failures),
         "policies": policies,
-        "fell": [fell(results.replications, number).as_dict() for number in range(len(policies))],
+        "fell": [fell(results, number).as_dict() for number in range(len(policies))],
         "field_rate": field_rates(results.manifest),
         "rows": rows,
     }

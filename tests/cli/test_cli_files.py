@@ -52,6 +52,8 @@ def hwsim(*arguments, status=0):
 WRONG_COMMANDS = [
     (["run", "dimms.toml"], "use hwsim faults dimms.toml"),
     (["compare", "dimms.toml"], "use hwsim faults dimms.toml"),
+    (["census", "dimms.toml"], "use hwsim faults dimms.toml"),
+    (["census", "s.sqlite"], "hwsim check s.sqlite, hwsim plot and hwsim replay read it"),
     (["faults", "box.toml"], "use hwsim run box.toml"),
     (["mce", "box.toml"], "use hwsim run box.toml"),
     (["mce", "dimms.toml"], "use hwsim faults dimms.toml"),

@@ -104,6 +104,15 @@ def test_a_call_writes_it_before_and_its_age_starts_anew() -> None:
     assert called.next_writeout_ns(12 * S) == 46 * S
 
 
+def test_a_store_after_write_outs_that_nobody_has_looked_at_makes_it_dirty_again() -> None:
+    """The inode is brought up to now only when somebody looks: what it is told meanwhile still counts."""
+    busy = inode()
+    busy.mark_dirty(2 * S)
+    busy.mark_dirty(100 * S)  # it was written at 36 s
+    assert busy.clean_at(100 * S) == 36 * S
+    assert busy.next_writeout_ns(100 * S) == 131 * S
+
+
 def test_a_file_that_is_never_flushed_stays_dirty_however_long() -> None:
     assert inode(1.0, flush_every_ns=0).clean_at(1_000_000 * S) == 0
     assert inode(1.0, flusher=Flusher(S, 0, EXPIRE)).clean_at(1_000_000 * S) == 0

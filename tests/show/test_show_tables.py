@@ -227,3 +227,17 @@ def test_a_horizon_that_is_varied_is_not_given_as_one_for_all():
     found = comparison(data)
     assert "Mean per machine over 30 d or 90 d" in _printed(tables.comparison(found))
     assert "30 d or 90 d" in tables.sentence(found)
+
+
+def test_figures_of_dram_faults_are_per_fault_however_many_lines_are_met() -> None:
+    study = results(20)
+    study.manifest["scenario"] = {"errors": [{"kind": "dram"}]}
+    study.replications["dram_faults"] = 2
+    text = _printed(Group(tables.summary(study), tables.comparison(comparison(study))))
+    assert "per DRAM fault" in text
+    assert "40 DRAM faults fell, none alone in its machine." in text
+    assert "per error" not in text
+    kills = comparison(study).row("kills", "fault").estimates[0]
+    assert kills.value == study.replications.query("policy == 0")["kills"].sum() / 40
+    study.manifest["scenario"]["errors"].append({"kind": "uncorrected"})
+    assert "per error" in _printed(tables.summary(study))

@@ -24,8 +24,9 @@ import numpy.typing as npt
 from hwsim.hardware.dram import gf2
 from hwsim.hardware.dram.dimms import COORDINATES, DramGeometry, GeometryProblem
 from hwsim.hardware.dram.gf2 import Int64Array
-from hwsim.units import LINE_SHIFT
+from hwsim.units import LINE_SHIFT, LINES_PER_PAGE
 
+UInt64Array = npt.NDArray[np.uint64]
 Functions = Mapping[str, tuple[tuple[int, ...], ...]]
 """For each coordinate its bits, lowest first; for each bit the physical address bits whose XOR it is."""
 
@@ -163,11 +164,23 @@ class AddressMap:
         fixed = self._checked(where)
         return 1 << sum(len(columns) for name, columns in self._columns.items() if name not in fixed)
 
-    def lines_of(self, where: CoordinateRange, limit: int, first: int = 0) -> Int64Array:
-        """The physical addresses of ``limit`` lines of a range from number ``first`` on, ascending, int64."""
+    def lines_of(self, where: CoordinateRange, limit: int) -> Int64Array:
+        """The physical addresses of the first ``limit`` lines of a range, ascending, int64."""
         basis, offset = self._free_lines(where)
-        count = min(limit, (1 << len(basis)) - first)
-        return gf2.coset(basis, offset, count, first) << LINE_SHIFT
+        return gf2.coset(basis, offset, min(limit, 1 << len(basis))) << LINE_SHIFT
+
+    def pages_of(self, where: CoordinateRange) -> tuple[Int64Array, UInt64Array]:
+        """The page frames that have lines of a range, ascending, and a bit for each of these lines.
+
+        What differs within a page is the same space in each of them, so one line of each is listed.
+        """
+        basis, offset = self._free_lines(where)
+        within = [vector for vector in basis if vector < LINES_PER_PAGE]
+        apart = gf2.coset(within, 0, 1 << len(within))
+        first = gf2.coset(basis, offset, 1 << len(basis), step=apart.size)
+        lines = (np.arange(LINES_PER_PAGE)[:, None] ^ apart).astype(np.uint64)
+        bits = np.bitwise_or.reduce(np.uint64(1) << lines, axis=1)
+        return first // LINES_PER_PAGE, bits[first % LINES_PER_PAGE]
 
     def lines_at(self, where: CoordinateRange, free: Mapping[str, Int64Array]) -> Int64Array:
         """The physical addresses of lines of a range, int64: where it is free they are at these coordinates.

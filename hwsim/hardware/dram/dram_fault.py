@@ -29,7 +29,6 @@ from hwsim.record import FaultMode, Permanence
 from hwsim.spec import DramSpec
 from hwsim.units import LINE_SHIFT, LINES_PER_PAGE, PAGE_SHIFT
 
-_PIECE = 1 << 20  # lines listed at a time; a range is in whole pages there, as its lines ascend
 _DIMM = ("socket", "channel", "subchannel", "dimm")
 
 Int64Array = npt.NDArray[np.int64]
@@ -200,11 +199,12 @@ class Dimms:
         self, where: CoordinateRange, limit: int | None, chance: np.random.Generator
     ) -> tuple[Int64Array, npt.NDArray[np.uint64]]:
         """The same by page frame, ascending: its number, and a bit for each of its lines; None: all lines."""
-        count = self.map.line_count(where)
-        if limit is not None and limit < count:
-            return _by_page(self.lines(where, limit, chance))
-        pieces = [_by_page(self.map.lines_of(where, _PIECE, first)) for first in range(0, count, _PIECE)]
-        return np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces])
+        if limit is None or self.map.line_count(where) <= limit:
+            return self.map.pages_of(where)
+        addresses = self.lines(where, limit, chance)
+        pfns, lines = addresses >> PAGE_SHIFT, addresses >> LINE_SHIFT & LINES_PER_PAGE - 1
+        firsts = np.flatnonzero(np.diff(pfns, prepend=-1))
+        return pfns[firsts], np.bitwise_or.reduceat(np.uint64(1) << lines.astype(np.uint64), firsts)
 
     def number(self, fault: DramFault) -> int | None:
         """Which DIMM of the machine, counted by socket, channel and slot; None for a channel's fault."""
@@ -219,12 +219,6 @@ class Dimms:
         if where.bank_group is None or where.bank is None:
             return None
         return where.bank_group * self.geometry.banks + where.bank
-
-
-def _by_page(addresses: Int64Array) -> tuple[Int64Array, npt.NDArray[np.uint64]]:
-    pfns, lines = addresses >> PAGE_SHIFT, addresses >> LINE_SHIFT & LINES_PER_PAGE - 1
-    firsts = np.flatnonzero(np.diff(pfns, prepend=-1))
-    return pfns[firsts], np.bitwise_or.reduceat(np.uint64(1) << lines.astype(np.uint64), firsts)
 
 
 def is_within_a_row(fault: DramFault) -> bool:

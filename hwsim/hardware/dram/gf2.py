@@ -90,13 +90,13 @@ def reduce_by(basis: Sequence[int], vector: int) -> int:
     return vector
 
 
-def coset(basis: Sequence[int], offset: int, count: int, first: int = 0) -> Int64Array:
-    """``count`` elements, in ascending order, of ``offset`` plus the span of an echelon basis.
+def coset(basis: Sequence[int], offset: int, count: int, step: int = 1) -> Int64Array:
+    """The first ``count`` elements, in ascending order, of ``offset`` plus the span of an echelon basis.
 
-    From the one on that has ``first`` smaller ones.
+    Of these each ``step``-th.
 
     In a reduced basis the highest bits of the basis vectors decide the order and the count itself
     spells them, so nothing has to be sorted.
     """
-    numbers = np.arange(first, first + count, dtype=np.int64)
+    numbers = np.arange(0, count, step, dtype=np.int64)
     return LinearMap(basis)(numbers) ^ np.int64(reduce_by(basis, offset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
@@ -22,7 +23,7 @@ from hwsim.memory.drawing import (
 from hwsim.memory.fork_family import Family, copy_regions, is_shared
 from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
-from hwsim.memory.page_class import Floats, PageClass, together
+from hwsim.memory.page_class import PageClass, on_average, together
 from hwsim.memory.page_law import MAPPED, PTE_DIRTY, USED, Law, Part, divided, in_swap_cycle, locked, waiting
 from hwsim.rng import Slot
 
@@ -93,9 +94,8 @@ def _in_use(pages: PageClass) -> Floats:
         return 1.0 - together([pages.untouched(vma) for vma in own])
     if region is family:
         return np.ones(1)
-    stored = np.array([1.0 - pages.not_stored(vma, vma.forked_ns) for vma in vmas])
-    copied: Floats = (stored.sum(axis=0) - stored.prod(axis=0)) / len(copy_regions(pages.kernel, family))
-    return copied
+    stored = [1.0 - pages.not_stored(vma, vma.forked_ns) for vma in vmas]
+    return (on_average(stored) - together(stored)) / len(copy_regions(pages.kernel, family))
 
 
 def _data_lost(page: Page, _dirty: bool) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.elementary import added, exp
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
@@ -16,7 +17,7 @@ from hwsim.memory.drawing import pagevec, pagevec_each, stored_since
 from hwsim.memory.inode_clock import InodeClock
 from hwsim.memory.kinds.behaviour import Behaviour
 from hwsim.memory.page_array import PageArray
-from hwsim.memory.page_class import Floats, PageClass, no_event, together
+from hwsim.memory.page_class import PageClass, no_event, together
 from hwsim.memory.page_law import BUFFERS_BUSY, MAPPED, USED, Law, Part, divided, locked, waiting
 from hwsim.rng import Slot
 from hwsim.units import LINES_PER_PAGE
