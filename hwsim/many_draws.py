@@ -13,7 +13,7 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.elementary import log1p_of_each
+from hwsim.elementary_each import log1p_of_each
 from hwsim.rng import NAMED, NUMBER, ROW, Draws, arrivals_key, uniforms
 
 Floats = npt.NDArray[np.float64]

@@ -35,6 +35,7 @@ MODEL = (
     "explaining",
     "memory",
     "elementary",
+    "elementary_each",
     "many_draws",
     "engine",
     "rng",

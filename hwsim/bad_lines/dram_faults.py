@@ -11,7 +11,8 @@ from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.bad_lines.line_set import LineSet
 from hwsim.bad_lines.rows import has_row
 from hwsim.bad_lines.ruined import Ruined, SingleLines
-from hwsim.elementary import added, exp, exp_of_each, log1p, normal_quantile, normal_quantile_of_each
+from hwsim.elementary import added, exp, log1p, normal_quantile
+from hwsim.elementary_each import exp_of_each, normal_quantile_of_each
 from hwsim.engine import FAULT_ONSET
 from hwsim.hardware.dram.address_map import CoordinateRange
 from hwsim.hardware.dram.dram_fault import dimms_of, is_within_a_row

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.elementary import exp_of_each, log1p_of_each, normal_quantile_of_each
+from hwsim.elementary_each import exp_of_each, log1p_of_each, normal_quantile_of_each
 from hwsim.kernel.kernel import Kernel
 from hwsim.many_draws import Floats, Positions
 from hwsim.memory.cells import Truths

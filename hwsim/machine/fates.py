@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.elementary import expm1_of_each
+from hwsim.elementary_each import expm1_of_each
 from hwsim.hardware.patrol_scrubber import first_visits
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm.page_alloc import allocations_per_ns

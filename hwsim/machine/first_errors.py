@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.elementary import log1p_of_each
+from hwsim.elementary_each import log1p_of_each
 from hwsim.many_draws import ManyDraws, Positions
 from hwsim.memory.cells import Truths
 from hwsim.memory.layout import MemoryLayout

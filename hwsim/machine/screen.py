@@ -169,6 +169,8 @@ def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None
     row = played.errors[0]
     if settled.case.then == REACHED and row.contained_ns is None:
         return None
+    if bool(row.panics) != (settled.comes == PANIC):  # memory_failure() panics, and what comes then is chance
+        return None
     instants = []
     for place in _TIMES:
         time_ns = row[place]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.elementary import Floats, added
+from hwsim.elementary import added
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState, lookup
 from hwsim.kernel.gather import gather

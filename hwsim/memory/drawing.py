@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hwsim.elementary import exp, exp_of_each
+from hwsim.elementary import exp
+from hwsim.elementary_each import exp_of_each
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel

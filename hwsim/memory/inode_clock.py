@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.elementary import Floats
+from hwsim.elementary_each import Floats
 from hwsim.kernel.mm_types import Region
 from hwsim.kernel.writeback import Flusher, Inode
 from hwsim.spec import MachineSpec

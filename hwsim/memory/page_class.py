@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from hwsim.elementary import Floats, exp_of_each
+from hwsim.elementary_each import Floats, exp_of_each
 from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.mm_types import Region, Vma
 from hwsim.memory.inode_clock import InodeClock

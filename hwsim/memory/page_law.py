@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.elementary import Floats
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.mm_types import Page
 from hwsim.memory.swap_cycle import CLEAN_MAPPED, CLEAN_UNMAPPED, DIRTY_MAPPED, DIRTY_UNMAPPED, PLAIN, shares

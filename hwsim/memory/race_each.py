@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from hwsim.elementary import log1p_of_each
+from hwsim.elementary_each import log1p_of_each
 from hwsim.kernel.page_flags import BUDDY, DIRTY
 from hwsim.many_draws import Floats, Positions
 from hwsim.memory.behaviours import BEHAVIOURS

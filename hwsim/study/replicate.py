@@ -20,7 +20,7 @@ from hwsim.study.jobs import Done, Failure, Job, JobOutcome, Rows
 if TYPE_CHECKING:
     from hwsim.machine import MemoryLayout
 
-COLLECT_S = 0.25
+COLLECT_S = 0.003  # machines that have ended are freed while the processor still has them in its caches
 _PLAIN = frozenset({int, str, type(None)})
 
 Runner = Callable[[Spec, Sequence[int]], Iterable[Replication]]  # replications of one spec, in that order
@@ -75,7 +75,7 @@ def uncollected() -> Iterator[None]:
 def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Iterator[JobOutcome]:
     """Run jobs, those of a policy together; the outcome of each in its turn.
 
-    From time to time, machines that have ended are freed; what was there before them is not looked through.
+    Every few machines those that have ended are freed; what was there before them is not looked through.
     """
     shares: dict[int, list[int]] = {}
     for job in jobs:
@@ -85,7 +85,7 @@ def attempt(runner: Runner, specs: Sequence[Spec], jobs: Sequence[Job]) -> Itera
     for job in jobs:
         yield next(outcomes[job.policy])
         if time.monotonic() - collected >= COLLECT_S:
-            gc.collect(1)
+            gc.collect(0)
             collected = time.monotonic()
     gc.collect(1)
 

@@ -63,13 +63,13 @@ def test_as_if_played(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"times": AT_ONCE},  # nobody can tell the find from what comes of it
-        {"kernel": "2.6.32", "recovery": 0},  # memory_failure() panics
+        {"times": AT_ONCE, "scrub": ScrubSpec(HOUR_NS)},  # nobody can tell the find from what comes of it
+        {"kernel": "2.6.32", "recovery": 0, "repair_share": 0.4, "scrub": ScrubSpec(DAY_NS)},  # it panics
     ],
     ids=["at once", "no recovery"],
 )
 def test_where_arithmetic_cannot_tell_machines_are_played(more: dict[str, Any]) -> None:
-    ways = settled_and_played(all_kinds(days=3, scrub=ScrubSpec(HOUR_NS), **more), range(400))
+    ways = settled_and_played(all_kinds(days=2, **more), range(600))
     assert ways["free page, found by the scrubber"] == ways["kernel page, found by the scrubber"] == 0
 
 

@@ -8,8 +8,8 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 
-from hwsim import elementary
-from hwsim.elementary import Floats
+from hwsim import elementary, elementary_each
+from hwsim.elementary_each import Floats
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937511")
 NAMES = ("log", "log1p", "exp", "expm1", "normal_quantile")
@@ -35,7 +35,7 @@ def arguments(name: str, count: int, seed: int) -> Floats:
 
 def each_of(name: str, x: Floats) -> Floats:
     """The array form."""
-    each: Callable[[Floats], Floats] = getattr(elementary, f"{name}_of_each")
+    each: Callable[[Floats], Floats] = getattr(elementary_each, f"{name}_of_each")
     return each(x)
 
 

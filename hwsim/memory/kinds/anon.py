@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.elementary import Floats
+from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.failure import Chance
 from hwsim.kernel.kernel import Kernel
