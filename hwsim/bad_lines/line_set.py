@@ -60,8 +60,8 @@ class LineSet(Latent, Ruined):
     __slots__ = (
         "_agenda", "_apart", "_around", "_bad_lines", "_cell", "_cells", "_chance", "_count", "_is_bad",
         "_is_shared", "_isolated", "_latent", "_lines", "_lines_left", "_met", "_of_cell", "_onset_ns",
-        "_owners", "_pages_left", "_permanent", "_pfn", "_place", "_role", "_since_ns", "_to_line", "_to_page",
-        "_waits_for_boot",
+        "_owners", "_pages_left", "_permanent", "_pfn", "_place", "_role", "_since_ns", "_to_line",
+        "_to_page", "_waits_for_boot",
     )  # fmt: skip
 
     def __init__(
@@ -299,7 +299,7 @@ class LineSet(Latent, Ruined):
     # -- a page leaves --------------------------------------------------------------------------------
 
     def _meet(self, at: int) -> BadLine:
-        """Somebody meets the page: its lines leave all sets, the oldest first; the line that stands for it."""
+        """Somebody meets the page: its lines leave all sets, the oldest first; the line that now stands."""
         pfn = int(self._pfn[at])
         for each in self._bad_lines.sets:
             each.stand_for(pfn)
