@@ -379,4 +379,4 @@ class Replication(NamedTuple):
     events: list[tuple[int, str, dict[str, object]]]  # (time_ns, event, facts); empty unless traced
     meminfo: str  # rendering of the BadPages line at the end
     faults: list[FaultRow]
-    settled: str = ""  # played; else how its fate was found without, such as "quiet"
+    settled: str = ""  # played; else how its fate was found without, such as "no error"

@@ -68,8 +68,10 @@ def _print(found: Census) -> None:
     show(_classes(found))
     drawn = f"replication {found.replication} of seed {found.seed}"
     say(f"Pages of one machine, {drawn}; a range holds 95 % of all machines.")
+    say("memory_failure() says: row of error_states, none if it leaves before; message: outcome.")
     say("SIGBUS to tasks that map the page, with early_kill 1|0: now, or later, at its next touch.")
     show(_rows(found))
+    say("Shares of all pages, mean of all machines; SIGBUS besides the outcome:")
     for kernel in found.by_row:
         say(f"{kernel}: {_summary(found, kernel)}")
 
@@ -82,13 +84,13 @@ def _classes(found: Census) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("memory, page flags", overflow="fold")
-    table.add_column("pages", justify="right", no_wrap=True)
+    table.add_column("pages", justify="right")
     for name in found.by_row:
         table.add_column(f"{name}: memory_failure()", overflow="fold")
     for each in found.classes:
         if not each.drawn and each.high < 0.5:
             continue
-        memory = Group(each.memory, Padding(" ".join(each.state), (0, 0, 0, 2)))
+        memory = Group(each.memory, Padding(" ".join(each.state) or "no flags", (0, 0, 0, 2)))
         verdicts = ("\n".join(map(_verdict, each.verdicts[name])) for name in found.by_row)
         table.add_row(memory, _pages(each), *verdicts)
         table.add_section()
@@ -117,15 +119,17 @@ def _share(chance: float) -> str:
 
 
 def _summary(found: Census, kernel: str) -> str:
-    """Shares of all memory by outcome, and where somebody is signalled, by the law."""
+    """Shares of all pages by outcome, and of those where somebody is signalled, by the law."""
     shares: dict[str, float] = {}
+    signalled = 0.0
     for each in found.classes:
         for verdict in each.verdicts[kernel]:
             part = each.pages * verdict.chance / found.memory_pages
-            told = (verdict.sigbus_if_early, verdict.sigbus_if_late) != ("nobody", "nobody")
-            for word in (verdict.outcome, *(("SIGBUS",) if told else ())):
-                shares[word] = shares.get(word, 0.0) + part
-    return ", ".join(f"{word} {100.0 * share:.1f} %" for word, share in sorted(shares.items()))
+            shares[verdict.outcome] = shares.get(verdict.outcome, 0.0) + part
+            if (verdict.sigbus_if_early, verdict.sigbus_if_late) != ("nobody", "nobody"):
+                signalled += part
+    outcomes = ", ".join(f"{word} {100.0 * share:.1f} %" for word, share in sorted(shares.items()))
+    return f"{outcomes}; SIGBUS {100.0 * signalled:.1f} %"
 
 
 def _rows(found: Census) -> Table:
@@ -133,7 +137,7 @@ def _rows(found: Census) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("row that the flags match")
+    table.add_column("pages by the row that their flags match")
     for name in found.by_row:
         table.add_column(name, justify="right")
     names = {row: name for kernel in found.messages.values() for row, name in kernel.items()}

@@ -81,6 +81,8 @@ def stem_of_map(name: str) -> Path:
 
     stem = Path(name)
     stem = stem.with_suffix("") if stem.suffix in (".svg", ".png") else stem
+    if not stem.name:
+        wrong(f"--map {name!r}: allowed: the name of a file; .svg and .png are added")
     if not stem.parent.is_dir():
         wrong(f"--map {name}: there is no folder {stem.parent}")
     return stem

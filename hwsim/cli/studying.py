@@ -80,9 +80,11 @@ def _note_settled(results: Results) -> None:
     """How many machines of the file were played under each policy, and what settled the others."""
     for policy, settled in zip(results.policy_list, results.settled, strict=True):
         machines = sum(settled.values())
-        note(f"{policy.label}: {settled.pop('played', 0):,} of {machines:,} machines played")
+        played = settled.pop("played", 0)
+        others = ", the others:" if settled else ""
+        note(f"{policy.label}: {played:,} of {machines:,} machines played{others}")
         for how, times in sorted(settled.items(), key=lambda each: (-each[1], each[0])):
-            note(f"  {times:,} ({times / machines:.1%}) {how}")
+            note(f"  {times:,} ({100.0 * times / machines:.1f} %) {how}")
 
 
 def _kept(out: Path) -> str:

@@ -29,7 +29,6 @@ SCRUB: Final = "scrub"
 NOTHING, HEALED, PANIC, HANDLED, LOGGED, PLAYED = range(6)
 _OF_SCRUB: Final = {"SRAO": HANDLED, "UCNA": LOGGED, "fatal": PANIC}
 
-
 Names = npt.NDArray[np.str_]
 
 

@@ -54,4 +54,4 @@ def _nothing_happened(spec: Spec, index: int) -> Replication:
     """What a machine leaves on which nothing happened."""
     row = ReplicationRow(index, spec.horizon_ns, *[0] * _NUMBERS)
     meminfo = meminfo_proc_show(booted(spec.machine.kernel, spec.machine.switches).meminfo, 0)
-    return Replication(row, [], [], [], {}, [], [], meminfo, [], "quiet")
+    return Replication(row, [], [], [], {}, [], [], meminfo, [], "no error")

@@ -33,8 +33,6 @@ from hwsim.spec import Spec
 _TIMES = tuple(
     place for place, name in enumerate(ErrorRow._fields) if name.endswith("_ns") and name != "onset_ns"
 )
-
-
 _WORDS = {NOTHING: "never found", HEALED: "healed", PANIC: "panic", LOGGED: "found, and logged only"}
 
 

@@ -56,9 +56,16 @@ def test_the_table_says_what_there_is_and_what_would_become_of_it(box: Path, col
     assert max(map(len, printed.splitlines())) <= max(90, columns)
     words = " ".join(printed.split())
     assert "box: 64 MiB, 16,384 pages, 30 min after the boot" in words
-    for said in ("app/anon", "2,048", "SIGBUS now|later", "file:log", "12,288", "row that the flags match"):
+    for said in (
+        "app/anon",
+        "2,048",
+        "SIGBUS now|later",
+        "file:log",
+        "12,288",
+        "pages by the row that their flags match",
+    ):
         assert said in words
-    assert "2.6.32: Ignored 75.0 %, Recovered 25.0 %, SIGBUS 12.5 %" in words
+    assert "2.6.32: Ignored 75.0 %, Recovered 25.0 %; SIGBUS 12.5 %" in words
 
 
 def test_json_has_every_class_with_its_range_and_verdicts(box: Path) -> None:
@@ -107,3 +114,6 @@ def test_every_mistake_is_told_at_once(box: Path) -> None:
     code, printed, told = run("--map", "nowhere/map")
     assert (code, printed) == (2, "")
     assert "there is no folder nowhere" in told
+    code, printed, told = run("--map", "")
+    assert (code, printed) == (2, "")
+    assert "--map '': allowed: the name of a file" in told

@@ -89,6 +89,15 @@ def test_a_family_has_as_many_frames_as_copies_were_made() -> None:
     assert found["f/loaded", pg.BUDDY].pages == pytest.approx(100 * (3 - 4 * stored + stored**4))
 
 
+def test_frames_left_out_behind_a_copy_are_free() -> None:
+    """An aligned region follows the frames of a child: those between them are nobody's, as first_look() finds."""
+    regions = RegionSpec("heap", "anon", 16), RegionSpec("big", "hugetlb", 512, huge_order=9)
+    spec = Spec("x", S, 1, 1, MachineSpec(2_048), tasks=(TaskSpec("f", 1, 1, regions),))
+    found = means(spec, S // 2)
+    assert found["f/heap", HEAP].pages == 16
+    assert found["f/heap", pg.BUDDY].pages == 512 - 16
+
+
 def test_the_range_holds_the_counts_of_machines() -> None:
     """Of 95 %: with 300 machines 4 standard deviations are 5 %; false alarm below 1e-4."""
     file = FileSpec("log", 2_000, touch=(Touch(1.0, 0.0, 0.002),))

@@ -29,9 +29,9 @@ def bytes_of(path):
 
 
 def test_pack_and_unpack_are_inverse():
-    done = finished(1, fake_replication(FakeScenario().spec, 4)._replace(settled="quiet"))
+    done = finished(1, fake_replication(FakeScenario().spec, 4)._replace(settled="no error"))
     assert unpack(pack(done)) == done
-    assert (done.policy, done.replication, done.settled) == (1, 4, "quiet")
+    assert (done.policy, done.replication, done.settled) == (1, 4, "no error")
 
 
 def test_what_is_stored_is_plain_integers_where_the_model_has_numpy_ones():
@@ -139,15 +139,15 @@ def test_more_replications_are_added_to_those_there(tmp_path):
 
 def settled_replication(spec, index, base=None, trace=False):
     """Every third is settled without being played."""
-    return fake_replication(spec, index)._replace(settled="" if index % 3 else "quiet")
+    return fake_replication(spec, index)._replace(settled="" if index % 3 else "no error")
 
 
 def test_how_machines_were_settled_is_counted_once_and_adds_up(tmp_path):
     out = tmp_path / "study.sqlite"
     runner = Each(settled_replication)
     assert conduct(FakeScenario(), BOTH, repeat=5, out=out, runner=runner).settled == [
-        {"played": 3, "quiet": 2},
-        {"played": 3, "quiet": 2},
+        {"played": 3, "no error": 2},
+        {"played": 3, "no error": 2},
     ]
 
     def meddling(spec, index, base=None, trace=False):
@@ -156,7 +156,7 @@ def test_how_machines_were_settled_is_counted_once_and_adds_up(tmp_path):
         return settled_replication(spec, index)
 
     both = conduct(FakeScenario(), BOTH, repeat=10, out=out, runner=Each(meddling))
-    assert both.settled == open_results(out).settled == [{"played": 6, "quiet": 4}] * 2
+    assert both.settled == open_results(out).settled == [{"played": 6, "no error": 4}] * 2
 
 
 def test_fewer_replications_show_only_those(tmp_path):

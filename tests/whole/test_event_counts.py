@@ -105,6 +105,6 @@ def test_a_machine_without_an_error_is_not_built_and_tells_the_same() -> None:
         assert full.errors == []
         assert full.row == short.row
         assert full[1:] == short._replace(settled="")[1:]
-        assert (full.settled, short.settled) == ("", "quiet")
+        assert (full.settled, short.settled) == ("", "no error")
     assert quiet > 10
     assert built > 5

@@ -91,7 +91,7 @@ def _in_use(pages: PageClass) -> Floats:
     family = region.fork_family or region
     if not any(vma.populated for vma in vmas):
         own = [vma for vma in vmas if vma.task.parent is None] if region is family else region.vmas
-        return 1.0 - together([pages.untouched(vma) for vma in own])
+        return 1.0 - together([pages.untouched(vma) for vma in own if vma.covers(pages.first)])
     if region is family:
         return np.ones(1)
     stored = [1.0 - pages.not_stored(vma, vma.forked_ns) for vma in vmas]
