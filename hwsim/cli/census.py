@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,7 +70,10 @@ def _print(found: Census) -> None:
     drawn = f"replication {found.replication} of seed {found.seed}"
     say(f"Pages of one machine, {drawn}; a range holds 95 % of all machines.")
     say("SIGBUS to tasks that map the page, with early_kill 1|0: now, or later, at its next touch.")
+    if any("killed" in (each.sigbus_if_early, each.sigbus_if_late) for each in _verdicts(found)):
+        say("killed: it could not be unmapped, and they get SIGKILL now.")
     show(_rows(found))
+    say("Shares of all memory, the mean of all machines by the law:")
     for kernel in found.by_row:
         say(f"{kernel}: {_summary(found, kernel)}")
 
@@ -95,6 +99,10 @@ def _classes(found: Census) -> Table:
     return table
 
 
+def _verdicts(found: Census) -> Iterator[Verdict]:
+    return (verdict for each in found.classes for said in each.verdicts.values() for verdict in said)
+
+
 def _pages(each: ClassRow) -> str:
     from hwsim import units
 
@@ -109,7 +117,9 @@ def _verdict(each: Verdict) -> str:
     line = f"{_share(each.chance)}{row}{each.message}: {each.outcome}"
     early, late = each.sigbus_if_early, each.sigbus_if_late
     told = early if early == late else f"{early}|{late}"
-    return line if told == "nobody" else f"{line}\n  SIGBUS {told}"
+    if told == "nobody":
+        return line
+    return f"{line}\n  {told}" if "killed" in told else f"{line}\n  SIGBUS {told}"
 
 
 def _share(chance: float) -> str:
@@ -117,7 +127,7 @@ def _share(chance: float) -> str:
 
 
 def _summary(found: Census, kernel: str) -> str:
-    """Shares of all memory by outcome, and where somebody is signalled, by the law."""
+    """Shares of all memory by outcome, and where somebody is signalled: the mean of all machines."""
     shares: dict[str, float] = {}
     for each in found.classes:
         for verdict in each.verdicts[kernel]:

@@ -58,6 +58,7 @@ def test_the_table_says_what_there_is_and_what_would_become_of_it(box: Path, col
     assert "box: 64 MiB, 16,384 pages, 30 min after the boot" in words
     for said in ("app/anon", "2,048", "SIGBUS now|later", "file:log", "12,288", "row that the flags match"):
         assert said in words
+    assert "Shares of all memory, the mean of all machines by the law:" in words
     assert "2.6.32: Ignored 75.0 %, Recovered 25.0 %, SIGBUS 12.5 %" in words
 
 
@@ -107,3 +108,15 @@ def test_every_mistake_is_told_at_once(box: Path) -> None:
     code, printed, told = run("--map", "nowhere/map")
     assert (code, printed) == (2, "")
     assert "there is no folder nowhere" in told
+
+
+def test_where_unmapping_fails_tasks_are_killed_and_not_told(box: Path) -> None:
+    """Dirty and still mapped: kill_procs_ao() does not ask for a handler then."""
+    segment = '[[task.region]]\nkind = "shm"\nsize = "4 MiB"\nunmap_fail = 1\n'
+    (box / "box.toml").write_text(SCENARIO + segment)
+    code, printed, _ = run("--kernel", "2.6.32", columns=120)
+    assert code == 0
+    assert "killed|nobody" in printed
+    assert "killed: it could not be unmapped" in printed
+    (found,) = (each for each in hwsim.census("box.toml").classes if each.kind == "shm")
+    assert {each.sigbus_if_early for said in found.verdicts.values() for each in said} == {"killed"}
