@@ -61,7 +61,7 @@ NoScreen = Annotated[
     bool,
     typer.Option(
         "--no-screen",
-        help="Play every machine, also those whose fate is found without: the same, slower.",
+        help="Play also machines whose results follow from their draws alone: the same, slower.",
     ),
 ]
 Verbose = Annotated[

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.kernel.gather import Flags
 from hwsim.kernel.page_flags import BUDDY, HWPOISON
 from hwsim.machine.machine import Machine
-from hwsim.memory.flag_array import Flags, flag_array
+from hwsim.memory.flag_array import flag_array
 from hwsim.memory.kinds import FREE
 from hwsim.memory.layout import MemoryLayout
 from hwsim.spec import Spec

@@ -11,9 +11,9 @@ from hwsim.elementary import added
 from hwsim.elementary_each import Floats
 from hwsim.kernel import page_flags as pg
 from hwsim.kernel.error_states import ErrorState, lookup
-from hwsim.kernel.gather import gather
+from hwsim.kernel.gather import Flags, gather
 from hwsim.kernel.kernel import Kernel
-from hwsim.memory.flag_array import Flags, Piece, pieces
+from hwsim.memory.flag_array import Piece, pieces
 from hwsim.memory.inode_clock import by_law
 from hwsim.memory.layout import family_name
 from hwsim.memory.page_class import PageClass, on_average

@@ -13,6 +13,7 @@ from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.memory.cells import Cells
 from hwsim.memory.fork_family import is_shared
 from hwsim.memory.layout import family_name
+from hwsim.memory.page_class import rate_changes
 
 
 def find_cells(kernel: Kernel) -> Cells:
@@ -63,9 +64,7 @@ def _first_pages(regions: Iterable[Region]) -> Iterator[Page]:
         layout = region.layout
         if layout.first_pfn < 0:
             continue
-        begins = {0, *layout.bands}
-        for vma in _mapped_by(region):
-            begins |= {vma.pgoff, vma.pgoff + vma.pages, *vma.region.bands}
+        begins = rate_changes(region, _mapped_by(region))
         step = 1 << layout.order
         begins |= {-(-each // step) * step for each in begins}  # tails have the rates of their head
         for index in sorted(each for each in begins if each < layout.pages):

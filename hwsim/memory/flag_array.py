@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.gather import Flags
 from hwsim.kernel.kernel import Kernel
 from hwsim.memory.behaviours import BEHAVIOURS
 from hwsim.memory.inode_clock import of_machine
@@ -19,7 +19,6 @@ from hwsim.rng import Draws, Slot
 _PAGES = -6_000_000_000  # and below, one for each region: names of draws
 _CHUNK = 1 << 16  # allocations drawn at a time: what is made of them stays in the cache
 _MOST = float(2**32 - 1)
-Flags = npt.NDArray[np.uint32]
 
 
 class Piece(NamedTuple):

@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from hwsim.kernel.gather import Flags
 from hwsim.many_draws import Floats, ManyDraws, Positions
 from hwsim.memory.cells import Cells, Truths
-
-Flags = npt.NDArray[np.uint32]
 
 
 @dataclass(slots=True, eq=False)

@@ -96,11 +96,14 @@ def classes_of(kernel: Kernel, now_ns: int, clock_of: ClockOf) -> Iterator[PageC
 
 def _begins(region: Region, vmas: Iterable[Vma], pages: int) -> list[int]:
     """The page offsets below ``pages`` at which somebody's rates change, or a task begins or ends to map."""
-    begins = {0, *region.bands}
-    for vma in vmas:
-        begins |= {vma.pgoff, vma.pgoff + vma.pages, *vma.region.bands}
     step = 1 << region.layout.order  # the pages of an allocation fare as its first
-    return sorted(each for each in {-(-begin // step) * step for begin in begins} if each < pages)
+    begins = {-(-begin // step) * step for begin in rate_changes(region, vmas)}
+    return sorted(each for each in begins if each < pages)
+
+
+def rate_changes(region: Region, vmas: Iterable[Vma]) -> set[int]:
+    """The page offsets at which somebody's rates may change: of the region, or of a task that maps it."""
+    return {0, *region.bands}.union(*((vma.pgoff, vma.pgoff + vma.pages, *vma.region.bands) for vma in vmas))
 
 
 def _extents(kernel: Kernel) -> Iterator[tuple[Region, int]]:

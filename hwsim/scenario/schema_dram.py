@@ -126,7 +126,7 @@ class Dram(Model, fills=DramSpec):
         "of the errors (Schroeder et al., SIGMETRICS 2009)"
     )
     max_lines: Annotated[int, whole(1, 1_000_000_000, "lines")] | None = key(
-        "machines only: at most so many lines of one fault go bad, at random; default: all, of a bank "
+        "machines only: at most so many lines of one fault go bad, at random; default: all; a bank has "
         "millions",
         default=None,
     )

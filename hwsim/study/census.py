@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 
 class ClassRow(NamedTuple):
-    """Pages of one memory in one state.
+    """Pages (of 4 KiB) of one memory in one state.
 
-    ``pages`` is the mean of all machines by the law; ``low`` and ``high`` hold 95 % of them; ``drawn`` is the
-    number in the machine that was drawn.  ``verdicts``: by kernel, all that can become of such a page.
+    ``memory`` as in "postgres/heap" or "file:tables"; ``state``: page flags by name (page-flags.h, without
+    PG_), and words for what else memory_failure() asks, such as "mapped".  ``pages`` is the mean number over
+    all machines by the law; between ``low`` and ``high`` are 95 % of them; ``drawn`` is the number in the
+    machine that was drawn.  ``verdicts``: by kernel, all that can become of such a page.
     """
 
     memory: str
@@ -42,7 +44,7 @@ class ClassRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Census:
-    """A machine at ``time_ns``, at which nothing has happened to it.
+    """A machine ``time_ns`` after its boot, when nothing has happened to it.
 
     ``by_row``: of each kernel, the pages of the machine that was drawn (``replication`` of ``seed``) by the
     row of error_states that they match.  ``messages`` has the words of the rows.
@@ -60,7 +62,11 @@ class Census:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row for each class, kernel and verdict; ``chance`` is that of the verdict."""
+        """A row for each :class:`ClassRow`, kernel and verdict, with their fields as columns.
+
+        ``chance`` is that of the verdict, so ``pages * chance`` adds up to the memory under each kernel.
+        ``bytes`` are of ``pages``.  Counts are float64, ``drawn`` and ``row`` int64, all else text.
+        """
         import pandas as pd
 
         return pd.DataFrame(
@@ -118,8 +124,10 @@ def census(
 ) -> Census:
     """The pages of a scenario's machine by class, state and row, and what each kernel would do to them.
 
-    ``at``: how long after the boot, as "30 d"; default: the middle of the run.  ``kernels``: default: all.
-    No error falls and no script is played before.  Raises :class:`StudyError` with every mistake.
+    ``at``: how long after the boot, as "30 d"; default: the middle of the run.  ``kernels``: names of
+    profiles; default: all.  ``replication``: the machine that is drawn.  No error falls and no script is
+    played before.  Raises :class:`StudyError` with every mistake of these, and ``ScenarioError``
+    with those of the file.
     """
     found = prepared(scenario, seed=seed, overrides=overrides)
     spec = found.spec

@@ -90,7 +90,7 @@ def test_a_family_has_as_many_frames_as_copies_were_made() -> None:
 
 
 def test_frames_left_out_behind_a_copy_are_free() -> None:
-    """An aligned region follows the frames of a child: those between them are nobody's, as first_look() finds."""
+    """Between the frames of a child and an aligned region lie frames of nobody, as first_look() finds."""
     regions = RegionSpec("heap", "anon", 16), RegionSpec("big", "hugetlb", 512, huge_order=9)
     spec = Spec("x", S, 1, 1, MachineSpec(2_048), tasks=(TaskSpec("f", 1, 1, regions),))
     found = means(spec, S // 2)
