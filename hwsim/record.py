@@ -330,7 +330,7 @@ class ReplicationRow(NamedTuple):
 
     replication: _Replication
     end_ns: Annotated[int, "the horizon, or the panic that ended the run"]
-    errors: Annotated[int, "errors that fell"]
+    errors: Annotated[int, "rows of `errors`: that fell, or of a wide DRAM fault were met"]
     detected: Annotated[int, "errors found by anything"]
     handled: Annotated[int, "errors that memory_failure() poisoned"]
     recovered: Annotated[int, "errors of which the kernel said Recovered"]

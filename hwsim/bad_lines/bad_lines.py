@@ -182,8 +182,9 @@ class BadLines:
             if frame_reuse.is_replaced(line):
                 ending.finish(line, End.REPLACED)
             else:
+                line.in_boot.since_ns = None  # what its page was in another boot tells nothing
                 begin(line)
-        for each in self.sets:
+        for each in list(self.sets):
             each.go_on()
 
     # -- the end ------------------------------------------------------------------------------------

@@ -13,17 +13,21 @@ from hwsim.kernel.mm_types import Region
 class Latent:
     """Many lines of one fault.
 
-    :meth:`has_latent`: which of these frames have lines that wait in it.  :meth:`stand_for`: a page gets
-    another error, so its lines are errors of their own from now on.  :meth:`revived`: the frames of the
-    region have a new owner.  :meth:`halt`, :meth:`go_on`: the kernel stops, the next one runs.
+    :meth:`stand_for`: the page has been met, or gets another error, so its lines are errors of their own from
+    now on.  :meth:`most_at`: how often anything may come to it at most, per ns.  :meth:`roles_of`: of which
+    frames these pages have the place in this boot, -1 of what is not in the set.  :meth:`revived`: the
+    frames of the region have a new owner.  :meth:`halt`, :meth:`go_on`: the kernel stops, the next one runs.
     """
 
     __slots__ = ()
 
-    def has_latent(self, pfns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def stand_for(self, pfn: int) -> None:
         raise NotImplementedError
 
-    def stand_for(self, pfn: int) -> None:
+    def most_at(self, pfn: int) -> float:
+        raise NotImplementedError
+
+    def roles_of(self, pfns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         raise NotImplementedError
 
     def revived(self, region: Region) -> None:

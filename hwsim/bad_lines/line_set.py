@@ -8,7 +8,8 @@ and becomes a :class:`BadLine`, is drawn as it was when the set began to wait, a
 line (``hasten``).  What a page is and the exponential times of its race are independent of those of all
 others, so this is the law of one object a line.
 
-Left out: a line that two sets would share stands in the first of them.
+Sets of two faults may have a page in common, and a line: they wait for it with both their bounds, and whoever
+meets it meets it for all of them.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from hwsim.bad_lines.fault_course import FaultCourse
 from hwsim.bad_lines.hasten import hasten, hazard_per_ns
 from hwsim.bad_lines.latent import Latent
 from hwsim.bad_lines.ruined import Pages, Ruined, is_permanent, read_right_again
-from hwsim.elementary import log1p
+from hwsim.elementary import added, log1p
 from hwsim.engine import KERNEL_ACCESS, SCRUB_VISIT, Agenda
 from hwsim.kernel.mm_types import Region
 from hwsim.kernel.writeback import Inode
 from hwsim.many_draws import Positions
 from hwsim.memory.advance_state import stored
-from hwsim.memory.cells import Cells, Truths
+from hwsim.memory.cells import Cells
 from hwsim.memory.dirty_share import first_stored, storers
 from hwsim.memory.race_each import most_per_ns
 from hwsim.units import LINES_PER_PAGE
@@ -58,9 +59,9 @@ class LineSet(Latent, Ruined):
 
     __slots__ = (
         "_agenda", "_apart", "_around", "_bad_lines", "_cell", "_cells", "_chance", "_count", "_is_bad",
-        "_isolated", "_latent", "_lines", "_lines_left", "_met", "_of_cell", "_onset_ns", "_owners",
-        "_pages_left", "_permanent", "_pfn", "_place", "_role", "_since_ns", "_to_line", "_to_page",
-        "_waits_for_boot",
+        "_is_shared", "_isolated", "_latent", "_lines", "_lines_left", "_met", "_of_cell", "_onset_ns",
+        "_owners", "_pages_left", "_permanent", "_pfn", "_place", "_role", "_since_ns", "_to_line",
+        "_to_page", "_waits_for_boot",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class LineSet(Latent, Ruined):
         self._place = self._pfn * LINES_PER_PAGE + first
         self._role = self._pfn
         self._latent = np.ones(self._pfn.size, dtype=np.bool_)
+        self._is_shared = np.zeros(self._pfn.size, dtype=np.bool_)  # an older set has it, too
         self._agenda: Agenda[Due] = Agenda(around.engine, around.horizon_ns, self._happens)
         self._is_bad = self._waits_for_boot = False
         self._onset_ns = 0
@@ -100,9 +102,6 @@ class LineSet(Latent, Ruined):
     # -- the fault ------------------------------------------------------------------------------------
 
     def go_bad(self) -> int:
-        for other in self._bad_lines.sets:
-            if other is not self:
-                self._latent &= ~other.has_latent(self._pfn)
         self._is_bad, self._onset_ns, self._met = True, self._around.engine.now_ns, []
         lines = int(self._count[self._latent].sum())
         self._waits_for_boot = self._around.kernel.halted
@@ -113,7 +112,7 @@ class LineSet(Latent, Ruined):
     def good_again(self) -> bool:
         self._stop()
         for cell, (inode, pgoff) in self._apart.items():
-            inode.look_after_many(pgoff, -self._pages_left[cell])
+            inode.look_after_many(pgoff, -self._own_pages(cell))
         self._apart = {}
         back = {line.pfn for line in read_right_again(self._bad_lines, self._met)}
         isolated = [line.pfn for line in self._met if line.pfn not in back]
@@ -122,15 +121,29 @@ class LineSet(Latent, Ruined):
         self._latent[list(self._isolated)] = False
         return bool(self._latent.any())
 
-    def has_latent(self, pfns: Positions) -> Truths:
-        at = np.minimum(np.searchsorted(self._pfn, pfns), self._pfn.size - 1)
-        found: Truths = (self._pfn[at] == pfns) & self._latent[at] & self._is_bad
-        return found
-
     def stand_for(self, pfn: int) -> None:
-        at = int(np.searchsorted(self._pfn, pfn))
-        if self._is_bad and at < self._pfn.size and self._pfn[at] == pfn and self._latent[at]:
+        at = self._index(pfn)
+        if at is not None:
             self._take_out(at)
+
+    def most_at(self, pfn: int) -> float:
+        at = self._index(pfn)
+        return 0.0 if at is None else self._most(at)
+
+    def roles_of(self, pfns: Positions) -> Positions:
+        at = np.minimum(np.searchsorted(self._pfn, pfns), self._pfn.size - 1)
+        there = (self._pfn[at] == pfns) & self._latent[at] & self._is_bad
+        return np.where(there, self._role[at], -1)
+
+    def _index(self, pfn: int) -> int | None:
+        """Where the page stands, if it waits."""
+        at = int(np.searchsorted(self._pfn, pfn))
+        there = self._is_bad and at < self._pfn.size and self._pfn[at] == pfn and self._latent[at]
+        return at if there and not self._waits_for_boot else None
+
+    def _most(self, at: int) -> float:
+        cell = int(self._cell[at])
+        return int(self._count[at]) * self._to_line[cell] + self._to_page[cell]
 
     # -- boots and owners -----------------------------------------------------------------------------
 
@@ -173,6 +186,11 @@ class LineSet(Latent, Ruined):
     def _begin(self) -> None:
         """Wait from now on, in the boot that runs; what cannot wait in a set stands alone from the start."""
         cells, around, spec = self._cells, self._around, self._around.spec
+        self._is_shared[:] = False
+        for other in self._bad_lines.sets[: self._bad_lines.sets.index(self)]:
+            roles = other.roles_of(self._pfn)
+            self._is_shared |= roles >= 0
+            self._role = np.where(roles >= 0, roles, self._role)
         number = len(cells.first_pfn)  # as that of a cell: memory that the kernel does not see
         self._cell = np.where(self._role < spec.memory_pages, cells.of(self._role), number).astype(np.int32)
         order = np.argsort(self._cell, kind="stable")
@@ -244,7 +262,7 @@ class LineSet(Latent, Ruined):
             at = self._ahead(now - 1)
             if at is None or self._visit_ns(at, now - 1) != now:
                 return
-            scrub_visit(self._take_out(at))
+            scrub_visit(self._meet(at))
 
     def _sums(self) -> Iterator[float]:
         """What may come to the pages of the first cells at most, per ns, one cell more at a time."""
@@ -258,27 +276,34 @@ class LineSet(Latent, Ruined):
         """Something may come to a page, to each as likely as to it at most; what it is says whether so."""
         chance, sums = self._chance, list(self._sums())
         cell = bisect_right(sums, chance.random() * sums[-1])
-        at, most = self._one_of(cell)
-        line = self._take_out(at)
+        at = self._one_of(cell)
+        pfn = int(self._pfn[at])
+        most = added(each.most_at(pfn) for each in self._bad_lines.sets)
+        line = self._meet(at)
         if chance.random() * most < hazard_per_ns(line):
             hasten(line)
 
-    def _one_of(self, cell: int) -> tuple[int, float]:
-        """A page of the cell, in proportion to what may come to it at most, and that."""
+    def _one_of(self, cell: int) -> int:
+        """A page of the cell, in proportion to what may come to it at most."""
         chance, tries = self._chance, 0
-        to_line, to_page = self._to_line[cell], self._to_page[cell]
-        largest = LINES_PER_PAGE * to_line + to_page
+        largest = LINES_PER_PAGE * self._to_line[cell] + self._to_page[cell]
         while True:
             pages = self._of_cell[cell]
             at = int(pages[int(chance.random() * pages.size)])
-            most = int(self._count[at]) * to_line + to_page
-            if self._latent[at] and chance.random() * largest < most:
-                return at, most
+            if self._latent[at] and chance.random() * largest < self._most(at):
+                return at
             tries += 1
             if tries % 1024 == 0:  # most have left
                 self._of_cell[cell] = pages[self._latent[pages]]
 
     # -- a page leaves --------------------------------------------------------------------------------
+
+    def _meet(self, at: int) -> BadLine:
+        """Somebody meets the page: its lines leave all sets, the oldest first; the line that now stands."""
+        pfn = int(self._pfn[at])
+        for each in self._bad_lines.sets:
+            each.stand_for(pfn)
+        return self._around.by_pfn[pfn]
 
     def _take_out(self, at: int, since_ns: int | None = None) -> BadLine:
         """Its lines are errors of their own from now on; the first of them stands for the page."""
@@ -286,7 +311,7 @@ class LineSet(Latent, Ruined):
         self._latent[at] = False
         self._pages_left[cell] -= 1
         self._lines_left[cell] -= lines.bit_count()
-        if cell in self._apart:
+        if cell in self._apart and not self._is_shared[at]:
             inode, pgoff = self._apart[cell]
             inode.look_after_many(pgoff, -1)
         if role != pfn:
@@ -300,7 +325,7 @@ class LineSet(Latent, Ruined):
             self._since_ns[cell] if since_ns is None else since_ns,
         )
         for each in made:
-            each.faults, each.record.shown_with = tuple(self._owners), made[0].record
+            each.faults, each.record.shown_with = tuple(self._owners), self._around.by_pfn[pfn].record
         self._met += made
         return made[0]
 
@@ -312,9 +337,9 @@ class LineSet(Latent, Ruined):
         those = storers(region, pgoff, now)
         first = first_stored(region, now)
         for at in pages[self._role[pages] == first_pfn + first].tolist() if first is not None else ():
-            if self._latent[at]:
+            if self._latent[at] and not self._is_shared[at]:
                 self._take_out(at)
-        waiting = pages[self._latent[pages]]
+        waiting = pages[self._latent[pages] & ~self._is_shared[pages]]
         have = [self._chance.random(waiting.size) < storer.share for storer in those]
         for nth in np.flatnonzero(np.logical_or.reduce(have)).tolist() if have else ():
             line = self._take_out(int(waiting[nth]), now - 1)  # clean, as nobody has stored since
@@ -329,7 +354,11 @@ class LineSet(Latent, Ruined):
         region, pgoff = self._begins_at(cell)
         assert region.mapping is not None and region.mapping.host is not None
         self._apart[cell] = region.mapping.host, pgoff
-        region.mapping.host.look_after_many(pgoff, self._pages_left[cell])
+        region.mapping.host.look_after_many(pgoff, self._own_pages(cell))
+
+    def _own_pages(self, cell: int) -> int:
+        pages = self._of_cell[cell]
+        return int(np.count_nonzero(self._latent[pages] & ~self._is_shared[pages]))
 
     def _begins_at(self, cell: int) -> tuple[Region, int]:
         """The region of the cell, and the page offset of its first page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,8 +71,10 @@ def _print(found: Census) -> None:
     say(f"Pages of one machine, {drawn}; a range holds 95 % of all machines.")
     say("memory_failure() says: row of error_states, none if it leaves before; message: outcome.")
     say("SIGBUS to tasks that map the page, with early_kill 1|0: now, or later, at its next touch.")
+    if any("killed" in (each.sigbus_if_early, each.sigbus_if_late) for each in _verdicts(found)):
+        say("killed: it could not be unmapped, and they get SIGKILL now.")
     show(_rows(found))
-    say("Shares of all pages, mean of all machines; SIGBUS besides the outcome:")
+    say("Shares of all pages, mean of all machines by the law; SIGBUS besides the outcome:")
     for kernel in found.by_row:
         say(f"{kernel}: {_summary(found, kernel)}")
 
@@ -97,6 +100,10 @@ def _classes(found: Census) -> Table:
     return table
 
 
+def _verdicts(found: Census) -> Iterator[Verdict]:
+    return (verdict for each in found.classes for said in each.verdicts.values() for verdict in said)
+
+
 def _pages(each: ClassRow) -> str:
     from hwsim import units
 
@@ -111,7 +118,9 @@ def _verdict(each: Verdict) -> str:
     line = f"{_share(each.chance)}{row}{each.message}: {each.outcome}"
     early, late = each.sigbus_if_early, each.sigbus_if_late
     told = early if early == late else f"{early}|{late}"
-    return line if told == "nobody" else f"{line}\n  SIGBUS {told}"
+    if told == "nobody":
+        return line
+    return f"{line}\n  {told}" if "killed" in told else f"{line}\n  SIGBUS {told}"
 
 
 def _share(chance: float) -> str:

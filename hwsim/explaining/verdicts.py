@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from hwsim.explaining.one_page import Explanation, OnePage, handled
 from hwsim.kernel import page_flags as pg
+from hwsim.kernel.signal import SIGKILL
 from hwsim.kernel.versions.boot import booted, profile_of
 from hwsim.memory.census import PageState
 from hwsim.memory.page_law import BUFFERS_BUSY, FLAGS, IN_PAGEVEC, MAPPED, NO_STRUCT_PAGE, PTE_DIRTY, USED
 from hwsim.spec import MachineSpec
 
-NOW, LATER, NOBODY = "now", "later", "nobody"  # when a task that maps the page gets SIGBUS
+# What a task that maps the page gets: SIGBUS now or later, SIGKILL now as the page stays mapped, or nothing.
+NOW, LATER, KILLED, NOBODY = "now", "later", "killed", "nobody"
 
 
 class Verdict(NamedTuple):
@@ -20,8 +22,8 @@ class Verdict(NamedTuple):
 
     ``row`` of error_states that is asked, 0 if memory_failure() leaves before the table; ``exit`` how it
     left; ``sigbus_if_early`` and ``sigbus_if_late``: with vm.memory_failure_early_kill 1 and 0, whether
-    tasks that map the page get SIGBUS "now", "later" at their next touch, or "nobody"; ``next_touch``: what
-    that touch comes to.
+    tasks that map the page get SIGBUS "now", "later" at their next touch, or "nobody"; "killed": SIGKILL now,
+    as the page could not be unmapped; ``next_touch``: what that touch comes to.
     """
 
     chance: float
@@ -78,8 +80,10 @@ def _verdict(early: Explanation, late: Explanation) -> Verdict:
 
 
 def _told(said: Explanation) -> str:
-    when = {str(signal["when"]) for signal in said.signals}
-    return NOW if "at once" in when else LATER if when else NOBODY
+    now = {signal["signal"] for signal in said.signals if signal["when"] == "at once"}
+    if now:
+        return KILLED if SIGKILL in now else NOW
+    return LATER if said.signals else NOBODY
 
 
 def described(state: int) -> tuple[str, ...]:

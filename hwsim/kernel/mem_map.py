@@ -102,7 +102,8 @@ class MemMap:
     def region_of(self, pfn: int) -> tuple[Region, int]:
         """The region that uses frame ``pfn``, and the page's index there."""
         place, layouts = self.moved.get(pfn, pfn), self.layouts
-        region = self.regions[layouts.placed[bisect_right(layouts.firsts, place) - 1]]
+        number = layouts.placed[bisect_right(layouts.firsts, place) - 1]
+        region = self.regions.made.get(number) or self.regions[number]
         if self.carved and region.layout.is_free:
             region = next((each for each in self.carved if each.holds(place)), region)
         return region, place - region.layout.first_pfn

@@ -12,9 +12,9 @@ from hwsim.memory.cells import Truths
 from hwsim.memory.layout import MemoryLayout
 from hwsim.rng import Slot
 from hwsim.spec import ErrorSpec, Spec
-from hwsim.units import LINES_PER_PAGE
+from hwsim.units import LINES_PER_PAGE, MAX_NS
 
-_FAR_WAIT = float(2**61)
+_FAR_WAIT = float(MAX_NS)  # no horizon is longer, and an int64 holds it besides a time
 
 
 class FirstErrors(NamedTuple):

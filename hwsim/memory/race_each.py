@@ -17,9 +17,9 @@ from hwsim.memory.cells import Cells
 from hwsim.memory.kinds import POOLS
 from hwsim.memory.page_array import PageArray
 from hwsim.rng import Slot
+from hwsim.units import MAX_NS
 
-FAR: Final = 1 << 62  # ns: never
-_FAR_WAIT = float(2**61)  # what an int64 can hold besides a time
+FAR: Final = MAX_NS  # never: no horizon is longer
 
 READS: Final = ("task_load", "kernel_load")
 RENEWS: Final = ("allocated", "first_touch")
@@ -85,8 +85,8 @@ def most_per_ns(cells: Cells, allocations_per_ns: float, *, permanent: bool) -> 
 
 def _when(now_ns: Positions, u: Floats, rate_per_ns: Floats) -> Positions:
     """Exponential waits by inverse CDF, as whole ns after now."""
-    waits = np.full(len(u), _FAR_WAIT)
+    waits = np.full(len(u), float(FAR))
     np.divide(-log1p_of_each(-u), rate_per_ns, out=waits, where=rate_per_ns > 0.0)
-    times: Positions = now_ns + np.minimum(waits, _FAR_WAIT).astype(np.int64) + 1
-    times[rate_per_ns <= 0.0] = FAR
+    comes = waits < FAR
+    times: Positions = np.where(comes, now_ns + np.where(comes, waits, 0.0).astype(np.int64) + 1, FAR)
     return times

@@ -127,7 +127,7 @@ class Dram(Model, fills=DramSpec):
     )
     max_lines: Annotated[int, whole(1, 1_000_000_000, "lines")] | None = key(
         "machines only: at most so many lines of one fault go bad, at random; default: all; a bank has "
-        "millions",
+        "millions, of which each that is met is played (with tolerant = 3, which survives them, set a limit)",
         default=None,
     )
     row_sparing: Annotated[int, whole(1, 1_000_000_000, "corrected errors")] | None = key(

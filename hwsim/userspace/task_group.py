@@ -208,12 +208,13 @@ class TaskGroup(Supervisor):
     def _used_by_all(self) -> list[Region]:
         return [*self.shared, *(self._seen[name] for name in self._files if name in self._seen)]
 
-    def _regions(self) -> Iterator[Region]:
-        """All that a process of the group may use."""
-        yield from self._used_by_all()
-        for member in self.members:
-            yield from member.private.values()
-            yield from member.copies.values()
+    def _start_is_seen(self) -> bool:
+        """Whether something is under way in memory that the dead will have again."""
+        regions = self._used_by_all()
+        for root in dict.fromkeys([member.parent or member for member in self.empty]):
+            for each in (root, *root.children):
+                regions += [*each.private.values(), *each.copies.values()]
+        return any(region.watched for region in regions)
 
     def die(
         self, member: UserTask, signal: Signal | None, *, left: bool = False, by_step: bool = False
@@ -258,10 +259,10 @@ class TaskGroup(Supervisor):
         if self._kernel.halted:
             return
         self.restarts += counts
-        if self._kernel.trace is None and not any(region.watched for region in self._regions()):
-            self._kernel.engine.put_off(self._start_the_dead)
-        else:
+        if self._kernel.trace is not None or self._start_is_seen():
             self._start_the_dead()
+        else:
+            self._kernel.engine.put_off(self._start_the_dead)
 
     def _start_the_dead(self) -> None:
         dead = [each for each in self.empty if each.parent is None]

@@ -119,11 +119,13 @@ HOW = ("scrub", "task_load", "kernel_load", "device_read")
 KINDS = ("anon", "shm", "file", "slab", "free")
 
 
+@pytest.mark.parametrize("faults", [1, 3])
 @pytest.mark.parametrize("dram", [BANK, TRANSIENT, INTERMITTENT], ids=["permanent", "transient", "windows"])
-def test_a_set_is_observed_as_one_object_a_line_is(dram: DramSpec) -> None:
+def test_a_set_is_observed_as_one_object_a_line_is(dram: DramSpec, faults: int) -> None:
     """60 machines each way with other draws; 21 means within 4.5 standard errors: 1 false alarm in 7,000."""
-    machines = 60
+    machines = 60 if faults == 1 else 30
     spec = world(dram)
+    spec = replace(spec, errors=(replace(spec.errors[0], count=faults),))
     single, as_set = (list(map(counted, played(spec, machines, few))) for few in (1 << 40, 0))
     for what in single[0]:
         one, other = (np.array([each[what] for each in facts], float) for facts in (single, as_set))
@@ -173,9 +175,7 @@ def test_never_more_comes_to_a_line_than_its_set_waits_for(
     def recorded(line: BadLine) -> float:
         hazard = hazard_per_ns(line)
         found = line_set_of.pop()
-        cell = found._cell[np.searchsorted(found._pfn, line.pfn)]
-        most = found._to_line[cell] * (1 + len(line.other_lines)) + found._to_page[cell]
-        shares.append(hazard / most)
+        shares.append(hazard / found._most(int(np.searchsorted(found._pfn, line.pfn))))
         return hazard
 
     line_set_of: list[line_set.LineSet] = []
@@ -282,3 +282,19 @@ def test_a_page_that_is_stored_to_reaches_the_disk_with_its_bad_line() -> None:
     share = 1.0 - exp(-per_s * 4 * HOUR / S)
     met = sum(row.disk_ns is not None for result in results for row in result.errors)
     assert abs(met - machines * share) < 4.5 * sqrt(machines * share * (1.0 - share))
+
+
+def test_one_dimm_is_replaced_and_the_sets_of_others_go_on() -> None:
+    """Three faults, with pages in common: a panic takes one DIMM's, the others are there in the next boot."""
+    slab = (KernelPoolSpec("slab", PAGES, load_per_s=1e-2),)
+    spec = world(pools=slab, files=(), tasks=(), repair_share=1.0)
+    spec = replace(spec, errors=(ErrorSpec(count=3, end_ns=S, dram=BANK),))
+    ends = set()
+    for index in range(20):
+        machine = Machine(spec, index, MemoryLayout(spec))
+        with few_lines(0):
+            machine.run()
+        ends |= {each.end for each in machine.dram.faults}
+        assert machine.panics == len({each.end_ns for each in machine.dram.faults if each.gone})
+        assert not machine.bad_lines.sets
+    assert ends == {"replaced"}

@@ -117,3 +117,15 @@ def test_every_mistake_is_told_at_once(box: Path) -> None:
     code, printed, told = run("--map", "")
     assert (code, printed) == (2, "")
     assert "--map '': allowed: the name of a file" in told
+
+
+def test_where_unmapping_fails_tasks_are_killed_and_not_told(box: Path) -> None:
+    """Dirty and still mapped: kill_procs_ao() does not ask for a handler then."""
+    segment = '[[task.region]]\nkind = "shm"\nsize = "4 MiB"\nunmap_fail = 1\n'
+    (box / "box.toml").write_text(SCENARIO + segment)
+    code, printed, _ = run("--kernel", "2.6.32", columns=120)
+    assert code == 0
+    assert "killed|nobody" in printed
+    assert "killed: it could not be unmapped" in printed
+    (found,) = (each for each in hwsim.census("box.toml").classes if each.kind == "shm")
+    assert {each.sigbus_if_early for said in found.verdicts.values() for each in said} == {"killed"}

@@ -19,7 +19,7 @@ class Bits:
 
     def __init__(self, mode: str) -> None:
         self.kernel: Any = SimpleNamespace(
-            profile=booted("v5", [("eio_mode", mode)]),
+            profile=booted("v5", (("eio_mode", mode),)),
             reach=lambda _key: None,
             event=lambda *_args, **_facts: None,
             files=SimpleNamespace(evicted=lambda *_args, **_facts: None),

@@ -29,6 +29,7 @@ class Log:
     engine = SimpleNamespace(now_ns=700)
 
     def __init__(self) -> None:
+        self.trace: list[object] = []  # somebody wants the events
         self.lines: list[str] = []
         self.signals: list[Signal] = []
         self.handler_watchers = (self,)

@@ -38,11 +38,11 @@ def test_every_switch_is_a_field_with_allowed_values_and_a_source() -> None:
 def test_the_word_of_a_kernel_with_a_switch_is_that_word() -> None:
     for kernel, (name, words) in itertools.product(KERNELS, WORDS.items()):
         for word in words:
-            assert word_of(booted(kernel, [(name, word)]), name) == word
+            assert word_of(booted(kernel, ((name, word),)), name) == word
 
 
 def test_a_page_that_answers_eio_is_kept_whatever_else_is_set() -> None:
-    both = [("eio_mode", "keep_page"), ("pagecache_policy", "truncate")]
+    both = (("eio_mode", "keep_page"), ("pagecache_policy", "truncate"))
     for switches in (both, both[::-1]):
         kernel = booted("v5", switches)
         assert word_of(kernel, "pagecache_policy") == "keep_poisoned"

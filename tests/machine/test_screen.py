@@ -11,7 +11,8 @@ import pytest
 from hwsim.machine import Machine, MemoryLayout, run_replications
 from hwsim.machine.screen import screened
 from hwsim.record import Replication
-from hwsim.spec import Delay, ErrorSpec, Place, ScrubSpec, Spec, TimesSpec
+from hwsim.spec import Delay, ErrorSpec, KernelPoolSpec, Place, ScrubSpec, Spec, TimesSpec
+from hwsim.units import MAX_NS
 from tests.support.all_kinds import DAY_NS, FEW_FLAGS, all_kinds
 
 HOUR_NS = DAY_NS // 24
@@ -99,6 +100,20 @@ def test_errors_of_several_sources_that_come_at_a_rate() -> None:
     assert set(errors.values()) > {0, 1, 2}
     assert {row.source for result in found.values() for row in result.errors} == {0, 1}
     settled_and_played(spec, range(400))
+
+
+def test_up_to_the_longest_horizon() -> None:
+    """Errors, reads and owners that come once a century: waits that only an int64 can hold."""
+    per_s = 1.0 / (100 * 365.25 * 86_400)
+    spec = replace(
+        all_kinds(ErrorSpec(per_s), scrub=ScrubSpec(MAX_NS // 2), alloc_per_s=6_000 * per_s),
+        horizon_ns=MAX_NS,
+        tasks=(),
+        files=(),
+        pools=(KernelPoolSpec("slab", 3_000, load_per_s=64 * per_s, lifetime_ns=MAX_NS),),
+    )
+    ways = settled_and_played(spec, range(400))
+    assert {"healed", "panic", "free page, found by the scrubber"} <= set(ways)
 
 
 def test_who_is_not_alone_is_not_screened() -> None:

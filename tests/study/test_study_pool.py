@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import time
+import weakref
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +18,12 @@ from types import SimpleNamespace
 import pytest
 
 from hwsim.study import conduct as conducting
-from hwsim.study import pool
+from hwsim.study import pool, replicate
 from hwsim.study.conduct import conduct
 from hwsim.study.jobs import Done, Failure, Job
 from hwsim.study.manifest import Policy
 from hwsim.study.pool import run_jobs
-from hwsim.study.replicate import attempt, finished, pack
+from hwsim.study.replicate import attempt, finished, pack, uncollected
 from hwsim.study.results import open_results
 from tests.support.study_fake import FAKE, SLOW, Each, FakeScenario, fake_replication
 
@@ -143,6 +145,30 @@ def test_a_runner_that_gives_too_few_is_told():
     (found,) = attempt(lambda spec, indices: [], BOTH, MIXED[:1])
     assert isinstance(found, Failure)
     assert found.kind == "ValueError"
+
+
+class Circle:
+    """What reference counts alone never free."""
+
+    def __init__(self):
+        self.me = self
+
+
+def test_machines_that_have_ended_are_freed_without_the_collector(monkeypatch):
+    monkeypatch.setattr(replicate, "COLLECT_S", 0.0)
+    alive: weakref.WeakSet[Circle] = weakref.WeakSet()
+    most = []
+
+    def one(spec, index):
+        most.append(len(alive))
+        alive.add(Circle())
+        return fake_replication(spec, index)
+
+    with uncollected():
+        for _ in attempt(Each(one), [FakeScenario().spec], JOBS):
+            assert not gc.isenabled()
+    assert gc.isenabled()
+    assert (max(most), len(alive)) == (0, 0)
 
 
 def answered(jobs):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.machine import run_replication
+from hwsim.machine import run_replications
 from hwsim.memory.layout import MemoryLayout
 from hwsim.record import ReplicationRow
 from hwsim.scenario.load import load
@@ -35,7 +35,7 @@ def database_servers(machines: int, seed: int, early_kill: int, *overrides: str)
     spec = load(SCENARIOS / "database-server.toml", [*overrides, f"seed={seed}"]).spec
     spec = replace(spec, machine=replace(spec.machine, early_kill=early_kill))
     plan = MemoryLayout(spec)
-    return [run_replication(spec, index, plan).row for index in range(machines)]
+    return [result.row for result in run_replications(spec, range(machines), plan)]
 
 
 def per_error(rows: list[ReplicationRow], figure: str) -> PerError:

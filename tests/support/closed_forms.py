@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from hwsim.explaining.verdicts import NOW, verdicts
+from hwsim.explaining.verdicts import KILLED, NOW, verdicts
 from hwsim.kernel.versions.boot import profile_of
 from hwsim.machine import MemoryLayout, run_replication
 from hwsim.machine.census import machine_census
@@ -269,7 +269,7 @@ def census_against_machines(spec: Spec, machines: int) -> tuple[Counter[Outcome]
     expected: dict[Outcome, float] = {}
     for each in counted.counts:
         for verdict in verdicts(machine, machine.kernel, each.page):
-            at_once = (verdict.sigbus_if_early if early else verdict.sigbus_if_late) == NOW
+            at_once = (verdict.sigbus_if_early if early else verdict.sigbus_if_late) in (NOW, KILLED)
             key = Outcome(each.name, verdict.row, verdict.message, verdict.outcome, at_once)
             share = each.pages * verdict.chance / counted.snapshot.pages
             expected[key] = expected.get(key, 0.0) + share
