@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.hardware.machine_check_interrupt import NEVER_PANIC
+from hwsim.kernel.error_states import classify
+from hwsim.kernel.kernel import Kernel
 from hwsim.kernel.page_flags import BUDDY, LRU
 from hwsim.machine.boot import inode_at_boot
 from hwsim.machine.fates import HANDLED, HEALED, LOGGED, NOTHING, PANIC, Fates, fates
@@ -85,7 +87,7 @@ def screened(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[i
     first_looks(pages, kernel, lambda draws, region: inode_at_boot(draws, spec, region))
     found = fates(spec, kernel, pages)
     results = {}
-    for each in _settled(spec, indices, errors, pages, found):
+    for each in _settled(spec, kernel, indices, errors, pages, found):
         result = _told(spec, layout, each)
         if result is not None:
             results[each.replication] = result
@@ -103,7 +105,12 @@ def _applies(spec: Spec) -> bool:
 
 
 def _settled(
-    spec: Spec, indices: Sequence[int], errors: FirstErrors, pages: PageArray, found: Fates
+    spec: Spec,
+    kernel: Kernel,
+    indices: Sequence[int],
+    errors: FirstErrors,
+    pages: PageArray,
+    found: Fates,
 ) -> Iterator[_Settled]:
     cells, checks = pages.cells, found.checks
     region = cells.region[pages.cell]
@@ -129,6 +136,7 @@ def _settled(
         found.then,
         cells.families[region],
         np.where(handled, pages.flags, pages.flags & BUDDY),
+        np.where(handled, classify(kernel.error_states, pages.flags), 0),
         np.where(handled, pages.references, 0),
         handled & checks.from_user,
         handled & checks.waits,
@@ -166,6 +174,8 @@ def _course(spec: Spec, played: Replication, settled: _Settled) -> Course | None
         return None
     row = played.errors[0]
     if settled.case.then == REACHED and row.contained_ns is None:
+        return None
+    if row.row not in (0, settled.case.row):  # the page was another by then
         return None
     if bool(row.panics) != (settled.comes == PANIC):  # memory_failure() panics, and what comes then is chance
         return None

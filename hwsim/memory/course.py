@@ -20,6 +20,7 @@ class Case(NamedTuple):
     then: str  # after memory_failure() and before the horizon: the frame is renewed, REACHED in use, or ''
     family: int  # of regions
     flags: int
+    row: int  # of error_states, which those flags match
     references: int
     from_user: bool  # the machine check has interrupted user space
     waits: bool  # for the page lock
