@@ -15,6 +15,8 @@ from hwsim.memory.race_each import FAR
 from hwsim.rng import Slot
 from hwsim.spec import Delay
 
+_LONGEST_NS = float(FAR - (1 << 40))  # added to a time, and to a rendezvous, it still is an int64
+
 
 class Checks(NamedTuple):
     """A machine check for each of the lines when it is first met; one entry a page, times int64 in ns.
@@ -43,7 +45,7 @@ def machine_checks(kernel: Kernel, pages: PageArray, found_ns: Positions) -> Che
     from_user = slot(Slot.CONTEXT) < spec.user_share
     u = slot(Slot.NOTIFY)
     notified_ns = np.where(from_user, _durations(times.return_to_user, u), _durations(times.workqueue, u))
-    started_ns = checked_ns + notified_ns
+    started_ns = np.minimum(checked_ns + notified_ns, FAR)
     return Checks(
         checked_ns,
         timed_out=rendezvous_ns > timeout_ns,
@@ -67,4 +69,4 @@ def _durations(delay: Delay, u: Floats) -> Positions:
         long = delay.low_ns + (delay.high_ns - delay.low_ns) * part
     else:
         long = delay.mean_ns * exp_of_each(delay.sigma * normal_quantile_of_each(part))
-    return np.where(happens, np.minimum(long, float(FAR // 4)), 0.0).astype(np.int64)
+    return np.where(happens, np.minimum(long, _LONGEST_NS), 0.0).astype(np.int64)

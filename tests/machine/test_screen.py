@@ -74,6 +74,12 @@ def test_where_arithmetic_cannot_tell_machines_are_played(more: dict[str, Any]) 
     assert ways["free page, found by the scrubber"] == ways["kernel page, found by the scrubber"] == 0
 
 
+def test_a_worker_may_come_after_decades() -> None:
+    later = Delay("uniform", low_ns=0, high_ns=1 << 61)
+    spec = all_kinds(days=40_000, alloc_per_s=0.0, user_share=0.0, times=TimesSpec(workqueue=later))
+    assert settled_and_played(spec, range(400))["free page, found by the scrubber"] > 10
+
+
 def test_in_every_way() -> None:
     ways = settled_and_played(all_kinds(days=2), range(600))
     logged = settled_and_played(all_kinds(days=2, scrub=ScrubSpec(HOUR_NS, "UCNA")), range(200))
