@@ -95,6 +95,8 @@ class Census:
             "time_ns": self.time_ns,
             "seed": self.seed,
             "replication": self.replication,
+            "level": 0.95,  # of low and high
+            "method": "law: binomial, over the clocks of the files",
             "classes": [
                 {
                     **each._asdict(),
