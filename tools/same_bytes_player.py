@@ -9,7 +9,7 @@ import json
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import hwsim
 from hwsim.cli.main import app
-from hwsim.machine import run_replication, run_replications
+from hwsim.machine import run_replication
 
 Row = tuple[str, str, int, Any]  # table, world, number of the row, its fields
 NAMES = {"log": ("time_ns", "level", "text"), "events": ("time_ns", "event", "facts")}
@@ -28,14 +28,30 @@ BY_NATURE = re.compile(r'"(events|trials_per_second)": [\d.e+]+')
 
 def world(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
     """Everything that traced replications leave behind."""
+    yield from _results(
+        file, overrides, lambda spec: (run_replication(spec, n, trace=True) for n in range(replications))
+    )
+
+
+def together(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
+    """The results of replications run together, with the screen or, if this process is told so, without."""
+    from hwsim.machine import run_replications  # trees before the screen do not have it
+
+    screen = "--no-screen" not in sys.argv
+    yield from _results(
+        file, overrides, lambda spec: run_replications(spec, range(replications), screen=screen)
+    )
+
+
+def _results(file: str, overrides: list[str], play: Callable[[Any], Iterable[Any]]) -> Iterator[Row]:
     name = " ".join([file, *overrides])
     try:
         spec = hwsim.load(file, overrides).spec
     except hwsim.ScenarioError as refused:
         yield "refused", name, 0, str(refused)
         return
-    for index in range(replications):
-        for table, found in run_replication(spec, index, trace=True)._asdict().items():
+    for index, result in enumerate(play(spec)):
+        for table, found in result._asdict().items():
             if table == "settled":  # how the result was found
                 continue
             for number, row in enumerate(found if isinstance(found, list) else [found]):
@@ -45,22 +61,6 @@ def world(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
                 if table == "row":
                     fields.pop("events", None)
                 yield table, f"{name}, replication {index}", number, fields
-
-
-def together(file: str, overrides: list[str], replications: int) -> Iterator[Row]:
-    """The results of replications run together, with the screen or, if this process is told so, without."""
-    name = " ".join([file, *overrides])
-    try:
-        spec = hwsim.load(file, overrides).spec
-    except hwsim.ScenarioError as refused:
-        yield "refused", name, 0, str(refused)
-        return
-    for found in run_replications(spec, range(replications), screen="--no-screen" not in sys.argv):
-        for table, rows in found._asdict().items():
-            if table != "settled":
-                for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
-                    fields = row._asdict() if hasattr(row, "_asdict") else row
-                    yield table, f"{name}, replication {found.row.replication}", number, fields
 
 
 def command(arguments: list[str], stdin: str = "") -> Iterator[Row]:
