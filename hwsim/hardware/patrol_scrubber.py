@@ -12,10 +12,10 @@ from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from mypy_extensions import trait
 
 from hwsim.engine import SCRUB_VISIT, Engine, Sleeper, Steps
+from hwsim.many_draws import Floats, Positions
 from hwsim.spec import ScrubSpec
 from hwsim.units import LINES_PER_PAGE
 
@@ -30,8 +30,6 @@ class Scrubbed:
 
 
 Line = TypeVar("Line", bound=Scrubbed)
-Floats = npt.NDArray[np.float64]
-Positions = npt.NDArray[np.int64]
 
 
 class PatrolScrubber(Sleeper, Generic[Line]):

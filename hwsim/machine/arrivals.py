@@ -20,7 +20,7 @@ def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iter
     A count is the Poisson process given its number of events: these are independent and uniform (Ross,
     Stochastic Processes, 2nd ed., theorem 2.3.1).  Both read the source's own stream, whatever the policy.
     """
-    end_ns = _end_ns(error, horizon_ns)
+    end_ns = end_of_source_ns(error, horizon_ns)
     if error.count is not None:
         yield from _uniform(draws.arrivals(source).uniforms(error.count), error.start_ns, end_ns)
         return
@@ -41,7 +41,7 @@ def onsets(draws: Draws, source: int, error: ErrorSpec, horizon_ns: int) -> Iter
 
 def nothing_arrives(draws: ManyDraws, source: int, error: ErrorSpec, horizon_ns: int) -> Truths:
     """bool[machines]: where :func:`onsets` of a source without a count are none."""
-    window_ns = _end_ns(error, horizon_ns) - error.start_ns
+    window_ns = end_of_source_ns(error, horizon_ns) - error.start_ns
     with np.errstate(divide="ignore", over="ignore"):  # no rate, no arrival
         waits_ns = draws.first_exponentials(source) / rates_per_s(draws, source, error) * 1e9
     # A wait is cut to whole ns before it is compared: all the same, with an integer.  Not every integer is a
@@ -50,7 +50,8 @@ def nothing_arrives(draws: ManyDraws, source: int, error: ErrorSpec, horizon_ns:
     return waits_ns >= (least_ns if least_ns >= window_ns else nextafter(least_ns, inf))
 
 
-def _end_ns(error: ErrorSpec, horizon_ns: int) -> int:
+def end_of_source_ns(error: ErrorSpec, horizon_ns: int) -> int:
+    """From when on it has no arrival."""
     return horizon_ns if error.end_ns is None else min(error.end_ns, horizon_ns)
 
 

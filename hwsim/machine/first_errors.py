@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.elementary_each import log1p_of_each
+from hwsim.machine.arrivals import end_of_source_ns
 from hwsim.many_draws import ManyDraws, Positions
 from hwsim.memory.cells import Truths
 from hwsim.memory.layout import MemoryLayout
@@ -52,7 +53,7 @@ def _arrivals(
     draws: ManyDraws, machines: int, source: int, error: ErrorSpec, horizon_ns: int
 ) -> tuple[Positions, Positions]:
     """The first onset of a source on each machine, and how many errors it has there; 2 is two or more."""
-    end_ns = horizon_ns if error.end_ns is None else min(error.end_ns, horizon_ns)
+    end_ns = end_of_source_ns(error, horizon_ns)
     window_ns = end_ns - error.start_ns
     none = np.zeros(machines, np.int64)
     if error.count is not None:

@@ -57,7 +57,7 @@ class Machine(Power):
         phase = draws.extra(SCRUBBER, Slot.PHASE)
         scrubber = PatrolScrubber(engine, spec.machine.scrub, frames, phase, scrub_visit)
         self.bad_lines = BadLines(index, spec, engine, draws, scrubber)
-        self.dram = DramFaults(self.bad_lines, layout, self._cells)
+        self.dram = DramFaults(self.bad_lines, layout, self.cells)
         self.processes = ProcessTable(draws, spec.tasks, layout.users, spec.script)
         self.lost_writes = LostWrites(self.bad_lines, self.processes, spec.files)
         self._watch = ErrorWatch(self.bad_lines)
@@ -68,7 +68,7 @@ class Machine(Power):
             ErrorSource(self.bad_lines, self.dram, layout, number, each)
         self.script = Script(spec.script, self.bad_lines, self.processes, self)
 
-    def _cells(self) -> Cells:
+    def cells(self) -> Cells:
         """The cells of the layout, found in a machine like this one that has just booted."""
         if self.layout.cells is None:
             self.layout.cells = find_cells(Machine(self.spec, self.index, self.layout).kernel)

@@ -26,7 +26,6 @@ from hwsim.machine.machine import Machine
 from hwsim.many_draws import ManyDraws
 from hwsim.memory.course import REACHED, Case, Course
 from hwsim.memory.draw_each import first_looks
-from hwsim.memory.find_cells import find_cells
 from hwsim.memory.layout import MemoryLayout
 from hwsim.memory.page_array import PageArray
 from hwsim.record import ErrorRow, Replication
@@ -75,13 +74,12 @@ def screened(spec: Spec, indices: Sequence[int], layout: MemoryLayout) -> dict[i
     """The results of those of these machines that need not be played, by number."""
     if not indices or not _applies(spec):
         return {}
-    kernel = Machine(spec, indices[0], layout).kernel
-    if layout.cells is None:
-        layout.cells = find_cells(kernel)
+    machine = Machine(spec, indices[0], layout)
+    kernel = machine.kernel
     draws = ManyDraws(spec.seed, indices)
     errors = single_errors(spec, layout, draws, len(indices))
     pages = PageArray(
-        layout.cells, draws, errors.machine, errors.pfn, errors.line, errors.onset_ns, errors.permanent
+        machine.cells(), draws, errors.machine, errors.pfn, errors.line, errors.onset_ns, errors.permanent
     )
     pages.unsure |= pages.pfn >= spec.machine.memory_pages  # the kernel does not see them
     first_looks(pages, kernel, lambda draws, region: inode_at_boot(draws, spec, region))
